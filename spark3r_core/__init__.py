@@ -1,0 +1,1 @@
+"""Spark3R core: models, memory, geometry."""

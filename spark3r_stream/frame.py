@@ -1,0 +1,26 @@
+"""One camera image with its times: the only thing sources hand out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A decoded frame.
+
+    image: (H, W, 3) uint8 RGB, upright (display matrix applied).
+    frame_id: counts every frame handed out by the source, from 0; never restarts within a session.
+    epoch: uninterrupted run of the source; a reconnect starts the next one.
+    pts_ns: the container's presentation time in ns, from the first frame's own zero; None where there is none.
+    captured_ns: live: Unix time at session start + monotonic clock since, stamped after decoding; file: pts_ns.
+    """
+
+    image: np.ndarray
+    frame_id: int
+    epoch: int
+    captured_ns: int
+    pts_ns: int | None
+    source_id: str
