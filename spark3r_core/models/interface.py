@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from spark3r_core.attention.plan import AttentionPlan
+from spark3r_core.models.layers import trunk_linears
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,12 @@ class Encoded:
         idx = index if isinstance(index, slice) else list(index)
         return Encoded(self.tokens[:, idx], self.image_hw, None if self.selector is None else self.selector[:, idx])
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes these tokens take on their device."""
+        parts = [self.tokens] if self.selector is None else [self.tokens, self.selector]
+        return sum(part.numel() * part.element_size() for part in parts)
+
     @staticmethod
     def cat(parts: Sequence[Encoded]) -> Encoded:
         """Join along the frame axis; all parts must have the same image size."""
@@ -102,6 +109,8 @@ class Backbone(nn.Module):
 
     patch_size: int
     capabilities: Capabilities
+    name: str = ""  # the registry's name, set by load_model; finds the sensitivity table
+    trunk_prefixes: tuple[str, ...]  # names of modules that compute in the trunk's dtype; heads stay float32
 
     def cross_layers(self, image_hw: tuple[int, int]) -> list[CrossLayer]:
         raise NotImplementedError
@@ -120,3 +129,12 @@ class Backbone(nn.Module):
     def predict(self, decoded: Decoded, frames: slice | Sequence[int] | None = None) -> Prediction:
         """Poses and dense maps of the chosen frames (None: all)."""
         raise NotImplementedError
+
+    def poses(self, decoded: Decoded) -> Tensor:
+        """world_from_camera (B, S, 4, 4) of every frame of the window, without any dense map where a family can."""
+        return self.predict(decoded).world_from_camera
+
+    @property
+    def attention_dtype(self) -> torch.dtype:
+        """Of q, k and v in cross-frame layers: what `set_compute_dtype` gave the trunk's linears."""
+        return next(iter(trunk_linears(self).values())).weight.dtype

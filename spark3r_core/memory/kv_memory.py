@@ -1,0 +1,136 @@
+"""The persistent key-value memory: one preallocated buffer per cross-frame layer, one page per frame.
+
+Keys carry no frame index (their rotary position is inside the frame), so pages can be hidden, moved and dropped
+without touching them, and attention always reads one contiguous run of slots: no mask, no concatenation. The
+bookkeeping is `pages.py`, the choice of what goes `policy.py`, the arithmetic of bytes `budget.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+import torch
+from torch import Tensor
+
+from spark3r_core.memory.budget import LayerBudget
+from spark3r_core.memory.pages import Copy, PageTable, Swap
+from spark3r_core.models.interface import CrossLayer
+
+ChooseVictim = Callable[[int, Sequence[int]], int]
+"""(layer, frames with a page there, ascending) -> the frame to evict."""
+
+
+class KVMemory:
+    """Pages of all cross-frame layers.
+
+    One frame's page holds its keys and values in one layer. A window is transactional:
+    `begin(frames)` → `write(layer, k, v)` once per layer → `commit(keep)` or `rollback()`.
+
+    Args:
+        layers: what each layer's page looks like.
+        budgets: pages and slots per layer, from `budget.allocate`.
+        dtype: of the stored keys and values; layers of kind "camera" are float32 always, as their heads compute.
+        device: where the buffers live.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[CrossLayer],
+        budgets: Sequence[LayerBudget],
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.layers = list(layers)
+        self.budgets = list(budgets)
+        self.dtypes = [page_dtype(layer, dtype) for layer in self.layers]
+        self._buffers = [
+            torch.zeros(
+                (2, layer.num_heads, budget.slots * layer.tokens_per_frame, layer.head_dim), dtype=kind, device=device
+            )
+            for layer, budget, kind in zip(self.layers, self.budgets, self.dtypes, strict=True)
+        ]
+        # Layers with equal capacity always keep the same frames, so they share one table; `view` policies, which
+        # choose by content, decide on the group's first layer.
+        self._tables = {budget.pages: PageTable(budget.slots) for budget in self.budgets}
+
+    @property
+    def limit_bytes(self) -> int:
+        """Bytes of all buffers; constant from construction on."""
+        return sum(buffer.numel() * buffer.element_size() for buffer in self._buffers)
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes of occupied pages, those of the open window included."""
+        return sum(
+            (table.committed + len(table.window)) * layer.page_bytes(dtype)
+            for table, layer, dtype in zip(map(self._table, range(len(self.layers))), self.layers, self.dtypes, strict=True)
+        )
+
+    def frames(self, layer: int) -> list[int]:
+        """Frames with a page in this layer, ascending."""
+        return self._table(layer).frames
+
+    def begin(self, window_frames: Sequence[int]) -> None:
+        """Open a window. Frames that have pages already (support frames) are hidden from it."""
+        self._apply({pages: table.begin(window_frames) for pages, table in self._tables.items()})
+
+    def write(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Store the window's keys and values and return all that its queries may read.
+
+        Args:
+            k, v: (1, heads, W*T, head_dim) for the W frames of the open window, after norm and RoPE.
+
+        Returns:
+            Views of the buffer, (1, heads, N*T, head_dim): visible pages, then the window's.
+        """
+        table, tokens, buffer = self._table(layer), self.layers[layer].tokens_per_frame, self._buffers[layer]
+        window, readable = table.window_slots, table.readable_slots
+        if k.shape[2] != len(window) * tokens:
+            raise ValueError(f"layer {layer} was given {k.shape[2]} tokens, its window has {len(window)} x {tokens}")
+        target = slice(window.start * tokens, window.stop * tokens)
+        buffer[0, :, target] = k[0]
+        buffer[1, :, target] = v[0]
+        seen = buffer[:, :, readable.start * tokens : readable.stop * tokens]
+        return seen[0][None], seen[1][None]
+
+    def commit(self, keep: Collection[int], choose_victim: ChooseVictim) -> None:
+        """Keep the pages of `keep`, drop those of the other window frames, then evict down to each capacity."""
+        self._apply({pages: table.commit(keep) for pages, table in self._tables.items()})
+        for pages, table in self._tables.items():
+            first_layer = next(i for i, budget in enumerate(self.budgets) if budget.pages == pages)
+            while table.committed > pages:
+                self._apply({pages: table.evict(choose_victim(first_layer, table.frames))})
+
+    def rollback(self) -> None:
+        """Forget the open window: the memory is as before `begin`."""
+        for table in self._tables.values():
+            table.rollback()
+
+    def page(self, layer: int, frame: int) -> tuple[Tensor, Tensor]:
+        """Views of one committed page's keys and values, (heads, T, head_dim) each."""
+        slot, tokens = self._table(layer).slot_of(frame), self.layers[layer].tokens_per_frame
+        kv = self._buffers[layer][:, :, slot * tokens : (slot + 1) * tokens]
+        return kv[0], kv[1]
+
+    def _table(self, layer: int) -> PageTable:
+        return self._tables[self.budgets[layer].pages]
+
+    def _apply(self, moves_by_capacity: dict[int, list[Copy]] | dict[int, list[Swap]]) -> None:
+        for index, (layer, budget) in enumerate(zip(self.layers, self.budgets, strict=True)):
+            tokens, buffer = layer.tokens_per_frame, self._buffers[index]
+
+            def page(slot: int, buffer: Tensor = buffer, tokens: int = tokens) -> Tensor:
+                return buffer[:, :, slot * tokens : (slot + 1) * tokens]
+
+            for move in moves_by_capacity.get(budget.pages, []):
+                if isinstance(move, Copy):
+                    page(move.target).copy_(page(move.source))
+                else:
+                    held = page(move.first).clone()
+                    page(move.first).copy_(page(move.second))
+                    page(move.second).copy_(held)
+
+
+def page_dtype(layer: CrossLayer, dtype: torch.dtype) -> torch.dtype:
+    """Camera heads compute in float32 in every reference, so their few keys are kept so."""
+    return torch.float32 if layer.kind == "camera" else dtype
