@@ -1,0 +1,1 @@
+"""Protobuf package `spark3r`."""

@@ -1,0 +1,88 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class InputPacket(_message.Message):
+    __slots__ = ("source_id", "epoch", "index", "received_ns", "codec", "extradata", "pts", "dts", "time_base_numerator", "time_base_denominator", "keyframe", "data", "width", "height")
+    SOURCE_ID_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    RECEIVED_NS_FIELD_NUMBER: _ClassVar[int]
+    CODEC_FIELD_NUMBER: _ClassVar[int]
+    EXTRADATA_FIELD_NUMBER: _ClassVar[int]
+    PTS_FIELD_NUMBER: _ClassVar[int]
+    DTS_FIELD_NUMBER: _ClassVar[int]
+    TIME_BASE_NUMERATOR_FIELD_NUMBER: _ClassVar[int]
+    TIME_BASE_DENOMINATOR_FIELD_NUMBER: _ClassVar[int]
+    KEYFRAME_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    source_id: str
+    epoch: int
+    index: int
+    received_ns: int
+    codec: str
+    extradata: bytes
+    pts: int
+    dts: int
+    time_base_numerator: int
+    time_base_denominator: int
+    keyframe: bool
+    data: bytes
+    width: int
+    height: int
+    def __init__(self, source_id: _Optional[str] = ..., epoch: _Optional[int] = ..., index: _Optional[int] = ..., received_ns: _Optional[int] = ..., codec: _Optional[str] = ..., extradata: _Optional[bytes] = ..., pts: _Optional[int] = ..., dts: _Optional[int] = ..., time_base_numerator: _Optional[int] = ..., time_base_denominator: _Optional[int] = ..., keyframe: bool = ..., data: _Optional[bytes] = ..., width: _Optional[int] = ..., height: _Optional[int] = ...) -> None: ...
+
+class FrameTime(_message.Message):
+    __slots__ = ("frame_id", "epoch", "pts_ns", "captured_ns")
+    FRAME_ID_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    PTS_NS_FIELD_NUMBER: _ClassVar[int]
+    CAPTURED_NS_FIELD_NUMBER: _ClassVar[int]
+    frame_id: int
+    epoch: int
+    pts_ns: int
+    captured_ns: int
+    def __init__(self, frame_id: _Optional[int] = ..., epoch: _Optional[int] = ..., pts_ns: _Optional[int] = ..., captured_ns: _Optional[int] = ...) -> None: ...
+
+class DroppedFrames(_message.Message):
+    __slots__ = ("cause", "count", "frame_ids")
+    CAUSE_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    FRAME_IDS_FIELD_NUMBER: _ClassVar[int]
+    cause: str
+    count: int
+    frame_ids: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, cause: _Optional[str] = ..., count: _Optional[int] = ..., frame_ids: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class Decisions(_message.Message):
+    __slots__ = ("window", "new_frames", "support_frame_ids", "admitted_frame_ids", "evicted_frame_ids", "drops", "epoch", "submap", "started_ns", "finished_ns", "threads", "failure_reason")
+    WINDOW_FIELD_NUMBER: _ClassVar[int]
+    NEW_FRAMES_FIELD_NUMBER: _ClassVar[int]
+    SUPPORT_FRAME_IDS_FIELD_NUMBER: _ClassVar[int]
+    ADMITTED_FRAME_IDS_FIELD_NUMBER: _ClassVar[int]
+    EVICTED_FRAME_IDS_FIELD_NUMBER: _ClassVar[int]
+    DROPS_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    SUBMAP_FIELD_NUMBER: _ClassVar[int]
+    STARTED_NS_FIELD_NUMBER: _ClassVar[int]
+    FINISHED_NS_FIELD_NUMBER: _ClassVar[int]
+    THREADS_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_REASON_FIELD_NUMBER: _ClassVar[int]
+    window: int
+    new_frames: _containers.RepeatedCompositeFieldContainer[FrameTime]
+    support_frame_ids: _containers.RepeatedScalarFieldContainer[int]
+    admitted_frame_ids: _containers.RepeatedScalarFieldContainer[int]
+    evicted_frame_ids: _containers.RepeatedScalarFieldContainer[int]
+    drops: _containers.RepeatedCompositeFieldContainer[DroppedFrames]
+    epoch: int
+    submap: int
+    started_ns: int
+    finished_ns: int
+    threads: int
+    failure_reason: str
+    def __init__(self, window: _Optional[int] = ..., new_frames: _Optional[_Iterable[_Union[FrameTime, _Mapping]]] = ..., support_frame_ids: _Optional[_Iterable[int]] = ..., admitted_frame_ids: _Optional[_Iterable[int]] = ..., evicted_frame_ids: _Optional[_Iterable[int]] = ..., drops: _Optional[_Iterable[_Union[DroppedFrames, _Mapping]]] = ..., epoch: _Optional[int] = ..., submap: _Optional[int] = ..., started_ns: _Optional[int] = ..., finished_ns: _Optional[int] = ..., threads: _Optional[int] = ..., failure_reason: _Optional[str] = ...) -> None: ...
