@@ -1,0 +1,79 @@
+"""From numbers to a state a robot can act on. Pure: the same history gives the same states.
+
+Two signals: the network's own confidence, relative to what this stream has shown so far, and the shift of the support
+frames, which are estimated anew in every window and should not move.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+class TrackingState(Enum):
+    """TRACKING: consistent. LOW_CONFIDENCE: usable with care. LOST: the pose means nothing."""
+
+    TRACKING = "TRACKING"
+    LOW_CONFIDENCE = "LOW_CONFIDENCE"
+    LOST = "LOST"
+
+
+@dataclass(frozen=True)
+class HealthConfig:
+    """Thresholds; angles in degrees, translations over the support frame's median depth.
+
+    Shifts of a consistent map are a few tenths of a degree and of a percent; a window that disagrees with the map by
+    tens of degrees has lost it. lost_windows: so many bad windows in a row make the stream LOST.
+    """
+
+    low_shift_deg: float = 5.0
+    low_shift_depths: float = 0.15
+    bad_shift_deg: float = 30.0
+    bad_shift_depths: float = 1.0
+    low_confidence_ratio: float = 0.5
+    lost_windows: int = 3
+    settle_windows: int = 2
+
+
+@dataclass
+class HealthMonitor:
+    """Call `update` once per window, `new_epoch` when the source was interrupted."""
+
+    config: HealthConfig = field(default_factory=HealthConfig)
+    _typical_confidence: float | None = None
+    _bad_windows: int = 0
+    _settling: int = 0
+
+    def new_epoch(self) -> None:
+        """After an interruption the state is LOW_CONFIDENCE until some consistent windows prove the map still holds."""
+        self._settling = self.config.settle_windows
+
+    def update(self, confidence: float, support_shift: tuple[float, float] | None, valid: bool) -> TrackingState:
+        """State after one window.
+
+        Args:
+            confidence: mean over the window's new frames, in (0, 1).
+            support_shift: (degrees, median depths) from the session; None in a first window.
+            valid: whether any frame of the window has a finite estimate.
+        """
+        degrees, depths = support_shift if support_shift is not None else (0.0, 0.0)
+        cfg = self.config
+        bad = not valid or degrees > cfg.bad_shift_deg or depths > cfg.bad_shift_depths or not math.isfinite(confidence)
+        if bad:
+            self._bad_windows += 1
+            return TrackingState.LOST if self._bad_windows >= cfg.lost_windows else TrackingState.LOW_CONFIDENCE
+        self._bad_windows = 0
+        typical = confidence if self._typical_confidence is None else self._typical_confidence
+        low = (
+            degrees > cfg.low_shift_deg
+            or depths > cfg.low_shift_depths
+            or confidence < cfg.low_confidence_ratio * typical
+        )
+        self._typical_confidence = 0.95 * typical + 0.05 * confidence
+        if low:
+            return TrackingState.LOW_CONFIDENCE
+        if self._settling:
+            self._settling -= 1
+            return TrackingState.LOW_CONFIDENCE
+        return TrackingState.TRACKING
