@@ -1,0 +1,229 @@
+"""From a container to upright RGB images: the one place that talks to PyAV. Used in-process for files and by the
+child process for live streams."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import av
+import av.error
+import numpy as np
+
+from spark3r_stream.errors import EndOfStream, SourceError
+from spark3r_stream.sources.base import InputPacket, PacketHook
+from spark3r_stream.stats import DropCause, DropCounter
+
+# A stream that yields this many errors in a row, and no frame between them, is not going to recover.
+MAX_ERRORS_IN_A_ROW = 300
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One decoded picture. image: (H, W, 3) uint8 RGB, upright. pts in `time_base` seconds, None if unknown."""
+
+    image: np.ndarray
+    pts: int | None
+    time_base: Fraction
+
+
+def turn_upright(image: np.ndarray, display_matrix: tuple[int, ...] | None) -> np.ndarray:
+    """Apply a display matrix to a decoded picture: rotation by the nearest multiple of 90° and mirroring.
+
+    image: (H, W, 3). display_matrix: nine int32 [a b u c d v x y w] with (p, q) → (a p + c q, b p + d q) (ISO/IEC
+    14496-12, 8.2.2), None for identity. Returns (H, W, 3) or (W, H, 3), contiguous.
+    """
+    if display_matrix is None:
+        return image
+    a, b, c, d = display_matrix[0], display_matrix[1], display_matrix[3], display_matrix[4]
+    if abs(a) + abs(d) >= abs(b) + abs(c):
+        flip_columns, flip_rows = a < 0, d < 0
+    else:  # stored columns become displayed rows
+        image = image.swapaxes(0, 1)
+        flip_columns, flip_rows = c < 0, b < 0
+    image = image[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
+    return np.ascontiguousarray(image)
+
+
+class ContainerDecoder:
+    """The video stream of one container, picture by picture. Belongs to one thread.
+
+    target: a path or URL for av.open. options and format: FFmpeg's. timeout_s: (open, read) for network targets.
+    single_thread: software decoding on one thread (repeatable timing and memory); otherwise FFmpeg chooses.
+    low_delay: hand out a picture as soon as it is complete (no frame threads, which each hold one back).
+    Undecodable or corrupt pictures are counted in `drops`, never raised, unless there is nothing else.
+    Raises SourceError when the target cannot be opened or has no video stream (message: the cause, without the name).
+    """
+
+    def __init__(
+        self,
+        target: str,
+        drops: DropCounter,
+        *,
+        format: str | None = None,
+        options: Mapping[str, str] | None = None,
+        timeout_s: tuple[float, float] | None = None,
+        single_thread: bool = False,
+        low_delay: bool = False,
+        on_packet: PacketHook | None = None,
+        epoch: int = 0,
+    ) -> None:
+        self._drops = drops
+        self._on_packet = on_packet
+        self._epoch = epoch
+        self._held_packets: list[InputPacket] = []
+        self._display_matrix: tuple[int, ...] | None = None
+        self._upright_known = False
+        self._reformatter = av.video.reformatter.VideoReformatter()
+        try:
+            self._container: Any = av.open(target, "r", format=format, options=dict(options or {}), timeout=timeout_s)
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            raise SourceError(_reason(error)) from None
+        streams = self._container.streams.video
+        if not streams:
+            self._container.close()
+            raise SourceError("it has no video stream")
+        # Cover art of an audio file is a video stream to FFmpeg; any real one is better.
+        self._stream: Any = max(streams, key=lambda s: (not _is_cover(s), -s.index))
+        context = self._stream.codec_context
+        if context is None:
+            codec = getattr(self._stream, "codec_tag", "?")
+            self._container.close()
+            raise SourceError(f"this build of FFmpeg has no decoder for its codec {codec!r}")
+        context.thread_type = "SLICE" if low_delay else "AUTO"
+        if single_thread:
+            context.thread_type = "NONE"
+            context.thread_count = 1
+        if low_delay:
+            context.flags |= av.codec.context.Flags.low_delay
+        self._pictures = self._decode_all()
+
+    @property
+    def nominal_fps(self) -> float | None:
+        rate = self._stream.average_rate or self._stream.guessed_rate
+        return float(rate) if rate else None
+
+    @property
+    def frame_count(self) -> int | None:
+        """The container's claim; None where it makes none."""
+        return int(self._stream.frames) or None
+
+    @property
+    def codec(self) -> str:
+        return str(self._stream.codec_context.name)
+
+    def read(self) -> Decoded:
+        """The next picture. Raises EndOfStream at the end, SourceError when only errors come or reading fails."""
+        try:
+            return next(self._pictures)
+        except StopIteration:
+            raise EndOfStream("the video has ended") from None
+
+    def close(self) -> None:
+        """Only from the thread that reads: FFmpeg frees what a concurrent read is using."""
+        self._pictures.close()
+        self._container.close()
+
+    def _decode_all(self) -> Iterator[Decoded]:
+        produced, errors_in_a_row = 0, 0
+        last_error = "no picture could be decoded from it"
+        packets = self._container.demux(self._stream)
+        while True:
+            pictures: list[Any] = []
+            try:
+                packet = next(packets)
+            except StopIteration:
+                break
+            except av.error.EOFError:
+                break
+            except av.error.InvalidDataError as error:
+                # The generator is finished by its exception, the container is not: go on behind the damage.
+                packets = self._container.demux(self._stream)
+                last_error = _reason(error)
+                errors_in_a_row += 1
+                self._drops.add(DropCause.DECODE_ERROR)
+            except (av.error.FFmpegError, OSError) as error:
+                raise SourceError(f"reading stopped: {_reason(error)}") from None
+            else:
+                if packet.size:
+                    self._report(packet)
+                try:
+                    pictures = packet.decode()
+                except (av.error.FFmpegError, ValueError, MemoryError) as error:
+                    last_error = _reason(error)
+                    errors_in_a_row += 1
+                    if packet.size:
+                        self._drops.add(DropCause.DECODE_ERROR)
+            for picture in pictures:
+                try:
+                    decoded = self._convert(picture)
+                except (av.error.FFmpegError, ValueError, MemoryError) as error:
+                    last_error, decoded = _reason(error), None
+                if decoded is None:
+                    errors_in_a_row += 1
+                    self._drops.add(DropCause.DECODE_ERROR)
+                    continue
+                produced, errors_in_a_row = produced + 1, 0
+                yield decoded
+            if errors_in_a_row >= MAX_ERRORS_IN_A_ROW:
+                raise SourceError(f"{errors_in_a_row} errors in a row, the last: {last_error}")
+        if produced == 0:
+            raise SourceError(last_error)
+
+    def _convert(self, picture: Any) -> Decoded | None:
+        if picture.is_corrupt:
+            return None
+        if not self._upright_known:
+            self._display_matrix = _display_matrix(picture)
+            self._upright_known = True
+            self._release_held_packets()
+        else:
+            self._display_matrix = _display_matrix(picture) or self._display_matrix
+        rgb = self._reformatter.reformat(picture, format="rgb24").to_ndarray()
+        return Decoded(turn_upright(rgb, self._display_matrix), picture.pts, picture.time_base)
+
+    def _report(self, packet: Any) -> None:
+        """Packets are held until the first picture tells the display matrix, which PyAV shows on pictures only."""
+        if self._on_packet is None:
+            return
+        context = self._stream.codec_context
+        record = InputPacket(
+            data=bytes(packet),
+            pts=packet.pts,
+            dts=packet.dts,
+            time_base=Fraction(packet.time_base),
+            is_keyframe=bool(packet.is_keyframe),
+            codec=context.name,
+            extradata=context.extradata or b"",
+            display_matrix=self._display_matrix,
+            epoch=self._epoch,
+        )
+        if self._upright_known:
+            self._on_packet(record)
+        else:
+            self._held_packets.append(record)
+
+    def _release_held_packets(self) -> None:
+        held, self._held_packets = self._held_packets, []
+        for record in held:
+            assert self._on_packet is not None
+            self._on_packet(InputPacket(**{**vars(record), "display_matrix": self._display_matrix}))
+
+
+def _display_matrix(picture: Any) -> tuple[int, ...] | None:
+    for item in picture.side_data:
+        if item.type.name == "DISPLAYMATRIX":
+            return tuple(int(v) for v in np.frombuffer(bytes(item), dtype=np.int32)[:9])
+    return None
+
+
+def _is_cover(stream: Any) -> bool:
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+def _reason(error: BaseException) -> str:
+    """FFmpeg's words without its error number and without the target, which may hold credentials."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(text)

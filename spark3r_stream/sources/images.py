@@ -1,0 +1,198 @@
+"""A folder of images: every readable one, upright, in natural order, with times from timestamps.txt or a frame rate."""
+
+from __future__ import annotations
+
+import re
+import threading
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from spark3r_stream.errors import EndOfStream, SourceError
+from spark3r_stream.frame import Frame
+from spark3r_stream.sources.base import InputPacket, SourceInfo, SourceKind, SourceState, SourceStateBox
+from spark3r_stream.sources.options import SourceOptions
+from spark3r_stream.sources.timing import NS_PER_S
+from spark3r_stream.stats import DropCause, DropCounter
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".jp2"})
+
+
+def natural_key(name: str) -> tuple[tuple[int, int | str], ...]:
+    """Sort key that puts frame9 before frame10: digits compare as numbers, the rest as lower-case text."""
+    parts = re.split(r"(\d+)", name)
+    return tuple((0, int(part)) if part.isdigit() else (1, part.lower()) for part in parts if part)
+
+
+def list_images(folder: Path) -> list[Path]:
+    """The image files of `folder` (not of its sub-folders) in natural order; hidden files are left out."""
+    found = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
+    return sorted((p for p in found if p.is_file()), key=lambda p: (natural_key(p.name), p.name))
+
+
+def decode_image(data: bytes, name: str) -> np.ndarray:
+    """An encoded image as (H, W, 3) uint8 RGB, EXIF orientation applied. 16-bit grey keeps its upper 8 bits, alpha is
+    left out.
+
+    Raises SourceError naming `name` when it is unreadable or of a pixel type that has no fixed range (float).
+    """
+    try:
+        with Image.open(BytesIO(data)) as stored:
+            stored.load()
+            image = ImageOps.exif_transpose(stored)
+            if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip and not scale
+                values = np.asarray(image).astype(np.int64)
+                if values.min() < 0 or values.max() > 65535:
+                    raise SourceError(f"{name}: 32-bit integer pixels; 8- or 16-bit images are expected")
+                grey = (values >> 8).astype(np.uint8)
+                return np.repeat(grey[..., None], 3, axis=2)
+            if image.mode == "F":
+                raise SourceError(f"{name}: floating-point pixels; 8- or 16-bit images are expected")
+            return np.array(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        # Pillow raises each of these for broken files of one format or another
+        raise SourceError(f"{name} is not a readable image: {error}") from None
+
+
+def read_timestamps(path: Path) -> list[int]:
+    """Nanoseconds since the first line of a file with one time in seconds at the start of each line (# comments).
+
+    Raises SourceError naming the line when one is not a number or not later than the one before.
+    """
+    times: list[int] = []
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+        text = line.split("#", 1)[0].strip()
+        if not text:
+            continue
+        try:
+            # Decimal: Unix seconds with nanoseconds do not fit into a float
+            value = int(Decimal(text.replace(",", " ").split()[0]) * NS_PER_S)
+        except (InvalidOperation, IndexError, ValueError, OverflowError):
+            raise SourceError(f"{path} line {number}: {text[:40]!r} is not a time in seconds") from None
+        if times and value <= times[-1]:
+            raise SourceError(f"{path} line {number}: times must increase")
+        times.append(value)
+    return [t - times[0] for t in times]
+
+
+class ImageFolderSource:
+    """A finite, lossless source. `folder` may also be the parent of a folder named frames.
+
+    The first readable image is loaded on construction. Raises SourceError when there is none.
+    """
+
+    def __init__(self, folder: Path, options: SourceOptions) -> None:
+        self.drops = DropCounter()
+        self._name = str(folder)
+        self._on_packet = options.on_packet
+        self._state = SourceStateBox()
+        self._closed = threading.Event()
+        self._next_id = 0
+        images = list_images(folder)
+        if not images and (folder / "frames").is_dir():
+            folder = folder / "frames"
+            images = list_images(folder)
+        if not images:
+            raise SourceError(
+                f"{folder} holds no image ({' '.join(sorted(s[1:] for s in IMAGE_SUFFIXES))}); give a folder of images"
+            )
+        times, fps, notes = _times_for(folder, len(images), options.images_fps)
+        self._todo = list(zip(images, times, strict=True))[::-1]
+        count = len(images)
+        first_image = images[0]
+        self._first = self._next_readable()
+        if self._first is None:
+            raise SourceError(f"none of the {count} images in {folder} is readable, beginning with {first_image.name}")
+        height, width = self._first[0].shape[:2]
+        self._info = SourceInfo(
+            kind=SourceKind.IMAGES,
+            name=self._name,
+            is_live=False,
+            size=(width, height),
+            nominal_fps=fps,
+            frame_count=count,
+            notes=notes,
+        )
+        self._state.to(SourceState.STREAMING)
+
+    @property
+    def info(self) -> SourceInfo:
+        return self._info
+
+    @property
+    def state(self) -> SourceState:
+        return self._state.state
+
+    def read(self) -> Frame:
+        """The next readable image; captured_ns is pts_ns. Raises EndOfStream at the end or once closed."""
+        if self._closed.is_set():
+            raise EndOfStream(f"{self._name} was closed")
+        loaded, self._first = self._first or self._next_readable(), None
+        if loaded is None:
+            self._state.finish(SourceState.ENDED)
+            raise EndOfStream(f"{self._name} has no more images")
+        image, pts_ns = loaded
+        frame = Frame(
+            image=image,
+            frame_id=self._next_id,
+            epoch=0,
+            captured_ns=pts_ns,
+            pts_ns=pts_ns,
+            source_id=self._name,
+        )
+        self._next_id += 1
+        return frame
+
+    def close(self) -> None:
+        self._closed.set()
+        self._state.finish(SourceState.ENDED)
+
+    def _next_readable(self) -> tuple[np.ndarray, int] | None:
+        while self._todo and not self._closed.is_set():
+            path, pts_ns = self._todo.pop()
+            try:
+                data = path.read_bytes()
+                image = decode_image(data, str(path))
+            except (SourceError, OSError):
+                self.drops.add(DropCause.DECODE_ERROR)
+                continue
+            if self._on_packet is not None:
+                self._on_packet(_packet_of(path, data, pts_ns))
+            return image, pts_ns
+        return None
+
+
+def _times_for(folder: Path, count: int, images_fps: float) -> tuple[list[int], float, tuple[str, ...]]:
+    """Times in ns, frames per second, and what to tell the user."""
+    notes: list[str] = []
+    for path in (folder / "timestamps.txt", folder.parent / "timestamps.txt"):
+        if not path.is_file():
+            continue
+        try:
+            times = read_timestamps(path)
+        except SourceError as error:
+            notes.append(f"{error}; using {images_fps:g} frames per second")
+            continue
+        if len(times) == count:
+            fps = (count - 1) * NS_PER_S / times[-1] if count > 1 else images_fps
+            return times, fps, tuple(notes)
+        notes.append(f"{path} has {len(times)} times for {count} images; using {images_fps:g} frames per second")
+    return [round(i * NS_PER_S / images_fps) for i in range(count)], images_fps, tuple(notes)
+
+
+def _packet_of(path: Path, data: bytes, pts_ns: int) -> InputPacket:
+    return InputPacket(
+        data=data,
+        pts=pts_ns,
+        dts=pts_ns,
+        time_base=Fraction(1, NS_PER_S),
+        is_keyframe=True,
+        codec=path.suffix.lower().lstrip("."),
+        extradata=b"",
+        display_matrix=None,
+        epoch=0,
+    )
