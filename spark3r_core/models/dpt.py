@@ -137,7 +137,7 @@ class DptHead(nn.Module):
             self.scratch.add_module(f"refinenet{i}{suffix}", block)
 
     def pyramid(self, taps: Sequence[Tensor], grid_hw: tuple[int, int], image_hw: tuple[int, int]) -> list[Tensor]:
-        """Four maps (N, features, h_i, w_i), finest first, from four token maps (N, P, dim_in) without special tokens."""
+        """Four maps (N, features, h_i, w_i), finest first, from four token maps (N, P, dim_in) of patches only."""
         levels = []
         for i, tap in enumerate(taps):
             tokens = self.norm(tap)

@@ -5,8 +5,9 @@ Shapes: B batch, S frames, T tokens per frame (special tokens first, then patche
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -107,8 +108,14 @@ class Prediction:
 class Backbone(nn.Module):
     """Base of all families; subclasses are readable from top to bottom in one file each."""
 
+    family: str
     patch_size: int
     capabilities: Capabilities
+    dropped_keys: tuple[tuple[str, str], ...] = ()  # (regular expression, why): keys of released files left unread
+    tied_keys: ClassVar[
+        Mapping[str, str]
+    ] = {}  # key that files may lack → key of the same tensor in them
+    frames_per_chunk: int | None = None  # frames at a time through layers that do not mix frames; None: all
     name: str = ""  # the registry's name, set by load_model; finds the sensitivity table
     trunk_prefixes: tuple[str, ...]  # names of modules that compute in the trunk's dtype; heads stay float32
 
@@ -129,6 +136,9 @@ class Backbone(nn.Module):
     def predict(self, decoded: Decoded, frames: slice | Sequence[int] | None = None) -> Prediction:
         """Poses and dense maps of the chosen frames (None: all)."""
         raise NotImplementedError
+
+    def after_random_init(self) -> None:
+        """Called by `random_init`: set the few values that keep random outputs sane (a field of view above zero)."""
 
     def poses(self, decoded: Decoded) -> Tensor:
         """world_from_camera (B, S, 4, 4) of every frame of the window, without any dense map where a family can."""

@@ -35,7 +35,7 @@ class Linear(nn.Linear):
 
 
 class MaskedBiasLinear(Linear):
-    """Linear whose bias is multiplied by a stored mask (VGGT-Omega's `qkv`); the mask comes from the file, never derived."""
+    """Linear whose bias is multiplied by a stored mask (VGGT-Omega's `qkv`). The mask is read, never derived."""
 
     bias_mask: Tensor
 
@@ -52,6 +52,22 @@ class Conv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.to(self.weight.dtype))
+
+
+class ImageNetNormalise(nn.Module):
+    """(x - mean) / std per channel of x (..., 3, H, W) in [0, 1]. The constants are not part of the state dict."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        # explicit device: these must exist also in a model that is being built on `meta`
+        for name, values in (("mean", (0.485, 0.456, 0.406)), ("std", (0.229, 0.224, 0.225))):
+            self.register_buffer(name, torch.tensor(values, device="cpu")[:, None, None], persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images - self.mean) / self.std
 
 
 class LayerScale(nn.Module):

@@ -1,0 +1,395 @@
+"""Depth-Anything-3 (any-view): one ViT whose later blocks alternate between each frame and all frames.
+
+ByteDance-Seed/Depth-Anything-3; ARCHITECTURE §3. Key names are those of the released files. Blocks before `alt_start`
+are per frame and make up `encode`; the rest is `decode`; the depth and ray head is `predict`.
+
+The reference reorders frames so that the chosen view comes first. Nothing in the network knows a frame's position but
+its camera token, so here the order stays and only the token moves: same numbers, nothing to undo.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from spark3r_core.attention.plan import AttentionPlan, Dense
+from spark3r_core.errors import ImageError
+from spark3r_core.models.da3_head import DualDptHead
+from spark3r_core.models.interface import Backbone, Capabilities, CrossLayer, Decoded, Encoded, Prediction
+from spark3r_core.models.layers import Block, Conv2d, ImageNetNormalise, Mlp, Norm, by_frames
+from spark3r_core.models.pose_encoding import (
+    decode_pose,
+    fov_from_intrinsics,
+    invert_rigid,
+    quat_xyzw_from_rotation,
+    rigid_matrix,
+)
+from spark3r_core.models.reference_view import STRATEGIES, choose_reference
+from spark3r_core.models.rope import TableCache, axial_rope, grid_positions
+
+HEAD_FRAMES_PER_CHUNK = 8  # the dense head's maps are large; its frames are independent
+
+
+@dataclass(frozen=True)
+class DA3Config:
+    """Sizes of a DA3. The defaults are those all released models share.
+
+    ffn: "mlp" (GELU) or "gated" (SwiGLU, giant). stem: "linear" (one patch convolution, released models) or "conv"
+    (a small convolutional stem, bundled network). with_rays, with_cam_enc: hold the ray branch, the pose encoder.
+    """
+
+    embed_dim: int
+    depth: int
+    num_heads: int
+    alt_start: int
+    out_layers: tuple[int, int, int, int]
+    head_features: int
+    head_out_channels: tuple[int, int, int, int]
+    img_size: int = 518
+    patch_size: int = 14
+    ffn: str = "mlp"
+    stem: str = "linear"
+    with_rays: bool = True
+    with_cam_enc: bool = True
+    cam_enc_heads: int = 16
+    cam_enc_depth: int = 4
+    native_long_side: int = 504
+
+    def __post_init__(self) -> None:
+        # JSON has lists where a frozen, hashable config wants tuples
+        object.__setattr__(self, "out_layers", tuple(self.out_layers))
+        object.__setattr__(self, "head_out_channels", tuple(self.head_out_channels))
+        if self.ffn not in ("mlp", "gated") or self.stem not in ("linear", "conv"):
+            raise ValueError(f'ffn is "mlp" or "gated", stem is "linear" or "conv"; got {self.ffn!r}, {self.stem!r}')
+        if not (1 <= self.alt_start <= min(self.out_layers) and max(self.out_layers) < self.depth):
+            raise ValueError(
+                f"taps {self.out_layers} must lie in [alt_start={self.alt_start}, depth={self.depth}), alt_start >= 1"
+            )
+
+
+class PatchEmbed(nn.Module):
+    """(N, 3, H, W) → (N, P, C), row by row."""
+
+    def __init__(self, dim: int, patch_size: int, stem: str) -> None:
+        super().__init__()
+        self.stem = nn.Identity()
+        if stem == "linear":
+            self.proj = Conv2d(3, dim, patch_size, stride=patch_size)
+            return
+        strides = _stem_strides(patch_size)
+        layers: list[nn.Module] = []
+        channels = 3
+        for i, stride in enumerate(strides):
+            # width doubles towards `dim`; kernels overlap by one pixel or more and keep size / stride exact
+            out = max(dim >> (len(strides) - i), 16)
+            layers += [Conv2d(channels, out, 2 * stride - 1, stride=stride, padding=stride - 1), nn.GELU()]
+            channels = out
+        self.stem = nn.Sequential(*layers)
+        self.proj = Conv2d(channels, dim, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.proj(self.stem(images)).flatten(2).transpose(1, 2)
+
+
+def _stem_strides(patch_size: int) -> list[int]:
+    strides, rest = [], patch_size
+    for factor in (4, 2, 7, 3, 5):
+        while rest % factor == 0:
+            strides.append(factor)
+            rest //= factor
+    if rest != 1:
+        raise ValueError(f"a convolutional stem needs a patch size with factors 2, 3, 5, 7; got {patch_size}")
+    return strides
+
+
+class VitStack(nn.Module):
+    """`backbone.pretrained`: parameters of the one ViT; `DA3` says how they are run."""
+
+    def __init__(self, config: DA3Config) -> None:
+        super().__init__()
+        dim, grid = config.embed_dim, config.img_size // config.patch_size
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
+        self.camera_token = nn.Parameter(torch.zeros(1, 2, dim))
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + grid * grid, dim))
+        self.patch_embed = PatchEmbed(dim, config.patch_size, config.stem)
+        self.blocks = nn.ModuleList(
+            Block(dim, config.num_heads, eps=1e-6, qk_norm=i >= config.alt_start, gated=config.ffn == "gated")
+            for i in range(config.depth)
+        )
+        self.norm = Norm(dim, eps=1e-5)
+
+    def position_embedding(self, grid_hw: tuple[int, int]) -> Tensor:
+        """(1, 1 + P, C) for a patch grid.
+
+        The reference asks for a scale of (n + 0.1) / M instead of a size, and PyTorch then maps coordinates with that
+        factor; asking for the size gives values that differ in the first digit.
+        """
+        side = round((self.pos_embed.shape[1] - 1) ** 0.5)
+        if grid_hw == (side, side):
+            return self.pos_embed
+        cls, patches = self.pos_embed[:, :1], self.pos_embed[:, 1:]
+        patches = patches.transpose(1, 2).unflatten(-1, (side, side))
+        scale = ((grid_hw[0] + 0.1) / side, (grid_hw[1] + 0.1) / side)
+        patches = F.interpolate(patches, scale_factor=scale, mode="bicubic", antialias=False)
+        return torch.cat((cls, patches.flatten(2).transpose(1, 2)), dim=1)
+
+
+class CameraDecoder(nn.Module):
+    """Camera token (..., 2C) → (..., 9): translation, quaternion xyzw, vertical and horizontal field of view."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, dim), nn.ReLU())
+        self.fc_t = nn.Linear(dim, 3)
+        self.fc_qvec = nn.Linear(dim, 4)
+        self.fc_fov = nn.Sequential(nn.Linear(dim, 2), nn.ReLU())
+
+    def forward(self, token: Tensor) -> Tensor:
+        x = self.backbone(token.to(self.fc_t.weight.dtype))
+        return torch.cat((self.fc_t(x), self.fc_qvec(x), self.fc_fov(x)), dim=-1)
+
+
+class CameraEncoder(nn.Module):
+    """Given poses (B, S, 9) → camera tokens (B, S, C), by a small transformer across the views."""
+
+    def __init__(self, dim: int, num_heads: int, depth: int) -> None:
+        super().__init__()
+        self.pose_branch = Mlp(9, dim // 2, dim)
+        self.token_norm = Norm(dim, eps=1e-5)
+        self.trunk = nn.Sequential(*(Block(dim, num_heads, eps=1e-5) for _ in range(depth)))
+        self.trunk_norm = Norm(dim, eps=1e-5)
+
+    def forward(self, pose: Tensor) -> Tensor:
+        x = self.token_norm(self.pose_branch(pose))
+        return self.trunk_norm(self.trunk(x[:, None]))[:, 0]  # the views are the tokens of one "frame"
+
+
+class DA3(Backbone):
+    """Depth-Anything-3 of any size. `has_reference_frame`: the world is the reference view's camera."""
+
+    family = "da3"
+    trunk_prefixes = ("model.backbone.pretrained.",)
+    dropped_keys = ((r"model\.gs_(head|adapter)\.", "Gaussian splatting head, not used for reconstruction"),)
+    tied_keys: ClassVar[dict[str, str]] = {
+        f"model.head.scratch.output_conv2_aux.{level}.2.{name}": f"model.head.scratch.output_conv2_aux.0.2.{name}"
+        for level in (1, 2, 3)
+        for name in ("weight", "bias")
+    }
+
+    def __init__(self, config: DA3Config) -> None:
+        super().__init__()
+        self.config = config
+        self.patch_size = config.patch_size
+        self.capabilities = Capabilities(
+            has_reference_frame=True, has_gauge=True, native_long_side=config.native_long_side
+        )
+        self.model = nn.Module()
+        self.model.backbone = nn.Module()
+        self.model.backbone.pretrained = VitStack(config)
+        self.model.head = DualDptHead(
+            2 * config.embed_dim, config.head_features, config.head_out_channels, config.patch_size, config.with_rays
+        )
+        self.model.cam_dec = CameraDecoder(2 * config.embed_dim)
+        if config.with_cam_enc:
+            self.model.cam_enc = CameraEncoder(config.embed_dim, config.cam_enc_heads, config.cam_enc_depth)
+        self.normalise = ImageNetNormalise()
+        self._tables = TableCache()
+
+    @property
+    def _vit(self) -> VitStack:
+        return self.model.backbone.pretrained  # type: ignore[union-attr,return-value]
+
+    def _is_global(self, block: int) -> bool:
+        return block >= self.config.alt_start and block % 2 == 1
+
+    def _grid(self, image_hw: tuple[int, int]) -> tuple[int, int]:
+        height, width = image_hw
+        if height < 1 or width < 1 or height % self.patch_size or width % self.patch_size:
+            raise ImageError(f"image sides must be multiples of {self.patch_size} pixels, got {width}x{height}; resize")
+        return height // self.patch_size, width // self.patch_size
+
+    def cross_layers(self, image_hw: tuple[int, int]) -> list[CrossLayer]:
+        height, width = self._grid(image_hw)
+        heads, dim = self.config.num_heads, self.config.embed_dim
+        return [
+            CrossLayer(f"blocks.{i}", "global", 1 + height * width, 1, heads, dim // heads)
+            for i in range(self.config.depth)
+            if self._is_global(i)
+        ]
+
+    def encode(self, images: Tensor) -> Encoded:
+        """images: (B, S, 3, H, W) in [0, 1]; ImageNet normalisation happens here."""
+        return self.encode_normalised(self.normalise(images))
+
+    def encode_normalised(self, images: Tensor) -> Encoded:
+        """Patch embedding and the blocks before `alt_start`, for images that are normalised already."""
+        if images.dim() != 5 or images.shape[2] != 3:
+            raise ImageError(f"expected images of shape (B, S, 3, H, W), got {tuple(images.shape)}")
+        image_hw = (images.shape[-2], images.shape[-1])
+        grid = self._grid(image_hw)
+        vit = self._vit
+        patches = by_frames(lambda x: vit.patch_embed(x[0])[None], images.flatten(0, 1)[None], self.frames_per_chunk)
+        patches = patches.squeeze(0).unflatten(0, images.shape[:2])  # (B, S, P, C)
+        cls = vit.cls_token[:, None].expand(*images.shape[:2], -1, -1)
+        x = torch.cat((cls, patches.to(cls.dtype)), dim=2) + vit.position_embedding(grid)
+        selector = x[:, :, 0]
+        for i in range(self.config.alt_start):
+            selector = x[:, :, 0]  # what enters the last of these blocks is what reference selection reads
+            x = vit.blocks[i](x, frames_per_chunk=self.frames_per_chunk)
+        return Encoded(x, image_hw, selector)
+
+    def decode(
+        self,
+        encoded: Encoded,
+        plan: AttentionPlan | None = None,
+        reference: int | str | None = 0,
+        posed: tuple[Tensor, Tensor] | None = None,
+    ) -> Decoded:
+        """The alternating blocks and the camera decoder.
+
+        Args:
+            plan: how frames see each other; None is `Dense()`.
+            reference: index of the frame whose camera is the world; None when it is not in this window; or the name of
+                a strategy ("first", "middle", "saddle_balanced", "saddle_sim_range"), which looks at all frames and is
+                therefore for offline use; with fewer than three frames every strategy takes the first.
+            posed: known (camera_from_world (B, S, 4, 4), intrinsics (B, S, 3, 3) in input pixels); their encoding
+                replaces the camera tokens, and `reference` has no effect. The pose encoder sees these frames only.
+
+        Returns:
+            taps (B, S, P, 2C) ready for the head; pose (B, S, 9): camera-to-world translation, quaternion xyzw,
+            vertical and horizontal field of view; extras["reference"] (B,): index of the world's frame, -1: None.
+        """
+        plan = Dense() if plan is None else plan
+        vit, config = self._vit, self.config
+        x = encoded.tokens
+        batch, frames = x.shape[:2]
+        grid = self._grid(encoded.image_hw)
+        plan.begin(frames, self.cross_layers(encoded.image_hw))
+
+        index = self._reference_index(encoded, reference)
+        if posed is not None:
+            camera = self.encode_poses(*posed, encoded.image_hw)
+        else:
+            first = torch.arange(frames, device=x.device) == index[:, None]  # (B, S)
+            camera = torch.where(first[..., None], vit.camera_token[:, :1], vit.camera_token[:, 1:])
+        local = x
+        x = torch.cat((camera[:, :, None].to(x.dtype), x[:, :, 1:]), dim=2)
+
+        head_dim = config.embed_dim // config.num_heads
+        local_rope = self._tables.get(
+            ("local", grid, head_dim, x.device), lambda: axial_rope(*grid_positions(*grid, 1, x.device), head_dim)
+        )
+        # In global blocks every patch sits at (1, 1): rotation tells camera tokens from patches and nothing else.
+        row, column = grid_positions(1, 1, 1, x.device)
+        patch_count = grid[0] * grid[1]
+        global_rope = self._tables.get(
+            ("global", patch_count, head_dim, x.device),
+            lambda: axial_rope(*(torch.cat((p[:1], p[1:].expand(patch_count))) for p in (row, column)), head_dim),
+        )
+        taps: list[Tensor] = []
+        camera_token = x[:, :, 0]
+        layer = 0
+        for i in range(config.alt_start, max(config.out_layers) + 1):
+            if self._is_global(i):
+                x = vit.blocks[i](x, global_rope, plan, layer, frames_per_chunk=self.frames_per_chunk)
+                layer += 1
+            else:
+                local = x = vit.blocks[i](x, local_rope, frames_per_chunk=self.frames_per_chunk)
+            if i in config.out_layers:
+                # the final norm belongs to the cross-frame half only, and the camera decoder reads neither normalised
+                taps.append(torch.cat((local[:, :, 1:], vit.norm(x[:, :, 1:])), dim=-1))
+                camera_token = torch.cat((local[:, :, 0], x[:, :, 0]), dim=-1)
+        pose = self.model.cam_dec(camera_token)  # type: ignore[operator]
+        return Decoded(tuple(taps), pose, encoded.image_hw, {"reference": index.expand(batch)})
+
+    def _reference_index(self, encoded: Encoded, reference: int | str | None) -> Tensor:
+        """(B,) or (1,) index of the reference frame, -1 when it is not in the window; never waits for the device."""
+        device, frames = encoded.tokens.device, encoded.tokens.shape[1]
+        if isinstance(reference, str):
+            if encoded.selector is None or reference not in STRATEGIES:
+                raise ValueError(f"reference strategies are {', '.join(STRATEGIES)}; got {reference!r}")
+            return choose_reference(encoded.selector, reference)
+        if reference is not None and not 0 <= reference < frames:
+            raise ValueError(f"reference frame {reference} is not among the {frames} frames of this window")
+        return torch.full((1,), -1 if reference is None else reference, device=device)
+
+    def encode_poses(self, camera_from_world: Tensor, intrinsics: Tensor, image_hw: tuple[int, int]) -> Tensor:
+        """Camera tokens (B, S, C) from known poses, used as given (see `relative_poses`)."""
+        if not self.config.with_cam_enc:
+            raise ValueError("this network has no pose encoder (with_cam_enc=False); leave out `posed`")
+        world_from_camera = invert_rigid(camera_from_world)
+        quat = quat_xyzw_from_rotation(world_from_camera[..., :3, :3])
+        fov = torch.stack(fov_from_intrinsics(intrinsics, image_hw), dim=-1)
+        return self.model.cam_enc(torch.cat((world_from_camera[..., :3, 3], quat, fov), dim=-1))  # type: ignore[operator]
+
+    def predict(self, decoded: Decoded, frames: slice | Sequence[int] | None = None, rays: bool = False) -> Prediction:
+        """Poses and dense maps of the chosen frames (None: all), `HEAD_FRAMES_PER_CHUNK` at a time.
+
+        rays: also run the ray branch; raw["ray"] (B, S, 8h, 8w, 6) and raw["ray_conf"], on 8x the patch grid.
+        """
+        index = slice(None) if frames is None else frames if isinstance(frames, slice) else list(frames)
+        if rays and not self.config.with_rays:
+            raise ValueError("this network has no ray branch (with_rays=False)")
+        pose = decoded.pose[:, index]
+        taps = [tap[:, index] for tap in decoded.taps]
+        batch, count = pose.shape[:2]
+        grid = self._grid(decoded.image_hw)
+        chunks = [
+            self.model.head(part, grid, decoded.image_hw, rays)  # type: ignore[operator]
+            for part in zip(*(tap.flatten(0, 1).split(HEAD_FRAMES_PER_CHUNK) for tap in taps), strict=True)
+        ]
+        maps = {name: torch.cat([c[name] for c in chunks]).unflatten(0, (batch, count)) for name in chunks[0]}
+        world_from_camera, intrinsics = decode_pose(pose, decoded.image_hw, min_tan=1e-6)
+        confidence = maps.pop("confidence")
+        raw = maps | {
+            "extrinsics": invert_rigid(world_from_camera)[..., :3, :],
+            "intrinsics": intrinsics,
+            "pose_enc": pose,
+        }
+        return Prediction(world_from_camera, intrinsics, maps["depth"], confidence, raw)
+
+    def poses(self, decoded: Decoded) -> Tensor:
+        """world_from_camera (B, S, 4, 4), without the dense head."""
+        return decode_pose(decoded.pose, decoded.image_hw)[0]
+
+    def poses(self, decoded: Decoded) -> Tensor:
+        """world_from_camera (B, S, 4, 4) of every frame of the window, without the dense head."""
+        return _world_from_camera(decoded.pose)
+
+    def after_random_init(self) -> None:
+        """Identity rotation and about 57 degrees of view, so that random cameras are finite."""
+        decoder = self.model.cam_dec
+        with torch.no_grad():
+            decoder.fc_qvec.bias.copy_(torch.tensor([0.0, 0.0, 0.0, 1.0]))  # type: ignore[union-attr]
+            decoder.fc_fov[0].bias.fill_(1.0)  # type: ignore[index,union-attr]
+
+
+def _world_from_camera(pose: Tensor) -> Tensor:
+    """Camera decoder output (..., 9), camera-to-world → (..., 4, 4)."""
+    return rigid_matrix(rotation_from_quat_xyzw(pose[..., 3:7]), pose[..., :3])
+
+
+def relative_poses(camera_from_world: Tensor) -> Tensor:
+    """What the reference's high-level API does before `posed`: poses relative to view 0, unit-size trajectory.
+
+    Translations are divided by the lower median of the camera distances from view 0, at least 0.1.
+    (B, S, 4, 4) → (B, S, 4, 4)
+    """
+    world_from_camera = camera_from_world[:, :1] @ invert_rigid(camera_from_world)
+    distance = world_from_camera[..., :3, 3].norm(dim=-1).median(dim=1).values.clamp(min=0.1)
+    scaled = world_from_camera[..., :3, 3] / distance[:, None, None]
+    return invert_rigid(rigid_matrix(world_from_camera[..., :3, :3], scaled))
+
+
+_BASE = DA3Config(768, 12, 12, 4, (5, 7, 9, 11), 128, (96, 192, 384, 768))
+DA3_CONFIGS: dict[str, DA3Config] = {
+    "da3-small": replace(_BASE, embed_dim=384, num_heads=6, head_features=64, head_out_channels=(48, 96, 192, 384)),
+    "da3-base": _BASE,
+    "da3-large": DA3Config(1024, 24, 16, 8, (11, 15, 19, 23), 256, (256, 512, 1024, 1024)),
+    "da3-giant": DA3Config(1536, 40, 24, 13, (19, 27, 33, 39), 256, (256, 512, 1024, 1024), ffn="gated"),
+}
