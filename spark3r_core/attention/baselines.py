@@ -44,8 +44,10 @@ class UniformMerging:
     `region` patches is a destination (the paper samples one at random from each small region; here the first one, so
     that runs repeat), the others are sources. The most similar sources, up to `merge_ratio` of all tokens, merge into
     their most similar destination anywhere in the sequence; each gets its output back. Matching therefore costs
-    O(S²), as in the paper; a plan sees queries, so these are compared. The paper's text at hand names no region size: 4 (2 x 2 patches, as in the merging it builds
-    on) leaves a third of the tokens and agrees with its published times.
+    O(S²), as in the paper; a plan sees queries, so these are compared.
+
+    The paper's text at hand names no region size. 4 (2 x 2 patches, as in the merging that it builds on) leaves a
+    third of the tokens, which agrees with its published times.
 
     Args:
         stopwatch: gets "match" and "global" seconds, as in `Reduced`.
