@@ -24,8 +24,8 @@ COMPILER_DIR = REPOSITORY / "build" / COMPILER.replace("==", "-")
 def fetch_compiler() -> None:
     """Install the pinned compiler, without its dependencies, where no other program sees it."""
     if not (COMPILER_DIR / "grpc_tools").is_dir():
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(COMPILER_DIR), COMPILER]
-        subprocess.run(command, check=True)
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+        subprocess.run([*pip, "--target", str(COMPILER_DIR), COMPILER], check=True)
 
 
 def generate(output: Path) -> list[Path]:

@@ -1,0 +1,225 @@
+"""What the engine publishes, as plain values: flat dataclasses of numbers, strings and numpy arrays, no protobuf.
+
+`encoding.py` turns them into payloads and back, `wire.py` puts those into envelopes. docs/wire.md is the page for other
+languages. Frames of reference: `map` -> `submap_<k>` -> `camera`; the pose of a frame and its points are given in its
+submap; where the submap lies in the map is `map_from_submap`, the identity until a correction says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spark3r_core.geometry.sim3 import Sim3
+
+MAP_FRAME = "map"
+CAMERA_FRAME = "camera"
+
+
+def submap_frame(submap: int) -> str:
+    """The name of a submap's frame of reference."""
+    return f"submap_{submap}"
+
+
+class TrackingState(Enum):
+    """How far a frame's pose can be trusted."""
+
+    TRACKING = 1
+    LOW_CONFIDENCE = 2
+    LOST = 3
+
+
+class SessionState(Enum):
+    """What the publishing process is doing. After ENDED and FAILED no message follows."""
+
+    OPENING = 1
+    RUNNING = 2
+    STALLED = 3
+    RECONNECTING = 4
+    ENDED = 5
+    FAILED = 6
+
+
+class LengthUnit(Enum):
+    """What one unit of length means."""
+
+    MODEL = 1
+    METRE = 2
+
+
+@dataclass(frozen=True, eq=False)
+class CameraView:
+    """A pinhole camera and the size of the image it belongs to.
+
+    matrix: (3, 3) float64, pixels, pixel centres at integer + 0.5.
+    """
+
+    matrix: NDArray[np.float64]
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, eq=False)
+class FrameResult:
+    """Topic /frame/: one per processed frame, the failed ones too.
+
+    frame_id: counts the frames the source handed out; never restarts within a session.
+    epoch: uninterrupted run of the source.  submap: frames that share one gauge.
+    revision: of the submap's place in the map when this was made.
+    pts_ns: presentation time from the first frame's zero, None where there is none.
+    captured_ns: Unix time (live) or presentation time (files).  published_ns: Unix time.
+    world_from_camera: (4, 4) float64, world = `submap_<k>`, OpenCV axes; None if the frame is not valid.
+    camera: of the source image.  depth_camera: of the image on /depth/, None without one.
+    confidence: mean of the frame's confidence map, in (0, 1).
+    failure_reason: empty if valid.
+    drops_since_last: frames lost between the previous result and this one, by cause.
+    model_ms: the network's share of the window.  latency_ms: capture to publication.
+    memory_bytes, memory_limit_bytes: of the attention memory.
+    window_new: new frames in the window this frame came from; window_size: with the support frames.
+    """
+
+    frame_id: int
+    source_id: str
+    epoch: int
+    submap: int
+    captured_ns: int
+    published_ns: int
+    pts_ns: int | None = None
+    revision: int = 0
+    world_from_camera: NDArray[np.float64] | None = None
+    camera: CameraView | None = None
+    depth_camera: CameraView | None = None
+    state: TrackingState = TrackingState.TRACKING
+    confidence: float = 0.0
+    valid: bool = True
+    failure_reason: str = ""
+    drops_since_last: Mapping[str, int] = field(default_factory=dict)
+    model_ms: float = 0.0
+    latency_ms: float = 0.0
+    memory_bytes: int = 0
+    memory_limit_bytes: int = 0
+    window_new: int = 0
+    window_size: int = 0
+    unit: LengthUnit = LengthUnit.MODEL
+
+    @property
+    def frame_name(self) -> str:
+        """The frame of reference of the pose: `submap_<k>`."""
+        return submap_frame(self.submap)
+
+
+@dataclass(frozen=True, eq=False)
+class FrameOutput:
+    """Everything the engine knows about one frame; `encoding.encode_frame` makes its messages.
+
+    depth: (h, w) float32, z in the camera frame, result.unit; h, w as in result.depth_camera.
+    points: (N, 3) float32 in the submap's frame.  colours: (N, 4) uint8 red green blue alpha.
+    point_confidence: (N,) float32 in (0, 1).
+    The arrays may be None (nothing to publish on that topic); the three of the cloud go together.
+    """
+
+    result: FrameResult
+    depth: NDArray[np.float32] | None = None
+    points: NDArray[np.float32] | None = None
+    colours: NDArray[np.uint8] | None = None
+    point_confidence: NDArray[np.float32] | None = None
+    map_from_submap: Sim3 = field(default_factory=Sim3)
+
+
+@dataclass(frozen=True, eq=False)
+class PoseInFrame:
+    """Topic /pose/. frame_from_camera: (4, 4) float64."""
+
+    captured_ns: int
+    frame_name: str
+    frame_from_camera: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Transform:
+    """Topic /tf/. parent_from_child: (4, 4) float64, rigid: a submap's scale travels on /map_correction/ only."""
+
+    captured_ns: int
+    parent: str
+    child: str
+    parent_from_child: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Topic /calib/: the camera of the source image."""
+
+    captured_ns: int
+    camera: CameraView
+
+
+@dataclass(frozen=True, eq=False)
+class DepthImage:
+    """Topic /depth/. depth: (h, w) float32, z in the camera frame; a read-only view."""
+
+    captured_ns: int
+    depth: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Cloud:
+    """Topic /cloud/: read-only strided views of one buffer, in the frame of reference `frame_name`.
+
+    points: (N, 3) float32.  colours: (N, 4) uint8 red green blue alpha.  confidence: (N,) float32.
+    """
+
+    captured_ns: int
+    frame_name: str
+    points: NDArray[np.float32]
+    colours: NDArray[np.uint8]
+    confidence: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class MapCorrection:
+    """Topic /map_correction/: where a submap lies from now on. The newest revision of a submap wins."""
+
+    submap: int
+    revision: int
+    map_from_submap: Sim3
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Status:
+    """Topic /status/: once a second, whether frames come or not. Counts are of the whole session.
+
+    frames_in: handed out by the source; frames_processed: with a valid result.
+    frames_per_second: over the last seconds.  latency_*: capture to publication.  model_ms: of the last window.
+    messages_dropped: by the publisher's own queue, before any subscriber; recording_dropped: by the recorder's.
+    """
+
+    state: SessionState
+    source_id: str = ""
+    frames_in: int = 0
+    frames_processed: int = 0
+    frames_failed: int = 0
+    drops: Mapping[str, int] = field(default_factory=dict)
+    frames_per_second: float = 0.0
+    latency_p50_ms: float = 0.0
+    latency_p95_ms: float = 0.0
+    latency_max_ms: float = 0.0
+    model_ms: float = 0.0
+    memory_bytes: int = 0
+    memory_limit_bytes: int = 0
+    tracking: TrackingState | None = None
+    epoch: int = 0
+    submap: int = 0
+    uptime_ns: int = 0
+    last_error: str = ""
+    subscribers: int = 0
+    messages_dropped: int = 0
+    recording_dropped: int = 0
+    model: str = ""
+
+
+Content = FrameResult | PoseInFrame | Transform | Calibration | DepthImage | Cloud | MapCorrection | Status
