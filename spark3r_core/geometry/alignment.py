@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,8 @@ _CHI3_MEDIAN = 1.5382
 # Huber's bound in standard deviations; a 3-vector residual exceeds 2 sigma in 26 % of clean samples, which keeps
 # nearly all of the efficiency of least squares.
 _HUBER_SIGMAS = 2.0
+
+_Fit = tuple[Sim3, Array, Array]  # transform, residuals (n,), angles (n,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,16 +72,13 @@ def align_points(
     so of gross outliers; it is not a replacement for RANSAC. Raises GeometryError like `umeyama`.
     """
     source, target, prior = _checked_pairs(source, target, weights, minimum=3)
-    robust = prior
-    for _ in range(rounds):
-        transform = umeyama(source, target, robust, with_scale)
-        residuals = np.linalg.norm(transform.apply_to_points(source) - target, axis=1)
-        updated = _normalised(prior * huber_weights(residuals, _CHI3_MEDIAN))
-        if np.abs(updated - robust).max() < 1e-6 / len(source):
-            break
-        robust = updated
-    rms = float(np.sqrt(prior @ residuals**2))
-    return Alignment(transform, residuals, np.zeros(len(source)), robust, rms)
+    no_angles = np.zeros(len(source))
+
+    def fit(current: Array) -> _Fit:
+        transform = umeyama(source, target, current, with_scale)
+        return transform, np.linalg.norm(transform.apply_to_points(source) - target, axis=1), no_angles
+
+    return _reweighted(fit, prior, rounds)
 
 
 def align_poses(
@@ -102,21 +102,14 @@ def align_poses(
     turns = target[:, :3, :3] @ np.swapaxes(source[:, :3, :3], 1, 2)
     if not np.all(np.isfinite(turns)):
         raise GeometryError("poses contain rotations that are not finite")
-    robust = prior
-    for _ in range(rounds):
-        rotation = nearest_rotation(np.einsum("n,nij->ij", robust, turns))
-        transform = _scale_and_translation(centres_s, centres_t, rotation, robust, scale)
+
+    def fit(current: Array) -> _Fit:
+        rotation = nearest_rotation(np.einsum("n,nij->ij", current, turns))
+        transform = _scale_and_translation(centres_s, centres_t, rotation, current, scale)
         residuals = np.linalg.norm(transform.apply_to_points(centres_s) - centres_t, axis=1)
-        angles = rotation_angle(rotation.T @ turns)
-        if len(source) < 3:  # two frames cannot outvote each other
-            break
-        both = np.minimum(huber_weights(residuals, _CHI3_MEDIAN), huber_weights(angles, _CHI3_MEDIAN))
-        updated = _normalised(prior * both)
-        if np.abs(updated - robust).max() < 1e-6 / len(source):
-            break
-        robust = updated
-    rms = float(np.sqrt(prior @ residuals**2))
-    return Alignment(transform, residuals, angles, robust, rms)
+        return transform, residuals, rotation_angle(rotation.T @ turns)
+
+    return _reweighted(fit, prior, rounds if len(source) > 2 else 0)  # two frames cannot outvote each other
 
 
 def robust_scale(source_depth: ArrayLike, target_depth: ArrayLike, weights: ArrayLike | None = None) -> float:
@@ -142,6 +135,20 @@ def huber_weights(residuals: Array, median_of_unit: float) -> Array:
     sigma = np.median(residuals) / median_of_unit
     bound = max(_HUBER_SIGMAS * sigma, 1e-12 * max(1.0, float(residuals.max(initial=0.0))), 1e-300)
     return np.minimum(1.0, bound / np.maximum(residuals, bound))
+
+
+def _reweighted(fit: Callable[[Array], _Fit], prior: Array, rounds: int) -> Alignment:
+    """Fit, then weigh pairs down by Huber's rule for distance and angle, until the weights settle."""
+    robust = prior
+    transform, residuals, angles = fit(prior)
+    for _ in range(rounds):
+        both = np.minimum(huber_weights(residuals, _CHI3_MEDIAN), huber_weights(angles, _CHI3_MEDIAN))
+        updated = _normalised(prior * both)
+        if np.abs(updated - robust).max() < 1e-6 / len(prior):
+            break
+        robust = updated
+        transform, residuals, angles = fit(robust)
+    return Alignment(transform, residuals, angles, robust, float(np.sqrt(prior @ residuals**2)))
 
 
 def _scale_and_translation(source: Array, target: Array, rotation: Array, weights: Array, scale: float | None) -> Sim3:

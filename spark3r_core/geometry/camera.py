@@ -180,10 +180,10 @@ def read_intrinsics(path: str | Path) -> Intrinsics:
     if missing:
         raise GeometryError(f"intrinsics file {path} has no value for {', '.join(missing)}")
     try:
-        focal_and_centre = [float(content[name]) for name in ("fx", "fy", "cx", "cy")]
-        size = [int(content[name]) for name in ("width", "height")]
+        fx, fy, cx, cy = (float(content[name]) for name in ("fx", "fy", "cx", "cy"))
+        width, height = (int(content[name]) for name in ("width", "height"))
         distortion = tuple(float(value) for value in content.get("distortion") or ())
-        return Intrinsics(*focal_and_centre, *size, distortion)
+        return Intrinsics(fx, fy, cx, cy, width, height, distortion)
     except (TypeError, ValueError) as error:
         raise GeometryError(f"intrinsics file {path}: {error}") from error
     except GeometryError as error:
