@@ -116,7 +116,9 @@ class StreamSession:
         image_hw: network input size; fixed for the session because pages of different sizes do not mix.
     """
 
-    def __init__(self, model: Backbone, memory: MemoryConfig | None = None, image_hw: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self, model: Backbone, memory: MemoryConfig | None = None, image_hw: tuple[int, int] | None = None
+    ) -> None:
         self.model = model
         self.config = memory or MemoryConfig()
         self.image_hw = image_hw
@@ -181,7 +183,9 @@ class StreamSession:
         if self.image_hw is None:
             self.image_hw = hw
         if hw != self.image_hw:
-            raise ImageError(f"frames of {hw[1]}x{hw[0]} in a session of {self.image_hw[1]}x{self.image_hw[0]}; resize them")
+            raise ImageError(
+                f"frames of {hw[1]}x{hw[0]} in a session of {self.image_hw[1]}x{self.image_hw[0]}; resize them"
+            )
         device = next(self.model.parameters()).device
         batch = batch.to(device, non_blocking=True)
         return batch.float() / 255 if batch.dtype == torch.uint8 else batch.float()

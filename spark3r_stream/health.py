@@ -1,22 +1,16 @@
 """From numbers to a state a robot can act on. Pure: the same history gives the same states.
 
 Two signals: the network's own confidence, relative to what this stream has shown so far, and the shift of the support
-frames, which are estimated anew in every window and should not move.
+frames, which are estimated anew in every window and should not move. TRACKING means consistent, LOW_CONFIDENCE usable
+with care, LOST that the pose means nothing.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from enum import Enum
 
-
-class TrackingState(Enum):
-    """TRACKING: consistent. LOW_CONFIDENCE: usable with care. LOST: the pose means nothing."""
-
-    TRACKING = "TRACKING"
-    LOW_CONFIDENCE = "LOW_CONFIDENCE"
-    LOST = "LOST"
+from spark3r_stream.messages import TrackingState
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,9 @@ class KVMemory:
         """Bytes of occupied pages, those of the open window included."""
         return sum(
             (table.committed + len(table.window)) * layer.page_bytes(dtype)
-            for table, layer, dtype in zip(map(self._table, range(len(self.layers))), self.layers, self.dtypes, strict=True)
+            for table, layer, dtype in zip(
+                map(self._table, range(len(self.layers))), self.layers, self.dtypes, strict=True
+            )
         )
 
     def frames(self, layer: int) -> list[int]:

@@ -1,6 +1,7 @@
 """States follow from the numbers, with their reasons one by one."""
 
-from spark3r_stream.health import HealthMonitor, TrackingState
+from spark3r_stream.health import HealthMonitor
+from spark3r_stream.messages import TrackingState
 
 GOOD = (0.5, 0.01)
 

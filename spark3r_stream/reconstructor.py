@@ -1,0 +1,294 @@
+"""Frames in, FrameOutputs out: camera model, resize, session, submaps, health and points of each window.
+
+The engine moves frames and messages; everything that gives them geometric meaning is here, on top of
+`spark3r_core.session`, so that a program with its own transport can use this class alone.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from spark3r_core.errors import Spark3rError
+from spark3r_core.geometry.camera import Intrinsics
+from spark3r_core.geometry.pointmap import depth_edges, points_from_depth, subsample, valid_depth
+from spark3r_core.geometry.se3 import invert
+from spark3r_core.geometry.sim3 import Sim3
+from spark3r_core.models.interface import Backbone
+from spark3r_core.models.preprocess import StreamResize
+from spark3r_core.session import FrameEstimate, MemoryConfig, StreamSession, WindowResult
+from spark3r_stream.frame import Frame
+from spark3r_stream.health import HealthConfig, HealthMonitor
+from spark3r_stream.messages import CameraView, FrameOutput, FrameResult, MapCorrection, TrackingState
+from spark3r_stream.stats import DropCause
+from spark3r_stream.undistort import Undistorter
+
+log = logging.getLogger(__name__)
+
+MAX_ASPECT_CHANGE = 1.25  # beyond this the padding would outweigh the image, so a submap of its own is cleaner
+
+
+@dataclass(frozen=True)
+class CloudConfig:
+    """Which points of a frame are published.
+
+    max_points: per frame. min_confidence: in (0, 1). max_edge_step: relative depth step that counts as an edge.
+    max_depth_ratio: points beyond this multiple of the frame's median depth are left out.
+    """
+
+    max_points: int = 50_000
+    min_confidence: float = 0.2
+    max_edge_step: float = 0.06
+    max_depth_ratio: float = 6.0
+
+
+@dataclass
+class WindowOutput:
+    """What one window gave: an output per frame that went in, failed ones too.
+
+    images: the image each estimate was made from, network size, (h, w, 3) uint8 RGB, for files and previews.
+    source_views: camera of each full-size (undistorted) source image.
+    """
+
+    outputs: list[FrameOutput]
+    images: list[np.ndarray]
+    window: WindowResult | None
+    corrections: list[MapCorrection] = field(default_factory=list)
+    failures: dict[DropCause, int] = field(default_factory=dict)
+
+
+class Reconstructor:
+    """One stream of frames through one model.
+
+    Args:
+        model: any backbone.
+        memory: what its sessions keep.
+        long_side: longest side of the network input in pixels; None: the model's own.
+        camera: the user's camera; frames are undistorted and the predicted intrinsics replaced.
+        cloud, health: settings of points and states.
+    """
+
+    def __init__(
+        self,
+        model: Backbone,
+        memory: MemoryConfig,
+        long_side: int | None = None,
+        camera: Intrinsics | None = None,
+        cloud: CloudConfig | None = None,
+        health: HealthConfig | None = None,
+    ) -> None:
+        self.model = model
+        self.memory = memory
+        self.cloud = cloud or CloudConfig()
+        self._long_side = long_side or model.capabilities.native_long_side
+        self._undistorter = Undistorter(camera) if camera is not None else None
+        self._health_config = health or HealthConfig()
+        self._health = HealthMonitor(self._health_config)
+        self._session = StreamSession(model, memory)
+        self._resize: StreamResize | None = None
+        self._aspect: float | None = None
+        self._epoch: int | None = None
+        self._map_from_submap = Sim3()
+        self._last_good: np.ndarray | None = None
+        self.submap = 0
+
+    @property
+    def image_hw(self) -> tuple[int, int] | None:
+        """Network input size, known after the first frame."""
+        return None if self._resize is None else self._resize.image_hw
+
+    def starts_submap(self, frame: Frame) -> bool:
+        """Whether this frame's shape differs so much from the session's that it needs a submap of its own."""
+        if self._aspect is None:
+            return False
+        ratio = (frame.image.shape[1] / frame.image.shape[0]) / self._aspect
+        return max(ratio, 1 / ratio) > MAX_ASPECT_CHANGE
+
+    def process(self, frames: Sequence[Frame]) -> WindowOutput:
+        """Reconstruct one window of new frames, all of one submap and epoch (`split_window` sees to that).
+
+        A frame that fails gives an output marked invalid with its reason; nothing is raised for bad input.
+        """
+        corrections: list[MapCorrection] = []
+        if self.starts_submap(frames[0]):
+            corrections.append(self._new_submap(f"image shape changed at frame {frames[0].frame_id}"))
+        if self._epoch is not None and frames[0].epoch != self._epoch:
+            self._health.new_epoch()
+        self._epoch = frames[0].epoch
+
+        prepared, failures = self._prepare(frames)
+        if not prepared:
+            return WindowOutput([_failed(frame, self.submap, why) for frame, why in failures], [], None, corrections,
+                                {DropCause.UNDISTORT_ERROR: len(failures)})
+        assert self._resize is not None
+        batch = np.stack([image for _, image, _, _ in prepared])
+        try:
+            window = self._session.step(batch.transpose(0, 3, 1, 2))
+        except Spark3rError:
+            raise
+        except RuntimeError as error:  # torch: out of memory, a broken kernel; the stream outlives the window
+            log.exception("a window failed")
+            reason = f"the model failed: {str(error).splitlines()[0]}"
+            outputs = [_failed(frame, self.submap, reason) for frame in frames]
+            return WindowOutput(outputs, [], None, corrections, {DropCause.MODEL_ERROR: len(frames)})
+
+        confidence = [float(estimate.confidence.mean()) for estimate in window.frames if estimate.valid]
+        state = self._health.update(
+            float(np.mean(confidence)) if confidence else float("nan"), window.support_shift, bool(confidence)
+        )
+        outputs = [
+            self._output(frame, image, pixel_map, camera, estimate, window, state)
+            for (frame, image, pixel_map, camera), estimate in zip(prepared, window.frames, strict=True)
+        ]
+        outputs += [_failed(frame, self.submap, why) for frame, why in failures]
+        outputs.sort(key=lambda output: output.result.frame_id)
+        counted = {}
+        if failures:
+            counted[DropCause.UNDISTORT_ERROR] = len(failures)
+        if broken := sum(not estimate.valid for estimate in window.frames):
+            counted[DropCause.NOT_FINITE] = broken
+        if state is TrackingState.LOST:
+            corrections.append(self._new_submap("tracking was lost"))
+        return WindowOutput(outputs, [image for _, image, _, _ in prepared], window, corrections, counted)
+
+    def _prepare(
+        self, frames: Sequence[Frame]
+    ) -> tuple[list[tuple[Frame, np.ndarray, np.ndarray, CameraView | None]], list[tuple[Frame, str]]]:
+        """Undistort and resize; frames that do not fit the user's camera come back with the reason."""
+        prepared, failures = [], []
+        for frame in frames:
+            image, camera = frame.image, None
+            if self._undistorter is not None:
+                try:
+                    image, camera = self._undistorter(image)
+                except Spark3rError as error:
+                    failures.append((frame, str(error)))
+                    continue
+            if self._resize is None:
+                self._resize = StreamResize.fit(image.shape[:2], self._long_side, self.model.patch_size)
+                self._aspect = image.shape[1] / image.shape[0]
+            small, pixel_map = self._resize(image)
+            prepared.append((frame, small, pixel_map, camera))
+        return prepared, failures
+
+    def _output(
+        self,
+        frame: Frame,
+        image: np.ndarray,
+        pixel_map: np.ndarray,
+        given: CameraView | None,
+        estimate: FrameEstimate,
+        window: WindowResult,
+        state: TrackingState,
+    ) -> FrameOutput:
+        common = {
+            "window_new": len(window.frames),
+            "window_size": len(window.frames) + len(window.support),
+            "model_ms": window.model_ns / 1e6,
+            "memory_bytes": window.memory_used_bytes,
+            "memory_limit_bytes": window.memory_limit_bytes,
+        }
+        if not estimate.valid:
+            failed = _failed(frame, self.submap, estimate.failure or "no estimate")
+            return replace(failed, result=replace(failed.result, **common))
+        height, width = estimate.depth.shape
+        source_h, source_w = frame.image.shape[:2]
+        if given is not None:
+            source_k, depth_k = given.matrix, pixel_map @ given.matrix
+        else:
+            source_k, depth_k = np.linalg.inv(pixel_map) @ estimate.intrinsics, estimate.intrinsics
+        inside = self._resize_mask(pixel_map, (source_h, source_w), (height, width))
+        points, colours, confidence = self._cloud(image, estimate, depth_k, inside)
+        self._last_good = estimate.world_from_camera
+        return FrameOutput(
+            result=FrameResult(
+                frame_id=frame.frame_id,
+                source_id=frame.source_id,
+                epoch=frame.epoch,
+                submap=self.submap,
+                captured_ns=frame.captured_ns,
+                published_ns=0,
+                pts_ns=frame.pts_ns,
+                world_from_camera=estimate.world_from_camera,
+                camera=CameraView(source_k, source_w, source_h),
+                depth_camera=CameraView(depth_k, width, height),
+                state=state,
+                confidence=float(estimate.confidence.mean()),
+                **common,
+            ),
+            depth=np.where(inside, estimate.depth, np.float32(np.nan)) if not inside.all() else estimate.depth,
+            points=points,
+            colours=colours,
+            point_confidence=confidence,
+            map_from_submap=self._map_from_submap,
+        )
+
+    @staticmethod
+    def _resize_mask(pixel_map: np.ndarray, source_hw: tuple[int, int], hw: tuple[int, int]) -> np.ndarray:
+        """(h, w) bool: network pixels that show the image rather than padding."""
+        rows = (np.arange(hw[0]) + 0.5 - pixel_map[1, 2]) / pixel_map[1, 1]
+        columns = (np.arange(hw[1]) + 0.5 - pixel_map[0, 2]) / pixel_map[0, 0]
+        inside_rows = (rows >= 0) & (rows <= source_hw[0])
+        return inside_rows[:, None] & ((columns >= 0) & (columns <= source_hw[1]))[None, :]
+
+    def _cloud(
+        self, image: np.ndarray, estimate: FrameEstimate, depth_k: np.ndarray, inside: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        cfg, depth = self.cloud, estimate.depth
+        keep = inside & valid_depth(depth, cfg.max_depth_ratio * float(np.median(depth)))
+        keep &= (estimate.confidence >= cfg.min_confidence) & ~depth_edges(depth, cfg.max_edge_step)
+        chosen = subsample(keep, cfg.max_points)
+        points = points_from_depth(depth, depth_k, estimate.world_from_camera).reshape(-1, 3)[chosen]
+        colours = np.full((len(chosen), 4), 255, np.uint8)
+        colours[:, :3] = image.reshape(-1, 3)[chosen]
+        return points.astype(np.float32), colours, estimate.confidence.reshape(-1)[chosen]
+
+    def _new_submap(self, reason: str) -> MapCorrection:
+        """Forget the memory and go on in a new gauge, placed at the last good camera (its scale is a guess: 1)."""
+        if self._last_good is not None:
+            last = Sim3.from_matrix(self._last_good)
+            self._map_from_submap = self._map_from_submap @ last
+        self.submap += 1
+        self._session = StreamSession(self.model, self.memory)
+        self._health = HealthMonitor(self._health_config)
+        self._resize, self._aspect, self._last_good = None, None, None
+        return MapCorrection(self.submap, 0, self._map_from_submap, reason)
+
+
+def split_window(frames: Sequence[Frame], reconstructor: Reconstructor) -> list[list[Frame]]:
+    """Cut a batch where the epoch or (too far) the image shape changes: such frames must not share a window."""
+    parts: list[list[Frame]] = []
+    for frame in frames:
+        if parts:
+            before = parts[-1][-1]
+            same_shape = _aspect_change(before, frame) <= MAX_ASPECT_CHANGE
+            if frame.epoch == before.epoch and same_shape:
+                parts[-1].append(frame)
+                continue
+        parts.append([frame])
+    return parts
+
+
+def _aspect_change(a: Frame, b: Frame) -> float:
+    ratio = (a.image.shape[1] / a.image.shape[0]) / (b.image.shape[1] / b.image.shape[0])
+    return max(ratio, 1 / ratio)
+
+
+def _failed(frame: Frame, submap: int, reason: str) -> FrameOutput:
+    return FrameOutput(
+        FrameResult(
+            frame_id=frame.frame_id,
+            source_id=frame.source_id,
+            epoch=frame.epoch,
+            submap=submap,
+            captured_ns=frame.captured_ns,
+            published_ns=0,
+            pts_ns=frame.pts_ns,
+            state=TrackingState.LOST,
+            valid=False,
+            failure_reason=reason,
+        )
+    )
