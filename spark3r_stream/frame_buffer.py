@@ -58,7 +58,7 @@ class FrameBuffer:
         self._changed = threading.Condition()
 
     def put(self, frame: Frame) -> bool:
-        """Hand over one frame; LOSSLESS blocks while full. False when the buffer has ended, so the frame was not taken."""
+        """Hand over one frame; LOSSLESS blocks while full. False when the buffer has ended: the frame was not taken."""
         with self._changed:
             if self.policy is DropPolicy.LOSSLESS:
                 self._changed.wait_for(lambda: self._closed or len(self._waiting) < self.capacity)

@@ -127,7 +127,7 @@ class ContainerDecoder:
         self._container.close()
 
     def _decode_all(self) -> Iterator[Decoded]:
-        produced, errors_in_a_row = 0, 0
+        received, produced, counted, errors_in_a_row = 0, 0, 0, 0
         last_error = "no picture could be decoded from it"
         packets = self._container.demux(self._stream)
         while True:
@@ -143,11 +143,14 @@ class ContainerDecoder:
                 packets = self._container.demux(self._stream)
                 last_error = _reason(error)
                 errors_in_a_row += 1
+                received += 1
+                counted += 1
                 self._drops.add(DropCause.DECODE_ERROR)
             except (av.error.FFmpegError, OSError) as error:
                 raise SourceError(f"reading stopped: {_reason(error)}") from None
             else:
                 if packet.size:
+                    received += 1
                     self._report(packet)
                 try:
                     pictures = packet.decode()
@@ -155,6 +158,7 @@ class ContainerDecoder:
                     last_error = _reason(error)
                     errors_in_a_row += 1
                     if packet.size:
+                        counted += 1
                         self._drops.add(DropCause.DECODE_ERROR)
             for picture in pictures:
                 try:
@@ -163,12 +167,15 @@ class ContainerDecoder:
                     last_error, decoded = _reason(error), None
                 if decoded is None:
                     errors_in_a_row += 1
+                    counted += 1
                     self._drops.add(DropCause.DECODE_ERROR)
                     continue
                 produced, errors_in_a_row = produced + 1, 0
                 yield decoded
             if errors_in_a_row >= MAX_ERRORS_IN_A_ROW:
                 raise SourceError(f"{errors_in_a_row} errors in a row, the last: {last_error}")
+        # Decoders also lose pictures without an error (references that never came): one packet should be one picture.
+        self._drops.add(DropCause.DECODE_ERROR, max(0, received - produced - counted))
         if produced == 0:
             raise SourceError(last_error)
 

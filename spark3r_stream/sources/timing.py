@@ -5,16 +5,15 @@ from __future__ import annotations
 from fractions import Fraction
 
 NS_PER_S = 1_000_000_000
-# Smaller steps back are disorder within a stream, larger ones a new beginning of its clock (wrap-around, a splice).
-_RESTART_NS = NS_PER_S
+_LEAST_RESTART_NS = NS_PER_S // 10
 
 
 class PtsTracker:
     """Strictly increasing nanoseconds from the ticks of one stream; the first frame is 0.
 
-    A missing time, or a jump back of a second or more, continues one nominal period after the last frame and carries on
-    from there; a smaller step back (or a repeated time) is moved 1 µs behind the last frame. Jumps forward are kept:
-    in a file they are real gaps.
+    A missing time, or a jump back by 0.1 s and three frame periods or more (a splice, a wrap-around: the stream's clock
+    began anew), continues one nominal period after the last frame and carries on from there. A smaller step back or a
+    repeated time is disorder and is moved 1 µs behind the last frame. Jumps forward are kept: in a file they are gaps.
     """
 
     def __init__(self, nominal_fps: float | None) -> None:
@@ -32,7 +31,7 @@ class PtsTracker:
                 self._offset_ns = raw - expected
             now = raw - self._offset_ns
             if self._last_ns is not None and now <= self._last_ns:
-                if self._last_ns - now >= _RESTART_NS:
+                if self._last_ns - now >= max(_LEAST_RESTART_NS, 3 * self._period_ns):
                     self._offset_ns = raw - expected
                     now = expected
                 else:

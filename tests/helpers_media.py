@@ -1,0 +1,75 @@
+"""Real media files for source tests, written by PyAV and Pillow."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
+
+
+def quadrants(width: int, height: int) -> np.ndarray:
+    """(H, W, 3) uint8: red top left, green top right, blue bottom left, white bottom right."""
+    image = np.zeros((height, width, 3), np.uint8)
+    image[: height // 2, : width // 2] = RED
+    image[: height // 2, width // 2 :] = GREEN
+    image[height // 2 :, : width // 2] = BLUE
+    image[height // 2 :, width // 2 :] = WHITE
+    return image
+
+
+def corners(image: np.ndarray) -> list[tuple[int, int, int]]:
+    """Colours in the middle of the four quadrants, each channel rounded to 0 or 255: TL, TR, BL, BR."""
+    height, width = image.shape[:2]
+    picked = [image[y * height // 4, x * width // 4] for y, x in ((1, 1), (1, 3), (3, 1), (3, 3))]
+    return [tuple(255 if int(c) > 127 else 0 for c in colour) for colour in picked]  # type: ignore[misc]
+
+
+def write_video(
+    path: Path,
+    images: list[np.ndarray],
+    *,
+    fps: int = 30,
+    codec: str = "libx264",
+    pix_fmt: str = "yuv420p",
+    rotation_deg: int | None = None,
+    hflip: bool = False,
+    vflip: bool = False,
+    pts_ms: list[int] | None = None,
+    gop: int = 12,
+) -> Path:
+    """Write `images` (all of one size) as a video; `rotation_deg` (counter-clockwise) and flips go into its display matrix.
+
+    pts_ms: presentation times instead of 1/fps steps.
+    """
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=fps)
+        stream.height, stream.width = images[0].shape[:2]
+        stream.pix_fmt = pix_fmt
+        stream.codec_context.gop_size = gop
+        if pts_ms is not None:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        if rotation_deg is not None:
+            stream.set_display_rotation(rotation_deg, hflip=hflip, vflip=vflip)
+        for index, image in enumerate(images):
+            picture = av.VideoFrame.from_ndarray(image, format="rgb24")
+            if pts_ms is not None:
+                picture.pts, picture.time_base = pts_ms[index], Fraction(1, 1000)
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    return path
+
+
+def moving_images(count: int, width: int, height: int, seed: int = 0) -> list[np.ndarray]:
+    """`count` different, compressible images (a bright square that moves over a noisy background)."""
+    background = np.random.default_rng(seed).integers(0, 100, (height, width, 3), dtype=np.uint8)
+    result = []
+    for index in range(count):
+        image = background.copy()
+        x, y = (index * 7) % max(1, width - 16), (index * 5) % max(1, height - 16)
+        image[y : y + 16, x : x + 16] = 240
+        result.append(image)
+    return result
