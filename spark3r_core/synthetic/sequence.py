@@ -1,0 +1,130 @@
+"""Ready-made sequences and training batches with exact depth, poses and intrinsics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spark3r_core.errors import GeometryError
+from spark3r_core.synthetic.augment import augment_images
+from spark3r_core.synthetic.paths import make_path
+from spark3r_core.synthetic.render import render
+from spark3r_core.synthetic.world import make_worlds
+
+
+def intrinsics_from_fov(fov_deg: float, image_hw: tuple[int, int]) -> np.ndarray:
+    """3×3 pinhole intrinsics in pixels with square pixels, the given field of view of the longer side, principal point centred."""
+    height, width = image_hw
+    focal = max(height, width) / 2 / np.tan(np.deg2rad(fov_deg) / 2)
+    return np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
+
+
+class SyntheticSequence:
+    """A procedural video with exact ground truth; frames may be asked for in any order."""
+
+    def __init__(
+        self,
+        seed: int,
+        frames: int,
+        kind: str = "loop",
+        image_hw: tuple[int, int] = (480, 640),
+        fov_deg: float = 62.0,
+        augment: bool = True,
+        world_kind: str | None = None,
+        step: float = 1.0,
+    ) -> None:
+        """`kind` is one of paths.PATH_KINDS, `world_kind` "room", "corridor", "court" or None (the seed decides).
+
+        Raises GeometryError for fewer than one frame, an unusable field of view or unknown kinds.
+        """
+        if frames < 1 or not 5 <= fov_deg <= 150 or min(image_hw) < 1:
+            raise GeometryError(
+                f"SyntheticSequence: frames={frames}, fov_deg={fov_deg}, image_hw={image_hw}; "
+                "expected at least one frame, a field of view of 5 to 150 degrees and a positive size"
+            )
+        self.seed, self.image_hw, self.augment = seed, image_hw, augment
+        self.worlds = make_worlds([seed], kinds=None if world_kind is None else [world_kind])
+        self.world_from_camera = make_path(kind, frames, seed, self.worlds, 0, step)  # (S, 4, 4) float64
+        self.intrinsics = intrinsics_from_fov(fov_deg, image_hw)  # (3, 3) float64, pixels
+
+    def __len__(self) -> int:
+        return len(self.world_from_camera)
+
+    def frame(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Image (H, W, 3) uint8, z-depth (H, W) float32 (infinite: sky), world_from_camera (4, 4), intrinsics (3, 3)."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"frame {index} of a synthetic sequence of {len(self)} frames")
+        pose = torch.from_numpy(self.world_from_camera[index]).float()[None, None]
+        camera = torch.from_numpy(self.intrinsics).float()[None, None]
+        images, depth = render(self.worlds, pose, camera, self.image_hw)
+        if self.augment:
+            times = torch.tensor([[float(index)]])
+            images = augment_images(images, torch.Generator().manual_seed(self.seed), times, mild=True)
+        image = (images[0, 0] * 255).round_().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+        return image, depth[0, 0].numpy(), self.world_from_camera[index].copy(), self.intrinsics.copy()
+
+
+@dataclass(frozen=True)
+class TrainingBatch:
+    """B sequences of S views. Depth is z-depth (infinite: sky), poses are in the worlds' own frames."""
+
+    images: Tensor  # (B, S, 3, H, W) float32 in [0, 1]
+    depth: Tensor  # (B, S, H, W) float32
+    world_from_camera: Tensor  # (B, S, 4, 4) float64
+    intrinsics: Tensor  # (B, S, 3, 3) float32 pixels
+
+    def to(self, device: str | torch.device) -> TrainingBatch:
+        return TrainingBatch(*(t.to(device) for t in (self.images, self.depth, self.world_from_camera, self.intrinsics)))
+
+
+PATH_SHARES = {"handheld": 0.3, "wander": 0.22, "robot": 0.12, "orbit": 0.12, "forward": 0.1, "loop": 0.1, "still": 0.04}
+
+
+def sample_times(rng: np.random.Generator, frames: int, spacing: tuple[float, float], revisit_probability: float) -> np.ndarray:
+    """Times (S,) in video frames: steps of spacing[0]…spacing[1], and now and then a return to near an earlier time."""
+    low, high = spacing
+    typical = np.exp(rng.uniform(np.log(low), np.log(high)))
+    times = [0.0]
+    for _ in range(frames - 1):
+        if len(times) > 2 and rng.random() < revisit_probability:
+            times.append(max(0.0, times[rng.integers(len(times) - 2)] + rng.normal(0, 2.0)))
+        else:
+            times.append(max(times) + float(np.clip(typical * rng.uniform(0.6, 1.5), low, high)))
+    return np.array(times)
+
+
+def sample_batch(
+    seeds: Sequence[int],
+    frames: int,
+    image_hw: tuple[int, int],
+    device: str | torch.device = "cpu",
+    spacing: tuple[float, float] = (1.0, 15.0),
+    revisit_probability: float = 0.0,
+    augment: bool = True,
+) -> TrainingBatch:
+    """One sequence of `frames` views per seed: its own world, path, field of view (40–90°), principal point and degradation.
+
+    `spacing` is the range of video frames (30 fps) between successive views; with `revisit_probability` a view goes back to near
+    an earlier one. The same arguments give the same bytes on a CPU.
+    """
+    worlds = make_worlds(seeds)
+    poses, cameras = [], []
+    for index, seed in enumerate(worlds.seeds):
+        rng = np.random.default_rng([31, seed])
+        kind = str(rng.choice(list(PATH_SHARES), p=list(PATH_SHARES.values())))
+        times = sample_times(rng, frames, spacing, revisit_probability)
+        poses.append(make_path(kind, frames, seed, worlds, index, times=times))
+        camera = intrinsics_from_fov(rng.uniform(40, 90), image_hw)
+        camera[:2, 2] += rng.normal(0, 0.01, 2) * max(image_hw)
+        cameras.append(np.tile(camera, (frames, 1, 1)))
+    world_from_camera = torch.from_numpy(np.stack(poses)).to(device)
+    intrinsics = torch.from_numpy(np.stack(cameras)).float().to(device)
+    images, depth = render(worlds.to(device), world_from_camera, intrinsics, image_hw)
+    if augment:
+        generator = torch.Generator(device=images.device).manual_seed(sum((i + 1) * s for i, s in enumerate(worlds.seeds)) % 2**62)
+        images = augment_images(images, generator)
+    return TrainingBatch(images, depth, world_from_camera, intrinsics)

@@ -1,0 +1,157 @@
+"""Worlds as padded tensors of analytic primitives, ready to be ray-cast in one batch.
+
+World axes: y points down, the floor is y = 0. A camera stands inside the room shell, outside every primitive.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spark3r_core.errors import GeometryError
+from spark3r_core.synthetic import materials
+from spark3r_core.synthetic.distance import WorldDistance
+from spark3r_core.synthetic.layout import KINDS, Layout, build_layout
+from spark3r_core.synthetic.seeds import pattern_bank_of
+
+SHELL_FACES = 6  # -x, +x, ceiling (-y), floor (+y), -z, +z
+PADDING_Y = 1e4  # padded primitives lie far below the floor, where no ray gets
+
+
+@dataclass(frozen=True)
+class Worlds:
+    """W worlds with P primitives each: 6 shell faces, then boxes, spheres, cylinders, each kind padded to the longest world.
+
+    Rotations are world_from_object. `half` is the half extent; spheres repeat their radius, cylinders hold (radius, half
+    height, radius) about their local y axis. Lights are linear; `sun_direction` points towards the sun.
+    """
+
+    seeds: tuple[int, ...]
+    kinds: tuple[str, ...]
+    box_count: int
+    sphere_count: int
+    cylinder_count: int
+    room_min: Tensor  # (W, 3)
+    room_max: Tensor  # (W, 3)
+    open_sky: Tensor  # (W,) bool
+    centre: Tensor  # (W, P, 3)
+    rotation: Tensor  # (W, P, 3, 3)
+    half: Tensor  # (W, P, 3)
+    material: Tensor  # (W, P, MATERIAL_ROWS)
+    sun_direction: Tensor  # (W, 3) unit
+    sun_colour: Tensor  # (W, 3)
+    lamp_position: Tensor  # (W, 3)
+    lamp_colour: Tensor  # (W, 3)
+    ambient: Tensor  # (W, 3)
+    bank: Tensor  # (W,) int64, texture bank
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    @property
+    def device(self) -> torch.device:
+        return self.centre.device
+
+    @property
+    def bounds(self) -> Tensor:
+        """(W, 2, 3): lower and upper corner of each room shell."""
+        return torch.stack([self.room_min, self.room_max], dim=1)
+
+    def to(self, device: str | torch.device) -> Worlds:
+        moved = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return Worlds(**{k: v.to(device) if isinstance(v, Tensor) else v for k, v in moved.items()})
+
+    def distance(self, index: int) -> WorldDistance:
+        """Signed distance to everything solid in world `index`, in numpy float64."""
+        first = np.cumsum([0, SHELL_FACES, self.box_count, self.sphere_count, self.cylinder_count])
+        centre, rotation, half = (t[index].double().cpu().numpy() for t in (self.centre, self.rotation, self.half))
+        real = centre[:, 1] < PADDING_Y / 2
+        parts = [np.flatnonzero(real[a:b]) + a for a, b in zip(first[1:-1], first[2:], strict=True)]
+        low, high = self.room_min[index].double().cpu().numpy(), self.room_max[index].double().cpu().numpy()
+        return WorldDistance(
+            room_min=low,
+            room_max=high,
+            open_sky=bool(self.open_sky[index]),
+            boxes=(centre[parts[0]], rotation[parts[0]], half[parts[0]]),
+            spheres=(centre[parts[1]], half[parts[1], 0]),
+            cylinders=(centre[parts[2]], half[parts[2], 0], half[parts[2], 1]),
+        )
+
+    def sample_free_point(
+        self, index: int, rng: np.random.Generator, clearance: float = 0.4, height: tuple[float, float] = (0.8, 1.8)
+    ) -> np.ndarray:
+        """A point (3,) of world `index`, `height` above the floor and `clearance` from every surface; less where it is too full."""
+        distance = self.distance(index)
+        return distance.sample_free_point(rng, clearance, height)
+
+
+def _stack(layouts: Sequence[Layout], name: str) -> tuple[list[list[tuple]], int]:
+    lists = [getattr(layout, name) for layout in layouts]
+    return lists, max(1, *(len(items) for items in lists)) if len(lists) > 1 else max(1, len(lists[0]))
+
+
+def make_worlds(seeds: Sequence[int], device: str | torch.device = "cpu", kinds: Sequence[str] | None = None) -> Worlds:
+    """Build one world per seed; the same seed gives the same world in any batch.
+
+    `kinds` fixes the kind of each world ("room", "corridor", "court"); by default the seed decides. Raises GeometryError for an
+    empty list or an unknown kind.
+    """
+    if len(seeds) == 0:
+        raise GeometryError("make_worlds: no seeds given; expected at least one")
+    layouts, rngs = [], []
+    for position, seed in enumerate(seeds):
+        rng = np.random.default_rng([11, int(seed)])
+        drawn = str(rng.choice(KINDS, p=[0.55, 0.2, 0.25]))
+        kind = drawn if kinds is None else kinds[position]
+        if kind not in KINDS:
+            raise GeometryError(f"make_worlds: unknown kind of world {kind!r}; expected one of {', '.join(KINDS)}")
+        layouts.append(build_layout(rng, kind))
+        rngs.append(rng)
+    boxes, box_count = _stack(layouts, "boxes")
+    spheres, sphere_count = _stack(layouts, "spheres")
+    cylinders, cylinder_count = _stack(layouts, "cylinders")
+    total = SHELL_FACES + box_count + sphere_count + cylinder_count
+    count = len(layouts)
+    centre = np.zeros((count, total, 3), np.float32)
+    centre[:, SHELL_FACES:, 1] = PADDING_Y
+    rotation = np.tile(np.eye(3, dtype=np.float32), (count, total, 1, 1))
+    half = np.full((count, total, 3), 1e-3, np.float32)
+    material = np.zeros((count, total, materials.MATERIAL_ROWS), np.float32)
+    lights = np.zeros((count, 5, 3), np.float32)
+    for w, (layout, rng) in enumerate(zip(layouts, rngs, strict=True)):
+        shell = list(layout.shell)
+        if layout.open_sky:
+            shell[2] = materials.sky(rng)
+        material[w, :SHELL_FACES] = [m.rows() for m in shell]
+        first = SHELL_FACES
+        for items, room in ((boxes[w], box_count), (spheres[w], sphere_count), (cylinders[w], cylinder_count)):
+            for k, (c, r, h, m) in enumerate(items, start=first):
+                centre[w, k], rotation[w, k], half[w, k], material[w, k] = c, r, h, m.rows()
+            first += room
+        lights[w] = _lights(layout, rng)
+    low = np.stack([layout.room_min for layout in layouts]).astype(np.float32)
+    high = np.stack([layout.room_max for layout in layouts]).astype(np.float32)
+    tensors = [low, high, np.array([x.open_sky for x in layouts]), centre, rotation, half, material, *lights.transpose(1, 0, 2)]
+    placed = [torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in tensors]
+    bank = torch.tensor([pattern_bank_of(int(s)) for s in seeds], device=device)
+    seeds_kept, kinds_kept = tuple(int(s) for s in seeds), tuple(layout.kind for layout in layouts)
+    return Worlds(seeds_kept, kinds_kept, box_count, sphere_count, cylinder_count, *placed, bank)
+
+
+def _lights(layout: Layout, rng: np.random.Generator) -> np.ndarray:
+    """(5, 3): sun direction, sun colour, lamp position, lamp colour, ambient colour."""
+    direction = np.array([rng.normal(), -abs(rng.normal()) - 0.6, rng.normal()])
+    tint = 1 + rng.uniform(-0.15, 0.15, 3)
+    low, high = layout.room_min, layout.room_max
+    lamp = np.array([rng.uniform(low[0], high[0]) * 0.6, low[1] * rng.uniform(0.7, 0.95), rng.uniform(low[2], high[2]) * 0.6])
+    outdoors = layout.open_sky
+    sun = rng.uniform(0.3, 0.9) if outdoors else rng.uniform(0.05, 0.4)
+    lamp_strength = rng.uniform(0.0, 0.4) if outdoors else rng.uniform(0.3, 1.0)
+    ambient = rng.uniform(0.3, 0.6)
+    warm = 1 + rng.uniform(-0.15, 0.15, 3)
+    return np.stack([direction / np.linalg.norm(direction), sun * tint, lamp, lamp_strength * warm, ambient * (2 - tint)])
