@@ -39,3 +39,11 @@ class PublishError(StreamError):
 
 class RecordingError(StreamError):
     """A recording that cannot be written or read: not MCAP, disk full, missing topics, incomplete input."""
+
+
+class OutputError(StreamError):
+    """A result file that cannot be written or read: folder not writable, disk full, malformed, values not JSON."""
+
+
+class ViewerUnavailable(StreamError):
+    """Open3D or a library it needs is missing; the message says what to install."""
