@@ -1,12 +1,12 @@
 """Camera paths through a world: smooth, collision-free, paced like a 30 fps video.
 
-A path is a function of time in video frames; `step` or `times` says where it is sampled. Positions come from a few control points
-that are steered through free space and joined by a uniform cubic B-spline, or from closed curves (orbit, loop).
+A path is a function of time in video frames; `step` or `times` says where it is sampled. "handheld", "robot", "forward" and
+"wander" walk (steering.py); "orbit" and "loop" follow closed curves.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import numpy as np
 
@@ -17,22 +17,18 @@ from spark3r_core.synthetic.world import Worlds
 
 PATH_KINDS = ("handheld", "robot", "orbit", "forward", "still", "loop", "wander")
 CLEARANCE = 0.25  # no camera centre comes closer to a surface
-PLANNED_CLEARANCE = 0.33
-MAX_TURN_DEG = 1.5  # per video frame, jitter aside
+PLANNED_CLEARANCE = 0.33  # leaves room for shake
+MAX_TURN_DEG = 1.3  # of closed curves, per video frame
+SHAKE = {"robot": 0.2, "forward": 0.4}  # relative to a hand
 
-
-@dataclass(frozen=True)
-class _Curve:
-    """Samples of a path: position (S, 3), yaw, pitch, roll (S,) in radians; yaw 0 looks along +z, positive pitch looks down."""
-
-    position: np.ndarray
-    yaw: np.ndarray
-    pitch: np.ndarray
-    roll: np.ndarray
+Angles = tuple[np.ndarray, np.ndarray, np.ndarray]  # position (S, 3), yaw (S,), pitch (S,)
 
 
 def poses_from_angles(position: np.ndarray, yaw: np.ndarray, pitch: np.ndarray, roll: np.ndarray) -> np.ndarray:
-    """world_from_camera (S, 4, 4) of cameras that are upright at roll 0 (OpenCV axes, world y down)."""
+    """world_from_camera (S, 4, 4) with OpenCV axes in a world whose y points down.
+
+    Yaw 0 looks along +z and grows towards +x, positive pitch looks down, roll turns about the viewing direction.
+    """
     cy, sy, cp, sp, cr, sr = (f(a) for a in (yaw, pitch, roll) for f in (np.cos, np.sin))
     zero, one = np.zeros_like(yaw), np.ones_like(yaw)
     turn = np.stack([cy, zero, sy, zero, one, zero, -sy, zero, cy], -1).reshape(-1, 3, 3)
@@ -44,8 +40,8 @@ def poses_from_angles(position: np.ndarray, yaw: np.ndarray, pitch: np.ndarray, 
     return poses
 
 
-def _jitter(rng: np.random.Generator, times: np.ndarray, amplitude: float, period_total: float | None = None) -> np.ndarray:
-    """Sum of a few sinusoids of 0.5–4 Hz at 30 fps; a whole number of cycles in `period_total` where that is given."""
+def _shake(rng: np.random.Generator, times: np.ndarray, amplitude: float, period_total: float | None) -> np.ndarray:
+    """Sum of a few sinusoids of 0.5–4 Hz at 30 fps; whole numbers of cycles in `period_total` where that is given."""
     value = np.zeros_like(times)
     for hertz in rng.uniform(0.5, 4.0, 4):
         cycles_per_frame = hertz / 30
@@ -55,73 +51,98 @@ def _jitter(rng: np.random.Generator, times: np.ndarray, amplitude: float, perio
     return amplitude * value
 
 
-def _closed_curve(
-    rng: np.random.Generator, distance: WorldDistance, times: np.ndarray, total: float, speed: float, loop: bool
-) -> _Curve:
-    """An ellipse-like loop that ends where it began, or an arc around a point that it looks at."""
+def _place_curve(
+    distance: WorldDistance, attempts: int, propose: Callable[[int], Callable[[np.ndarray], np.ndarray]]
+) -> Callable[[np.ndarray], np.ndarray] | None:
+    """The first proposed curve (a function of share 0…1 → (S, 3)) that keeps its clearance."""
+    samples = np.linspace(0, 1, 129)
+    for attempt in range(attempts):
+        curve = propose(attempt)
+        if distance(curve(samples)).min() >= PLANNED_CLEARANCE:
+            return curve
+    return None
+
+
+def _loop(rng: np.random.Generator, distance: WorldDistance, times: np.ndarray, total: float, speed: float) -> Angles:
+    """A closed, slightly wavy ellipse; at `total` the camera is exactly where and how it was at 0."""
+    extent = float(min((distance.room_max - distance.room_min)[[0, 2]]))
+    reach = min(speed * total / (2 * np.pi), 0.45 * extent)
+    height, turn = rng.uniform(0.8, 1.7), float(rng.choice([-1, 1]))
+    share = (times / total if total > 0 else np.zeros_like(times)) % 1.0
+    centre = np.zeros(3)
+
+    def propose(attempt: int) -> Callable[[np.ndarray], np.ndarray]:
+        nonlocal centre
+        centre = distance.sample_free_point(rng, PLANNED_CLEARANCE, (height, height))
+        radius = reach * 0.93**attempt
+        start, stretch, wave, middle = rng.uniform(0, 2 * np.pi), rng.uniform(0.6, 1.0), rng.uniform(0, 0.2), centre
+
+        def curve(at: np.ndarray) -> np.ndarray:
+            angle = start + 2 * np.pi * turn * at
+            rho = radius * (1 + wave * np.sin(2 * angle))
+            return middle + np.stack([rho * np.cos(angle), 0.12 * radius * np.sin(angle), rho * stretch * np.sin(angle)], -1)
+
+        return curve
+
+    curve = _place_curve(distance, 60, propose)
+    position = curve(share) if curve else np.tile(distance.sample_free_point(rng, 0.5, (height, height)), (len(times), 1))
+    swing = np.deg2rad(MAX_TURN_DEG) * total / (2 * np.pi)
+    if swing > 1.2 and rng.random() < 0.7:  # there is time to turn all the way round: inwards, outwards or along
+        middle = position.mean(0) if curve is None else curve(np.linspace(0, 1, 33)[:-1]).mean(0)
+        inward = middle - position
+        yaw = np.arctan2(inward[:, 0], inward[:, 2]) + rng.choice([0.0, np.pi, -np.pi / 2 * turn])
+    else:
+        options = rng.uniform(0, 2 * np.pi) + np.linspace(0, 2 * np.pi, 9)[:-1]
+        best = options[distance.free_view(position[0], options).argmax()]
+        yaw = best + min(swing, 1.0) * np.sin(2 * np.pi * share)
+    pitch = rng.uniform(-0.05, 0.25) + min(swing, 0.12) * np.sin(2 * np.pi * share + rng.uniform(0, 6))
+    return position, yaw, pitch
+
+
+def _orbit(rng: np.random.Generator, distance: WorldDistance, times: np.ndarray, total: float, speed: float) -> Angles:
+    """An arc around a thing (or a point in the air) that stays in the middle of the picture."""
     low, high = distance.room_min, distance.room_max
-    extent = float(min(high[0] - low[0], high[2] - low[2]))
-    height = rng.uniform(0.7, 1.7)
-    samples = np.linspace(0, 1, 97)
-    reach = speed * total / (2 * np.pi) if loop else np.inf
-    for attempt in range(60):
-        shrink = 0.93**attempt
-        if loop:
-            radius = min(reach, extent * 0.45) * shrink
-            sweep = 2 * np.pi * rng.choice([-1, 1])
+    things = [(c, float(np.max(h))) for c, h in zip(distance.boxes[0], distance.boxes[2], strict=True) if 0.1 < np.max(h) < 1.0]
+    things += [(c, float(r)) for c, r in zip(*distance.spheres, strict=True) if r < 1.0]
+    rise, wave = rng.uniform(0.0, 0.9), rng.uniform(0, 0.15)
+    turn = float(rng.choice([-1, 1])) * np.deg2rad(rng.uniform(0.25, MAX_TURN_DEG))
+    target = np.zeros(3)
+
+    def propose(attempt: int) -> Callable[[np.ndarray], np.ndarray]:
+        nonlocal target
+        if things and rng.random() < 0.75:
+            target, size = things[rng.integers(len(things))]
         else:
-            radius = rng.uniform(0.5, max(0.6, min(4.0, extent * 0.5))) * shrink
-            sweep = rng.choice([-1, 1]) * min(speed * total / radius, np.deg2rad(MAX_TURN_DEG) * total, 4 * np.pi)
-        centre = distance.sample_free_point(rng, PLANNED_CLEARANCE, (height, height)) if loop else (low + high) / 2
-        if not loop:
-            centre = rng.uniform(0.6 * low + 0.4 * high, 0.4 * low + 0.6 * high)
-            centre[1] = max(-height, low[1] + 0.4)
-        start, stretch, wobble = rng.uniform(0, 2 * np.pi), rng.uniform(0.7, 1.0), rng.uniform(0, 0.25)
+            target, size = rng.uniform(0.7 * low + 0.3 * high, 0.3 * low + 0.7 * high), 0.3
+            target[1] = max(-rng.uniform(0.3, 1.5), low[1] + 0.4)
+        radius = size + rng.uniform(0.5, 2.5) * 0.97**attempt
+        # The arc gets shorter with every failure: three sides of a cupboard cannot be walked around.
+        sweep = np.sign(turn) * min(abs(turn) * total, speed * total / radius, 4 * np.pi) * 0.97**attempt
+        start, middle, up = rng.uniform(0, 2 * np.pi), target, rise * 0.95**attempt
 
-        def place(share: np.ndarray, centre=centre, radius=radius, sweep=sweep, start=start, stretch=stretch, wobble=wobble):
-            angle = start + sweep * share
-            rho = radius * (1 + (wobble * np.sin(2 * angle) if loop else 0 * angle))
-            rise = 0.15 * min(radius, 1.0) * np.sin(angle)
-            return centre + np.stack([rho * np.cos(angle), rise, rho * (stretch if loop else 1) * np.sin(angle)], -1)
+        def curve(at: np.ndarray) -> np.ndarray:
+            angle = start + sweep * at
+            y = np.clip(middle[1] - up - wave * np.sin(2 * angle), low[1] + 0.4, -0.4)
+            return np.stack([middle[0] + radius * np.cos(angle), y, middle[2] + radius * np.sin(angle)], -1)
 
-        track = place(samples)
-        if distance(track).min() >= PLANNED_CLEARANCE:
-            break
-    else:
-        point = distance.sample_free_point(rng, PLANNED_CLEARANCE, (0.8, 1.6))
-        centre = point + np.array([0.0, 0.0, 2.0])
+        return curve
 
-        def place(share: np.ndarray):
-            return np.tile(point, (len(share), 1))
-
-    share = (times / total if total > 0 else np.zeros_like(times)) % 1.0 if loop else times / max(total, 1.0)
-    position = place(share)
-    inward = centre - position
-    if loop:
-        swing = np.deg2rad(MAX_TURN_DEG) * total / (2 * np.pi)
-        if swing >= np.pi / 2 and rng.random() < 0.7:  # enough time to turn all the way round
-            offset = rng.choice([0.0, np.pi, np.pi / 2])
-            yaw = np.arctan2(inward[:, 0], inward[:, 2]) + offset
-        else:
-            yaw = rng.uniform(0, 2 * np.pi) + min(swing, 1.2) * np.sin(2 * np.pi * share)
-        pitch = rng.uniform(-0.05, 0.25) + 0.1 * np.sin(2 * np.pi * share + rng.uniform(0, 6))
-    else:
-        yaw = np.arctan2(inward[:, 0], inward[:, 2])
-        drop = rng.uniform(0.0, 0.5)
-        pitch = np.arctan2(inward[:, 1] + drop, np.hypot(inward[:, 0], inward[:, 2]))
-    return _Curve(position, yaw, pitch, np.zeros_like(yaw))
+    curve = _place_curve(distance, 80, propose)
+    share = times / total if total > 0 else np.zeros_like(times)
+    position = curve(share) if curve else np.tile(distance.sample_free_point(rng, 0.5, (0.8, 1.6)), (len(times), 1))
+    away = target - position
+    return position, np.unwrap(np.arctan2(away[:, 0], away[:, 2])), np.arctan2(away[:, 1], np.hypot(away[:, 0], away[:, 2]))
 
 
 def _gait(rng: np.random.Generator, kind: str, world_kind: str) -> Gait:
     pace = {"room": 1.0, "corridor": 1.3, "court": 2.0}[world_kind]
-    if kind in ("handheld", "wander"):
-        height = rng.uniform(1.1, 1.7)
-        return Gait(speed=rng.uniform(0.005, 0.02) * pace, height=(height - 0.3, height + 0.15), level=False, follow=0.0)
+    height, turn = rng.uniform(1.1, 1.7), np.deg2rad(rng.uniform(0.5, 1.5))
     if kind == "robot":
-        height = rng.uniform(0.3, 1.2)
-        return Gait(speed=rng.uniform(0.006, 0.025) * pace, height=(height, height), level=True, follow=1.0)
-    height = rng.uniform(0.8, 1.6)
-    return Gait(speed=rng.uniform(0.02, 0.06) * pace, height=(height, height), level=True, follow=1.0)
+        height = rng.uniform(0.35, 1.2)
+        return Gait(rng.uniform(0.006, 0.025) * pace, turn, (height, height), level=True, looks_ahead=True)
+    if kind == "forward":
+        return Gait(rng.uniform(0.02, 0.05) * pace, turn, (height, height), level=True, looks_ahead=True)
+    return Gait(rng.uniform(0.006, 0.02) * pace, turn, (height - 0.3, height + 0.15), level=False, looks_ahead=False)
 
 
 def make_path(
@@ -137,30 +158,31 @@ def make_path(
 
     The camera is sampled at `frames` times `step` video frames apart (30 fps), or at `times` (S,) in video frames ≥ 0. "loop" ends
     exactly where it started; "still" does not move at all. No camera comes within CLEARANCE of a surface. Raises GeometryError for
-    an unknown kind or fewer than one frame.
+    an unknown kind, no times or negative ones.
     """
     if kind not in PATH_KINDS:
         raise GeometryError(f"make_path: unknown kind {kind!r}; expected one of {', '.join(PATH_KINDS)}")
     times = np.arange(frames, dtype=np.float64) * step if times is None else np.asarray(times, np.float64)
     if times.size == 0 or times.min() < 0:
-        raise GeometryError(f"make_path: got {times.size} times from {times.min(initial=0)}; expected at least one, none negative")
+        raise GeometryError(f"make_path: {times.size} times, the first {times[:1]}; expected at least one and none negative")
     rng = np.random.default_rng([23, int(seed), PATH_KINDS.index(kind)])
     distance = worlds.distance(index)
-    total = float(times.max())
     gait = _gait(rng, kind, worlds.kinds[index])
-    closed = kind in ("loop", "orbit")
-    if closed:
-        curve = _closed_curve(rng, distance, times, total, gait.speed if kind == "loop" else gait.speed * 0.7, kind == "loop")
-    else:
-        curve = _Curve(*steer(rng, distance, times, total, gait, PLANNED_CLEARANCE, revisit=kind == "wander"))
     if kind == "still":
-        first = poses_from_angles(curve.position[:1], curve.yaw[:1], curve.pitch[:1], rng.normal(0, 0.03, 1))
-        return np.repeat(first, len(times), axis=0)
-    shake = {"robot": 0.15, "forward": 0.3}.get(kind, 1.0)
-    period = total if kind == "loop" else None
-    moments = times % total if kind == "loop" and total > 0 else times
-    position = curve.position + np.stack([_jitter(rng, moments, 0.003 * shake, period) for _ in range(3)], -1)
+        position, yaw, pitch = steer(rng, distance, np.zeros(1), 0.0, gait, PLANNED_CLEARANCE, revisit=False)
+        return np.repeat(poses_from_angles(position, yaw, pitch, rng.normal(0, 0.03, 1)), len(times), axis=0)
+    total = float(times.max())
+    if kind == "loop":
+        position, yaw, pitch = _loop(rng, distance, times, total, gait.speed)
+    elif kind == "orbit":
+        position, yaw, pitch = _orbit(rng, distance, times, total, gait.speed)
+    else:
+        position, yaw, pitch = steer(rng, distance, times, total, gait, PLANNED_CLEARANCE, revisit=kind == "wander")
+    shake = SHAKE.get(kind, 1.0)
+    period = total if kind == "loop" and total > 0 else None
+    moments = times % total if period else times
+    position = position + np.stack([_shake(rng, moments, 0.003 * shake, period) for _ in range(3)], -1)
     yaw, pitch, roll = (
-        angle + _jitter(rng, moments, 0.004 * shake, period) for angle in (curve.yaw, curve.pitch, curve.roll)
+        angle + _shake(rng, moments, 0.004 * shake, period) for angle in (yaw, pitch, np.full_like(yaw, rng.normal(0, 0.03) * shake))
     )
-    return poses_from_angles(position, yaw, pitch, roll + rng.normal(0, 0.03) * shake)
+    return poses_from_angles(position, yaw, pitch, roll)

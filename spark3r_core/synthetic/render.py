@@ -65,11 +65,13 @@ def _untile(values: Tensor, frames: int, grid: tuple[int, int], tile_hw: tuple[i
 
 def _in_cone(origin: Tensor, direction: Tensor, centre: Tensor, radius: Tensor) -> Tensor:
     """Which bounding spheres (G, K) meet the cone around all rays of a group (conservative)."""
-    unit = torch.nn.functional.normalize(direction, dim=1)
-    axis = torch.nn.functional.normalize(unit.mean(2), dim=1)
+    # Explicit squares: norms over a strided dimension are slow on a CPU.
+    unit = direction * (direction * direction).sum(1, keepdim=True).rsqrt_()
+    axis = unit.mean(2)
+    axis = axis / axis.norm(dim=1, keepdim=True)
     half_angle = torch.einsum("gi,gir->gr", axis, unit).amin(1).clamp(-1, 1).acos() + 1e-3
     offset = centre - origin[:, None]
-    away = offset.norm(dim=2)
+    away = (offset * offset).sum(2).sqrt()
     angle = (torch.einsum("gki,gi->gk", offset, axis) / away.clamp_min(1e-9)).clamp(-1, 1).acos()
     return (away <= radius) | (angle <= half_angle[:, None] + (radius / away.clamp_min(1e-9)).clamp(0, 1).asin())
 

@@ -63,7 +63,8 @@ class SyntheticSequence:
         images, depth = render(self.worlds, pose, camera, self.image_hw)
         if self.augment:
             times = torch.tensor([[float(index)]])
-            images = augment_images(images, torch.Generator().manual_seed(self.seed), times, mild=True)
+            generator = torch.Generator().manual_seed(self.seed)
+            images = augment_images(images, generator, times, mild=True, noise_seed=index)
         image = (images[0, 0] * 255).round_().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
         return image, depth[0, 0].numpy(), self.world_from_camera[index].copy(), self.intrinsics.copy()
 
@@ -112,7 +113,7 @@ def sample_batch(
     an earlier one. The same arguments give the same bytes on a CPU.
     """
     worlds = make_worlds(seeds)
-    poses, cameras = [], []
+    poses, cameras, moments = [], [], []
     for index, seed in enumerate(worlds.seeds):
         rng = np.random.default_rng([31, seed])
         kind = str(rng.choice(list(PATH_SHARES), p=list(PATH_SHARES.values())))
@@ -121,10 +122,11 @@ def sample_batch(
         camera = intrinsics_from_fov(rng.uniform(40, 90), image_hw)
         camera[:2, 2] += rng.normal(0, 0.01, 2) * max(image_hw)
         cameras.append(np.tile(camera, (frames, 1, 1)))
+        moments.append(times)
     world_from_camera = torch.from_numpy(np.stack(poses)).to(device)
     intrinsics = torch.from_numpy(np.stack(cameras)).float().to(device)
     images, depth = render(worlds.to(device), world_from_camera, intrinsics, image_hw)
     if augment:
-        generator = torch.Generator(device=images.device).manual_seed(sum((i + 1) * s for i, s in enumerate(worlds.seeds)) % 2**62)
-        images = augment_images(images, generator)
+        generator = torch.Generator().manual_seed(sum((k + 1) * seed for k, seed in enumerate(worlds.seeds)))
+        images = augment_images(images, generator, torch.from_numpy(np.stack(moments)))
     return TrainingBatch(images, depth, world_from_camera, intrinsics)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from spark3r_core.synthetic.materials import MATERIAL_ROWS
-from spark3r_core.synthetic.patterns import LEVEL_OFFSETS, LEVELS, SIZE, TEXELS_PER_PATTERN, pattern_bank
+from spark3r_core.synthetic.patterns import LEVEL_OFFSETS, LEVELS, PATTERN_COUNT, SIZE, TEXELS_PER_PATTERN, pattern_bank
 from spark3r_core.synthetic.world import SHELL_FACES, Worlds
 
 SHELL_AXIS, BOX, SPHERE, CYLINDER = 0, 3, 4, 5  # shape codes: 0…2 are shell faces by their axis
@@ -30,8 +30,6 @@ def surface_table(worlds: Worlds) -> Tensor:
 
 def _bank_rows(worlds: Worlds) -> list[int]:
     """For bank 0, 1, 2: its first row in the concatenation that `_texels` makes of the banks in use."""
-    from spark3r_core.synthetic.patterns import PATTERN_COUNT
-
     used = sorted(set(worlds.bank.tolist()))
     return [used.index(bank) * PATTERN_COUNT if bank in used else 0 for bank in range(max(used) + 1)]
 

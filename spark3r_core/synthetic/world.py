@@ -86,13 +86,7 @@ class Worlds:
         self, index: int, rng: np.random.Generator, clearance: float = 0.4, height: tuple[float, float] = (0.8, 1.8)
     ) -> np.ndarray:
         """A point (3,) of world `index`, `height` above the floor and `clearance` from every surface; less where it is too full."""
-        distance = self.distance(index)
-        return distance.sample_free_point(rng, clearance, height)
-
-
-def _stack(layouts: Sequence[Layout], name: str) -> tuple[list[list[tuple]], int]:
-    lists = [getattr(layout, name) for layout in layouts]
-    return lists, max(1, *(len(items) for items in lists)) if len(lists) > 1 else max(1, len(lists[0]))
+        return self.distance(index).sample_free_point(rng, clearance, height)
 
 
 def make_worlds(seeds: Sequence[int], device: str | torch.device = "cpu", kinds: Sequence[str] | None = None) -> Worlds:
@@ -112,9 +106,9 @@ def make_worlds(seeds: Sequence[int], device: str | torch.device = "cpu", kinds:
             raise GeometryError(f"make_worlds: unknown kind of world {kind!r}; expected one of {', '.join(KINDS)}")
         layouts.append(build_layout(rng, kind))
         rngs.append(rng)
-    boxes, box_count = _stack(layouts, "boxes")
-    spheres, sphere_count = _stack(layouts, "spheres")
-    cylinders, cylinder_count = _stack(layouts, "cylinders")
+    box_count, sphere_count, cylinder_count = (
+        max(1, max(len(getattr(layout, name)) for layout in layouts)) for name in ("boxes", "spheres", "cylinders")
+    )
     total = SHELL_FACES + box_count + sphere_count + cylinder_count
     count = len(layouts)
     centre = np.zeros((count, total, 3), np.float32)
@@ -129,7 +123,7 @@ def make_worlds(seeds: Sequence[int], device: str | torch.device = "cpu", kinds:
             shell[2] = materials.sky(rng)
         material[w, :SHELL_FACES] = [m.rows() for m in shell]
         first = SHELL_FACES
-        for items, room in ((boxes[w], box_count), (spheres[w], sphere_count), (cylinders[w], cylinder_count)):
+        for items, room in ((layout.boxes, box_count), (layout.spheres, sphere_count), (layout.cylinders, cylinder_count)):
             for k, (c, r, h, m) in enumerate(items, start=first):
                 centre[w, k], rotation[w, k], half[w, k], material[w, k] = c, r, h, m.rows()
             first += room
