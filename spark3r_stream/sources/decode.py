@@ -36,7 +36,7 @@ def turn_upright(image: np.ndarray, display_matrix: tuple[int, ...] | None) -> n
     14496-12, 8.2.2), None for identity. Returns (H, W, 3) or (W, H, 3), contiguous.
     """
     if display_matrix is None:
-        return image
+        return np.ascontiguousarray(image)
     a, b, c, d = display_matrix[0], display_matrix[1], display_matrix[3], display_matrix[4]
     if abs(a) + abs(d) >= abs(b) + abs(c):
         flip_columns, flip_rows = a < 0, d < 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from typing import Any
 
 from spark3r_stream.clock import Clock
 from spark3r_stream.errors import EndOfStream
@@ -25,6 +26,11 @@ class PacedSource:
         self._closed = threading.Event()
         self._start_ns: int | None = None
         self.drops = inner.drops
+
+    @property
+    def ground_truth(self) -> Any:
+        """That of a synthetic source; None for everything filmed."""
+        return getattr(self._inner, "ground_truth", None)
 
     @property
     def info(self) -> SourceInfo:

@@ -26,7 +26,7 @@ _EXAMPLE = "synthetic:room?seed=3&frames=300&kind=loop&size=640x480&fov=62&fps=3
 
 @dataclass(frozen=True)
 class SyntheticSpec:
-    """A parsed `synthetic:` URI. kind: the camera path. size: (width, height). fov_deg: horizontal, degrees.
+    """A parsed `synthetic:` URI. kind: the camera path. size: (width, height). fov_deg: of the longer side, degrees.
 
     augment: exposure drift, noise, blur and JPEG as of a real camera. live: paced, and treated like a camera.
     """
@@ -109,7 +109,7 @@ class SyntheticSource:
             spec.seed,
             spec.frames,
             kind=spec.kind,
-            world=spec.world,
+            world_kind=spec.world,
             image_hw=(height, width),
             fov_deg=spec.fov_deg,
             augment=spec.augment,

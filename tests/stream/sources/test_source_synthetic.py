@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tests.helpers import FakeClock
+
+from spark3r_stream.errors import EndOfStream, SourceError
+from spark3r_stream.sources import SourceKind, SourceOptions, open_source
+from spark3r_stream.sources.synthetic import PATHS, WORLDS, SyntheticSpec, parse_synthetic
+
+
+def open_uri(uri: str):
+    return open_source(uri, SourceOptions(), FakeClock())
+
+
+def test_all_keys_are_understood():
+    uri = "synthetic:corridor?seed=7&frames=12&kind=forward&size=320x200&fov=80.5&fps=10&augment=0&live=1"
+    assert parse_synthetic(uri) == SyntheticSpec("corridor", 7, 12, "forward", (320, 200), 80.5, 10.0, False, True)
+    assert parse_synthetic("synthetic:") == SyntheticSpec()
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("synthetic:castle", "unknown world 'castle'"),
+        ("synthetic:room?sead=3", "unknown key 'sead'"),
+        ("synthetic:room?seed=x", "seed='x'"),
+        ("synthetic:room?frames=0", "expected a number from 1"),
+        ("synthetic:room?size=640", "expected WIDTHxHEIGHT"),
+        ("synthetic:room?kind=fly", "expected one of loop"),
+        ("synthetic:room?live=yes", "expected 0 or 1"),
+        ("synthetic:room?fov=nan", "expected a number"),
+    ],
+)
+def test_mistakes_are_named(uri, expected):
+    with pytest.raises(SourceError) as caught:
+        open_uri(uri)
+    assert expected in str(caught.value)
+    assert uri in str(caught.value)
+
+
+def test_frames_match_their_ground_truth_and_repeat():
+    pytest.importorskip("torch")
+    uri = "synthetic:room?seed=5&frames=3&kind=handheld&size=64x48&fps=10"
+    source = open_uri(uri)
+    assert source.info.kind is SourceKind.SYNTHETIC
+    assert (source.info.size, source.info.frame_count, source.info.is_live) == ((64, 48), 3, False)
+    frames = [source.read() for _ in range(3)]
+    with pytest.raises(EndOfStream):
+        source.read()
+    assert [f.pts_ns for f in frames] == [0, 100_000_000, 200_000_000]
+    assert all(f.image.shape == (48, 64, 3) and f.image.dtype == np.uint8 for f in frames)
+    truth = source.ground_truth
+    assert truth.world_from_camera.shape == (3, 4, 4)
+    assert truth.intrinsics[0, 2] == 32
+    assert truth.depth(1).shape == (48, 64)
+    assert truth.depth(1).min() > 0
+    again = open_uri(uri)
+    assert all(np.array_equal(f.image, again.read().image) for f in frames)
+
+
+def test_live_is_paced_and_has_ground_truth_too():
+    pytest.importorskip("torch")
+    clock = FakeClock()
+    source = open_source("synthetic:room?frames=2&size=32x32&fps=4&live=1", SourceOptions(), clock)
+    assert source.info.is_live
+    start_ns = clock.unix_ns()
+    assert [(source.read().captured_ns - start_ns) for _ in range(2)] == [0, 250_000_000]
+    assert source.ground_truth.world_from_camera.shape == (2, 4, 4)
+
+
+def test_words_are_those_of_the_renderer():
+    pytest.importorskip("torch")
+    from spark3r_core.synthetic.layout import KINDS
+    from spark3r_core.synthetic.paths import PATH_KINDS
+
+    assert set(WORLDS) == set(KINDS)
+    assert set(PATHS) == set(PATH_KINDS)
