@@ -1,0 +1,71 @@
+"""Which ZeroMQ addresses may be bound, and how binding one fails. Nothing leaves this machine by accident."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import stat
+
+import zmq
+
+from spark3r_stream.errors import PublishError
+
+_SCHEMES = "tcp://127.0.0.1:5555, tcp://127.0.0.1:* or ipc:///tmp/spark3r.sock"
+
+
+def bind_address(endpoint: str, insecure: bool = False) -> str:
+    """The address to hand to ZeroMQ's bind for what the user wrote.
+
+    Raises PublishError for a scheme or form that is not supported, and for an address that other machines can reach
+    unless `insecure`: what is published has no encryption and no access control.
+    """
+    scheme, separator, rest = endpoint.partition("://")
+    if not separator or scheme not in ("tcp", "ipc", "inproc") or not rest:
+        raise PublishError(f"cannot publish on {endpoint!r}; expected an address such as {_SCHEMES}")
+    if scheme != "tcp":
+        return endpoint
+    host, colon, port = rest.rpartition(":")
+    if not colon or not (port == "*" or (port.isdigit() and int(port) <= 65535)):
+        raise PublishError(f"cannot publish on {endpoint!r}: no port from 0 to 65535 or *; expected e.g. {_SCHEMES}")
+    if host == "localhost":
+        host = "127.0.0.1"  # ZeroMQ takes names of interfaces here, not of hosts
+    if not (_is_loopback(host) or insecure):
+        raise PublishError(
+            f"{endpoint} can be reached from other machines and the stream is neither encrypted nor restricted; "
+            f"publish on 127.0.0.1, or say --insecure if that is what you want"
+        )
+    return f"tcp://{host}:{port}"
+
+
+def bind(sock: zmq.Socket[bytes], address: str) -> str:
+    """Bind and return the address with its actual port. Raises PublishError if it is taken or cannot be bound."""
+    if address.startswith("ipc://") and _is_served(address.removeprefix("ipc://")):
+        raise PublishError(f"{address} is in use by another program; stop it or choose another address")
+    try:
+        sock.bind(address)
+    except zmq.ZMQError as error:
+        if error.errno == zmq.EADDRINUSE:
+            raise PublishError(f"{address} is in use by another program; stop it or choose another port") from None
+        raise PublishError(f"cannot publish on {address}: {error.strerror}") from None
+    return sock.getsockopt_string(zmq.LAST_ENDPOINT)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False  # "*", or the name of an interface
+
+
+def _is_served(path: str) -> bool:
+    """Whether someone listens on this Unix socket: ZeroMQ would delete the file and take the address silently."""
+    try:
+        if path.startswith("@") or not stat.S_ISSOCK(os.stat(path).st_mode):
+            return False
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(1.0)
+            probe.connect(path)
+        return True
+    except OSError:
+        return False
