@@ -7,7 +7,8 @@ held for all frames at once is one token map, q, k and v of one layer, and the t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -93,38 +94,73 @@ def reconstruct_with_plan(
     if frames_per_chunk < 1:
         raise ValueError(f"frames_per_chunk must be at least 1, found {frames_per_chunk}")
     watch = watch or Stopwatch()
-    report = progress or (lambda stage, done, total: None)
     device = next(model.parameters()).device
     peak = PeakMemory(device)
-    chunk_before, model.frames_per_chunk = model.frames_per_chunk, frames_per_chunk
+    with chunked(model, frames_per_chunk), watch.measure("total", device):
+        encoded = [encode_in_chunks(model, images, frames_per_chunk, watch, progress)]
+        result = _decode_and_predict(model, encoded, plan, watch, frames_per_chunk, reference, progress)
+    return replace(result, seconds=_breakdown(watch), peak_bytes=peak.bytes())
+
+
+@torch.inference_mode()
+def reconstruct_encoded(
+    model: Backbone, encoded: Encoded, plan: AttentionPlan, *, frames_per_chunk: int = 8, reference: int = 0
+) -> Reconstruction:
+    """`reconstruct_with_plan` from tokens of `encode_in_chunks`: to compare plans without encoding again."""
+    watch, device = Stopwatch(), encoded.tokens.device
+    peak = PeakMemory(device)
+    with chunked(model, frames_per_chunk), watch.measure("total", device):
+        result = _decode_and_predict(model, [encoded], plan, watch, frames_per_chunk, reference, None)
+    return replace(result, seconds=_breakdown(watch), peak_bytes=peak.bytes())
+
+
+def _decode_and_predict(
+    model: Backbone,
+    held: list[Encoded],
+    plan: AttentionPlan,
+    watch: Stopwatch,
+    frames_per_chunk: int,
+    reference: int,
+    progress: Progress | None,
+) -> Reconstruction:
+    """held: one Encoded, taken out of the list so that nobody keeps its tokens alive while the heads run."""
+    encoded = held.pop()
+    frames, device = encoded.tokens.shape[1], encoded.tokens.device
+    if not 0 <= reference < frames:
+        raise ImageError(f"reference frame {reference} does not exist: there are {frames} frames")
+    if progress is not None:
+        progress("decode", 0, frames)
+    with watch.measure("decode", device):
+        decoded = model.decode(encoded, plan, reference)
+    del encoded
+    if progress is not None:
+        progress("decode", frames, frames)
+    height, width = decoded.image_hw
+    world_from_camera = np.empty((frames, 4, 4))
+    intrinsics = np.empty((frames, 3, 3))
+    depth = np.empty((frames, height, width), np.float32)
+    confidence = np.empty((frames, height, width), np.float16)
+    for first in range(0, frames, frames_per_chunk):
+        chunk = slice(first, min(first + frames_per_chunk, frames))
+        with watch.measure("heads", device):
+            prediction = model.predict(decoded, chunk)
+        world_from_camera[chunk] = prediction.world_from_camera[0].double().cpu().numpy()
+        intrinsics[chunk] = prediction.intrinsics[0].double().cpu().numpy()
+        depth[chunk] = prediction.depth[0].float().cpu().numpy()
+        confidence[chunk] = prediction.confidence[0].half().cpu().numpy()
+        if progress is not None:
+            progress("predict", chunk.stop, frames)
+    return Reconstruction(world_from_camera, intrinsics, depth, confidence, seconds={}, peak_bytes=0)
+
+
+@contextmanager
+def chunked(model: Backbone, frames_per_chunk: int) -> Iterator[None]:
+    """The model with that many frames at a time through its per-frame parts; its own setting comes back after."""
+    before, model.frames_per_chunk = model.frames_per_chunk, frames_per_chunk
     try:
-        with watch.measure("total", device):
-            encoded = encode_in_chunks(model, images, frames_per_chunk, watch, report)
-            frames = encoded.tokens.shape[1]
-            if not 0 <= reference < frames:
-                raise ImageError(f"reference frame {reference} does not exist: there are {frames} frames")
-            report("decode", 0, frames)
-            with watch.measure("decode", device):
-                decoded = model.decode(encoded, plan, reference)
-            del encoded
-            report("decode", frames, frames)
-            height, width = decoded.image_hw
-            world_from_camera = np.empty((frames, 4, 4))
-            intrinsics = np.empty((frames, 3, 3))
-            depth = np.empty((frames, height, width), np.float32)
-            confidence = np.empty((frames, height, width), np.float16)
-            for first in range(0, frames, frames_per_chunk):
-                chunk = slice(first, min(first + frames_per_chunk, frames))
-                with watch.measure("heads", device):
-                    prediction = model.predict(decoded, chunk)
-                world_from_camera[chunk] = prediction.world_from_camera[0].double().cpu().numpy()
-                intrinsics[chunk] = prediction.intrinsics[0].double().cpu().numpy()
-                depth[chunk] = prediction.depth[0].float().cpu().numpy()
-                confidence[chunk] = prediction.confidence[0].half().cpu().numpy()
-                report("predict", chunk.stop, frames)
+        yield
     finally:
-        model.frames_per_chunk = chunk_before
-    return Reconstruction(world_from_camera, intrinsics, depth, confidence, _breakdown(watch), peak.bytes())
+        model.frames_per_chunk = before
 
 
 @torch.inference_mode()
@@ -205,4 +241,5 @@ def _breakdown(watch: Stopwatch) -> dict[str, float]:
     seconds = watch.seconds()
     across = {name: seconds.get(name, 0.0) for name in ("match", "global")}
     local = max(0.0, seconds["decode"] - sum(across.values()))
-    return {"encode": seconds["encode"], "local": local, **across, "heads": seconds["heads"], "total": seconds["total"]}
+    rest = {name: seconds.get(name, 0.0) for name in ("encode", "heads", "total")}
+    return {"encode": rest["encode"], "local": local, **across, "heads": rest["heads"], "total": rest["total"]}

@@ -7,39 +7,15 @@ import torch
 from spark3r_core.attention.baselines import NoGlobalAttention, UniformMerging
 from spark3r_core.attention.plan import Dense
 from spark3r_core.errors import ImageError
-from spark3r_core.models.da3 import DA3, DA3Config
+from spark3r_core.models.da3 import DA3
 from spark3r_core.offline import reconstruct, reconstruct_with_plan
 from spark3r_core.tokens import Reduction
-
-HW = (24, 36)
+from tests.core.attention.tiny_da3 import IMAGE_HW, images, tiny_da3
 
 
 @pytest.fixture(scope="module")
 def model() -> DA3:
-    torch.manual_seed(0)
-    config = DA3Config(
-        embed_dim=48,
-        depth=8,
-        num_heads=2,
-        alt_start=2,
-        out_layers=(3, 5, 6, 7),
-        head_features=8,
-        head_out_channels=(8, 8, 8, 8),
-        img_size=36,
-        patch_size=6,
-        with_rays=False,
-        with_cam_enc=False,
-    )
-    model = DA3(config).eval()
-    for parameter in model.parameters():  # tokens and position embeddings start at zero; give every one a say
-        if not parameter.any():
-            torch.nn.init.normal_(parameter, std=0.2)
-    model.after_random_init()
-    return model
-
-
-def images(frames: int) -> torch.Tensor:
-    return torch.rand(frames, 3, *HW, generator=torch.Generator().manual_seed(1))
+    return tiny_da3()
 
 
 def test_without_reduction_it_is_the_model_itself(model):
@@ -53,7 +29,7 @@ def test_without_reduction_it_is_the_model_itself(model):
     np.testing.assert_allclose(result.depth, expected.depth[0], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(result.confidence, expected.confidence[0], atol=2e-3)
     assert result.world_from_camera.dtype == np.float64
-    assert result.depth.shape == (5, *HW)
+    assert result.depth.shape == (5, *IMAGE_HW)
     assert result.confidence.dtype == np.float16
 
 
@@ -134,12 +110,12 @@ def test_the_models_own_chunking_is_put_back_even_after_an_error(model):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (torch.rand(0, 3, *HW), "at least one"),
+        (torch.rand(0, 3, *IMAGE_HW), "at least one"),
         ([], "at least one"),
-        (torch.rand(3, *HW), r"expected \(S, 3, H, W\)"),
-        (torch.rand(2, 3, *HW) * 255, r"lie in \[0, 1\]"),
-        (torch.full((2, 3, *HW), float("nan")), r"lie in \[0, 1\]"),
-        (torch.ones(2, 3, *HW, dtype=torch.int64), "expected uint8"),
+        (torch.rand(3, *IMAGE_HW), r"expected \(S, 3, H, W\)"),
+        (torch.rand(2, 3, *IMAGE_HW) * 255, r"lie in \[0, 1\]"),
+        (torch.full((2, 3, *IMAGE_HW), float("nan")), r"lie in \[0, 1\]"),
+        (torch.ones(2, 3, *IMAGE_HW, dtype=torch.int64), "expected uint8"),
         ([torch.rand(3, 24, 36), torch.rand(3, 24, 42)], "frame 1 is 42x24"),
         ([np.zeros((24, 36), np.uint8)], r"\(H, W, 3\) uint8"),
         (["frame.png"], "frame 0 is str"),
