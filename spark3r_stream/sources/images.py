@@ -25,7 +25,7 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".
 def natural_key(name: str) -> tuple[tuple[int, int | str], ...]:
     """Sort key that puts frame9 before frame10: digits compare as numbers, the rest as lower-case text."""
     parts = re.split(r"(\d+)", name)
-    return tuple((0, int(part)) if part.isdigit() else (1, part.lower()) for part in parts if part)
+    return tuple((0, int(part)) if part.isdecimal() else (1, part.lower()) for part in parts if part)
 
 
 def list_images(folder: Path) -> list[Path]:

@@ -66,7 +66,7 @@ def parse_synthetic(uri: str) -> SyntheticSpec:
         raise SourceError(f"{uri}: unknown world {world!r}; expected one of {', '.join(WORLDS)}, as in {_EXAMPLE}")
     known = {
         "seed": ("seed", lambda v: _bounded(int(v), 0, 2**31 - 1)),
-        "frames": ("frames", lambda v: _bounded(int(v), 1, 10_000_000)),
+        "frames": ("frames", lambda v: _bounded(int(v), 1, 1_000_000)),
         "kind": ("kind", _path_kind),
         "size": ("size", _size),
         "fov": ("fov_deg", lambda v: _bounded(float(v), 10.0, 150.0)),
