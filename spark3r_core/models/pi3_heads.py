@@ -1,4 +1,4 @@
-"""Heads of pi3 and Pi3X after their per-frame decoders: pixel-shuffle and convolutional maps, the pose, the focal length.
+"""Heads of pi3 and Pi3X after their per-frame decoders: dense maps, the pose, the focal length.
 
 Shapes: N frames (batch and frame axes joined), P = h*w patches of p x p pixels, C width, H = h*p, W = w*p.
 """

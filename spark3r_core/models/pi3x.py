@@ -89,7 +89,9 @@ class Pi3X(Pi3):
 
     config: Pi3XConfig
     family = "pi3x"
-    dropped_keys = ((r"depth_encoder\.|depth_emb$|ray_embed\.|pose_inject_blk\.", "conditioning branches are left out"),)
+    dropped_keys = (
+        (r"depth_encoder\.|depth_emb$|ray_embed\.|pose_inject_blk\.", "conditioning branches are left out"),
+    )
 
     def __init__(self, config: Pi3XConfig | None = None) -> None:
         config = config or Pi3XConfig()

@@ -136,8 +136,8 @@ class DenseHead(DptHead):
     def forward(self, taps: Sequence[Tensor], grid_hw: tuple[int, int], image_hw: tuple[int, int]) -> Tensor:
         """Four maps of tokens (N, P, D) → raw channels last, (N, H, W, channels)."""
         fused = self.fuse(self.pyramid(taps, grid_hw, image_hw), (8 * grid_hw[0], 8 * grid_hw[1]))
-        fused = resize(self.scratch.output_conv1(fused), image_hw)
-        return self.scratch.output_conv2(self.embed_uv(fused, image_hw)).permute(0, 2, 3, 1)
+        fused = resize(self.scratch.output_conv1(fused), image_hw)  # type: ignore[operator]
+        return self.scratch.output_conv2(self.embed_uv(fused, image_hw)).permute(0, 2, 3, 1)  # type: ignore[operator]
 
 
 class VGGT(Backbone):
