@@ -67,8 +67,12 @@ def augment_images(
     if times is None:
         times = 10.0 * torch.arange(views).expand(batch, views)
     times = times.cpu().float()
-    gain = _drift(generator, 1, times, 0.35 * strength) + _uniform(generator, (batch, 1, 1), -0.35 * strength, 0.25 * strength)
-    balance = _drift(generator, 3, times, 0.06 * strength) + _uniform(generator, (batch, 1, 3), -0.1 * strength, 0.1 * strength)
+    gain = _drift(generator, 1, times, 0.35 * strength) + _uniform(
+        generator, (batch, 1, 1), -0.35 * strength, 0.25 * strength
+    )
+    balance = _drift(generator, 3, times, 0.06 * strength) + _uniform(
+        generator, (batch, 1, 3), -0.1 * strength, 0.1 * strength
+    )
     vignette = _uniform(generator, (batch,), 0, 0.35 * strength)
     contrast = _uniform(generator, (batch,), -0.25 * strength, 0.25 * strength).exp()
     noise_level = _uniform(generator, (batch,), 0, 1) ** 2 * 0.05 * strength
@@ -77,7 +81,10 @@ def augment_images(
     shaky = _uniform(generator, (batch,), -1.0, 2.5).clamp_min(0) * strength * scale
     compressed = torch.rand(batch, generator=generator) < 0.6
     quality = _uniform(generator, (batch,), 60 if mild else 25, 95)
-    seed = int(torch.randint(2**40, (1,), generator=generator)) + (0 if noise_seed is None else 1_000_003 * (noise_seed + 1))
+    monochrome = torch.rand(batch, generator=generator) < (0.0 if mild else 0.08)
+    seed = int(torch.randint(2**40, (1,), generator=generator)) + (
+        0 if noise_seed is None else 1_000_003 * (noise_seed + 1)
+    )
     per_frame = torch.Generator().manual_seed(seed)
     streak = shaky[:, None] * torch.rand(batch, views, generator=per_frame)
     angle = _uniform(per_frame, (batch, views), 0, math.pi)
@@ -86,12 +93,16 @@ def augment_images(
     x = torch.linspace(-1, 1, width, device=device) * (width / max(height, width))
     falloff = 1 - vignette.to(device)[:, None, None] * (x * x + y * y)
     out = images * (gain + balance).exp().to(device)[..., None, None] * falloff[:, None, None]
+    mono = monochrome.nonzero()[:, 0].to(device)
+    out[mono] = out[mono].mean(2, keepdim=True).expand(-1, -1, 3, -1, -1)
     bent = ((contrast - 1).abs() > 0.02).nonzero()[:, 0].tolist()
     for b in bent:
         out[b] = out[b].clamp_(1e-4, 1.0).pow_(float(contrast[b]))
     blurred = ((defocus + streak.amax(1)) > 0.3).nonzero()[:, 0]
     if len(blurred):
-        kernels = _blur_kernels(defocus[blurred].repeat_interleave(views), streak[blurred].flatten(), angle[blurred].flatten())
+        kernels = _blur_kernels(
+            defocus[blurred].repeat_interleave(views), streak[blurred].flatten(), angle[blurred].flatten()
+        )
         chosen = blurred.to(device)
         out[chosen] = _blur(out[chosen].flatten(0, 1), kernels).view(len(blurred), views, 3, height, width)
     on_device = torch.Generator(device=device).manual_seed(seed)

@@ -48,7 +48,9 @@ def sphere_distances(origin: Tensor, direction: Tensor, centre: Tensor, radius: 
     return _hit(near, (root - along) / square)
 
 
-def cylinder_distances(origin: Tensor, direction: Tensor, centre: Tensor, radius: Tensor, half_height: Tensor) -> Tensor:
+def cylinder_distances(
+    origin: Tensor, direction: Tensor, centre: Tensor, radius: Tensor, half_height: Tensor
+) -> Tensor:
     """Capped cylinders about the world's y axis. centre (G, K, 3), radius and half_height (G, K) → (G, K, R)."""
     offset = origin[:, None] - centre
     flat = direction[:, 0::2]

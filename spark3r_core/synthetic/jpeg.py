@@ -58,6 +58,8 @@ def jpeg_like(images: Tensor, quality: Tensor) -> Tensor:
     ycc = torch.einsum("ij,njhw->nihw", forward, padded)
     luma_steps, chroma_steps = _tables(quality.to(images))
     luma = _quantise(ycc[:, :1] - 128, luma_steps) + 128
-    chroma = functional.interpolate(_quantise(functional.avg_pool2d(ycc[:, 1:], 2), chroma_steps), scale_factor=2, mode="nearest")
+    chroma = functional.interpolate(
+        _quantise(functional.avg_pool2d(ycc[:, 1:], 2), chroma_steps), scale_factor=2, mode="nearest"
+    )
     rgb = torch.einsum("ij,njhw->nihw", back, torch.cat([luma, chroma], 1)) / 255
     return rgb[..., :height, :width].clamp_(0, 1)

@@ -78,10 +78,11 @@ def _gaudy(rng: np.random.Generator, saturation=(0.2, 0.9), value=(0.05, 1.0)) -
 def wall(rng: np.random.Generator) -> Material:
     """Painted (little texture), papered, tiled, brick or stained walls."""
     pick = rng.random()
-    if pick < 0.35:
-        palette = _tones(rng, (0, 1), (0.0, 0.25), (0.45, 0.75), (0.6, 0.95))
-        return _make(rng, "plain cloud", (1.5, 4.0), palette, detail="grain plain cloud spots", strength=(0.03, 0.25))
-    if pick < 0.5:
+    if pick < 0.45:
+        tone = rng.uniform(0.5, 0.95)
+        palette = _tones(rng, (0, 1), (0.0, rng.uniform(0.03, 0.3)), (tone - 0.12, tone - 0.05), (tone, tone + 0.05))
+        return _make(rng, "plain plain cloud", (1.5, 4.0), palette, detail="grain plain cloud", strength=(0.02, 0.2))
+    if pick < 0.56:
         palette = _tones(rng, (0, 1), (0.05, 0.5), (0.3, 0.6), (0.6, 0.95))
         return _make(rng, "stripes spots cells", (0.8, 2.0), palette, strength=(0.05, 0.3))
     if pick < 0.68:
@@ -112,15 +113,19 @@ def floor(rng: np.random.Generator) -> Material:
 
 def furniture(rng: np.random.Generator) -> Material:
     pick = rng.random()
-    if pick < 0.4:
+    if pick < 0.35:
         return _make(rng, "wood", (0.4, 1.2), _tones(rng, (0.02, 0.12), (0.2, 0.8), (0.1, 0.4), (0.35, 0.9)), gloss=0.3)
-    if pick < 0.7:
-        return _make(rng, "plain cloud grain", (0.4, 1.5), _tones(rng, (0, 1), (0.0, 0.8), (0.1, 0.7), (0.3, 1.0)), gloss=0.4)
+    if pick < 0.8:
+        tone = rng.uniform(0.1, 0.95)
+        palette = _tones(rng, (0, 1), (0.0, rng.choice([0.15, 0.9])), (tone - 0.1, tone - 0.05), (tone, tone + 0.1))
+        return _make(rng, "plain cloud grain", (0.4, 1.5), palette, strength=(0.05, 0.3), gloss=rng.uniform(0, 0.5))
     return _make(rng, "collage stripes tiles cells spots checker", (0.4, 1.2), _gaudy(rng))
 
 
 def cloth(rng: np.random.Generator) -> Material:
-    return _make(rng, "grain stripes spots collage checker cells", (0.3, 1.5), _gaudy(rng, (0.1, 0.8)), strength=(0.2, 0.7))
+    return _make(
+        rng, "grain stripes spots collage checker cells", (0.3, 1.5), _gaudy(rng, (0.1, 0.8)), strength=(0.2, 0.7)
+    )
 
 
 def small(rng: np.random.Generator) -> Material:
@@ -136,7 +141,9 @@ def picture(rng: np.random.Generator) -> Material:
         ink = _colour(rng, (0, 1), (0, 0.9), (0.02, 0.4))
         paper = _colour(rng, (0, 1), (0, 0.3), (0.75, 1.0))
         return _make(rng, "text", (0.5, 1.2), (ink, ink, paper), strength=(0.0, 0.2))
-    return _make(rng, "collage cells cloud spots", (0.5, 1.5), _gaudy(rng), detail="collage text grain", strength=(0.1, 0.9))
+    return _make(
+        rng, "collage cells cloud spots", (0.5, 1.5), _gaudy(rng), detail="collage text grain", strength=(0.1, 0.9)
+    )
 
 
 def window(rng: np.random.Generator) -> Material:
@@ -153,7 +160,13 @@ def bark(rng: np.random.Generator) -> Material:
 
 
 def plain(rng: np.random.Generator) -> Material:
-    return _make(rng, "plain cloud grain", (0.5, 2.0), _tones(rng, (0, 1), (0.0, 0.3), (0.2, 0.6), (0.5, 0.95)), strength=(0.05, 0.4))
+    return _make(
+        rng,
+        "plain cloud grain",
+        (0.5, 2.0),
+        _tones(rng, (0, 1), (0.0, 0.3), (0.2, 0.6), (0.5, 0.95)),
+        strength=(0.05, 0.4),
+    )
 
 
 def sky(rng: np.random.Generator) -> Material:

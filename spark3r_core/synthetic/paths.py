@@ -80,12 +80,16 @@ def _loop(rng: np.random.Generator, distance: WorldDistance, times: np.ndarray, 
         def curve(at: np.ndarray) -> np.ndarray:
             angle = start + 2 * np.pi * turn * at
             rho = radius * (1 + wave * np.sin(2 * angle))
-            return middle + np.stack([rho * np.cos(angle), 0.12 * radius * np.sin(angle), rho * stretch * np.sin(angle)], -1)
+            return middle + np.stack(
+                [rho * np.cos(angle), 0.12 * radius * np.sin(angle), rho * stretch * np.sin(angle)], -1
+            )
 
         return curve
 
     curve = _place_curve(distance, 60, propose)
-    position = curve(share) if curve else np.tile(distance.sample_free_point(rng, 0.5, (height, height)), (len(times), 1))
+    position = (
+        curve(share) if curve else np.tile(distance.sample_free_point(rng, 0.5, (height, height)), (len(times), 1))
+    )
     swing = np.deg2rad(MAX_TURN_DEG) * total / (2 * np.pi)
     if swing > 1.2 and rng.random() < 0.7:  # there is time to turn all the way round: inwards, outwards or along
         middle = position.mean(0) if curve is None else curve(np.linspace(0, 1, 33)[:-1]).mean(0)
@@ -102,7 +106,11 @@ def _loop(rng: np.random.Generator, distance: WorldDistance, times: np.ndarray, 
 def _orbit(rng: np.random.Generator, distance: WorldDistance, times: np.ndarray, total: float, speed: float) -> Angles:
     """An arc around a thing (or a point in the air) that stays in the middle of the picture."""
     low, high = distance.room_min, distance.room_max
-    things = [(c, float(np.max(h))) for c, h in zip(distance.boxes[0], distance.boxes[2], strict=True) if 0.1 < np.max(h) < 1.0]
+    things = [
+        (c, float(np.max(h)))
+        for c, h in zip(distance.boxes[0], distance.boxes[2], strict=True)
+        if 0.1 < np.max(h) < 1.0
+    ]
     things += [(c, float(r)) for c, r in zip(*distance.spheres, strict=True) if r < 1.0]
     rise, wave = rng.uniform(0.0, 0.9), rng.uniform(0, 0.15)
     turn = float(rng.choice([-1, 1])) * np.deg2rad(rng.uniform(0.25, MAX_TURN_DEG))
@@ -131,7 +139,11 @@ def _orbit(rng: np.random.Generator, distance: WorldDistance, times: np.ndarray,
     share = times / total if total > 0 else np.zeros_like(times)
     position = curve(share) if curve else np.tile(distance.sample_free_point(rng, 0.5, (0.8, 1.6)), (len(times), 1))
     away = target - position
-    return position, np.unwrap(np.arctan2(away[:, 0], away[:, 2])), np.arctan2(away[:, 1], np.hypot(away[:, 0], away[:, 2]))
+    return (
+        position,
+        np.unwrap(np.arctan2(away[:, 0], away[:, 2])),
+        np.arctan2(away[:, 1], np.hypot(away[:, 0], away[:, 2])),
+    )
 
 
 def _gait(rng: np.random.Generator, kind: str, world_kind: str) -> Gait:
@@ -164,7 +176,9 @@ def make_path(
         raise GeometryError(f"make_path: unknown kind {kind!r}; expected one of {', '.join(PATH_KINDS)}")
     times = np.arange(frames, dtype=np.float64) * step if times is None else np.asarray(times, np.float64)
     if times.size == 0 or times.min() < 0:
-        raise GeometryError(f"make_path: {times.size} times, the first {times[:1]}; expected at least one and none negative")
+        raise GeometryError(
+            f"make_path: {times.size} times, the first {times[:1]}; expected at least one and none negative"
+        )
     rng = np.random.default_rng([23, int(seed), PATH_KINDS.index(kind)])
     distance = worlds.distance(index)
     gait = _gait(rng, kind, worlds.kinds[index])
@@ -183,6 +197,7 @@ def make_path(
     moments = times % total if period else times
     position = position + np.stack([_shake(rng, moments, 0.003 * shake, period) for _ in range(3)], -1)
     yaw, pitch, roll = (
-        angle + _shake(rng, moments, 0.004 * shake, period) for angle in (yaw, pitch, np.full_like(yaw, rng.normal(0, 0.03) * shake))
+        angle + _shake(rng, moments, 0.004 * shake, period)
+        for angle in (yaw, pitch, np.full_like(yaw, rng.normal(0, 0.03) * shake))
     )
     return poses_from_angles(position, yaw, pitch, roll)

@@ -17,7 +17,20 @@ LEVELS = 9
 LEVEL_OFFSETS = tuple(sum((SIZE >> k) ** 2 for k in range(level)) for level in range(LEVELS))
 TEXELS_PER_PATTERN = sum((SIZE >> k) ** 2 for k in range(LEVELS))
 PER_CLASS = 12
-CLASSES = ("cloud", "grain", "plain", "stripes", "tiles", "bricks", "checker", "text", "cells", "wood", "collage", "spots")
+CLASSES = (
+    "cloud",
+    "grain",
+    "plain",
+    "stripes",
+    "tiles",
+    "bricks",
+    "checker",
+    "text",
+    "cells",
+    "wood",
+    "collage",
+    "spots",
+)
 PATTERN_COUNT = PER_CLASS * len(CLASSES)
 
 
@@ -150,7 +163,14 @@ def _draw(name: str, rng: np.random.Generator) -> np.ndarray:
         return 0.5 + rng.uniform(0.02, 0.15) * (_noise(rng, rng.uniform(1.0, 2.0)) - 0.5)
     if name in ("tiles", "bricks"):
         return _tiles(rng, offset_rows=name == "bricks")
-    makers = {"stripes": _stripes, "checker": _checker, "text": _text, "cells": _cells, "wood": _wood, "collage": _collage}
+    makers = {
+        "stripes": _stripes,
+        "checker": _checker,
+        "text": _text,
+        "cells": _cells,
+        "wood": _wood,
+        "collage": _collage,
+    }
     return makers.get(name, _spots)(rng)
 
 

@@ -56,7 +56,9 @@ def _tiles(rays: Tensor, tile_hw: tuple[int, int]) -> tuple[Tensor, tuple[int, i
     return cut.reshape(frames * rows * columns, 3, th * tw), (rows, columns)
 
 
-def _untile(values: Tensor, frames: int, grid: tuple[int, int], tile_hw: tuple[int, int], image_hw: tuple[int, int]) -> Tensor:
+def _untile(
+    values: Tensor, frames: int, grid: tuple[int, int], tile_hw: tuple[int, int], image_hw: tuple[int, int]
+) -> Tensor:
     """(F * rows * columns, C, tile pixels) → (F, C, H, W)."""
     (rows, columns), (th, tw) = grid, tile_hw
     whole = values.reshape(frames, rows, columns, -1, th, tw).permute(0, 3, 1, 4, 2, 5)
@@ -76,7 +78,9 @@ def _in_cone(origin: Tensor, direction: Tensor, centre: Tensor, radius: Tensor) 
     return (away <= radius) | (angle <= half_angle[:, None] + (radius / away.clamp_min(1e-9)).clamp(0, 1).asin())
 
 
-def _nearest(worlds: Worlds, world: Tensor, visible: Tensor, origin: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
+def _nearest(
+    worlds: Worlds, world: Tensor, visible: Tensor, origin: Tensor, direction: Tensor
+) -> tuple[Tensor, Tensor]:
     """Distance and primitive (G, R) of the first surface each ray meets."""
     distance, primitive = shell_distances(origin, direction, worlds.room_min[world], worlds.room_max[world])
     first = SHELL_FACES
@@ -84,7 +88,9 @@ def _nearest(worlds: Worlds, world: Tensor, visible: Tensor, origin: Tensor, dir
         seen = visible[:, first - SHELL_FACES : first - SHELL_FACES + count]
         most = int(seen.sum(1).max())
         if most:
-            index = seen.to(torch.int8).topk(most, dim=1).indices + first if len(seen) > 1 else seen[0].nonzero().T + first
+            index = (
+                seen.to(torch.int8).topk(most, dim=1).indices + first if len(seen) > 1 else seen[0].nonzero().T + first
+            )
             centre, half = worlds.centre[world[:, None], index], worlds.half[world[:, None], index]
             if shape == 0:
                 rotation = worlds.rotation[world[:, None], index]
@@ -143,7 +149,13 @@ def render(
     for start in range(0, tiles, shade_step):
         group = slice(start, min(tiles, start + shade_step))
         hits = [
-            _nearest(worlds, world[k : k + hit_step], visible[k : k + hit_step], origin[k : k + hit_step], direction[k : k + hit_step])
+            _nearest(
+                worlds,
+                world[k : k + hit_step],
+                visible[k : k + hit_step],
+                origin[k : k + hit_step],
+                direction[k : k + hit_step],
+            )
             for k in range(group.start, group.stop, hit_step)
         ]
         distance = torch.cat([h[0] for h in hits])

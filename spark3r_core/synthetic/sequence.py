@@ -79,13 +79,25 @@ class TrainingBatch:
     intrinsics: Tensor  # (B, S, 3, 3) float32 pixels
 
     def to(self, device: str | torch.device) -> TrainingBatch:
-        return TrainingBatch(*(t.to(device) for t in (self.images, self.depth, self.world_from_camera, self.intrinsics)))
+        return TrainingBatch(
+            *(t.to(device) for t in (self.images, self.depth, self.world_from_camera, self.intrinsics))
+        )
 
 
-PATH_SHARES = {"handheld": 0.3, "wander": 0.22, "robot": 0.12, "orbit": 0.12, "forward": 0.1, "loop": 0.1, "still": 0.04}
+PATH_SHARES = {
+    "handheld": 0.3,
+    "wander": 0.22,
+    "robot": 0.12,
+    "orbit": 0.12,
+    "forward": 0.1,
+    "loop": 0.1,
+    "still": 0.04,
+}
 
 
-def sample_times(rng: np.random.Generator, frames: int, spacing: tuple[float, float], revisit_probability: float) -> np.ndarray:
+def sample_times(
+    rng: np.random.Generator, frames: int, spacing: tuple[float, float], revisit_probability: float
+) -> np.ndarray:
     """Times (S,) in video frames: steps of spacing[0]…spacing[1], and now and then a return to near an earlier time."""
     low, high = spacing
     typical = np.exp(rng.uniform(np.log(low), np.log(high)))

@@ -141,7 +141,9 @@ def shade(
     to_wall = torch.minimum(point - of_world(worlds.room_min), of_world(worlds.room_max) - point)
     corner = torch.exp(-4.0 * to_wall.clamp_min_(0.0)).sum(0) - (g[15] < BOX).float()
     open_share = (1 - 0.3 * corner).clamp_min_(0.3) * (0.85 - 0.15 * normal[1])
-    light = of_world(worlds.ambient) * open_share + of_world(worlds.sun_colour) * sun + of_world(worlds.lamp_colour) * lamp
+    light = (
+        of_world(worlds.ambient) * open_share + of_world(worlds.sun_colour) * sun + of_world(worlds.lamp_colour) * lamp
+    )
     view = along / -length
     bisector = to_lamp * square.rsqrt() + view
     shine = (normal * bisector).sum(0) * (bisector * bisector).sum(0).clamp_min(1e-9).rsqrt()

@@ -52,7 +52,9 @@ def _escape(distance: WorldDistance, point: np.ndarray, clearance: float, level:
 class _Walker:
     """Turns at a limited rate towards goals, slower the more it has to turn, and looks for another way when it is stuck."""
 
-    def __init__(self, rng: np.random.Generator, distance: WorldDistance, gait: Gait, clearance: float, revisit: bool) -> None:
+    def __init__(
+        self, rng: np.random.Generator, distance: WorldDistance, gait: Gait, clearance: float, revisit: bool
+    ) -> None:
         self.rng, self.distance, self.gait, self.clearance = rng, distance, gait, clearance
         self.places = [self._free_point() for _ in range(5)] if revisit else []
         self.goal, self.patience = np.zeros(3), 0
@@ -67,7 +69,9 @@ class _Walker:
         self.goal = options[self.rng.choice(far)] if len(far) else options[away.argmax()]
         self.patience = int(self.rng.integers(15, 60))
 
-    def walk(self, start: np.ndarray, heading: float, count: int, stride: float, most_turn: float) -> tuple[np.ndarray, np.ndarray]:
+    def walk(
+        self, start: np.ndarray, heading: float, count: int, stride: float, most_turn: float
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Control points (count, 3) and headings (count,)."""
         points, headings, point = [start], [heading], start
         for _ in range(count - 1):
@@ -131,9 +135,13 @@ def steer(
     count = int(np.ceil(total / frames_per_stride)) + 4
     directions = rng.uniform(0, 2 * np.pi) + np.linspace(0, 2 * np.pi, 9)[:-1]
     view = np.minimum(distance.free_view(start, directions), 5.0)
-    heading = float(directions[view.argmax()] if gait.looks_ahead else rng.choice(directions, p=view**2 / (view**2).sum()))
+    heading = float(
+        directions[view.argmax()] if gait.looks_ahead else rng.choice(directions, p=view**2 / (view**2).sum())
+    )
     walker = _Walker(rng, distance, gait, clearance + 0.05, revisit)
-    points, headings = walker.walk(start, heading, count, gait.speed * frames_per_stride, gait.turn_rad * frames_per_stride)
+    points, headings = walker.walk(
+        start, heading, count, gait.speed * frames_per_stride, gait.turn_rad * frames_per_stride
+    )
     dense = np.linspace(0, count - 3, 4 * count)
     blocked = np.flatnonzero(distance(bspline(points, dense)) < clearance - 0.03)
     usable = float(dense[max(blocked[0] - 1, 0)]) if len(blocked) else count - 3.0

@@ -16,7 +16,8 @@ from torch import Tensor
 from spark3r_core.errors import GeometryError
 from spark3r_core.synthetic import materials
 from spark3r_core.synthetic.distance import WorldDistance
-from spark3r_core.synthetic.layout import KINDS, Layout, build_layout
+from spark3r_core.synthetic.layout import KINDS, build_layout
+from spark3r_core.synthetic.primitives import Layout
 from spark3r_core.synthetic.seeds import pattern_bank_of
 
 SHELL_FACES = 6  # -x, +x, ceiling (-y), floor (+y), -z, +z
@@ -123,14 +124,27 @@ def make_worlds(seeds: Sequence[int], device: str | torch.device = "cpu", kinds:
             shell[2] = materials.sky(rng)
         material[w, :SHELL_FACES] = [m.rows() for m in shell]
         first = SHELL_FACES
-        for items, room in ((layout.boxes, box_count), (layout.spheres, sphere_count), (layout.cylinders, cylinder_count)):
+        for items, room in (
+            (layout.boxes, box_count),
+            (layout.spheres, sphere_count),
+            (layout.cylinders, cylinder_count),
+        ):
             for k, (c, r, h, m) in enumerate(items, start=first):
                 centre[w, k], rotation[w, k], half[w, k], material[w, k] = c, r, h, m.rows()
             first += room
         lights[w] = _lights(layout, rng)
     low = np.stack([layout.room_min for layout in layouts]).astype(np.float32)
     high = np.stack([layout.room_max for layout in layouts]).astype(np.float32)
-    tensors = [low, high, np.array([x.open_sky for x in layouts]), centre, rotation, half, material, *lights.transpose(1, 0, 2)]
+    tensors = [
+        low,
+        high,
+        np.array([x.open_sky for x in layouts]),
+        centre,
+        rotation,
+        half,
+        material,
+        *lights.transpose(1, 0, 2),
+    ]
     placed = [torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in tensors]
     bank = torch.tensor([pattern_bank_of(int(s)) for s in seeds], device=device)
     seeds_kept, kinds_kept = tuple(int(s) for s in seeds), tuple(layout.kind for layout in layouts)
@@ -142,10 +156,14 @@ def _lights(layout: Layout, rng: np.random.Generator) -> np.ndarray:
     direction = np.array([rng.normal(), -abs(rng.normal()) - 0.6, rng.normal()])
     tint = 1 + rng.uniform(-0.15, 0.15, 3)
     low, high = layout.room_min, layout.room_max
-    lamp = np.array([rng.uniform(low[0], high[0]) * 0.6, low[1] * rng.uniform(0.7, 0.95), rng.uniform(low[2], high[2]) * 0.6])
+    lamp = np.array(
+        [rng.uniform(low[0], high[0]) * 0.6, low[1] * rng.uniform(0.7, 0.95), rng.uniform(low[2], high[2]) * 0.6]
+    )
     outdoors = layout.open_sky
     sun = rng.uniform(0.3, 0.9) if outdoors else rng.uniform(0.05, 0.4)
     lamp_strength = rng.uniform(0.0, 0.4) if outdoors else rng.uniform(0.3, 1.0)
-    ambient = rng.uniform(0.3, 0.6)
+    ambient = rng.uniform(0.4, 0.8)
     warm = 1 + rng.uniform(-0.15, 0.15, 3)
-    return np.stack([direction / np.linalg.norm(direction), sun * tint, lamp, lamp_strength * warm, ambient * (2 - tint)])
+    return np.stack(
+        [direction / np.linalg.norm(direction), sun * tint, lamp, lamp_strength * warm, ambient * (2 - tint)]
+    )
