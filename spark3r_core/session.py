@@ -29,7 +29,7 @@ from spark3r_core.tokens.sensitivity import sensitive_layers
 class MemoryConfig:
     """What a stream keeps.
 
-    max_bytes: budget for pages, window slots and the tokens of support frames together; None: as many as max_pages asks.
+    max_bytes: budget for pages, window slots and support frames together; None: as many as max_pages asks for.
     max_pages: pages a sensitive layer holds at most (Spark3R: 40); the others hold a third.
     anchors: first frames that are pinned for ever; frame 0 carries origin and scale.
     support_recent: newest frames run again with each window, besides frame 0.

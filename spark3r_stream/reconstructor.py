@@ -15,7 +15,6 @@ import numpy as np
 from spark3r_core.errors import Spark3rError
 from spark3r_core.geometry.camera import Intrinsics
 from spark3r_core.geometry.pointmap import depth_edges, points_from_depth, subsample, valid_depth
-from spark3r_core.geometry.se3 import invert
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.models.interface import Backbone
 from spark3r_core.models.preprocess import StreamResize
@@ -45,16 +44,15 @@ class CloudConfig:
     max_depth_ratio: float = 6.0
 
 
-@dataclass
+@dataclass(frozen=True)
 class WindowOutput:
     """What one window gave: an output per frame that went in, failed ones too.
 
-    images: the image each estimate was made from, network size, (h, w, 3) uint8 RGB, for files and previews.
-    source_views: camera of each full-size (undistorted) source image.
+    images: the image each estimate was made from, network size, (h, w, 3) uint8 RGB, by frame id.
     """
 
     outputs: list[FrameOutput]
-    images: list[np.ndarray]
+    images: dict[int, np.ndarray]
     window: WindowResult | None
     corrections: list[MapCorrection] = field(default_factory=list)
     failures: dict[DropCause, int] = field(default_factory=dict)
@@ -121,8 +119,8 @@ class Reconstructor:
 
         prepared, failures = self._prepare(frames)
         if not prepared:
-            return WindowOutput([_failed(frame, self.submap, why) for frame, why in failures], [], None, corrections,
-                                {DropCause.UNDISTORT_ERROR: len(failures)})
+            failed = [_failed(frame, self.submap, why) for frame, why in failures]
+            return WindowOutput(failed, {}, None, corrections, {DropCause.UNDISTORT_ERROR: len(failures)})
         assert self._resize is not None
         batch = np.stack([image for _, image, _, _ in prepared])
         try:
@@ -133,7 +131,7 @@ class Reconstructor:
             log.exception("a window failed")
             reason = f"the model failed: {str(error).splitlines()[0]}"
             outputs = [_failed(frame, self.submap, reason) for frame in frames]
-            return WindowOutput(outputs, [], None, corrections, {DropCause.MODEL_ERROR: len(frames)})
+            return WindowOutput(outputs, {}, None, corrections, {DropCause.MODEL_ERROR: len(frames)})
 
         confidence = [float(estimate.confidence.mean()) for estimate in window.frames if estimate.valid]
         state = self._health.update(
@@ -145,6 +143,7 @@ class Reconstructor:
         ]
         outputs += [_failed(frame, self.submap, why) for frame, why in failures]
         outputs.sort(key=lambda output: output.result.frame_id)
+        images = {frame.frame_id: image for frame, image, _, _ in prepared}
         counted = {}
         if failures:
             counted[DropCause.UNDISTORT_ERROR] = len(failures)
@@ -152,7 +151,7 @@ class Reconstructor:
             counted[DropCause.NOT_FINITE] = broken
         if state is TrackingState.LOST:
             corrections.append(self._new_submap("tracking was lost"))
-        return WindowOutput(outputs, [image for _, image, _, _ in prepared], window, corrections, counted)
+        return WindowOutput(outputs, images, window, corrections, counted)
 
     def _prepare(
         self, frames: Sequence[Frame]
@@ -200,8 +199,7 @@ class Reconstructor:
             source_k, depth_k = given.matrix, pixel_map @ given.matrix
         else:
             source_k, depth_k = np.linalg.inv(pixel_map) @ estimate.intrinsics, estimate.intrinsics
-        inside = self._resize_mask(pixel_map, (source_h, source_w), (height, width))
-        points, colours, confidence = self._cloud(image, estimate, depth_k, inside)
+        points, colours, confidence = self._cloud(image, estimate, depth_k)
         self._last_good = estimate.world_from_camera
         return FrameOutput(
             result=FrameResult(
@@ -219,26 +217,19 @@ class Reconstructor:
                 confidence=float(estimate.confidence.mean()),
                 **common,
             ),
-            depth=np.where(inside, estimate.depth, np.float32(np.nan)) if not inside.all() else estimate.depth,
+            depth=estimate.depth,
             points=points,
             colours=colours,
             point_confidence=confidence,
             map_from_submap=self._map_from_submap,
         )
 
-    @staticmethod
-    def _resize_mask(pixel_map: np.ndarray, source_hw: tuple[int, int], hw: tuple[int, int]) -> np.ndarray:
-        """(h, w) bool: network pixels that show the image rather than padding."""
-        rows = (np.arange(hw[0]) + 0.5 - pixel_map[1, 2]) / pixel_map[1, 1]
-        columns = (np.arange(hw[1]) + 0.5 - pixel_map[0, 2]) / pixel_map[0, 0]
-        inside_rows = (rows >= 0) & (rows <= source_hw[0])
-        return inside_rows[:, None] & ((columns >= 0) & (columns <= source_hw[1]))[None, :]
-
     def _cloud(
-        self, image: np.ndarray, estimate: FrameEstimate, depth_k: np.ndarray, inside: np.ndarray
+        self, image: np.ndarray, estimate: FrameEstimate, depth_k: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Points (N, 3) in the submap's frame, colours (N, 4), confidence (N,) of the pixels worth showing."""
         cfg, depth = self.cloud, estimate.depth
-        keep = inside & valid_depth(depth, cfg.max_depth_ratio * float(np.median(depth)))
+        keep = valid_depth(depth, cfg.max_depth_ratio * float(np.median(depth)))
         keep &= (estimate.confidence >= cfg.min_confidence) & ~depth_edges(depth, cfg.max_edge_step)
         chosen = subsample(keep, cfg.max_points)
         points = points_from_depth(depth, depth_k, estimate.world_from_camera).reshape(-1, 3)[chosen]
@@ -258,7 +249,7 @@ class Reconstructor:
         return MapCorrection(self.submap, 0, self._map_from_submap, reason)
 
 
-def split_window(frames: Sequence[Frame], reconstructor: Reconstructor) -> list[list[Frame]]:
+def split_window(frames: Sequence[Frame]) -> list[list[Frame]]:
     """Cut a batch where the epoch or (too far) the image shape changes: such frames must not share a window."""
     parts: list[list[Frame]] = []
     for frame in frames:

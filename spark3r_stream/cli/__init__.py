@@ -1,1 +1,1 @@
-"""TODO"""
+"""The command line: commands.py declares, one file per command runs."""

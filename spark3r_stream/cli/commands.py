@@ -1,0 +1,98 @@
+"""The commands and their options. Each imports what it needs when it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from spark3r_stream.config import RunConfig
+
+Positional = tyro.conf.Positional
+
+
+def run(config: Annotated[RunConfig, tyro.conf.arg(name="")]) -> int:
+    """Reconstruct a live camera, a stream or a recording: poses and geometry, live and as files."""
+    from spark3r_stream.cli.run import run_command
+
+    return run_command(config)
+
+
+def echo(
+    endpoint: Positional[str],
+    topic: str = "/frame/",
+    count: int | None = None,
+    json: bool = False,
+    timeout: float | None = None,
+) -> int:
+    """Print what a subscriber receives.
+
+    Args:
+        endpoint: where the publisher is, e.g. tcp://127.0.0.1:5555.
+        topic: a topic such as /frame/ or /cloud/, or "all".
+        count: stop after so many messages.
+        json: one JSON line per message.
+        timeout: give up (exit 1) when nothing came for so many seconds.
+    """
+    from spark3r_stream.cli.echo import echo_command
+
+    return echo_command(endpoint, topic, count, json, timeout)
+
+
+def view(source: Positional[str], offscreen: Path | None = None, seconds: float | None = None) -> int:
+    """Show a running stream or a recording in 3D.
+
+    Args:
+        source: endpoint of a publisher, or an .mcap recording.
+        offscreen: render a PNG to this file instead of opening a window.
+        seconds: how long to listen before the offscreen picture is made; default: until the stream ends.
+    """
+    from spark3r_stream.cli.view import view_command
+
+    return view_command(source, offscreen, seconds)
+
+
+def cameras() -> int:
+    """List the cameras of this machine."""
+    from spark3r_stream.cli.info import cameras_command
+
+    return cameras_command()
+
+
+def models() -> int:
+    """List the backbones: parameters, licences, sizes, and where their weights were found."""
+    from spark3r_stream.cli.info import models_command
+
+    return models_command()
+
+
+def doctor() -> int:
+    """Check this installation and say what to install."""
+    from spark3r_stream.cli.doctor import doctor_command
+
+    return doctor_command()
+
+
+def demo(out: Path = Path("out/demo"), frames: int = 120) -> int:
+    """Map a synthetic room, receive the result in a second process, and compare it with the truth.
+
+    Args:
+        out: where results go.
+        frames: length of the stream.
+    """
+    from spark3r_stream.cli.demo import demo_command
+
+    return demo_command(out, frames)
+
+
+COMMANDS: dict[str, Callable[..., int]] = {
+    "run": run,
+    "echo": echo,
+    "view": view,
+    "cameras": cameras,
+    "models": models,
+    "doctor": doctor,
+    "demo": demo,
+}

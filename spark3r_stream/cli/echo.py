@@ -1,0 +1,116 @@
+"""`spark3r echo`: what a robotics process would receive, as text."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import numpy as np
+
+from spark3r_stream.decoding import decode
+from spark3r_stream.errors import StreamError, WireError
+from spark3r_stream.messages import (
+    Calibration,
+    Cloud,
+    Content,
+    DepthImage,
+    FrameResult,
+    MapCorrection,
+    PoseInFrame,
+    SessionState,
+    Status,
+    Transform,
+)
+from spark3r_stream.plain import frame_as_dict
+from spark3r_stream.subscriber import Subscriber
+from spark3r_stream.wire import TOPICS, Message
+
+
+def echo_command(endpoint: str, topic: str, count: int | None, as_json: bool, timeout_s: float | None) -> int:
+    """Print messages until the session ends, `count` is reached, or nothing came for `timeout_s` (exit code 1)."""
+    topics = list(TOPICS) if topic == "all" else [topic if topic.endswith("/") else f"{topic}/"]
+    if "/status/" not in topics:
+        topics.append("/status/")  # says when the session is over
+    shown = 0
+    with Subscriber(endpoint, topics) as subscriber:
+        while count is None or shown < count:
+            message = subscriber.poll(timeout_s)
+            if message is None:
+                raise StreamError(f"nothing came from {endpoint} within {timeout_s} s; is a publisher running there?")
+            try:
+                content = decode(message)
+            except WireError as error:
+                print(f"spark3r: skipped a message: {error}", file=sys.stderr)
+                continue
+            wanted = topic == "all" or message.topic == topics[0]
+            if wanted:
+                shown += 1
+                line = json.dumps(_as_dict(message, content)) if as_json else _as_text(message, content)
+                print(line, flush=True)
+            if isinstance(content, Status) and content.state in (SessionState.ENDED, SessionState.FAILED):
+                break
+        missed = {name: n for name, n in subscriber.missed.items() if n}
+        if missed or subscriber.malformed:
+            print(f"spark3r: missed {missed}, malformed {subscriber.malformed}", file=sys.stderr)
+    return 0
+
+
+def _as_dict(message: Message, content: Content) -> dict[str, Any]:
+    return {"topic": message.topic, "sequence": message.envelope.sequence, **_content_as_dict(content)}
+
+
+def _content_as_dict(content: Content) -> dict[str, Any]:
+    match content:
+        case FrameResult():
+            return frame_as_dict(content)
+        case PoseInFrame():
+            return {"frame": content.frame_name, "pose": content.frame_from_camera.tolist()}
+        case Transform():
+            return {
+                "parent": content.parent,
+                "child": content.child,
+                "parent_from_child": content.parent_from_child.tolist(),
+            }
+        case Calibration():
+            camera = content.camera
+            return {"width": camera.width, "height": camera.height, "matrix": camera.matrix.tolist()}
+        case DepthImage():
+            height, width = content.depth.shape
+            return {"width": width, "height": height, "median": _finite_median(content.depth)}
+        case Cloud():
+            low, high = (f(content.points, 0).tolist() if len(content.points) else None for f in (np.amin, np.amax))
+            return {"frame": content.frame_name, "points": len(content.points), "min": low, "max": high}
+        case MapCorrection():
+            return {
+                "submap": content.submap,
+                "revision": content.revision,
+                "map_from_submap": content.map_from_submap.matrix.tolist(),
+                "reason": content.reason,
+            }
+        case Status():
+            fields = dict(vars(content))
+            fields["state"] = content.state.name
+            fields["tracking"] = None if content.tracking is None else content.tracking.name
+            fields["drops"] = dict(content.drops)
+            return fields
+
+
+def _finite_median(depth: np.ndarray) -> float | None:
+    finite = depth[np.isfinite(depth)]
+    return float(np.median(finite)) if finite.size else None
+
+
+def _as_text(message: Message, content: Content) -> str:
+    fields = _content_as_dict(content)
+    if isinstance(content, FrameResult):
+        if not content.valid:
+            return f"frame {content.frame_id}  {content.state.name}  FAILED: {content.failure_reason}"
+        t, q = fields["translation"], fields["quat_xyzw"]
+        return (
+            f"frame {content.frame_id}  t [{t[0]:+.4f} {t[1]:+.4f} {t[2]:+.4f}]  "
+            f"q [{q[0]:+.4f} {q[1]:+.4f} {q[2]:+.4f} {q[3]:+.4f}]  {content.state.name}  "
+            f"confidence {content.confidence:.2f}  latency {content.latency_ms:.0f} ms  "
+            f"memory {content.memory_bytes / 2**20:.1f} MiB  lost {sum(content.drops_since_last.values())}"
+        )
+    return f"{message.topic} #{message.envelope.sequence} {json.dumps(fields)}"

@@ -1,0 +1,40 @@
+"""`spark3r`: one function per command. Heavy imports happen inside commands, so that help is instant."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from tyro.extras import SubcommandApp
+
+from spark3r_core.errors import Spark3rError
+from spark3r_stream.cli import commands
+
+EXIT_ERROR = 1
+EXIT_INTERRUPTED = 128 + signal.SIGINT
+
+app = SubcommandApp()
+for name, command in commands.COMMANDS.items():
+    app.command(command, name=name)
+
+
+def main() -> None:
+    """Run a command; a known error is one line on stderr and exit code 1, anything else a traceback."""
+    # Idle OpenMP threads must not spin: the decoder and the subscribers need those cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    try:
+        code = app.cli(prog="spark3r", description=__doc__.splitlines()[0] if __doc__ else None)
+    except Spark3rError as error:
+        print(f"spark3r: error: {error}", file=sys.stderr)
+        sys.exit(EXIT_ERROR)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:  # `spark3r echo | head`: the reader has gone, which is no error
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

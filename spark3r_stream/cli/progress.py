@@ -1,0 +1,56 @@
+"""The live line of a run: frames, FPS, latency, drops, memory, state. On stderr, so that stdout stays clean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from spark3r_stream.frame import Frame
+from spark3r_stream.messages import TrackingState
+from spark3r_stream.reconstructor import WindowOutput
+from spark3r_stream.run_stats import RunStats
+
+STATE_STYLE = {
+    TrackingState.TRACKING: "bold green",
+    TrackingState.LOW_CONFIDENCE: "bold yellow",
+    TrackingState.LOST: "bold red",
+}
+
+
+class LiveLine:
+    """A sink that only redraws; a few times per second on a terminal, one line at the end elsewhere."""
+
+    def __init__(self, stats: RunStats, frame_count: int | None, max_frames: int | None) -> None:
+        self._stats = stats
+        counts = [count for count in (frame_count, max_frames) if count]
+        self._total = min(counts) if counts else None
+        self._live = Live(
+            console=Console(stderr=True), get_renderable=self._line, refresh_per_second=4, redirect_stdout=False
+        )
+
+    def window(self, frames: Sequence[Frame], result: WindowOutput) -> None:
+        """Nothing to do: the line reads the statistics when it is redrawn."""
+
+    def __enter__(self) -> LiveLine:
+        self._live.__enter__()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._live.__exit__(None, None, None)
+
+    def _line(self) -> Text:
+        stats = self._stats
+        latency = stats.latency.summary()
+        lost = sum(stats.drops.total().values()) + stats.failed
+        total = f"/{self._total}" if self._total else ""
+        line = Text(f"frame {stats.frames_in}{total}")
+        line.append(f"  {stats.frames_per_second():5.1f} FPS")
+        line.append(f"  latency {latency.p50_ms:.0f} ms (p95 {latency.p95_ms:.0f})")
+        line.append(f"  lost {lost}", style="red" if lost else "")
+        line.append(f"  memory {stats.memory_used / 2**20:.1f}/{stats.memory_limit / 2**20:.1f} MiB")
+        if stats.tracking is not None:
+            line.append(f"  {stats.tracking.name}", style=STATE_STYLE[stats.tracking])
+        return line

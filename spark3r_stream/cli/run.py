@@ -1,0 +1,189 @@
+"""`spark3r run`: build every part from the settings, run the engine, close everything whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import signal
+import sys
+import threading
+import uuid
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from spark3r_stream.cli.progress import LiveLine
+from spark3r_stream.clock import SystemClock
+from spark3r_stream.config import ConfigError, RunConfig, parse_bytes
+from spark3r_stream.engine import EngineConfig, Sink, run_stream
+from spark3r_stream.messages import SessionState
+from spark3r_stream.outputs.result_writer import ResultWriter
+from spark3r_stream.publisher import Publisher
+from spark3r_stream.reconstructor import Reconstructor
+from spark3r_stream.run_stats import SESSION_STATE, RunStats
+from spark3r_stream.scheduler import MAX_WINDOW, plan_window
+from spark3r_stream.sinks import FilesSink, Heartbeat, JsonSink, MessageSink, WireSink
+from spark3r_stream.sources.base import Source
+from spark3r_stream.sources.open import open_source
+from spark3r_stream.sources.options import Pace, SourceOptions
+from spark3r_stream.viewer.launch import launch_viewer
+from spark3r_stream.wire import Sealer
+
+
+def run_command(config: RunConfig) -> int:
+    """Exit code: 0 at the end of the source or after stopping a live one; 130/143 for a file cut short."""
+    config.check()
+    clock = SystemClock()
+    stop = _Stop()
+    with contextlib.ExitStack() as closing, stop.on_signals():
+        # Cheap things that can fail come first: a port in use must not cost the loading of a model.
+        session_id = uuid.uuid4()
+        publisher = _open_publisher(config, session_id, closing)
+        source = closing.enter_context(
+            contextlib.closing(open_source(config.source, SourceOptions(pace=Pace(config.pace)), clock))
+        )
+        reconstructor = build_reconstructor(config)
+        stats = RunStats(clock, source.info.name, config.model)
+        sinks: list[Sink] = []
+        targets: list[MessageSink] = [publisher] if publisher is not None else []
+        if config.record is not None:
+            targets.append(_open_recorder(config, session_id, reconstructor, closing))
+        if targets:
+            wire = WireSink(Sealer(session_id, clock.unix_ns), targets)
+            sinks.append(wire)
+
+            def beat(state: SessionState | None = None) -> None:
+                counts = (
+                    {}
+                    if publisher is None
+                    else {"subscribers": publisher.subscribers, "messages_dropped": publisher.dropped}
+                )
+                wire.status(stats.status(state or SESSION_STATE[source.state], **counts), clock.unix_ns())
+
+            beat()
+            closing.callback(lambda: beat(SessionState.FAILED if sys.exc_info()[0] else SessionState.ENDED))
+            closing.enter_context(Heartbeat(beat))
+        if config.out is not None:
+            writer = ResultWriter(config.out, config.max_points, config.save_depth)
+            sinks.append(FilesSink(writer))
+            closing.callback(lambda: writer.close(_stats(config, stats, source, reconstructor)))
+        if config.json:
+            sinks.append(JsonSink(sys.stdout))
+        else:
+            sinks.append(closing.enter_context(LiveLine(stats, source.info.frame_count, config.max_frames)))
+        if config.view and publisher is not None:
+            closing.enter_context(launch_viewer(publisher.endpoint))
+        window = None if config.window == "auto" else int(config.window)
+        plan = plan_window(source.info.is_live, window, reconstructor.memory.max_new_frames)
+        run_stream(
+            source, reconstructor, sinks, EngineConfig(plan, max_frames=config.max_frames), stats, clock, stop.event
+        )
+    if not config.json:
+        print(_summary(config, stats), file=sys.stderr)
+    return stop.exit_code(source.info.is_live)
+
+
+def build_reconstructor(config: RunConfig) -> Reconstructor:
+    """Model, memory and camera from the settings. Imports torch."""
+    import torch
+    from spark3r_core.models.registry import load_model
+
+    from spark3r_core.geometry.camera import read_intrinsics
+    from spark3r_core.session import MemoryConfig
+
+    device = config.device if config.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
+    camera = read_intrinsics(config.intrinsics) if config.intrinsics is not None else None
+    max_new = MAX_WINDOW if config.window == "auto" else int(config.window)
+    memory = MemoryConfig(
+        max_bytes=None if config.memory is None else parse_bytes(config.memory), max_new_frames=max_new
+    )
+    model = load_model(config.model, device=device, dtype=_dtype(config.dtype, device), weights=config.weights)
+    return Reconstructor(model, memory, config.size, camera)
+
+
+def _dtype(name: str, device: str) -> Any:
+    import torch
+
+    if name != "auto":
+        return getattr(torch, name)
+    if device != "cpu":
+        return torch.bfloat16
+    # Without AVX512-BF16 or AMX the CPU emulates bfloat16, which is slower than float32.
+    return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
+
+
+def _open_publisher(config: RunConfig, session_id: uuid.UUID, closing: contextlib.ExitStack) -> Publisher | None:
+    endpoint = config.publish or ("tcp://127.0.0.1:*" if config.view else None)
+    if endpoint is None:
+        return None
+    publisher = closing.enter_context(Publisher(endpoint, session_id, insecure=config.insecure))
+    print(f"publishing on {publisher.endpoint}", file=sys.stderr)
+    return publisher
+
+
+def _stats(config: RunConfig, stats: RunStats, source: Source, reconstructor: Reconstructor) -> dict[str, Any]:
+    import torch
+
+    settings = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(config).items()}
+    settings["source"] = source.info.name  # without credentials
+    return {
+        **stats.as_dict(),
+        "latency_is": "capture to publication" if source.info.is_live else "window taken to publication",
+        "source": {"kind": source.info.kind.value, "size": source.info.size, "fps": source.info.nominal_fps},
+        "model": {
+            "name": config.model,
+            "weights_sha256": reconstructor.model.weights_sha256,
+            "input_hw": reconstructor.image_hw,
+            "attention_dtype": str(reconstructor.model.attention_dtype).removeprefix("torch."),
+        },
+        "settings": settings,
+        "machine": {
+            "processor": platform.processor() or platform.machine(),
+            "cores": os.cpu_count(),
+            "torch": torch.__version__,
+            "torch_threads": torch.get_num_threads(),
+        },
+    }
+
+
+def _summary(config: RunConfig, stats: RunStats) -> str:
+    lost = stats.failed + sum(stats.drops.total().values())
+    line = f"{stats.processed_frames} frames reconstructed, {lost} lost, {stats.as_dict()['fps']} FPS"
+    return line if config.out is None else f"{line}; results in {config.out}"
+
+
+class _Stop:
+    """SIGINT and SIGTERM set the event once; a second one ends the program at once."""
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+        self._signal: int | None = None
+
+    @contextlib.contextmanager
+    def on_signals(self) -> Iterator[None]:
+        def handle(number: int, frame: object) -> None:
+            if self._signal is not None:
+                raise KeyboardInterrupt
+            self._signal = number
+            self.event.set()
+
+        if threading.current_thread() is not threading.main_thread():
+            yield  # embedded in a program that has its own signals
+            return
+        before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def exit_code(self, is_live: bool) -> int:
+        return 0 if self._signal is None or is_live else 128 + self._signal
+
+
+def _open_recorder(
+    config: RunConfig, session_id: uuid.UUID, reconstructor: Reconstructor, closing: contextlib.ExitStack
+) -> MessageSink:
+    raise ConfigError("recording is not wired yet")

@@ -1,0 +1,84 @@
+"""Settings of a run, built once at the edge, passed down, and stored with the results."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from spark3r_stream.errors import StreamError
+
+_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+
+
+class ConfigError(StreamError):
+    """A setting that makes no sense, alone or with another."""
+
+
+def parse_bytes(text: str) -> int:
+    """ "64MiB", "1.5 GB", "4096" → bytes."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
+    if match is None or match[2].lower() not in _UNITS:
+        raise ConfigError(f"cannot read {text!r} as a size; write for example 64MiB, 500MB or 1.5GiB")
+    return int(float(match[1]) * _UNITS[match[2].lower()])
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Reconstruct a live camera, a stream or a recording.
+
+    Attributes:
+        source: webcam:0, rtsp://…, http(s)://…, a video file, a folder of images, or synthetic:room?seed=3&frames=300.
+        model: backbone; `spark3r models` lists them.
+        weights: checkpoint file, or "random" (benchmarks only); bundled needs none.
+        out: folder for trajectory.txt, cloud.ply, intrinsics.json, stats.json and preview.png.
+        publish: ZeroMQ endpoint, e.g. tcp://127.0.0.1:5555; port * takes any free one.
+        record: MCAP file for the published messages and the input.
+        view: open a window that shows the map as it grows.
+        pace: fast reads a file as fast as it is processed; realtime plays it by its timestamps and drops like a camera.
+        max_frames: stop after so many frames.
+        size: longest side of the network input in pixels; default: the model's own.
+        window: new frames per window, or auto (files 4; live: all that wait, up to 8).
+        memory: byte budget of the attention memory, e.g. 64MiB; default: what the model's page table asks for.
+        intrinsics: JSON of the camera (fx fy cx cy, OpenCV distortion): frames are undistorted, predictions replaced.
+        save_depth: also write depth and confidence of each frame to OUT/depth.
+        max_points: points of cloud.ply at most.
+        device: cpu, cuda, or auto.
+        dtype: of the network's trunk; auto takes bfloat16 where the processor has it.
+        json: one JSON line per frame on stdout and nothing else there.
+        insecure: allow publishing on an address that other machines can reach.
+    """
+
+    source: str
+    model: str = "bundled"
+    weights: str | None = None
+    out: Path | None = None
+    publish: str | None = None
+    record: Path | None = None
+    view: bool = False
+    pace: Literal["fast", "realtime"] = "fast"
+    max_frames: int | None = None
+    size: int | None = None
+    window: Literal["auto"] | int = "auto"
+    memory: str | None = None
+    intrinsics: Path | None = None
+    save_depth: bool = False
+    max_points: int = 2_000_000
+    device: str = "auto"
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    json: bool = False
+    insecure: bool = False
+
+    def check(self) -> None:
+        """ConfigError for values that cannot work, before anything is opened."""
+        for name in ("max_frames", "size", "max_points"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"--{name.replace('_', '-')} is {value}; expected at least 1")
+        if self.window != "auto" and not 1 <= int(self.window) <= 64:
+            raise ConfigError(f"--window is {self.window}; expected auto or 1 to 64")
+        if self.memory is not None:
+            parse_bytes(self.memory)
+        if self.save_depth and self.out is None:
+            raise ConfigError("--save-depth writes into the result folder; give one with --out")

@@ -1,0 +1,129 @@
+"""The engine: source → bounded buffer → windows → reconstruction → sinks. Read `run_stream` first.
+
+One thread reads the source (producer.py), the calling thread runs the network, sinks do their own waiting (the
+publisher and the recorder have threads). Nothing here knows what a sink does with a window.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from spark3r_stream.clock import Clock
+from spark3r_stream.errors import EndOfStream
+from spark3r_stream.frame import Frame
+from spark3r_stream.frame_buffer import DropPolicy, FrameBuffer
+from spark3r_stream.messages import FrameOutput
+from spark3r_stream.producer import Producer
+from spark3r_stream.reconstructor import Reconstructor, WindowOutput, split_window
+from spark3r_stream.run_stats import RunStats
+from spark3r_stream.scheduler import WindowPlan
+from spark3r_stream.sources.base import Source
+from spark3r_stream.stats import DropCause
+
+STOP_POLL_S = 0.25  # how long a stop may go unseen while no frame comes
+
+
+class Sink(Protocol):
+    """Where results go. Called from the engine's thread, in order; must not block it for long."""
+
+    def window(self, frames: Sequence[Frame], result: WindowOutput) -> None:
+        """One window: the frames that went in and an output for each, failed ones too."""
+        ...
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """plan: frames per window. queue_frames: capacity of the buffer; a live source drops its oldest beyond it.
+    max_frames: stop after so many frames; None: at the end of the source."""
+
+    plan: WindowPlan
+    queue_frames: int = 8
+    max_frames: int | None = None
+
+
+@dataclass
+class Window:
+    """Frames taken from the buffer together, and what was lost since the previous window."""
+
+    frames: list[Frame]
+    drops: dict[DropCause, int] = field(default_factory=dict)
+    taken_ns: int = 0
+
+
+def run_stream(
+    source: Source,
+    reconstructor: Reconstructor,
+    sinks: Sequence[Sink],
+    config: EngineConfig,
+    stats: RunStats,
+    clock: Clock,
+    stop: threading.Event,
+) -> None:
+    """Run a source through a model until it ends, `max_frames` are done, or `stop` is set.
+
+    Raises what the source or a sink raises, after the frames before it were processed; results so far are with the
+    sinks. Closing the sinks is the caller's business.
+    """
+    buffer = FrameBuffer(max(config.queue_frames, config.plan.max_frames), DropPolicy.for_source(source.info.is_live))
+    with Producer(source, buffer):
+        for window in windows(buffer, config, clock, stop):
+            stats.taken(window.frames, window.drops)
+            drops = {cause.value: count for cause, count in window.drops.items()}
+            for frames in split_window(window.frames):
+                result = reconstructor.process(frames)
+                outputs = _stamped(result.outputs, drops, source.info.is_live, window.taken_ns, clock)
+                result = replace(result, outputs=outputs)
+                drops = {}  # reported once, with the first frame after the loss
+                stats.processed(result)
+                for sink in sinks:
+                    sink.window(frames, result)
+
+
+def windows(buffer: FrameBuffer, config: EngineConfig, clock: Clock, stop: threading.Event) -> Iterator[Window]:
+    """Cut the stream into windows by the plan; the last one takes what is left."""
+    plan, left = config.plan, config.max_frames
+    while not stop.is_set() and left != 0:
+        wanted = plan.max_frames if left is None else min(plan.max_frames, left)
+        needed = min(plan.min_frames, wanted)
+        window, ended = Window([]), False
+        while len(window.frames) < needed and not ended and not stop.is_set():
+            try:
+                batch = buffer.get(wanted - len(window.frames), STOP_POLL_S)
+            except EndOfStream:
+                ended = True
+                for cause, count in buffer.drops.take().items():
+                    window.drops[cause] = window.drops.get(cause, 0) + count
+                continue
+            window.frames += batch.frames
+            for cause, count in batch.drops.items():
+                window.drops[cause] = window.drops.get(cause, 0) + count
+        if window.frames or window.drops:
+            window.taken_ns = clock.monotonic_ns()
+            yield window
+        if left is not None:
+            left -= len(window.frames)
+        if ended:
+            return
+
+
+def _stamped(
+    outputs: Sequence[FrameOutput], drops: dict[str, int], is_live: bool, taken_ns: int, clock: Clock
+) -> list[FrameOutput]:
+    """Publication time, latency and the losses before the first frame.
+
+    Latency is capture to publication for live sources. A file's frames were captured long ago, so theirs counts from
+    when the window was taken.
+    """
+    now = clock.unix_ns()
+    waited_ns = clock.monotonic_ns() - taken_ns
+    stamped = []
+    for i, output in enumerate(outputs):
+        latency_ns = now - output.result.captured_ns if is_live else waited_ns
+        result = replace(
+            output.result, published_ns=now, latency_ms=latency_ns / 1e6, drops_since_last=drops if i == 0 else {}
+        )
+        stamped.append(replace(output, result=result))
+    return stamped

@@ -1,0 +1,93 @@
+"""Where windows go: the wire (publisher and recording), the result files, JSON lines; each on its own."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Sequence
+from typing import Protocol, TextIO
+
+from spark3r_stream.encoding import encode_frame, encode_map_correction, encode_status
+from spark3r_stream.frame import Frame
+from spark3r_stream.messages import Status
+from spark3r_stream.outputs.result_writer import ResultWriter
+from spark3r_stream.plain import frame_as_dict
+from spark3r_stream.reconstructor import WindowOutput
+from spark3r_stream.wire import Message, Sealer, Unsealed
+
+
+class MessageSink(Protocol):
+    """A publisher or a recording: takes sealed messages, never blocks."""
+
+    def send(self, messages: list[Message]) -> None: ...
+
+
+class WireSink:
+    """Encodes each output once and hands the same bytes to every message sink."""
+
+    def __init__(self, sealer: Sealer, targets: Sequence[MessageSink]) -> None:
+        self._sealer = sealer
+        self._targets = list(targets)
+        self._lock = threading.Lock()  # the heartbeat seals from its own thread
+
+    def window(self, frames: Sequence[Frame], result: WindowOutput) -> None:
+        captured_ns = frames[0].captured_ns
+        messages = [encode_map_correction(c, captured_ns, frames[0].epoch) for c in result.corrections]
+        for output in result.outputs:
+            messages += encode_frame(output)
+        self._send(messages)
+
+    def status(self, status: Status, captured_ns: int) -> None:
+        self._send([encode_status(status, captured_ns)])
+
+    def _send(self, messages: list[Unsealed]) -> None:
+        with self._lock:
+            sealed = self._sealer.seal(messages)
+            for target in self._targets:
+                target.send(sealed)
+
+
+class FilesSink:
+    """Result files of a run, see `outputs.result_writer`."""
+
+    def __init__(self, writer: ResultWriter) -> None:
+        self._writer = writer
+
+    def window(self, frames: Sequence[Frame], result: WindowOutput) -> None:
+        by_id = {frame.frame_id: frame for frame in frames}
+        for output in result.outputs:
+            self._writer.add(output, by_id[output.result.frame_id].image)
+
+
+class JsonSink:
+    """One JSON object per line and frame."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def window(self, frames: Sequence[Frame], result: WindowOutput) -> None:
+        for output in result.outputs:
+            self._stream.write(json.dumps({"type": "frame", **frame_as_dict(output.result)}) + "\n")
+        self._stream.flush()
+
+
+class Heartbeat:
+    """Calls `beat` every `interval_s` from a thread of its own, so that it beats while the network computes."""
+
+    def __init__(self, beat: Callable[[], None], interval_s: float = 1.0) -> None:
+        self._beat = beat
+        self._interval_s = interval_s
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="spark3r-heartbeat", daemon=True)
+
+    def __enter__(self) -> Heartbeat:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._interval_s):
+            self._beat()
