@@ -1,0 +1,44 @@
+"""An evenly spread sample of a stream of unknown length, in bounded memory."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+
+class Thinned(Generic[Item]):
+    """Keeps every k-th item, where k doubles whenever `max_items` would be exceeded.
+
+    After n items between max_items / 2 and max_items of them are held (all of them while n <= max_items), at positions
+    0, k, 2k, ... The newest item is available besides as `last`.
+    """
+
+    def __init__(self, max_items: int) -> None:
+        if max_items < 2:
+            raise ValueError(f"max_items is {max_items}; expected at least 2")
+        self.max_items = max_items
+        self.stride = 1
+        self.count = 0
+        self.last: Item | None = None
+        self._kept: list[Item] = []
+
+    def wants_next(self) -> bool:
+        """Whether the next item would be kept: lets a caller skip the work of making it."""
+        return self.count % self.stride == 0
+
+    def add(self, item: Item) -> None:
+        if self.wants_next():
+            self._kept.append(item)
+            if len(self._kept) > self.max_items:
+                del self._kept[1::2]
+                self.stride *= 2
+        self.last = item
+        self.count += 1
+
+    def items(self) -> list[Item]:
+        """The kept items in order, oldest first."""
+        return list(self._kept)
+
+    def __len__(self) -> int:
+        return len(self._kept)
