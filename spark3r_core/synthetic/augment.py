@@ -1,6 +1,7 @@
 """What a real camera does to a picture: exposure and white balance that drift, vignetting, contrast, blur, noise, JPEG.
 
-Decisions (how much blur, which JPEG quality) are made once per sequence from a CPU generator; noise is drawn on the images' device.
+Decisions (how much blur, which JPEG quality) are made once per sequence from a CPU generator; noise is drawn on the
+images' device.
 """
 
 from __future__ import annotations
@@ -57,9 +58,10 @@ def augment_images(
 ) -> Tensor:
     """Degrade images (B, S, 3, H, W) in [0, 1]; deterministic from `generator` (CPU) on one kind of device.
 
-    `times` (B, S) in video frames makes exposure and white balance continuous in time; without it views count as 10 apart. The
-    same generator state gives the same camera; `noise_seed` then varies what differs from frame to frame (sensor noise, shake),
-    so that frames of one camera can be degraded one by one. `mild` keeps to what a good camera does.
+    `times` (B, S) in video frames makes exposure and white balance continuous in time; without it views count as 10
+    apart. The same generator state gives the same camera; `noise_seed` then varies what differs from frame to frame
+    (sensor noise, shake), so that frames of one camera can be degraded one by one. `mild` keeps to what a good camera
+    does.
     """
     batch, views, _, height, width = images.shape
     device = images.device

@@ -1,4 +1,6 @@
-"""Signed distance to the solids of one world (numpy, float64): what keeps cameras out of walls and what tests check rays against."""
+"""Signed distance to the solids of one world (numpy, float64): what keeps cameras out of walls and what tests check
+rays against.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,9 @@ import numpy as np
 
 
 class WorldDistance:
-    """Distance to the nearest surface of one world; negative inside a solid or outside the room, exact outside solids."""
+    """Distance to the nearest surface of one world; negative inside a solid or outside the room, exact outside
+    solids.
+    """
 
     def __init__(
         self,
@@ -17,8 +21,8 @@ class WorldDistance:
         spheres: tuple[np.ndarray, np.ndarray],
         cylinders: tuple[np.ndarray, np.ndarray, np.ndarray],
     ) -> None:
-        """boxes: centres (N, 3), world_from_box (N, 3, 3), half extents (N, 3). spheres: centres, radii. cylinders: centres, radii,
-        half heights; their axis is vertical. An open sky is no surface."""
+        """boxes: centres (N, 3), world_from_box (N, 3, 3), half extents (N, 3). spheres: centres, radii. cylinders:
+        centres, radii, half heights; their axis is vertical. An open sky is no surface."""
         self.room_min, self.room_max, self.open_sky = room_min, room_max, open_sky
         self.boxes, self.spheres, self.cylinders = boxes, spheres, cylinders
         centre, rotation, _ = boxes
@@ -57,7 +61,9 @@ class WorldDistance:
         return (values[:3] - values[3:]) / (2 * epsilon)
 
     def march(self, origin: np.ndarray, direction: np.ndarray, limit: float = 100.0) -> float:
-        """Distance along one ray to the first surface by sphere tracing; infinite beyond `limit` or out of an open sky."""
+        """Distance along one ray to the first surface by sphere tracing; infinite beyond `limit` or out of an open
+        sky.
+        """
         direction = direction / np.linalg.norm(direction)
         travelled = 0.0
         for _ in range(2000):
@@ -73,7 +79,9 @@ class WorldDistance:
         return travelled
 
     def free_view(self, origin: np.ndarray, yaws: np.ndarray) -> np.ndarray:
-        """How far (N,) one sees from origin (3,) in horizontal directions; a few sphere-tracing steps, so a lower bound."""
+        """How far (N,) one sees from origin (3,) in horizontal directions; a few sphere-tracing steps, so a lower
+        bound.
+        """
         direction = np.stack([np.sin(yaws), np.zeros_like(yaws), np.cos(yaws)], -1)
         travelled = np.zeros(len(yaws))
         for _ in range(6):
@@ -81,7 +89,9 @@ class WorldDistance:
         return travelled
 
     def sample_free_point(self, rng: np.random.Generator, clearance: float, height: tuple[float, float]) -> np.ndarray:
-        """A point (3,) `height` above the floor with `clearance` around it; the freest of many where nothing is that free."""
+        """A point (3,) `height` above the floor with `clearance` around it; the freest of many where nothing is that
+        free.
+        """
         low, high = self.room_min.copy(), self.room_max.copy()
         ceiling = np.inf if self.open_sky else -self.room_min[1] - clearance - 0.05
         low[1], high[1] = -min(height[1], ceiling), -min(height[0], ceiling)

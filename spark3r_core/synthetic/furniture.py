@@ -1,4 +1,6 @@
-"""Pieces of furniture and clutter, each a few primitives. x and z place a piece on the floor; local +z of `yaw` is its front."""
+"""Pieces of furniture and clutter, each a few primitives. x and z place a piece on the floor; local +z of `yaw` is
+its front.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Rays against many primitives of one type at once.
 
-Shapes: G groups of R rays share an origin and look at K candidate primitives. Directions need not be unit: distances are in units
-of the direction's length, so camera rays with z = 1 give z-depth. Misses are infinite.
+Shapes: G groups of R rays share an origin and look at K candidate primitives. Directions need not be unit: distances
+are in units of the direction's length, so camera rays with z = 1 give z-depth. Misses are infinite.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ def _hit(near: Tensor, far: Tensor) -> Tensor:
 
 
 def box_distances(origin: Tensor, direction: Tensor, centre: Tensor, rotation: Tensor, half: Tensor) -> Tensor:
-    """Slab test in the frame of each box. origin (G, 3), direction (G, 3, R), centre and half (G, K, 3), rotation (G, K, 3, 3).
+    """Slab test in the frame of each box. origin (G, 3), direction (G, 3, R), centre and half (G, K, 3), rotation (G,
+    K, 3, 3).
 
     Returns (G, K, R). A camera inside a box does not see it.
     """

@@ -1,4 +1,6 @@
-"""JPEG's loss without its bit stream: 4:2:0 chroma, 8×8 DCT, quantisation (ITU-T T.81, annexes A and K), in torch on any device."""
+"""JPEG's loss without its bit stream: 4:2:0 chroma, 8×8 DCT, quantisation (ITU-T T.81, annexes A and K), in torch on
+any device.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Surface materials: which two patterns, at which scale, in which colours. Chosen to look like things people build with."""
+"""Surface materials: which two patterns, at which scale, in which colours. Chosen to look like things people build
+with.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Camera paths through a world: smooth, collision-free, paced like a 30 fps video.
 
-A path is a function of time in video frames; `step` or `times` says where it is sampled. "handheld", "robot", "forward" and
-"wander" walk (steering.py); "orbit" and "loop" follow closed curves.
+A path is a function of time in video frames; `step` or `times` says where it is sampled. "handheld", "robot",
+"forward" and "wander" walk (steering.py); "orbit" and "loop" follow closed curves.
 """
 
 from __future__ import annotations
@@ -168,9 +168,9 @@ def make_path(
 ) -> np.ndarray:
     """world_from_camera (S, 4, 4) float64 along a path of `kind` (PATH_KINDS) in world `index`.
 
-    The camera is sampled at `frames` times `step` video frames apart (30 fps), or at `times` (S,) in video frames ≥ 0. "loop" ends
-    exactly where it started; "still" does not move at all. No camera comes within CLEARANCE of a surface. Raises GeometryError for
-    an unknown kind, no times or negative ones.
+    The camera is sampled at `frames` times `step` video frames apart (30 fps), or at `times` (S,) in video frames ≥
+    0. "loop" ends exactly where it started; "still" does not move at all. No camera comes within CLEARANCE of a
+    surface. Raises GeometryError for an unknown kind, no times or negative ones.
     """
     if kind not in PATH_KINDS:
         raise GeometryError(f"make_path: unknown kind {kind!r}; expected one of {', '.join(PATH_KINDS)}")

@@ -1,8 +1,8 @@
 """Periodic grey patterns that materials are made of.
 
-A bank holds PATTERN_COUNT patterns of 256×256 texels with their mip levels. Looking a texture up is far cheaper than evaluating
-noise per ray, and mip levels give the anti-aliasing that one ray per pixel lacks. A material colours and scales two patterns, so a
-bank of a hundred or so gives many thousand surfaces.
+A bank holds PATTERN_COUNT patterns of 256×256 texels with their mip levels. Looking a texture up is far cheaper than
+evaluating noise per ray, and mip levels give the anti-aliasing that one ray per pixel lacks. A material colours and
+scales two patterns, so a bank of a hundred or so gives many thousand surfaces.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Ray-casting of procedural worlds: exact z-depth and textured, shaded, linear-light colour.
 
-Images are cut into tiles; per tile only the primitives whose bounding sphere meets the tile's cone of rays are intersected, and
-texture and light are evaluated once per ray, for the nearest hit. On a CPU tiles go one by one so that everything stays in cache;
-on CUDA thousands go together.
+Images are cut into tiles; per tile only the primitives whose bounding sphere meets the tile's cone of rays are
+intersected, and texture and light are evaluated once per ray, for the nearest hit. On a CPU tiles go one by one so that
+everything stays in cache; on CUDA thousands go together.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ TILES_CUDA = 2048
 
 
 def camera_rays(intrinsics: Tensor, image_hw: tuple[int, int], k1: Tensor | None = None) -> Tensor:
-    """Ray directions (F, 3, H, W) with z = 1 through pixel centres (integer + 0.5) of cameras with intrinsics (F, 3, 3).
+    """Ray directions (F, 3, H, W) with z = 1 through pixel centres (integer + 0.5), for intrinsics (F, 3, 3).
 
-    `k1` (F,) is the first radial coefficient of the OpenCV model, x_distorted = x (1 + k1 r²), inverted by Newton's method.
+    `k1` (F,) is the first radial coefficient of the OpenCV model, x_distorted = x (1 + k1 r²), inverted by Newton's
+    method.
     """
     height, width = image_hw
     u = torch.arange(width, device=intrinsics.device, dtype=torch.float32) + 0.5
@@ -44,7 +45,7 @@ def camera_rays(intrinsics: Tensor, image_hw: tuple[int, int], k1: Tensor | None
 
 
 def _tiles(rays: Tensor, tile_hw: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
-    """(F, 3, H, W) → (F * rows * columns, 3, tile pixels); the last row and column repeat where the image does not divide."""
+    """(F, 3, H, W) → (F * rows * columns, 3, tile pixels); the last row and column repeat to fill the last tiles."""
     frames, _, height, width = rays.shape
     th, tw = tile_hw
     rows, columns = -(-height // th), -(-width // tw)
@@ -88,9 +89,7 @@ def _nearest(
         seen = visible[:, first - SHELL_FACES : first - SHELL_FACES + count]
         most = int(seen.sum(1).max())
         if most:
-            index = (
-                seen.to(torch.int8).topk(most, dim=1).indices + first if len(seen) > 1 else seen[0].nonzero().T + first
-            )
+            index = seen.float().topk(most, dim=1).indices + first if len(seen) > 1 else seen[0].nonzero().T + first
             centre, half = worlds.centre[world[:, None], index], worlds.half[world[:, None], index]
             if shape == 0:
                 rotation = worlds.rotation[world[:, None], index]
@@ -116,15 +115,15 @@ def render(
 ) -> tuple[Tensor, Tensor]:
     """Ray-cast S views of each of B worlds.
 
-    world_from_camera (B, S, 4, 4), intrinsics (B, S, 3, 3) in pixels, k1 (B, S) optional radial distortion. Returns images
-    (B, S, 3, H, W) float32 in [0, 1] and z-depth (B, S, H, W) float32, infinite where the sky is seen. Raises GeometryError when
-    the shapes do not fit the worlds.
+    world_from_camera (B, S, 4, 4), intrinsics (B, S, 3, 3) in pixels, k1 (B, S) optional radial distortion. Returns
+    images (B, S, 3, H, W) float32 in [0, 1] and z-depth (B, S, H, W) float32, infinite where the sky is seen. Raises
+    GeometryError when the shapes do not fit the worlds.
     """
     batch, views = world_from_camera.shape[:2]
     if batch != len(worlds) or intrinsics.shape[:2] != (batch, views):
         raise GeometryError(
-            f"render: {len(worlds)} worlds, poses {tuple(world_from_camera.shape)}, intrinsics {tuple(intrinsics.shape)}; "
-            "expected (worlds, views, 4, 4) and (worlds, views, 3, 3)"
+            f"render: {len(worlds)} worlds, poses {tuple(world_from_camera.shape)}, intrinsics "
+            f"{tuple(intrinsics.shape)}; expected (worlds, views, 4, 4) and (worlds, views, 3, 3)"
         )
     device, frames = worlds.device, batch * views
     pose = world_from_camera.reshape(frames, 4, 4).to(device, torch.float32)

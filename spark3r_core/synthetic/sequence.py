@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from spark3r_core.synthetic.world import make_worlds
 
 
 def intrinsics_from_fov(fov_deg: float, image_hw: tuple[int, int]) -> np.ndarray:
-    """3×3 pinhole intrinsics in pixels with square pixels, the given field of view of the longer side, principal point centred."""
+    """3×3 pinhole intrinsics in pixels: square pixels, field of view of the longer side, principal point in the centre."""
     height, width = image_hw
     focal = max(height, width) / 2 / np.tan(np.deg2rad(fov_deg) / 2)
     return np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
@@ -55,7 +55,7 @@ class SyntheticSequence:
         return len(self.world_from_camera)
 
     def frame(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Image (H, W, 3) uint8, z-depth (H, W) float32 (infinite: sky), world_from_camera (4, 4), intrinsics (3, 3)."""
+        """Image (H, W, 3) uint8, z-depth (H, W) float32 (infinite: sky), world_from_camera 4×4, intrinsics 3×3."""
         if not 0 <= index < len(self):
             raise IndexError(f"frame {index} of a synthetic sequence of {len(self)} frames")
         pose = torch.from_numpy(self.world_from_camera[index]).float()[None, None]
@@ -77,11 +77,10 @@ class TrainingBatch:
     depth: Tensor  # (B, S, H, W) float32
     world_from_camera: Tensor  # (B, S, 4, 4) float64
     intrinsics: Tensor  # (B, S, 3, 3) float32 pixels
+    k1: Tensor  # (B, S) float32, radial distortion of the OpenCV model; depth is exact for the distorted rays
 
     def to(self, device: str | torch.device) -> TrainingBatch:
-        return TrainingBatch(
-            *(t.to(device) for t in (self.images, self.depth, self.world_from_camera, self.intrinsics))
-        )
+        return TrainingBatch(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
 
 PATH_SHARES = {
@@ -93,13 +92,14 @@ PATH_SHARES = {
     "loop": 0.1,
     "still": 0.04,
 }
+DISTORTED_SHARE = 0.25
 
 
 def sample_times(
     rng: np.random.Generator, frames: int, spacing: tuple[float, float], revisit_probability: float
 ) -> np.ndarray:
     """Times (S,) in video frames: steps of spacing[0]…spacing[1], and now and then a return to near an earlier time."""
-    low, high = spacing
+    low, high = max(spacing[0], 1e-3), max(spacing[1], 1e-3)
     typical = np.exp(rng.uniform(np.log(low), np.log(high)))
     times = [0.0]
     for _ in range(frames - 1):
@@ -119,13 +119,14 @@ def sample_batch(
     revisit_probability: float = 0.0,
     augment: bool = True,
 ) -> TrainingBatch:
-    """One sequence of `frames` views per seed: its own world, path, field of view (40–90°), principal point and degradation.
+    """One sequence of `frames` views per seed: its own world, path, field of view (40–90°), lens and degradation.
 
-    `spacing` is the range of video frames (30 fps) between successive views; with `revisit_probability` a view goes back to near
-    an earlier one. The same arguments give the same bytes on a CPU.
+    `spacing` is the range of video frames (30 fps) between successive views; with `revisit_probability` a view goes
+    back to near an earlier one. A quarter of the lenses distort, by at most 2 % at the longer edge; `intrinsics` is
+    their pinhole part and `k1` the rest. The same arguments give the same bytes on a CPU.
     """
     worlds = make_worlds(seeds)
-    poses, cameras, moments = [], [], []
+    poses, cameras, moments, distortions = [], [], [], []
     for index, seed in enumerate(worlds.seeds):
         rng = np.random.default_rng([31, seed])
         kind = str(rng.choice(list(PATH_SHARES), p=list(PATH_SHARES.values())))
@@ -135,10 +136,13 @@ def sample_batch(
         camera[:2, 2] += rng.normal(0, 0.01, 2) * max(image_hw)
         cameras.append(np.tile(camera, (frames, 1, 1)))
         moments.append(times)
+        edge = max(image_hw) / 2 / camera[0, 0]
+        distortions.append(rng.uniform(-0.02, 0.02) / edge**2 if rng.random() < DISTORTED_SHARE else 0.0)
     world_from_camera = torch.from_numpy(np.stack(poses)).to(device)
     intrinsics = torch.from_numpy(np.stack(cameras)).float().to(device)
-    images, depth = render(worlds.to(device), world_from_camera, intrinsics, image_hw)
+    k1 = torch.tensor(distortions, dtype=torch.float32, device=device)[:, None].expand(-1, frames).contiguous()
+    images, depth = render(worlds.to(device), world_from_camera, intrinsics, image_hw, k1)
     if augment:
         generator = torch.Generator().manual_seed(sum((k + 1) * seed for k, seed in enumerate(worlds.seeds)))
         images = augment_images(images, generator, torch.from_numpy(np.stack(moments)))
-    return TrainingBatch(images, depth, world_from_camera, intrinsics)
+    return TrainingBatch(images, depth, world_from_camera, intrinsics, k1)

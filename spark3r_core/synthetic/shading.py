@@ -14,7 +14,7 @@ GEOMETRY_ROWS = 16
 
 
 def surface_table(worlds: Worlds) -> Tensor:
-    """(rows, W * P): centre 3, rotation 9 (row-major), half 3, shape code 1, material; gathered per ray by primitive."""
+    """(rows, W * P): centre 3, rotation 9 (row-major), half 3, shape code 1, material; gathered per ray."""
     count, total = worlds.centre.shape[:2]
     code = torch.full((total,), BOX, device=worlds.device, dtype=torch.float32)
     code[:SHELL_FACES] = torch.arange(SHELL_FACES, device=worlds.device) // 2
@@ -59,7 +59,7 @@ def _sample(texels: Tensor, pattern: Tensor, u: Tensor, v: Tensor, texels_per_pi
 
 
 def _surface(g: Tensor, point: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Normal (3, G, R) and texture coordinates u, v (G, R) in model units, from gathered rows and the hit point (3, G, R)."""
+    """Normal (3, G, R) and texture coordinates u, v (G, R) in model units, from gathered rows and hit points (3, G, R)."""
     offset = point - g[0:3]
     rotation = g[3:12].view(3, 3, *g.shape[1:])
     local = (rotation * offset[:, None]).sum(0)
@@ -103,7 +103,8 @@ def shade(
 ) -> tuple[Tensor, Tensor]:
     """Colour (G, 3, R) in [0, 1] and sky mask (G, R).
 
-    world (G,), primitive and distance (G, R), origin (G, 3), direction (G, 3, R) with z-depth 1, pixel_angle (G,) = 1 / fx.
+    world (G,), primitive and distance (G, R), origin (G, 3), direction (G, 3, R) with z-depth 1,
+    pixel_angle (G,) = 1 / fx.
     """
     groups, rays = distance.shape
     flat_index = (primitive + world[:, None] * worlds.centre.shape[1]).flatten()

@@ -14,8 +14,8 @@ MAX_CONTROLS = 4000
 
 @dataclass(frozen=True)
 class Gait:
-    """How something moves: units and largest turn per video frame, heights above the floor, whether it keeps its height, and
-    whether it looks where it goes."""
+    """How something moves: units and largest turn per video frame, heights above the floor, whether it keeps its
+    height, and whether it looks where it goes."""
 
     speed: float
     turn_rad: float
@@ -50,7 +50,9 @@ def _escape(distance: WorldDistance, point: np.ndarray, clearance: float, level:
 
 
 class _Walker:
-    """Turns at a limited rate towards goals, slower the more it has to turn, and looks for another way when it is stuck."""
+    """Turns at a limited rate towards goals, slower the more it has to turn, and looks for another way when it is
+    stuck.
+    """
 
     def __init__(
         self, rng: np.random.Generator, distance: WorldDistance, gait: Gait, clearance: float, revisit: bool
@@ -128,7 +130,8 @@ def steer(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Position (S, 3), yaw and pitch (S,) at `times` (video frames, up to `total`) of a collision-free walk.
 
-    Where a spline between safe control points would still graze a surface, the walk ends before it and is spread over the time.
+    Where a spline between safe control points would still graze a surface, the walk ends before it and is spread over
+    the time.
     """
     start = distance.sample_free_point(rng, clearance + 0.1, gait.height)
     frames_per_stride = max(0.12 / gait.speed, total / MAX_CONTROLS)

@@ -26,10 +26,11 @@ PADDING_Y = 1e4  # padded primitives lie far below the floor, where no ray gets
 
 @dataclass(frozen=True)
 class Worlds:
-    """W worlds with P primitives each: 6 shell faces, then boxes, spheres, cylinders, each kind padded to the longest world.
+    """W worlds with P primitives each: 6 shell faces, then boxes, spheres, cylinders, each kind padded to the longest
+    world.
 
-    Rotations are world_from_object. `half` is the half extent; spheres repeat their radius, cylinders hold (radius, half
-    height, radius) about their local y axis. Lights are linear; `sun_direction` points towards the sun.
+    Rotations are world_from_object. `half` is the half extent; spheres repeat their radius, cylinders hold (radius,
+    half height, radius) about their local y axis. Lights are linear; `sun_direction` points towards the sun.
     """
 
     seeds: tuple[int, ...]
@@ -86,15 +87,17 @@ class Worlds:
     def sample_free_point(
         self, index: int, rng: np.random.Generator, clearance: float = 0.4, height: tuple[float, float] = (0.8, 1.8)
     ) -> np.ndarray:
-        """A point (3,) of world `index`, `height` above the floor and `clearance` from every surface; less where it is too full."""
+        """A point (3,) of world `index`, `height` above the floor and `clearance` from every surface; less where it
+        is too full.
+        """
         return self.distance(index).sample_free_point(rng, clearance, height)
 
 
 def make_worlds(seeds: Sequence[int], device: str | torch.device = "cpu", kinds: Sequence[str] | None = None) -> Worlds:
     """Build one world per seed; the same seed gives the same world in any batch.
 
-    `kinds` fixes the kind of each world ("room", "corridor", "court"); by default the seed decides. Raises GeometryError for an
-    empty list or an unknown kind.
+    `kinds` fixes the kind of each world ("room", "corridor", "court"); by default the seed decides. Raises
+    GeometryError for an empty list or an unknown kind.
     """
     if len(seeds) == 0:
         raise GeometryError("make_worlds: no seeds given; expected at least one")
