@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import tyro
+
 from spark3r_stream.errors import StreamError
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
@@ -50,7 +52,7 @@ class RunConfig:
         insecure: allow publishing on an address that other machines can reach.
     """
 
-    source: str
+    source: tyro.conf.Positional[str]
     model: str = "bundled"
     weights: str | None = None
     out: Path | None = None

@@ -6,11 +6,13 @@ import os
 import signal
 import sys
 
+import tyro
 from tyro.extras import SubcommandApp
 
 from spark3r_core.errors import Spark3rError
 from spark3r_stream.cli import commands
 
+DESCRIPTION = "Streaming 3D reconstruction: live video in, camera poses and geometry out."
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 
@@ -24,7 +26,7 @@ def main() -> None:
     # Idle OpenMP threads must not spin: the decoder and the subscribers need those cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
-        code = app.cli(prog="spark3r", description=__doc__.splitlines()[0] if __doc__ else None)
+        code = app.cli(prog="spark3r", description=DESCRIPTION, config=(tyro.conf.FlagCreatePairsOff,))
     except Spark3rError as error:
         print(f"spark3r: error: {error}", file=sys.stderr)
         sys.exit(EXIT_ERROR)

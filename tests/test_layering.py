@@ -1,0 +1,96 @@
+"""Imports point one way: tools → spark3r_stream → spark3r_core; the subscriber side needs neither torch nor av."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# What each part of the core may import from the core; geometry, tokens and memory know nothing of each other.
+CORE_MAY_IMPORT = {
+    "geometry": {"errors"},
+    "tokens": {"errors", "models.interface"},
+    "attention": {"errors", "timing", "tokens", "models.interface", "attention"},
+    "memory": {"errors", "models.interface"},
+    "synthetic": {"errors", "geometry"},
+}
+SUBSCRIBER_SIDE = [
+    "spark3r_stream",
+    "spark3r_stream.messages",
+    "spark3r_stream.wire",
+    "spark3r_stream.decoding",
+    "spark3r_stream.subscriber",
+    "spark3r_stream.recording",
+    "spark3r_stream.replay",
+    "spark3r_stream.scene_map",
+    "spark3r_stream.viewer.open3d_viewer",
+    "spark3r_stream.cli.main",
+    "spark3r_stream.cli.echo",
+    "spark3r_stream.cli.view",
+]
+
+
+def imports_of(path: Path) -> set[str]:
+    """Modules imported anywhere in a file, those under TYPE_CHECKING left out."""
+    tree = ast.parse(path.read_text())
+    typing_only = {
+        node
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for node in ast.walk(block)
+    }
+    found = set()
+    for node in ast.walk(tree):
+        if node in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("package", "forbidden"),
+    [
+        ("spark3r_core", ("spark3r_stream", "tools", "tests", "zmq", "av", "evo")),
+        ("spark3r_stream", ("tools", "tests", "evo")),
+    ],
+)
+def test_packages_import_only_downwards(package: str, forbidden: tuple[str, ...]) -> None:
+    for path in (ROOT / package).rglob("*.py"):
+        bad = [name for name in imports_of(path) if name.split(".")[0] in forbidden]
+        assert not bad, f"{path.relative_to(ROOT)} imports {bad}"
+
+
+@pytest.mark.parametrize("part", sorted(CORE_MAY_IMPORT))
+def test_parts_of_the_core_know_only_what_they_should(part: str) -> None:
+    allowed = CORE_MAY_IMPORT[part] | {part}
+    for path in (ROOT / "spark3r_core" / part).rglob("*.py"):
+        for name in imports_of(path):
+            if not name.startswith("spark3r_core."):
+                continue
+            inside = name.removeprefix("spark3r_core.")
+            assert any(inside == a or inside.startswith(f"{a}.") for a in allowed) or any(
+                a.startswith(f"{inside}.") for a in allowed
+            ), f"{path.relative_to(ROOT)} imports {name}; {part} may import {sorted(allowed)}"
+
+
+@pytest.mark.parametrize("module", SUBSCRIBER_SIDE)
+def test_the_subscriber_side_imports_no_torch(module: str) -> None:
+    code = (
+        f"import {module}, sys; "
+        "print(*[n for n in ('torch', 'av', 'cv2', 'open3d', 'safetensors') if n in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == ""
+
+
+def test_a_subscriber_is_what_the_package_offers_without_torch() -> None:
+    code = "from spark3r_stream import Subscriber; import sys; print('torch' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert result.stdout.strip() == "False"
