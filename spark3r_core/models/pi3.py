@@ -170,6 +170,13 @@ class Pi3(Backbone):
     def poses(self, decoded: Decoded) -> Tensor:
         return decoded.pose
 
+    def after_random_init(self) -> None:
+        """Depths within an order of magnitude of 1: the exponential of a plain random layer spans eighteen."""
+        with torch.no_grad():
+            for head in (self.point_head, self.conf_head):
+                if isinstance(head, LinearMapHead):
+                    head.proj.weight.mul_(0.1)
+
     def _pose(self, features: Tensor, image_hw: tuple[int, int]) -> Tensor:
         return self._per_frame(self.camera_decoder, self.camera_head, features, image_hw)
 
