@@ -41,9 +41,9 @@ def write_video(
     pts_ms: list[int] | None = None,
     gop: int = 12,
 ) -> Path:
-    """Write `images` (all of one size) as a video; `rotation_deg` (counter-clockwise) and flips go into its display matrix.
+    """Write `images` (all of one size) as a video.
 
-    pts_ms: presentation times instead of 1/fps steps.
+    rotation_deg (counter-clockwise), hflip, vflip: go into the display matrix. pts_ms: times instead of 1/fps steps.
     """
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=fps)

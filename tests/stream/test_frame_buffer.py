@@ -3,13 +3,13 @@ from __future__ import annotations
 import threading
 
 import pytest
-from tests.helpers import make_frame
 
 from spark3r_stream.errors import EndOfStream, SourceError
 from spark3r_stream.frame_buffer import DropPolicy, FrameBuffer
 from spark3r_stream.producer import Producer
 from spark3r_stream.sources.base import SourceState
 from spark3r_stream.stats import DropCause, DropCounter
+from tests.helpers import make_frame
 
 JOIN_S = 10.0
 
@@ -31,6 +31,12 @@ def in_thread(function) -> tuple[threading.Thread, list]:
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     return thread, outcome
+
+
+def drain(buffer: FrameBuffer, batches: list) -> None:
+    """Append every batch to `batches` until the buffer raises."""
+    while True:
+        batches.append(buffer.get(3, timeout_s=JOIN_S))
 
 
 class ScriptedSource:
@@ -149,11 +155,10 @@ def test_capacity_must_be_positive(capacity):
 def test_producer_delivers_everything_and_ends():
     buffer = FrameBuffer(2, DropPolicy.LOSSLESS)
     source = ScriptedSource(20, then=EndOfStream("done"))
-    received: list[int] = []
+    batches: list = []
     with Producer(source, buffer) as producer, pytest.raises(EndOfStream):
-        while True:
-            received += ids(buffer.get(3, timeout_s=JOIN_S))
-    assert received == list(range(20))
+        drain(buffer, batches)
+    assert [i for batch in batches for i in ids(batch)] == list(range(20))
     assert producer.stop(JOIN_S)
     assert source.closed.is_set()
 
@@ -161,23 +166,21 @@ def test_producer_delivers_everything_and_ends():
 def test_a_producer_crash_reaches_the_reader_after_the_good_frames():
     buffer = FrameBuffer(8, DropPolicy.LOSSLESS)
     with Producer(ScriptedSource(2, then=ZeroDivisionError("bug in a source")), buffer):
-        received: list[int] = []
+        batches: list = []
         with pytest.raises(ZeroDivisionError, match="bug in a source"):
-            while True:
-                received += ids(buffer.get(1, timeout_s=JOIN_S))
-    assert received == [0, 1]
+            drain(buffer, batches)
+    assert [i for batch in batches for i in ids(batch)] == [0, 1]
 
 
 def test_losses_inside_the_source_are_in_the_buffers_count():
     buffer = FrameBuffer(8, DropPolicy.LOSSLESS)
     with Producer(ScriptedSource(1, then=EndOfStream("done"), decode_errors=3), buffer):
-        drops = 0
+        batches: list = []
         with pytest.raises(EndOfStream):
-            while True:
-                drops += sum(buffer.get(1, timeout_s=JOIN_S).drops.values())
+            drain(buffer, batches)
     # those after the last frame have no batch to travel with, but are in the total
     assert buffer.drops.total() == {DropCause.DECODE_ERROR: 3}
-    assert drops + sum(buffer.drops.take().values()) == 3
+    assert sum(sum(batch.drops.values()) for batch in batches) + sum(buffer.drops.take().values()) == 3
 
 
 def test_stop_wakes_a_producer_blocked_in_read():

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.helpers import FakeClock
 
 from spark3r_stream.clock import SystemClock
 from spark3r_stream.errors import VersionMismatch, WireError
 from spark3r_stream.stats import DropCause, DropCounter, LatencyHistogram
+from tests.helpers import FakeClock
 
 
 def test_each_drop_is_taken_once_and_stays_in_the_total():

@@ -3,13 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from PIL import Image
-from tests.helpers import FakeClock
-from tests.helpers_media import BLUE, GREEN, RED, WHITE, corners, quadrants
 
 from spark3r_stream.errors import EndOfStream, SourceError
 from spark3r_stream.sources import SourceKind, SourceOptions, SourceState, open_source
 from spark3r_stream.sources.images import decode_image, natural_key, read_timestamps
 from spark3r_stream.stats import DropCause
+from tests.helpers import FakeClock
+from tests.helpers_media import BLUE, GREEN, RED, WHITE, corners, quadrants
 
 
 def open_folder(path, **options):

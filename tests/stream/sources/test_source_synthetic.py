@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.helpers import FakeClock
 
 from spark3r_stream.errors import EndOfStream, SourceError
 from spark3r_stream.sources import SourceKind, SourceOptions, open_source
 from spark3r_stream.sources.synthetic import PATHS, WORLDS, SyntheticSpec, parse_synthetic
+from tests.helpers import FakeClock
 
 
 def open_uri(uri: str):

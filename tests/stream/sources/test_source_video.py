@@ -1,17 +1,18 @@
 from __future__ import annotations
 
+import itertools
 import threading
 
 import av
 import numpy as np
 import pytest
-from tests.helpers import FakeClock
-from tests.helpers_media import BLUE, GREEN, RED, WHITE, corners, moving_images, quadrants, write_video
 
 from spark3r_stream.errors import EndOfStream, SourceError
 from spark3r_stream.sources import Pace, SourceKind, SourceOptions, SourceState, open_source
 from spark3r_stream.sources.decode import turn_upright
 from spark3r_stream.stats import DropCause
+from tests.helpers import FakeClock
+from tests.helpers_media import BLUE, GREEN, RED, WHITE, corners, moving_images, quadrants, write_video
 
 
 def open_file(path, **options):
@@ -141,7 +142,7 @@ def test_damage_is_counted_and_does_not_stop_the_rest(tmp_path):
     data = bytearray(path.read_bytes())
     starts = [i for i in range(len(data) - 2) if data[i : i + 3] == b"\xff\xd8\xff"]
     assert len(starts) == 40
-    for start, following in zip(starts[5:15], starts[6:16], strict=True):
+    for start, following in itertools.pairwise(starts[5:16]):
         data[start : following - 8] = bytes(following - 8 - start)  # all of the packet, none of the next one's header
     path.write_bytes(data)
     source = open_file(path)
