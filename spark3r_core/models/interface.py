@@ -5,8 +5,11 @@ Shapes: B batch, S frames, T tokens per frame (special tokens first, then patche
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -112,11 +115,12 @@ class Backbone(nn.Module):
     patch_size: int
     capabilities: Capabilities
     dropped_keys: tuple[tuple[str, str], ...] = ()  # (regular expression, why): keys of released files left unread
-    tied_keys: ClassVar[
-        Mapping[str, str]
-    ] = {}  # key that files may lack → key of the same tensor in them
+    dropped_outputs: tuple[str, ...] = ()  # outputs of the reference that need dropped weights
+    # key that released files may lack → key of the same tensor in them
+    tied_keys: ClassVar[Mapping[str, str]] = {}
     frames_per_chunk: int | None = None  # frames at a time through layers that do not mix frames; None: all
     name: str = ""  # the registry's name, set by load_model; finds the sensitivity table
+    weights_path: Path | None = None  # the file that load_model read; None for random weights
     trunk_prefixes: tuple[str, ...]  # names of modules that compute in the trunk's dtype; heads stay float32
 
     def cross_layers(self, image_hw: tuple[int, int]) -> list[CrossLayer]:
@@ -143,6 +147,17 @@ class Backbone(nn.Module):
     def poses(self, decoded: Decoded) -> Tensor:
         """world_from_camera (B, S, 4, 4) of every frame of the window, without any dense map where a family can."""
         return self.predict(decoded).world_from_camera
+
+    @cached_property
+    def weights_sha256(self) -> str | None:
+        """sha256 of the weights file in hexadecimal, for records of a run; None for random weights."""
+        if self.weights_path is None:
+            return None
+        digest = hashlib.sha256()
+        with self.weights_path.open("rb") as file:
+            while block := file.read(1 << 22):
+                digest.update(block)
+        return digest.hexdigest()
 
     @property
     def attention_dtype(self) -> torch.dtype:

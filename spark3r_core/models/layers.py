@@ -41,7 +41,8 @@ class MaskedBiasLinear(Linear):
 
     def __init__(self, in_features: int, out_features: int) -> None:
         super().__init__(in_features, out_features)
-        self.register_buffer("bias_mask", torch.ones(out_features))
+        # explicit device here and below: these exist also in a model that is being built on `meta`
+        self.register_buffer("bias_mask", torch.ones(out_features, device="cpu"))
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x.to(self.weight.dtype), self.weight, self.bias * self.bias_mask.to(self.bias.dtype))
@@ -62,7 +63,6 @@ class ImageNetNormalise(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        # explicit device: these must exist also in a model that is being built on `meta`
         for name, values in (("mean", (0.485, 0.456, 0.406)), ("std", (0.229, 0.224, 0.225))):
             self.register_buffer(name, torch.tensor(values, device="cpu")[:, None, None], persistent=False)
 

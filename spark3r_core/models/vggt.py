@@ -151,6 +151,7 @@ class VGGT(Backbone):
         (r"track_head\.", "the point tracker is left out"),
         (r"aggregator\.patch_embed\.mask_token$", "used in the encoder's training only"),
     )
+    dropped_outputs = ("track", "vis", "conf")
     capabilities = Capabilities(has_reference_frame=True, has_gauge=True, native_long_side=518)
 
     def __init__(self, config: VGGTConfig | None = None) -> None:

@@ -60,7 +60,7 @@ class RopePeriods(nn.Module):
     def __init__(self, head_dim: int) -> None:
         super().__init__()
         quarter = head_dim // 4
-        self.register_buffer("periods", 100.0 ** (torch.arange(quarter) / quarter))
+        self.register_buffer("periods", 100.0 ** (torch.arange(quarter, device="cpu") / quarter))
 
     def forward(self, grid_hw: tuple[int, int], special_tokens: int) -> Rope:
         """Tables of one frame. Built per call, not kept: they depend on weights and cost as much as one LayerNorm."""
@@ -157,6 +157,7 @@ class VGGTOmega(Backbone):
         (r"text_alignment_head\.", "the text head is left out"),
         (r"aggregator\.patch_embed\.mask_token$", "used in the encoder's training only"),
     )
+    dropped_outputs = ("text_alignment_embedding", "text_alignment_token")
     capabilities = Capabilities(has_reference_frame=True, has_gauge=True, native_long_side=512)
 
     def __init__(self, config: VGGTOmegaConfig | None = None) -> None:
