@@ -129,15 +129,8 @@ def _decode_cloud(m: PointCloud) -> Cloud:
     if m.point_stride < POINT_DTYPE.itemsize or len(m.data) % m.point_stride:
         raise WireError(f"cloud of {len(m.data)} bytes in points of {m.point_stride}; expected {POINT_DTYPE.itemsize}")
     # a newer minor version may append fields: the stride says so, the first 20 bytes stay
-    layout = np.dtype(
-        {
-            "names": POINT_DTYPE.names,
-            "formats": [POINT_DTYPE[name] for name in POINT_DTYPE.names or ()],
-            "offsets": [0, 12, 16],
-            "itemsize": m.point_stride,
-        }
-    )
-    packed = np.frombuffer(m.data, layout)
+    rest = m.point_stride - POINT_DTYPE.itemsize
+    packed = np.frombuffer(m.data, np.dtype([*POINT_DTYPE.descr, ("rest", f"V{rest}")]) if rest else POINT_DTYPE)
     return Cloud(_nanoseconds(m.timestamp), m.frame_id, packed["xyz"], packed["rgba"], packed["confidence"])
 
 

@@ -96,7 +96,7 @@ def encode_frame_result(result: FrameResult) -> bytes:
         captured_ns=result.captured_ns,
         published_ns=result.published_ns,
         frame_name=result.frame_name,
-        state=result.state.value,
+        state=f"TRACKING_STATE_{result.state.name}",
         confidence=result.confidence,
         valid=result.valid,
         failure_reason=result.failure_reason,
@@ -107,7 +107,7 @@ def encode_frame_result(result: FrameResult) -> bytes:
         memory_limit_bytes=result.memory_limit_bytes,
         window_new=result.window_new,
         window_size=result.window_size,
-        unit=result.unit.value,
+        unit=f"LENGTH_UNIT_{result.unit.name}",
     )
     if result.world_from_camera is not None:
         message.world_from_camera.CopyFrom(_pose_to_proto(result.world_from_camera))
@@ -156,7 +156,7 @@ def encode_map_correction(correction: MapCorrection, captured_ns: int, epoch: in
 def encode_status(status: Status, captured_ns: int) -> Unsealed:
     """The message of /status/. captured_ns: of the newest frame, so that a viewer can show how old it is."""
     payload = wire_pb2.Status(
-        state=status.state.value,
+        state=f"SESSION_STATE_{status.state.name}",
         source_id=status.source_id,
         frames_in=status.frames_in,
         frames_processed=status.frames_processed,
@@ -169,7 +169,7 @@ def encode_status(status: Status, captured_ns: int) -> Unsealed:
         model_ms=status.model_ms,
         memory_bytes=status.memory_bytes,
         memory_limit_bytes=status.memory_limit_bytes,
-        tracking=0 if status.tracking is None else status.tracking.value,
+        tracking=None if status.tracking is None else f"TRACKING_STATE_{status.tracking.name}",
         epoch=status.epoch,
         submap=status.submap,
         uptime_ns=status.uptime_ns,

@@ -33,7 +33,7 @@ class Publisher:
     """Publishes sealed messages of one session on one endpoint.
 
     endpoint: tcp://127.0.0.1:5555, tcp://127.0.0.1:* (any free port), ipc:///path. `.endpoint` is the one bound.
-    high_water_mark: messages kept for each slow subscriber. 160 are about twenty frames.
+    high_water_mark: messages kept for each slow subscriber; a frame makes up to seven.
     queue_messages: messages between `send` and the thread; more are dropped and counted in `.dropped`.
     insecure: allow an address that other machines can reach.
 
@@ -46,8 +46,8 @@ class Publisher:
         endpoint: str,
         session_id: uuid.UUID,
         *,
-        high_water_mark: int = 160,
-        queue_messages: int = 256,
+        high_water_mark: int = 256,
+        queue_messages: int = 512,
         insecure: bool = False,
         linger_s: float = 1.0,
     ) -> None:
@@ -70,7 +70,7 @@ class Publisher:
             self._socket.setsockopt(zmq.MAXMSGSIZE, wire.KIB)  # what a subscriber may send us: subscriptions
             self._socket.setsockopt(zmq.HEARTBEAT_IVL, 2000)
             self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 10_000)
-            self._socket.setsockopt(zmq.XPUB_WELCOME_MSG, wire.WELCOME.encode() + self._welcome().SerializeToString())
+            self._set_welcome()
             address = endpoints.bind_address(endpoint, insecure)
             if "[" in address:
                 self._socket.setsockopt(zmq.IPV6, 1)
@@ -168,8 +168,19 @@ class Publisher:
         for message in messages:
             # copy=False: ZeroMQ keeps a reference to the payload for all subscribers instead of copying megabytes
             self._socket.send_multipart(message.parts(), copy=False)
+            if message.envelope.session_id != self.session_id:
+                self._enter_session(message.envelope.session_id)
             self._positions[message.topic] = message.envelope.sequence + 1
             self._sent += 1
+
+    def _enter_session(self, session_id: uuid.UUID) -> None:
+        """A replay begins a new session with every pass; who connects from now on is told that one."""
+        self.session_id = session_id
+        self._positions = dict.fromkeys(wire.TOPICS, 0)
+        self._set_welcome()
+
+    def _set_welcome(self) -> None:
+        self._socket.setsockopt(zmq.XPUB_WELCOME_MSG, wire.WELCOME.encode() + self._welcome().SerializeToString())
 
     def _receive_subscriptions(self) -> None:
         """Count subscriptions; answer `/ready/<nonce>/`. Anything else a subscriber sends is ignored."""

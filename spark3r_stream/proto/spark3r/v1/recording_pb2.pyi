@@ -6,7 +6,7 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class InputPacket(_message.Message):
-    __slots__ = ("source_id", "epoch", "index", "received_ns", "codec", "extradata", "pts", "dts", "time_base_numerator", "time_base_denominator", "keyframe", "data", "width", "height")
+    __slots__ = ("source_id", "epoch", "index", "received_ns", "codec", "extradata", "pts", "dts", "time_base_numerator", "time_base_denominator", "keyframe", "data", "display_matrix")
     SOURCE_ID_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     INDEX_FIELD_NUMBER: _ClassVar[int]
@@ -19,8 +19,7 @@ class InputPacket(_message.Message):
     TIME_BASE_DENOMINATOR_FIELD_NUMBER: _ClassVar[int]
     KEYFRAME_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
-    WIDTH_FIELD_NUMBER: _ClassVar[int]
-    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    DISPLAY_MATRIX_FIELD_NUMBER: _ClassVar[int]
     source_id: str
     epoch: int
     index: int
@@ -33,9 +32,8 @@ class InputPacket(_message.Message):
     time_base_denominator: int
     keyframe: bool
     data: bytes
-    width: int
-    height: int
-    def __init__(self, source_id: _Optional[str] = ..., epoch: _Optional[int] = ..., index: _Optional[int] = ..., received_ns: _Optional[int] = ..., codec: _Optional[str] = ..., extradata: _Optional[bytes] = ..., pts: _Optional[int] = ..., dts: _Optional[int] = ..., time_base_numerator: _Optional[int] = ..., time_base_denominator: _Optional[int] = ..., keyframe: bool = ..., data: _Optional[bytes] = ..., width: _Optional[int] = ..., height: _Optional[int] = ...) -> None: ...
+    display_matrix: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, source_id: _Optional[str] = ..., epoch: _Optional[int] = ..., index: _Optional[int] = ..., received_ns: _Optional[int] = ..., codec: _Optional[str] = ..., extradata: _Optional[bytes] = ..., pts: _Optional[int] = ..., dts: _Optional[int] = ..., time_base_numerator: _Optional[int] = ..., time_base_denominator: _Optional[int] = ..., keyframe: bool = ..., data: _Optional[bytes] = ..., display_matrix: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class FrameTime(_message.Message):
     __slots__ = ("frame_id", "epoch", "pts_ns", "captured_ns")
