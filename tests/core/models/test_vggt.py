@@ -10,12 +10,12 @@ from spark3r_core.models.vggt import add_special_tokens
 from tests.core.models.reference_fixture import RecordingPlan, assert_all_close, error, recorded_outputs
 from tests.core.models.released import forward, tiny
 
-TRACKER_OUTPUTS = ("track", "vis", "conf")
-
 
 def test_all_frames() -> None:
     model, fixture = tiny("vggt")
-    assert_all_close(forward(model, fixture.images, Dense()).raw, fixture.named("output."), without=TRACKER_OUTPUTS)
+    assert_all_close(
+        forward(model, fixture.images, Dense()).raw, fixture.named("output."), without=model.dropped_outputs
+    )
 
 
 def test_a_single_frame_and_frames_that_see_only_the_past() -> None:
