@@ -1,0 +1,133 @@
+"""The result folder of a run: trajectory.txt, cloud.ply, intrinsics.json, stats.json, preview.png, depth/.
+
+Poses are on disk as soon as they are added; cloud and intrinsics are rewritten after 64, 128, 256, ... frames, so that
+a killed run keeps at least half of them at a cost that vanishes per frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from spark3r_stream.errors import OutputError
+from spark3r_stream.messages import CameraView, FrameOutput
+from spark3r_stream.outputs.confidence import AdaptiveThreshold
+from spark3r_stream.outputs.intrinsics_json import write_intrinsics
+from spark3r_stream.outputs.ply import write_ply
+from spark3r_stream.outputs.preview import Snapshot, render_preview, write_preview
+from spark3r_stream.outputs.stats_json import write_stats
+from spark3r_stream.outputs.thinning import Thinned
+from spark3r_stream.outputs.trajectory import Trajectory, TrajectoryWriter
+from spark3r_stream.scene_map import SceneMap
+
+_FIRST_CHECKPOINT = 64
+_SNAPSHOT_WIDTH = 320
+
+
+class ResultWriter:
+    """Writes the results of one run into `out_dir`, which is made if missing; older results there are replaced.
+
+    max_points: of cloud.ply. save_depth: also depth/<frame_id>.npz with `depth`, `intrinsics` and, where given,
+    `confidence`; float16, whose relative step of 0.05 % is well below any network's error.
+    Raises OutputError when the folder cannot be made or written.
+    """
+
+    def __init__(self, out_dir: str | Path, max_points: int = 2_000_000, save_depth: bool = False) -> None:
+        self.out_dir = Path(out_dir)
+        self._depth_dir = self.out_dir / "depth" if save_depth else None
+        try:
+            self.out_dir.mkdir(parents=True, exist_ok=True)
+            if self._depth_dir is not None:
+                self._depth_dir.mkdir(exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot make the result folder {self.out_dir}: {error.strerror}") from error
+        self._trajectory = TrajectoryWriter(self.out_dir / "trajectory.txt")
+        self._scene = SceneMap(max_points)
+        self._threshold = AdaptiveThreshold()
+        self._cameras: Thinned[CameraView] = Thinned(4096)
+        self._snapshots: Thinned[Snapshot | None] = Thinned(24)
+        self._submap = 0
+        self._source_id = ""
+        self._next_checkpoint = _FIRST_CHECKPOINT
+
+    @property
+    def num_frames(self) -> int:
+        """Valid frames written so far."""
+        return self._trajectory.count
+
+    def add(self, output: FrameOutput, image: NDArray[np.uint8], confidence: ArrayLike | None = None) -> None:
+        """One frame; a frame without a valid pose leaves no trace in the files.
+
+        image: the source image (H, W, 3). confidence: (h, w) like output.depth, kept with --save-depth only.
+        """
+        result = output.result
+        if not result.valid or result.world_from_camera is None:
+            return
+        self._source_id = result.source_id
+        if result.submap != self._submap:
+            self._trajectory.note(f"submap {result.submap} begins: a new gauge, its place and scale are guesses")
+            self._submap = result.submap
+        placed = output.map_from_submap.apply_to_poses(result.world_from_camera)
+        self._trajectory.add(result.captured_ns, placed)
+        self._scene.apply_correction(result.submap, output.map_from_submap, result.revision)
+        self._scene.add_pose(result.world_from_camera, result.captured_ns, result.submap)
+        if output.points is not None and output.colours is not None and output.point_confidence is not None:
+            keep = self._threshold.keep(output.point_confidence)
+            columns = (output.points, output.colours, output.point_confidence)
+            points, colours, trust = (column[keep] for column in columns)
+            self._scene.add_cloud(points, colours, trust, result.submap)
+        if result.camera is not None:
+            self._cameras.add(result.camera)
+        wanted = self._snapshots.wants_next() and output.depth is not None
+        self._snapshots.add(_snapshot(result.frame_id, image, output.depth) if wanted else None)
+        if self._depth_dir is not None and output.depth is not None:
+            self._save_depth(self._depth_dir / f"{result.frame_id:06d}.npz", output, confidence)
+        if self.num_frames >= self._next_checkpoint:
+            self._next_checkpoint *= 2
+            self._checkpoint()
+
+    def close(self, stats: Mapping[str, Any], ground_truth: Trajectory | None = None) -> None:
+        """Write what is left. stats: plain JSON values. ground_truth: drawn into the preview, in any gauge.
+
+        The picture and the statistics come last: whatever is wrong with them, the map is safe by then.
+        """
+        self._trajectory.close()
+        self._checkpoint()
+        cloud, trajectory = self._scene.cloud(), self._scene.trajectory()
+        length = float(np.linalg.norm(np.diff(trajectory.centres, axis=0), axis=1).sum())
+        facts = f"{self.num_frames} frames  ·  {len(cloud.points):,} points  ·  path of {length:.3g} model units"
+        snapshots = [item for item in self._snapshots.items() if item is not None]
+        try:
+            page = render_preview(cloud, trajectory, snapshots, self._source_id or "no frames", facts, ground_truth)
+            write_preview(self.out_dir / "preview.png", page)
+        finally:
+            write_stats(self.out_dir / "stats.json", stats)
+
+    def _checkpoint(self) -> None:
+        write_ply(self.out_dir / "cloud.ply", self._scene.cloud())
+        if len(self._cameras):
+            write_intrinsics(self.out_dir / "intrinsics.json", self._cameras.items())
+
+    def _save_depth(self, path: Path, output: FrameOutput, confidence: ArrayLike | None) -> None:
+        arrays = {"depth": np.asarray(output.depth, np.float16)}
+        if output.result.depth_camera is not None:
+            arrays["intrinsics"] = output.result.depth_camera.matrix
+        if confidence is not None:
+            arrays["confidence"] = np.asarray(confidence, np.float16)
+        try:
+            np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+        except OSError as error:
+            raise OutputError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _snapshot(frame_id: int, image: NDArray[np.uint8], depth: NDArray[np.float32] | None) -> Snapshot:
+    from PIL import Image
+
+    height = max(1, round(_SNAPSHOT_WIDTH * image.shape[0] / image.shape[1]))
+    small = Image.fromarray(image).resize((_SNAPSHOT_WIDTH, height), Image.Resampling.BOX)
+    assert depth is not None
+    return Snapshot(frame_id, np.asarray(small), np.array(depth, np.float32))
