@@ -30,22 +30,11 @@ from spark3r_core.attention.baselines import NoGlobalAttention, UniformMerging
 from spark3r_core.attention.plan import AttentionPlan, Dense
 from spark3r_core.attention.reduced import Reduced
 from spark3r_core.models.interface import Backbone
+from spark3r_core.models.registry import MODELS, load_model
 from spark3r_core.offline import reconstruct_with_plan
 from spark3r_core.timing import Stopwatch
 from spark3r_core.tokens import Reduction
 
-# Network inputs of a 4:3 picture (SPEED_FACTS: what the official loaders give for 640x480).
-IMAGE_HW = {
-    "bundled": (144, 192),
-    "da3-small": (378, 504),
-    "da3-base": (378, 504),
-    "da3-large": (378, 504),
-    "da3-giant": (378, 504),
-    "vggt-1b": (392, 518),
-    "pi3": (434, 574),
-    "pi3x": (434, 574),
-    "vggt-omega-1b": (448, 592),
-}
 METHODS: dict[str, Callable[[str, Stopwatch], AttentionPlan]] = {
     "dense": lambda name, watch: Reduced(Reduction.dense(), name, watch),  # Dense itself, under the stopwatch
     "spark3r": lambda name, watch: Reduced(Reduction.spark3r(), name, watch),
@@ -62,8 +51,9 @@ def main() -> None:
     device = torch.device(args.device)
     if args.threads:
         torch.set_num_threads(args.threads)
-    model = load(args, device)
-    image_hw = tuple(args.size) if args.size else IMAGE_HW[args.model]
+    dtype = getattr(torch, args.dtype)
+    model = load_model(args.model, device=device, dtype=dtype, weights=args.weights)
+    image_hw = tuple(args.size) if args.size else MODELS[args.model].native_size[::-1]
     report: dict[str, Any] = {
         "what": "seconds and peak memory of one offline reconstruction, images in memory to arrays out",
         "machine": describe_machine(device),
@@ -99,27 +89,20 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="bundled", choices=sorted(IMAGE_HW))
+    parser.add_argument("--model", default="bundled", choices=sorted(MODELS))
     parser.add_argument("--weights", help='checkpoint file, or "random"; default: the released weights')
     parser.add_argument("--frames", type=int, nargs="+", default=[50, 100, 200], metavar="S")
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--dense-up-to", type=int, default=1_000_000, metavar="S", help="longest stream run densely")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--video", help="take real frames from this file, from the start again when it is too short")
-    parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="network input; default: 4:3 native")
+    parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="network input; default: native 4:3")
     parser.add_argument("--frames-per-chunk", type=int, default=8)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--threads", type=int, help="torch threads; default: torch's own")
     parser.add_argument("--out", type=Path, default=Path("out/bench_reduction"))
     return parser.parse_args()
-
-
-def load(args: argparse.Namespace, device: torch.device) -> Backbone:
-    from spark3r_core.models.registry import load_model
-
-    dtype = None if args.dtype == "float32" else getattr(torch, args.dtype)
-    return load_model(args.model, device=str(device), dtype=dtype, weights=args.weights).eval()
 
 
 def run_once(
@@ -232,6 +215,9 @@ def plot(report: dict[str, Any], path: Path) -> None:
         low, high = ([abs(row["spread"][side] - row["seconds"]) for row in mine] for side in (0, 1))
         left.errorbar([row["frames"] for row in mine], seconds, yerr=[low, high], marker="o", capsize=3, label=method)
     left.set(xscale="log", yscale="log", xlabel="frames S", ylabel="seconds (median; bars: min to max)")
+    lengths = sorted({row["frames"] for row in rows})
+    left.set_xticks(lengths, [str(length) for length in lengths])
+    left.set_xticks([], minor=True)
     left.grid(True, which="both", alpha=0.2)
     left.legend()
     longest = max(row["frames"] for row in rows)

@@ -124,9 +124,9 @@ def match_in_groups(patches: Tensor, group_frames: int, destinations: Tensor) ->
 def nearest_by_cosine(source: Tensor, target: Tensor, max_similarities: int | None = None) -> tuple[Tensor, Tensor]:
     """Most similar target of each source and that cosine: (b, n, C), (b, m, C) → (b, n) int64, (b, n).
 
-    Similarities are formed in blocks of at most `max_similarities` (None: what suits the device), never all at once. Half-precision inputs are
-    compared in float16 on CUDA, not bfloat16, whose eight bits cannot tell cosines above 0.99 apart (every near tie
-    would go to the first destination); everything else in float32.
+    Similarities are formed in blocks of at most `max_similarities` (None: what suits the device), never all at once.
+    Half-precision inputs are compared in float16 on CUDA, not bfloat16, whose eight bits cannot tell cosines above
+    0.99 apart (every near tie would go to the first destination); everything else in float32.
     """
     if max_similarities is None:
         max_similarities = SIMILARITIES_CUDA if source.is_cuda else SIMILARITIES_CPU
