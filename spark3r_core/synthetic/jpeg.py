@@ -37,7 +37,8 @@ def _tables(quality: Tensor) -> tuple[Tensor, Tensor]:
     luma = torch.tensor(LUMA_TABLE, device=quality.device, dtype=torch.float32)
     chroma = torch.full((8, 8), 99.0, device=quality.device)
     chroma[:4, :4] = torch.tensor(CHROMA_CORNER, device=quality.device, dtype=torch.float32)
-    return tuple(((table * scale + 50) / 100).floor().clamp(1, 255) for table in (luma, chroma))
+    scaled = [((table * scale + 50) / 100).floor().clamp(1, 255) for table in (luma, chroma)]
+    return scaled[0], scaled[1]
 
 
 def _quantise(planes: Tensor, steps: Tensor) -> Tensor:
@@ -60,8 +61,8 @@ def jpeg_like(images: Tensor, quality: Tensor) -> Tensor:
     ycc = torch.einsum("ij,njhw->nihw", forward, padded)
     luma_steps, chroma_steps = _tables(quality.to(images))
     luma = _quantise(ycc[:, :1] - 128, luma_steps) + 128
-    chroma = functional.interpolate(
-        _quantise(functional.avg_pool2d(ycc[:, 1:], 2), chroma_steps), scale_factor=2, mode="nearest"
-    )
+    chroma = _quantise(functional.avg_pool2d(ycc[:, 1:], 2), chroma_steps)
+    # Decoders interpolate half-resolution chroma with weights 3/4 and 1/4, which is what bilinear scaling by two does.
+    chroma = functional.interpolate(chroma, scale_factor=2, mode="bilinear", align_corners=False)
     rgb = torch.einsum("ij,njhw->nihw", back, torch.cat([luma, chroma], 1)) / 255
     return rgb[..., :height, :width].clamp_(0, 1)

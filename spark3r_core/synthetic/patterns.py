@@ -129,7 +129,7 @@ def _cells(rng: np.random.Generator) -> np.ndarray:
 
 
 def _wood(rng: np.random.Generator) -> np.ndarray:
-    u, v = _grid()
+    _, v = _grid()
     boards = int(rng.integers(2, 7))
     board = np.floor(v * boards).astype(int)
     warp = _noise(rng, 2.0) + rng.random(boards)[board] * 7

@@ -16,8 +16,9 @@ from spark3r_core.synthetic.shading import shade, surface_table
 from spark3r_core.synthetic.world import SHELL_FACES, Worlds
 
 TILE_HW = (48, 48)
-SHADE_RAYS_CPU = 1 << 15
-TILES_CUDA = 2048
+HIT_TILES = {"cpu": 1}  # tiles intersected together; elsewhere than on a CPU, as many as are shaded
+SHADE_RAYS = {"cpu": 1 << 15}  # rays shaded together
+SHADE_RAYS_GPU = 1 << 22
 
 
 def camera_rays(intrinsics: Tensor, image_hw: tuple[int, int], k1: Tensor | None = None) -> Tensor:
@@ -140,9 +141,8 @@ def render(
     table = surface_table(worlds)
     pixel_angle = 1.0 / camera[:, 0, 0]
     tiles, pixels = len(direction), direction.shape[2]
-    on_cpu = device.type == "cpu"
-    shade_step = max(1, SHADE_RAYS_CPU // pixels) if on_cpu else TILES_CUDA
-    hit_step = 1 if on_cpu else TILES_CUDA
+    shade_step = max(1, SHADE_RAYS.get(device.type, SHADE_RAYS_GPU) // pixels)
+    hit_step = HIT_TILES.get(device.type, shade_step)
     colour = torch.empty(tiles, 3, pixels, device=device)
     depth = torch.empty(tiles, 1, pixels, device=device)
     for start in range(0, tiles, shade_step):

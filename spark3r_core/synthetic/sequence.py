@@ -17,7 +17,7 @@ from spark3r_core.synthetic.world import make_worlds
 
 
 def intrinsics_from_fov(fov_deg: float, image_hw: tuple[int, int]) -> np.ndarray:
-    """3×3 pinhole intrinsics in pixels: square pixels, field of view of the longer side, principal point in the centre."""
+    """3×3 pinhole intrinsics: square pixels, field of view of the longer side, principal point in the centre."""
     height, width = image_hw
     focal = max(height, width) / 2 / np.tan(np.deg2rad(fov_deg) / 2)
     return np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])

@@ -59,7 +59,7 @@ def _sample(texels: Tensor, pattern: Tensor, u: Tensor, v: Tensor, texels_per_pi
 
 
 def _surface(g: Tensor, point: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Normal (3, G, R) and texture coordinates u, v (G, R) in model units, from gathered rows and hit points (3, G, R)."""
+    """Normal (3, G, R) and texture coordinates u, v (G, R) in model units from gathered rows and hits (3, G, R)."""
     offset = point - g[0:3]
     rotation = g[3:12].view(3, 3, *g.shape[1:])
     local = (rotation * offset[:, None]).sum(0)

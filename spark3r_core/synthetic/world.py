@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -65,15 +66,17 @@ class Worlds:
         return torch.stack([self.room_min, self.room_max], dim=1)
 
     def to(self, device: str | torch.device) -> Worlds:
+        """The same worlds with their tensors on `device`."""
         moved = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return Worlds(**{k: v.to(device) if isinstance(v, Tensor) else v for k, v in moved.items()})
+        tensors = {name: value.to(device) for name, value in moved.items() if isinstance(value, Tensor)}
+        return dataclasses.replace(self, **tensors)
 
     def distance(self, index: int) -> WorldDistance:
         """Signed distance to everything solid in world `index`, in numpy float64."""
         first = np.cumsum([0, SHELL_FACES, self.box_count, self.sphere_count, self.cylinder_count])
         centre, rotation, half = (t[index].double().cpu().numpy() for t in (self.centre, self.rotation, self.half))
         real = centre[:, 1] < PADDING_Y / 2
-        parts = [np.flatnonzero(real[a:b]) + a for a, b in zip(first[1:-1], first[2:], strict=True)]
+        parts = [np.flatnonzero(real[a:b]) + a for a, b in pairwise(first[1:])]
         low, high = self.room_min[index].double().cpu().numpy(), self.room_max[index].double().cpu().numpy()
         return WorldDistance(
             room_min=low,
@@ -136,22 +139,31 @@ def make_worlds(seeds: Sequence[int], device: str | torch.device = "cpu", kinds:
                 centre[w, k], rotation[w, k], half[w, k], material[w, k] = c, r, h, m.rows()
             first += room
         lights[w] = _lights(layout, rng)
-    low = np.stack([layout.room_min for layout in layouts]).astype(np.float32)
-    high = np.stack([layout.room_max for layout in layouts]).astype(np.float32)
-    tensors = [
-        low,
-        high,
-        np.array([x.open_sky for x in layouts]),
-        centre,
-        rotation,
-        half,
-        material,
-        *lights.transpose(1, 0, 2),
-    ]
-    placed = [torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in tensors]
-    bank = torch.tensor([pattern_bank_of(int(s)) for s in seeds], device=device)
-    seeds_kept, kinds_kept = tuple(int(s) for s in seeds), tuple(layout.kind for layout in layouts)
-    return Worlds(seeds_kept, kinds_kept, box_count, sphere_count, cylinder_count, *placed, bank)
+
+    def placed(values: np.ndarray | list) -> Tensor:
+        array = np.asarray(values)
+        return torch.from_numpy(array if array.dtype == bool else array.astype(np.float32)).to(device)
+
+    return Worlds(
+        seeds=tuple(int(seed) for seed in seeds),
+        kinds=tuple(layout.kind for layout in layouts),
+        box_count=box_count,
+        sphere_count=sphere_count,
+        cylinder_count=cylinder_count,
+        room_min=placed([layout.room_min for layout in layouts]),
+        room_max=placed([layout.room_max for layout in layouts]),
+        open_sky=placed([layout.open_sky for layout in layouts]),
+        centre=placed(centre),
+        rotation=placed(rotation),
+        half=placed(half),
+        material=placed(material),
+        sun_direction=placed(lights[:, 0]),
+        sun_colour=placed(lights[:, 1]),
+        lamp_position=placed(lights[:, 2]),
+        lamp_colour=placed(lights[:, 3]),
+        ambient=placed(lights[:, 4]),
+        bank=torch.tensor([pattern_bank_of(int(seed)) for seed in seeds], device=device),
+    )
 
 
 def _lights(layout: Layout, rng: np.random.Generator) -> np.ndarray:
