@@ -47,8 +47,8 @@ def ffmpeg_options(scheme: str, is_live: bool, options: SourceOptions) -> dict[s
     elif scheme in ("http", "https", "tcp"):
         result["rw_timeout"] = read_timeout_us
     if is_live:
-        # Hand packets on as they come, and look at half a second of the stream at most before the first one.
-        result["fflags"] = "nobuffer"
+        # Look at half a second of the stream at most before the first packet. Not "nobuffer": it throws away what was
+        # looked at, so that the first picture would have to wait for the next key frame.
         result["analyzeduration"] = "500000"
         result["max_delay"] = "300000"
     return result

@@ -58,6 +58,7 @@ class SupervisedSource:
         self._closed = threading.Event()
         self._child_lock = threading.Lock()
         self._child: DecoderProcess | None = None
+        self._failure: SourceError | None = None
         self._epoch = 0
         self._next_id = 0
         first = self._start()
@@ -85,10 +86,18 @@ class SupervisedSource:
     def state(self) -> SourceState:
         return self._state.state
 
+    @property
+    def decoder_pid(self) -> int | None:
+        """Process id of the decoding child, for watchdogs and tests; None while there is none."""
+        child = self._child
+        return None if child is None else child.pid
+
     def read(self) -> Frame:
         """The next frame. Raises EndOfStream after `close` (or the end of a finite source), SourceError when a finite
         source breaks or the restart budget of a live one is spent."""
         while True:
+            if self._failure is not None:
+                raise self._failure
             picture = self._next_picture()
             if self._closed.is_set():
                 raise EndOfStream(f"{self._name} was closed")
@@ -96,9 +105,8 @@ class SupervisedSource:
                 self._budget.succeeded()
                 return self._frame(picture)
             if not self._is_live:
-                self._state.finish(SourceState.FAILED)
                 self._end_child()
-                raise SourceError(f"{self._name}: {picture.reason}")
+                raise self._fail(f"{self._name}: {picture.reason}")
             self._first = self._reconnect(picture)
 
     def close(self) -> None:
@@ -140,8 +148,7 @@ class SupervisedSource:
             self._move_to(SourceState.RECONNECTING)
             delay_s = self._budget.next_delay_s(self._clock.monotonic_ns())
             if delay_s is None:
-                self._state.finish(SourceState.FAILED)
-                raise SourceError(f"{self._name} was lost and {self.restarts} restarts did not help: {lost.reason}")
+                raise self._fail(f"{self._name} was lost and {self.restarts} restarts did not help: {lost.reason}")
             if self._clock.wait(self._closed, delay_s):
                 return None
             self.restarts += 1
@@ -190,6 +197,11 @@ class SupervisedSource:
         if isinstance(event, (Picture, Finished)):
             self.drops.add_all(event.drops)
         return event
+
+    def _fail(self, text: str) -> SourceError:
+        self._state.finish(SourceState.FAILED)
+        self._failure = SourceError(text)
+        return self._failure
 
     def _end_child(self) -> None:
         with self._child_lock:
