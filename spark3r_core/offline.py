@@ -79,7 +79,7 @@ def reconstruct(
     )
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def reconstruct_with_plan(
     model: Backbone,
     images: Tensor | Iterable[Tensor | NDArray[np.uint8]],
@@ -102,7 +102,7 @@ def reconstruct_with_plan(
     return replace(result, seconds=_breakdown(watch), peak_bytes=peak.bytes())
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def reconstruct_encoded(
     model: Backbone, encoded: Encoded, plan: AttentionPlan, *, frames_per_chunk: int = 8, reference: int = 0
 ) -> Reconstruction:
@@ -163,7 +163,7 @@ def chunked(model: Backbone, frames_per_chunk: int) -> Iterator[None]:
         model.frames_per_chunk = before
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def encode_in_chunks(
     model: Backbone,
     images: Tensor | Iterable[Tensor | NDArray[np.uint8]],

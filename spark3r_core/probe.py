@@ -81,8 +81,9 @@ class SensitivityTable:
         try:
             record = json.loads(Path(path).read_text())
             del record["ratios"], record["sensitive"]
-            lists = {name: tuple(record.pop(name)) for name in ("frames", "errors")}
-            return SensitivityTable(**record, **lists)
+            for name in ("frames", "errors"):
+                record[name] = tuple(record[name])
+            return SensitivityTable(**record)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise Spark3rError(f"{path} is no sensitivity table ({error}); write one with `spark3r probe`") from error
 
@@ -121,7 +122,8 @@ def probe_sensitivity(
     if truth is not None and len(truth) != len(streams):
         raise ValueError(f"{len(streams)} streams, but ground truth of {len(truth)}")
     base, raised = probe_factors(min(len(images) for images in streams))
-    layers = sum(layer.kind == "global" for layer in model.cross_layers(tuple(streams[0].shape[-2:])))
+    height, width = streams[0].shape[-2:]
+    layers = sum(layer.kind == "global" for layer in model.cross_layers((height, width)))
     everything = frozenset(range(layers))
     totals = np.zeros(layers + 1)  # the last one: all layers at the base factor
     runs, done = len(streams) * (layers + 1), 0

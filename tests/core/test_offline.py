@@ -83,6 +83,14 @@ def test_the_reference_frame_is_the_world_and_its_keys_stay(model):
     assert not np.allclose(moved.depth, reconstruct(model, pixels, Reduction.fixed(1, 100)).depth)
 
 
+def test_a_model_can_be_trained_after_it_was_run(model):
+    """Tables that a model caches while it runs must not be inference tensors."""
+    trained = tiny_da3()
+    reconstruct(trained, images(2))
+    trained.decode(trained.encode(images(2)[None]), Dense()).pose.sum().backward()
+    assert next(trained.parameters()).grad is not None
+
+
 def test_progress_and_breakdown_cover_the_run(model):
     calls: list[tuple[str, int, int | None]] = []
     result = reconstruct(
