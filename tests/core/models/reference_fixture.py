@@ -68,12 +68,13 @@ class RecordingPlan:
 
 @contextmanager
 def recorded_outputs(modules: dict[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
-    """Outputs of the named modules, filled in while the block runs."""
+    """Outputs of the named modules, filled in while the block runs; frames run in chunks are joined along axis 1."""
     outputs: dict[str, Tensor] = {}
 
     def keep(name: str) -> Callable[[nn.Module, object, Tensor], None]:
         def hook(module: nn.Module, inputs: object, output: Tensor) -> None:
-            outputs[name] = output.detach().clone()
+            parts = [outputs[name]] if name in outputs else []
+            outputs[name] = torch.cat([*parts, output.detach()], 1)
 
         return hook
 
