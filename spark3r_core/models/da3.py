@@ -142,19 +142,15 @@ class DA3(Backbone):
         else:
             first = torch.arange(frames, device=x.device) == index[:, None]  # (B, S)
             camera = torch.where(first[..., None], vit.camera_token[:, :1], vit.camera_token[:, 1:])
-        local = x
-        x = torch.cat((camera[:, :, None].expand(batch, -1, -1, -1).to(x.dtype), x[:, :, 1:]), dim=2)
+        camera = camera[:, :, None].expand(batch, -1, -1, -1).to(x.dtype)
+        local = x = torch.cat((camera, x[:, :, 1:]), dim=2)
 
         head_dim = config.embed_dim // config.num_heads
         local_rope = self._tables.get(
             ("local", grid, head_dim, x.device), lambda: axial_rope(*grid_positions(*grid, 1, x.device), head_dim)
         )
-        # In global blocks every patch sits at (1, 1): rotation tells camera tokens from patches and nothing else.
-        row, column = grid_positions(1, 1, 1, x.device)
-        patch_count = grid[0] * grid[1]
         global_rope = self._tables.get(
-            ("global", patch_count, head_dim, x.device),
-            lambda: axial_rope(*(torch.cat((p[:1], p[1:].expand(patch_count))) for p in (row, column)), head_dim),
+            ("global", grid, head_dim, x.device), lambda: axial_rope(*_constant_positions(grid, x.device), head_dim)
         )
         taps: list[Tensor] = []
         camera_token = x[:, :, 0]
@@ -228,6 +224,12 @@ class DA3(Backbone):
         with torch.no_grad():
             decoder.fc_qvec.bias.copy_(torch.tensor([0.0, 0.0, 0.0, 1.0]))  # type: ignore[union-attr]
             decoder.fc_fov[0].bias.fill_(1.0)  # type: ignore[index,union-attr]
+
+
+def _constant_positions(grid: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
+    """In global blocks every patch sits at (1, 1): rotation tells camera tokens from patches and nothing else."""
+    row, column = grid_positions(*grid, 1, device)
+    return row.clamp(max=1), column.clamp(max=1)
 
 
 def relative_poses(camera_from_world: Tensor) -> Tensor:
