@@ -228,8 +228,9 @@ class VGGT(Backbone):
         return invert_rigid(decode_pose(decoded.pose, decoded.image_hw)[0])
 
     def after_random_init(self) -> None:
-        """A rotation that is not near zero length and about 57 degrees of view, so that random cameras are finite."""
+        """Near the identity rotation and 57 degrees of view, so that random cameras are finite."""
         with torch.no_grad():
+            self.camera_head.pose_branch.fc2.weight.mul_(0.1)
             self.camera_head.pose_branch.fc2.bias[6:].fill_(1.0 / self.config.camera_iterations)
 
     def _dense(self, head: DenseHead, taps: Sequence[Tensor], image_hw: tuple[int, int]) -> Tensor:

@@ -233,6 +233,8 @@ class VGGTOmega(Backbone):
         return invert_rigid(decode_pose(decoded.pose, decoded.image_hw)[0])
 
     def after_random_init(self) -> None:
-        """A quaternion that is not near zero length and about 57 degrees of view, so that random cameras are finite."""
+        """Near the identity rotation and 57 degrees of view, so that random cameras are finite."""
+        last = self.camera_head.camera_branch[2]
         with torch.no_grad():
-            self.camera_head.camera_branch[2].bias[6:].fill_(1.0)  # type: ignore[index,union-attr]
+            last.weight.mul_(0.1)  # type: ignore[operator,union-attr]
+            last.bias[6:].fill_(1.0)  # type: ignore[index,union-attr]

@@ -13,9 +13,11 @@ from spark3r_core.errors import ImageError
 from spark3r_core.memory.budget import allocate
 from spark3r_core.memory.kv_memory import KVMemory
 from spark3r_core.memory.policy import spread_victim
+from spark3r_core.models.checkpoint import materialise
 from spark3r_core.models.interface import Decoded
 from spark3r_core.models.layers import set_compute_dtype
 from spark3r_core.models.pi3x import Pi3X
+from spark3r_core.models.random_init import random_init
 from tests.core.models.reference_fixture import (
     RecordingPlan,
     assert_all_close,
@@ -148,6 +150,21 @@ def test_bf16_trunk_keeps_heads_norms_and_residuals_in_float32(family: str) -> N
     assert set(head_weights) == {torch.float32}
     if isinstance(model, Pi3X):
         assert model.metric_decoder.projects_x.weight.dtype == torch.float32
+
+
+@EVERY_FAMILY
+@torch.inference_mode()
+def test_random_weights_give_finite_geometry(family: str) -> None:
+    model, fixture = tiny(family)
+    with torch.device("meta"):
+        fresh = type(model)(model.config)
+    materialise(fresh, "cpu", torch.bfloat16)
+    random_init(fresh).eval()
+    prediction = forward(fresh, seeded(1, 3, *fixture.images.shape[2:]), Dense())
+    for name, value in prediction.raw.items():
+        assert bool(value.isfinite().all()), name
+    assert bool(prediction.intrinsics.isfinite().all())
+    assert 1e-3 < float(prediction.depth.median()) < 1e3
 
 
 @EVERY_FAMILY
