@@ -1,0 +1,1 @@
+"""Programs for developers: they import every package and are imported by none."""

@@ -1,0 +1,53 @@
+"""Turn a checkpoint of tools/train_bundled.py into the weights that the package ships.
+
+python tools/export_bundled.py runs/bundled/last.pt
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from safetensors.torch import save
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tools.training import checkpoint  # noqa: E402
+
+MAX_BYTES = 15 * 1024 * 1024
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--out", type=Path, default=ROOT / "spark3r_core" / "weights", help="folder to write into")
+    args = parser.parse_args()
+    state = checkpoint.load(args.checkpoint)
+    blob = save(checkpoint.half_weights(state["ema"]["shadow"]))
+    if len(blob) > MAX_BYTES:
+        raise SystemExit(f"weights take {len(blob)} bytes, more than the {MAX_BYTES} that may be shipped")
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
+    summary = {
+        "sha256": hashlib.sha256(blob).hexdigest(),
+        "config": state["model_config"],
+        "training": {
+            "steps": state["steps"],
+            "frames_seen": state["frames_seen"],
+            "git_commit": commit.stdout.strip(),
+            "settings": state["train_config"],
+        },
+    }
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / "bundled.safetensors").write_bytes(blob)
+    (args.out / "bundled.json").write_text(json.dumps(summary, indent=2) + "\n")
+    print(f"{args.out / 'bundled.safetensors'}: {len(blob) / 1e6:.2f} MB, step {state['steps']}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

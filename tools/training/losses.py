@@ -1,0 +1,148 @@
+"""Losses of the bundled network: pose, relative pose, depth, confidence and the auxiliary dense targets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tools.training.matching import PatchMatches, patch_centres
+from tools.training.window import Window
+
+CONFIDENCE_ALPHA = 0.2  # log-depth error at which confidence is worth nothing
+FAR = 30.0  # gauge units; beyond, depth is supervised as this far
+
+
+@dataclass(frozen=True)
+class Weights:
+    rotation: float = 4.0
+    translation: float = 2.0
+    fov: float = 1.0
+    relative: float = 1.0
+    depth: float = 1.0
+    gradient: float = 0.5
+    confidence: float = 0.05
+    attention: float = 1.0
+    fetch: float = 0.3
+    flow: float = 1.0
+    rays: float = 1.0
+
+
+def rotation_distance(a: Tensor, b: Tensor) -> Tensor:
+    """Angle in radians between rotations (..., 3, 3) for small ones; 2 sqrt(2) sin(angle / 2) / sqrt(2) in general.
+
+    The chordal distance has a gradient of constant size, like an L1 loss, and no arc cosine to differentiate.
+    """
+    return ((a - b).square().sum((-1, -2)) + 1e-8).sqrt() / 2**0.5
+
+
+def rotation_degrees(a: Tensor, b: Tensor) -> Tensor:
+    """Exact angle in degrees between rotations (..., 3, 3)."""
+    chord = (a - b).double().square().sum((-1, -2)).sqrt() / (2 * 2**0.5)
+    return torch.rad2deg(2 * torch.asin(chord.clamp(max=1.0))).float()
+
+
+def relative_poses(world_from_camera: Tensor, pairs: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+    """Rotation (B, P, 3, 3) and translation (B, P, 3) of camera j in camera i, for pairs (i, j)."""
+    first = world_from_camera[:, [i for i, _ in pairs]]
+    second = world_from_camera[:, [j for _, j in pairs]]
+    back = first[..., :3, :3].transpose(-1, -2)
+    shift = second[..., :3, 3] - first[..., :3, 3]
+    return back @ second[..., :3, :3], (back @ shift[..., None])[..., 0]
+
+
+def translation_error(predicted: Tensor, true: Tensor) -> Tensor:
+    """Distance over (0.2 + true length): short baselines count, still cameras stay bounded."""
+    distance = ((predicted - true).square().sum(-1) + 1e-6).sqrt()
+    return distance / (0.2 + true.norm(dim=-1))
+
+
+def pose_losses(
+    world_from_camera: Tensor, fov: Tensor, window: Window, pairs: Sequence[tuple[int, int]]
+) -> dict[str, Tensor]:
+    """Errors of poses (B, S, 4, 4) against frame 0 and along `pairs`, and of fields of view (B, S, 2) in radians."""
+    true = window.world_from_camera
+    losses = {
+        "rotation": rotation_distance(world_from_camera[..., :3, :3], true[..., :3, :3]).mean(),
+        "translation": translation_error(world_from_camera[..., :3, 3], true[..., :3, 3]).mean(),
+        "fov": (fov - true_fov(window)).abs().mean(),
+    }
+    if pairs:
+        rotation, translation = relative_poses(world_from_camera, pairs)
+        rotation_true, translation_true = relative_poses(true, pairs)
+        losses["relative_rotation"] = rotation_distance(rotation, rotation_true).mean()
+        losses["relative_translation"] = translation_error(translation, translation_true).mean()
+    return losses
+
+
+def true_fov(window: Window) -> Tensor:
+    """(B, S, 2): vertical, horizontal field of view in radians."""
+    height, width = window.images.shape[-2:]
+    fy, fx = window.intrinsics[..., 1, 1], window.intrinsics[..., 0, 0]
+    return torch.stack([2 * torch.atan(height / (2 * fy)), 2 * torch.atan(width / (2 * fx))], -1)
+
+
+def depth_losses(predicted: Tensor, confidence: Tensor, depth: Tensor) -> dict[str, Tensor]:
+    """L1 in log depth, its gradient, and a confidence that tells the error; all inputs (N, H, W).
+
+    `confidence` is c = 1 + exp(raw). It minimises c e - alpha log c for the error e as it is (not differentiated
+    through), so that it is calibrated without bending the depth; sky is given none.
+    """
+    solid = torch.isfinite(depth) & (depth > 0)
+    target = torch.where(solid, depth, 1.0).clamp(1e-3, FAR).log()
+    residual = torch.where(solid, predicted.clamp_min(1e-6).log() - target, 0.0)
+    count = solid.sum().clamp_min(1)
+    error = residual.abs()
+    told = torch.where(solid, confidence * error.detach() - CONFIDENCE_ALPHA * confidence.log(), 0.0).sum() / count
+    sky = torch.where(solid, 0.0, (confidence - 1).clamp(max=20.0)).mean()
+    return {
+        "depth": error.sum() / count,
+        "gradient": 0.5 * (_gradient(residual, solid, -1) + _gradient(residual, solid, -2)),
+        "confidence": told + sky,
+    }
+
+
+def _gradient(residual: Tensor, solid: Tensor, dim: int, step: int = 2) -> Tensor:
+    """Mean change of the residual over `step` pixels: edges and slopes right, whatever the scale error."""
+    size = residual.shape[dim] - step
+    both = solid.narrow(dim, 0, size) & solid.narrow(dim, step, size)
+    change = (residual.narrow(dim, step, size) - residual.narrow(dim, 0, size)).abs().clamp(max=1.0)
+    return torch.where(both, change, 0.0).sum() / both.sum().clamp_min(1)
+
+
+def flow_loss(predicted: Tensor, matches: PatchMatches, image_hw: tuple[int, int], patch: int) -> Tensor:
+    """Where each patch is seen in frame 0, in patches, Huber; predicted: (B, S, N, 2) offset from where it is."""
+    chosen = [p for p, (i, j) in enumerate(matches.pairs) if j == 0]
+    frames = [matches.pairs[p][0] for p in chosen]
+    if not chosen:
+        return predicted.sum() * 0.0
+    row, column = patch_centres(*image_hw, patch, predicted.device)
+    here = torch.stack([column, row], -1) + 0.5
+    offset = (matches.uv[:, chosen] - here) / patch
+    valid = matches.valid[:, chosen]
+    error = torch.nn.functional.smooth_l1_loss(
+        predicted[:, frames], torch.where(valid[..., None], offset, 0.0), beta=0.25, reduction="none"
+    ).sum(-1)
+    return (error * valid).sum() / valid.sum().clamp_min(1) * 0.25
+
+
+def ray_targets(window: Window, patch: int) -> Tensor:
+    """(B, S, N, 6): direction (unit z in camera, turned into the world) and origin of each patch centre's ray."""
+    height, width = window.images.shape[-2:]
+    row, column = patch_centres(height, width, patch, window.images.device)
+    k = window.intrinsics
+    x = (column + 0.5 - k[..., 0, 2, None]) / k[..., 0, 0, None]
+    y = (row + 0.5 - k[..., 1, 2, None]) / k[..., 1, 1, None]
+    local = torch.stack([x, y, torch.ones_like(x)], -1)
+    direction = local @ window.world_from_camera[..., :3, :3].transpose(-1, -2)
+    origin = window.world_from_camera[..., None, :3, 3].expand_as(direction)
+    return torch.cat([direction, origin], -1)
+
+
+def ray_loss(predicted: Tensor, window: Window, patch: int) -> Tensor:
+    """L1 of the rays each patch predicts (B, S, N, 6): pose supervision at every token (DA3's ray maps)."""
+    error = (predicted - ray_targets(window, patch)).abs()
+    length = window.world_from_camera[..., :3, 3].norm(dim=-1)[..., None, None]
+    return error[..., :3].mean() + (error[..., 3:] / (0.2 + length)).mean()

@@ -1,0 +1,113 @@
+"""Dense attention that keeps the queries and keys of a few layers, so that a loss can tell them where to look."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tools.training.matching import PatchMatches
+
+if TYPE_CHECKING:
+    from spark3r_core.models.interface import CrossLayer
+
+SUPERVISED_LAYERS = 3
+SUPERVISED_HEADS = 2
+EXPLICIT_TOKENS = 600  # below this, softmax(QKᵀ)V trains faster on CPUs than the fused kernel
+ABSENT = -1e4  # log-probability of a partner that does not exist; finite, so that its gradient is zero and not nan
+
+
+def explicit_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(QKᵀ / sqrt(d)) V, written out."""
+    return ((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)).softmax(-1).to(v.dtype) @ v
+
+
+@contextmanager
+def explicit_on_cpu(device: torch.device) -> Iterator[None]:
+    """Within it, attention inside a frame is written out on a CPU: its backward pass takes half the fused kernel's.
+
+    The layers call torch.nn.functional by name, so the name is what is exchanged; training is the only caller in its
+    process.
+    """
+    if device.type != "cpu":
+        yield
+        return
+    fused = F.scaled_dot_product_attention
+    try:
+        F.scaled_dot_product_attention = explicit_attention
+        yield
+    finally:
+        F.scaled_dot_product_attention = fused
+
+
+class SupervisedDense:
+    """Dense attention; keeps q and k, (B, 2, S, T, d) each, of the first two heads of the first three layers."""
+
+    def __init__(self) -> None:
+        self.kept: list[tuple[Tensor, Tensor]] = []
+        self.specials = 0
+        self._shape = (0, 0)
+        self._fused = F.scaled_dot_product_attention
+
+    def begin(self, frames: int, cross_layers: Sequence[CrossLayer]) -> None:
+        self.kept = []
+        self._shape = (frames, cross_layers[0].tokens_per_frame)
+        self.specials = cross_layers[0].special_tokens
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, *, q_unrotated: Tensor | None = None) -> Tensor:
+        del q_unrotated
+        q, k = q.to(v.dtype), k.to(v.dtype)
+        if layer < SUPERVISED_LAYERS:
+            first = slice(0, SUPERVISED_HEADS)
+            self.kept.append((q[:, first].unflatten(2, self._shape), k[:, first].unflatten(2, self._shape)))
+        explicit = q.shape[2] <= EXPLICIT_TOKENS and not q.is_cuda
+        return explicit_attention(q, k, v) if explicit else self._fused(q, k, v)
+
+
+def attention_loss(plan: SupervisedDense, matches: PatchMatches, queries: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Cross-entropy of attention logits towards the true matches, for the patches `queries` (Q,) of every frame.
+
+    Returns (pairwise, window, accuracy):
+        pairwise: within the other frame of each pair, both heads (TRAINING.md's supervision);
+        window: over all tokens of the window, so that the heads do not look at their own frame: head 0 of frames
+            t > 0 must fetch from frame 0, head 1 from any supervised partner. Layers after the first only;
+        accuracy: share of valid patches whose best patch in the other frame is the true one, last supervised layer.
+    """
+    first = [i for i, _ in matches.pairs]
+    second = [j for _, j in matches.pairs]
+    valid, target = matches.valid[..., queries], matches.target[..., queries]  # (B, P, Q)
+    count = valid.sum().clamp_min(1)
+    to_reference = torch.tensor([j == 0 for j in second], device=valid.device)[None, :, None] & valid
+    pairwise = window = accuracy = valid.new_zeros((), dtype=torch.float32)
+    for index, (q, k) in enumerate(plan.kept):
+        heads, frames = q.shape[1:3]
+        q = q[:, :, :, plan.specials + queries] * q.shape[-1] ** -0.5  # (B, h, S, Q, d)
+        goal = target[:, None].expand(-1, heads, -1, -1)
+        if index == 0:
+            among = (q[:, :, first] @ k[:, :, second, plan.specials :].transpose(-1, -2)).float()
+        else:
+            everything = (q.flatten(2, 3) @ k.flatten(2, 3).transpose(-1, -2)).float()
+            everything = everything.unflatten(3, k.shape[2:4]).unflatten(2, q.shape[2:4])  # (B, h, S, Q, S, T)
+            among = everything[:, :, first, :, second, plan.specials :].permute(1, 2, 0, 3, 4)
+        hit = among.gather(-1, goal[..., None])[..., 0]  # (B, h, P, Q)
+        nll = among.logsumexp(-1) - hit
+        pairwise = pairwise + (nll * valid[:, None]).sum() / (heads * count * len(plan.kept))
+        if index == 0:
+            continue
+        if index == len(plan.kept) - 1:
+            right = (among.argmax(-1) == goal) & valid[:, None]
+            accuracy = right.any(1).sum() / count
+        total = everything.flatten(-2).logsumexp(-1)[:, :, first]  # (B, h, P, Q): over the whole window
+        fetch = (total[:, 0] - hit[:, 0]) * to_reference
+        window = window + fetch.sum() / to_reference.sum().clamp_min(1)
+        # One query has several partners; any of them will do: -log of the summed probability.
+        share = torch.where(valid, hit[:, 1] - total[:, 1], ABSENT)
+        by_frame = [share[:, [p for p, i in enumerate(first) if i == t]].logsumexp(1) for t in range(frames)]
+        partner = torch.stack(by_frame, 1)
+        has = partner > ABSENT / 2
+        window = window - torch.where(has, partner, 0.0).sum() / has.sum().clamp_min(1)
+    return pairwise, window / max(1, len(plan.kept) - 1), accuracy
