@@ -69,7 +69,7 @@ class FrameRing:
     def read(self, slot: int, height: int, width: int) -> np.ndarray:
         """A copy of the (height, width, 3) uint8 image in `slot`. Raises ValueError when that is more than a slot."""
         size = height * width * 3
-        if not 0 <= slot < self.slots or not 0 < size <= self.slot_bytes:
+        if not 0 <= slot < self.slots or min(height, width) < 1 or size > self.slot_bytes:
             raise ValueError(f"slot {slot} of {self.slots} cannot hold {width}x{height} in {self.slot_bytes} bytes")
         return np.frombuffer(self._map, np.uint8, size, slot * self.slot_bytes).reshape(height, width, 3).copy()
 

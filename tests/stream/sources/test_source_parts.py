@@ -1,0 +1,317 @@
+"""The small parts of sources: redaction, times, states, restart arithmetic, shared slots, pipe messages, devices."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import os
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spark3r_stream.clock import SystemClock
+from spark3r_stream.errors import SourceError
+from spark3r_stream.sources import (
+    CameraOptions,
+    ReconnectOptions,
+    RtspTransport,
+    SourceOptions,
+    SourceState,
+    open_source,
+    pipe,
+)
+from spark3r_stream.sources.base import LEGAL_TRANSITIONS, SourceStateBox
+from spark3r_stream.sources.camera import device_target, list_cameras
+from spark3r_stream.sources.decoder_child import SLOTS, SlotBook
+from spark3r_stream.sources.network import ffmpeg_options
+from spark3r_stream.sources.redact import redact_text, redact_uri
+from spark3r_stream.sources.restart import RestartBudget
+from spark3r_stream.sources.ring import FrameRing, remove_rings_of
+from spark3r_stream.sources.timing import PtsTracker
+
+# redaction
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("rtsp://cam.local:554/stream", "rtsp://cam.local:554/stream"),
+        ("rtsp://eve:secret@cam.local/stream", "rtsp://***@cam.local/stream"),
+        ("rtsp://eve@cam.local/stream", "rtsp://***@cam.local/stream"),
+        ("rtsp://eve:p@ss@cam.local/stream", "rtsp://***@cam.local/stream"),
+        ("rtsp://eve:p/s?s#@cam.local/stream", "rtsp://***@cam.local/stream"),
+        ("http://cam.local:8080/x?width=3&token=abc&fps=5", "http://cam.local:8080/x?width=3&token=***&fps=5"),
+        ("http://h/x?Password=abc&user=eve&sig=1#top", "http://h/x?Password=***&user=eve&sig=***#top"),
+        ("http://h/a@2x.mp4", "http://h/a@2x.mp4"),
+        ("http://h:80/a@2x.mp4", "http://h:80/a@2x.mp4"),
+        ("clip.mp4", "clip.mp4"),
+    ],
+)
+def test_redacted_uris(uri, expected):
+    assert redact_uri(uri) == expected
+    assert redact_uri(expected) == expected
+
+
+SECRETS = st.text(st.characters(codec="ascii", categories=("L", "N", "P", "S")), min_size=6, max_size=20).filter(
+    lambda s: "*" not in s and not any(c in s for c in "'\" \\")
+)
+
+
+@given(SECRETS)
+def test_no_password_survives(secret):
+    uri = f"rtsp://eve:{secret}@cam.local/s"
+    assert secret not in redact_uri(uri)
+    assert secret not in redact_text(f"could not open {uri}: 401 for 'eve:{secret}'; tried {secret}", uri)
+
+
+def test_percent_encoded_secrets_are_hidden_in_both_spellings():
+    uri = "http://eve:p%40ss%21@h/x?api_key=k%2Fey99"
+    text = redact_text(f"{uri} p@ss! p%40ss%21 k/ey99 k%2Fey99", uri)
+    assert text == "http://***@h/x?api_key=*** *** *** *** ***"
+
+
+# presentation times
+
+
+def times(pts: list[int | None], fps: float | None = 10.0, base=Fraction(1, 1000)) -> list[int]:
+    tracker = PtsTracker(fps)
+    return [tracker.next(p, base) // 1_000_000 for p in pts]
+
+
+def test_times_begin_at_zero_and_keep_gaps():
+    assert times([700, 800, 950, 5000]) == [0, 100, 250, 4300]
+
+
+def test_missing_times_continue_by_the_nominal_rate():
+    assert times([None, None, 1200, 1300]) == [0, 100, 200, 300]
+    assert times([0, None, None, 400]) == [0, 100, 200, 400]
+    assert times([None, None], fps=None) == [0, 33]
+
+
+def test_a_restarted_or_wrapped_clock_carries_on():
+    assert times([1000, 1100, 0, 100, 200]) == [0, 100, 200, 300, 400]
+    wrap = 2**33
+    tracker = PtsTracker(30.0)
+    base = Fraction(1, 90_000)
+    out = [tracker.next(p % wrap, base) for p in range(wrap - 6000, wrap + 6000, 3000)]
+    assert np.diff(out) == pytest.approx(np.full(3, 1e9 / 30), abs=2)
+
+
+@given(st.lists(st.none() | st.integers(-(2**40), 2**40), min_size=2, max_size=50))
+def test_times_always_increase(pts):
+    tracker = PtsTracker(25.0)
+    out = [tracker.next(p, Fraction(1, 90_000)) for p in pts]
+    assert out[0] == 0
+    assert all(b > a for a, b in itertools.pairwise(out))
+
+
+# states and restarts
+
+
+def test_every_transition_is_legal_or_refused():
+    paths = {SourceState.OPENING: []}
+    while len(paths) < len(SourceState):
+        for state, path in list(paths.items()):
+            for following in LEGAL_TRANSITIONS[state]:
+                paths.setdefault(following, [*path, following])
+    for state, path in paths.items():
+        for target in SourceState:
+            box = SourceStateBox()
+            for step in path:
+                box.to(step)
+            if target is state or target in LEGAL_TRANSITIONS[state]:
+                box.to(target)
+                assert box.state is target
+            else:
+                with pytest.raises(RuntimeError, match=f"from {state.value} to {target.value}"):
+                    box.to(target)
+
+
+def test_finishing_happens_once():
+    box = SourceStateBox()
+    box.to(SourceState.STREAMING)
+    box.finish(SourceState.FAILED)
+    box.finish(SourceState.ENDED)
+    assert box.state is SourceState.FAILED
+
+
+def test_restarts_back_off_and_run_out():
+    budget = RestartBudget(ReconnectOptions(0.5, 3.0, max_restarts=5, window_s=100.0))
+    assert [budget.next_delay_s(0) for _ in range(6)] == [0.5, 1.0, 2.0, 3.0, 3.0, None]
+    after_window_ns = round(101e9)
+    budget.succeeded()
+    assert budget.next_delay_s(after_window_ns) == 0.5
+
+
+def test_success_resets_the_delay_but_not_the_count():
+    budget = RestartBudget(ReconnectOptions(0.5, 3.0, max_restarts=3, window_s=100.0))
+    delays = []
+    for second in range(4):
+        delays.append(budget.next_delay_s(second * 10**9))
+        budget.succeeded()
+    assert delays == [0.5, 0.5, 0.5, None]
+
+
+# shared slots and messages
+
+
+def test_a_ring_carries_images_between_two_maps_and_leaves_no_file():
+    writer = FrameRing.create(2, 4 * 5 * 3)
+    reader = FrameRing.attach(writer.path, 2, 60)
+    reader.unlink()
+    assert not writer.path.exists()
+    images = [np.random.default_rng(i).integers(0, 255, (4, 5, 3), dtype=np.uint8) for i in range(2)]
+    for slot, image in enumerate(images):
+        writer.write(slot, image)
+    for slot, image in enumerate(images):
+        np.testing.assert_array_equal(reader.read(slot, 4, 5), image)
+    for slot, height, width in ((2, 4, 5), (-1, 4, 5), (0, 5, 5), (0, 0, 5), (0, -4, -5)):
+        with pytest.raises(ValueError, match="cannot hold"):
+            reader.read(slot, height, width)
+    reader.close()
+    writer.close()
+
+
+def test_a_ring_smaller_than_announced_is_refused():
+    ring = FrameRing.create(1, 100)
+    with pytest.raises(OSError, match="smaller than 2 slots"):
+        FrameRing.attach(ring.path, 2, 100)
+    remove_rings_of(os.getpid())
+    assert not ring.path.exists()
+    ring.close()
+
+
+def test_slots_of_an_old_ring_mean_nothing():
+    book = SlotBook()
+    first = book.new_ring()
+    taken = [book.take(wait=False) for _ in range(SLOTS)]
+    assert taken == list(range(SLOTS))
+    assert book.take(wait=False) is None
+    book.give_back(first, 2)
+    book.give_back(first, 2)
+    book.give_back(first, SLOTS)
+    assert [book.take(wait=False), book.take(wait=False)] == [2, None]
+    second = book.new_ring()
+    assert [book.take(wait=False) for _ in range(SLOTS)] == list(range(SLOTS))
+    book.give_back(first, 1)
+    assert book.take(wait=False) is None
+    book.give_back(second, 1)
+    assert book.take(wait=False) == 1
+
+
+@given(st.dictionaries(st.text(max_size=5), st.integers() | st.none() | st.text(max_size=5)), st.binary(max_size=200))
+def test_pipe_messages_round_trip_and_end_at_any_cut(header, payload):
+    stream = io.BytesIO()
+    pipe.send(stream, header, payload)
+    whole = stream.getvalue()
+    assert pipe.receive(io.BytesIO(whole)) == (header, payload)
+    for cut in range(0, len(whole), 7):
+        assert pipe.receive(io.BytesIO(whole[:cut])) is None
+
+
+def test_absurd_lengths_are_not_allocated():
+    assert pipe.receive(io.BytesIO(b"\xff" * 64)) is None
+
+
+def test_an_orphaned_child_ends():
+    child = subprocess.Popen(
+        [sys.executable, "-m", "spark3r_stream.sources.decoder_child"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd=Path(__file__).parents[3],
+    )
+    assert child.stdin is not None
+    assert child.stdout is not None
+    config = {"target": "udp://127.0.0.1:9", "format": None, "options": {}, "single_thread": False}
+    config |= {"open_timeout_s": 3600.0, "read_timeout_s": 3600.0, "lossless": False, "packets": False}
+    pipe.send(child.stdin, config)
+    assert pipe.receive(child.stdout) == ({"type": "ready"}, b"")  # now it waits for a stream that never comes
+    child.stdin.close()
+    assert child.wait(20) == 0
+    child.stdout.close()
+
+
+# options and devices
+
+
+def test_ffmpeg_options_by_scheme():
+    options = SourceOptions(rtsp_transport=RtspTransport.UDP, read_timeout_s=1.5)
+    rtsp = ffmpeg_options("rtsp", True, options)
+    assert (rtsp["rtsp_transport"], rtsp["timeout"]) == ("udp", "1500000")
+    assert ffmpeg_options("http", False, options) == {"rw_timeout": "1500000"}
+
+
+def test_cameras_are_listed_from_sysfs(tmp_path):
+    for node, name, index in (("video10", "Top", "0"), ("video2", "Front", "0"), ("video3", "Front meta", "1")):
+        (tmp_path / node).mkdir()
+        (tmp_path / node / "name").write_text(name + "\n")
+        (tmp_path / node / "index").write_text(index + "\n")
+    (tmp_path / "v4l-subdev0").mkdir()
+    found = list_cameras(tmp_path)
+    assert [(c.uri, c.path, c.name) for c in found] == [
+        ("webcam:2", "/dev/video2", "Front"),
+        ("webcam:10", "/dev/video10", "Top"),
+    ]
+    assert list_cameras(tmp_path / "nothing") == []
+
+
+@pytest.mark.parametrize(
+    ("uri", "platform", "expected_url", "expected_format", "pixel_format_key"),
+    [
+        ("webcam:1", "linux", "/dev/video1", "v4l2", "input_format"),
+        ("/dev/video7", "linux", "/dev/video7", "v4l2", "input_format"),
+        ("webcam:0", "darwin", "0:none", "avfoundation", "pixel_format"),
+        ("webcam:HD Cam", "win32", "video=HD Cam", "dshow", "vcodec"),
+    ],
+)
+def test_device_targets(uri, platform, expected_url, expected_format, pixel_format_key):
+    url, format, options = device_target(uri, CameraOptions((640, 480), 15.0, "mjpeg"), platform)
+    assert (url, format) == (expected_url, expected_format)
+    assert options == {"video_size": "640x480", "framerate": "15", pixel_format_key: "mjpeg"}
+
+
+def test_defaults_leave_the_choice_to_the_driver():
+    assert device_target("webcam:0", CameraOptions(), "linux") == ("/dev/video0", "v4l2", {})
+    assert device_target("webcam:0", CameraOptions(), "darwin")[2] == {"framerate": "30"}
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("webcam:99", "there is no /dev/video99; cameras found: "),
+        ("webcam:front", "expected webcam:N or /dev/videoN"),
+        ("gopher://h/x", "unknown scheme 'gopher'"),
+        ("gopher://eve:pa55@h/x", "gopher://***@h/x"),
+        ("", "no source given"),
+    ],
+)
+def test_what_is_no_source_is_one_line(uri, expected):
+    with pytest.raises(SourceError) as caught:
+        open_source(uri, SourceOptions(), SystemClock())
+    assert expected in str(caught.value)
+
+
+def test_a_device_that_is_no_camera_is_one_line(tmp_path):
+    from spark3r_stream.sources.base import SourceKind
+    from spark3r_stream.sources.decoder_process import DecodeTarget
+    from spark3r_stream.sources.supervised import SupervisedSource
+
+    target = DecodeTarget("/dev/null", False, 5.0, 5.0, format="v4l2")
+    with pytest.raises(SourceError, match="webcam:0 cannot be opened: ") as caught:
+        SupervisedSource(
+            "webcam:0",
+            SourceKind.CAMERA,
+            target,
+            SystemClock(),
+            is_live=True,
+            reconnect=ReconnectOptions(),
+            on_packet=None,
+        )
+    assert "\n" not in str(caught.value)
