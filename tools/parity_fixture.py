@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -157,7 +158,8 @@ class Fixture:
 
     def intermediate(self) -> dict[str, Tensor]:
         """Our values for the `mid.*` tensors, frames and tokens joined as they come."""
-        plan, found, hooks = Recording(), {}, []
+        plan, hooks = Recording(), []
+        found: dict[str, Tensor] = {}
         for name, module in self._observed().items():
             hooks.append(module.register_forward_hook(_keep(found, name)))
         try:
@@ -171,11 +173,11 @@ class Fixture:
         found |= {f"global_attn.{number}.{name}": value for name, value in plan.recorded.items()}
         if "pose_enc_passes" in decoded.extras:
             found |= {f"pose_enc_iter.{i}": t for i, t in enumerate(decoded.extras["pose_enc_passes"].unbind(1))}
-        return self._da3_order(found, decoded) if isinstance(self.model, DA3) else found
+        return _da3_order(self.model, found, decoded) if isinstance(self.model, DA3) else found
 
     def _observed(self) -> dict[str, nn.Module]:
         """Module by the name that its output has among the `mid.*` tensors."""
-        model = self.model
+        model: Any = self.model
         if isinstance(model, DA3):
             vit = model.model.backbone.pretrained
             return {"patch_embed": vit.patch_embed, **_numbered("block", vit.blocks)}
@@ -193,27 +195,28 @@ class Fixture:
             **_numbered("decoder", model.decoder),
         }
 
-    def _da3_order(self, found: dict[str, Tensor], decoded: Decoded) -> dict[str, Tensor]:
-        """DA3's reference moves its chosen view to the front before block alt_start - 1; ours stays where it is."""
-        config, frames = self.model.config, self.frames
-        chosen = int(decoded.extras["reference"])
-        order = [chosen, *(i for i in range(frames) if i != chosen)]
-        blocks = [found[f"block.{i}"].reshape(1, frames, -1, config.embed_dim) for i in range(config.depth)]
-        result = {"patch_embed": found["patch_embed"]}
-        for i, block in enumerate(blocks):
-            result[f"block.{i}"] = block[:, order] if i >= config.alt_start - 1 else block
-        for name, value in found.items():
-            if name.startswith("global_attn."):
-                result[name] = value.unflatten(2, (frames, -1))[:, :, order].flatten(2, 3)
-        for tap, i in enumerate(config.out_layers):
-            # after a global block the local half of a tap is the block before it
-            local = (blocks[i - 1] if i % 2 else blocks[i])[:, :, 0]
-            if i % 2 and i == config.alt_start:  # that block's class tokens were overwritten since
-                tokens = self.model.model.backbone.pretrained.camera_token
-                local = torch.stack([tokens[:, int(frame != chosen)] for frame in range(frames)], 1)
-            result[f"camera_feat.{tap}"] = torch.cat([local, blocks[i][:, :, 0]], -1)
-            result[f"feat.{tap}"] = decoded.taps[tap]
-        return result
+
+def _da3_order(model: DA3, found: dict[str, Tensor], decoded: Decoded) -> dict[str, Tensor]:
+    """DA3's reference moves its chosen view to the front before block alt_start - 1; ours stays where it is."""
+    config, frames = model.config, decoded.pose.shape[1]
+    chosen = int(decoded.extras["reference"])
+    order = [chosen, *(i for i in range(frames) if i != chosen)]
+    blocks = [found[f"block.{i}"].reshape(1, frames, -1, config.embed_dim) for i in range(config.depth)]
+    result = {"patch_embed": found["patch_embed"]}
+    for i, block in enumerate(blocks):
+        result[f"block.{i}"] = block[:, order] if i >= config.alt_start - 1 else block
+    for name, value in found.items():
+        if name.startswith("global_attn."):
+            result[name] = value.unflatten(2, (frames, -1))[:, :, order].flatten(2, 3)
+    for tap, i in enumerate(config.out_layers):
+        # after a global block the local half of a tap is the block before it
+        local = (blocks[i - 1] if i % 2 else blocks[i])[:, :, 0]
+        if i % 2 and i == config.alt_start:  # that block's class tokens were overwritten since
+            tokens = model.model.backbone.pretrained.camera_token
+            local = torch.stack([tokens[:, int(frame != chosen)] for frame in range(frames)], 1)
+        result[f"camera_feat.{tap}"] = torch.cat([local, blocks[i][:, :, 0]], -1)
+        result[f"feat.{tap}"] = decoded.taps[tap]
+    return result
 
 
 def _numbered(name: str, modules: nn.ModuleList) -> dict[str, nn.Module]:

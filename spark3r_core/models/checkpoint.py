@@ -11,6 +11,7 @@ import re
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -51,7 +52,7 @@ def open_checkpoint(path: Path) -> dict[str, StoredTensor]:
         if path.suffix == ".safetensors":
             file = safe_open(path, framework="pt", device="cpu")
             return {
-                key: StoredTensor(tuple(file.get_slice(key).get_shape()), lambda key=key: file.get_tensor(key))
+                key: StoredTensor(tuple(file.get_slice(key).get_shape()), partial(file.get_tensor, key))
                 for key in file.keys()  # noqa: SIM118 - not a dict
             }
         # Files older than torch 1.6 are no zip archives and cannot be mapped.
@@ -71,7 +72,11 @@ def open_checkpoint(path: Path) -> dict[str, StoredTensor]:
 
 
 def tensors_in_memory(state: Mapping[str, Tensor]) -> dict[str, StoredTensor]:
-    return {name: StoredTensor(tuple(tensor.shape), lambda tensor=tensor: tensor) for name, tensor in state.items()}
+    return {name: StoredTensor(tuple(tensor.shape), partial(_itself, tensor)) for name, tensor in state.items()}
+
+
+def _itself(tensor: Tensor) -> Tensor:
+    return tensor
 
 
 def load_packaged(blob: bytes, sha256: str, what: str) -> dict[str, StoredTensor]:

@@ -13,12 +13,11 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from spark3r_core.attention.plan import AttentionPlan, Dense
 from spark3r_core.errors import ImageError
-from spark3r_core.models.da3_head import DualDptHead
-from spark3r_core.models.da3_parts import CameraDecoder, CameraEncoder, DA3Config, VitStack
+from spark3r_core.models.da3_parts import DA3Config, DA3Net, VitStack
 from spark3r_core.models.interface import Backbone, Capabilities, CrossLayer, Decoded, Encoded, Prediction
 from spark3r_core.models.layers import ImageNetNormalise, by_frames
 from spark3r_core.models.pose_encoding import (
@@ -53,21 +52,13 @@ class DA3(Backbone):
         self.capabilities = Capabilities(
             has_reference_frame=True, has_gauge=True, native_long_side=config.native_long_side
         )
-        self.model = nn.Module()
-        self.model.backbone = nn.Module()
-        self.model.backbone.pretrained = VitStack(config)
-        self.model.head = DualDptHead(
-            2 * config.embed_dim, config.head_features, config.head_out_channels, config.patch_size, config.with_rays
-        )
-        self.model.cam_dec = CameraDecoder(2 * config.embed_dim)
-        if config.with_cam_enc:
-            self.model.cam_enc = CameraEncoder(config.embed_dim, config.cam_enc_heads, config.cam_enc_depth)
+        self.model = DA3Net(config)
         self.normalise = ImageNetNormalise()
         self._tables = TableCache()
 
     @property
     def _vit(self) -> VitStack:
-        return self.model.backbone.pretrained  # type: ignore[union-attr,return-value]
+        return self.model.backbone.pretrained
 
     def _is_global(self, block: int) -> bool:
         return block >= self.config.alt_start and block % 2 == 1
@@ -165,7 +156,7 @@ class DA3(Backbone):
                 # the final norm belongs to the cross-frame half only, and the camera decoder reads neither normalised
                 taps.append(torch.cat((local[:, :, 1:], vit.norm(x[:, :, 1:])), dim=-1))
                 camera_token = torch.cat((local[:, :, 0], x[:, :, 0]), dim=-1)
-        pose = self.model.cam_dec(camera_token)  # type: ignore[operator]
+        pose = self.model.cam_dec(camera_token)
         return Decoded(tuple(taps), pose, encoded.image_hw, {"reference": index.expand(batch)})
 
     def _reference_index(self, encoded: Encoded, reference: int | str | None) -> Tensor:
@@ -186,7 +177,7 @@ class DA3(Backbone):
         world_from_camera = invert_rigid(camera_from_world)
         quat = quat_xyzw_from_rotation(world_from_camera[..., :3, :3])
         fov = torch.stack(fov_from_intrinsics(intrinsics, image_hw), dim=-1)
-        return self.model.cam_enc(torch.cat((world_from_camera[..., :3, 3], quat, fov), dim=-1))  # type: ignore[operator]
+        return self.model.cam_enc(torch.cat((world_from_camera[..., :3, 3], quat, fov), dim=-1))
 
     def predict(self, decoded: Decoded, frames: slice | Sequence[int] | None = None, rays: bool = False) -> Prediction:
         """Poses and dense maps of the chosen frames (None: all), `HEAD_FRAMES_PER_CHUNK` at a time.
@@ -201,7 +192,7 @@ class DA3(Backbone):
         batch, count = pose.shape[:2]
         grid = self._grid(decoded.image_hw)
         chunks = [
-            self.model.head(part, grid, decoded.image_hw, rays)  # type: ignore[operator]
+            self.model.head(part, grid, decoded.image_hw, rays)
             for part in zip(*(tap.flatten(0, 1).split(HEAD_FRAMES_PER_CHUNK) for tap in taps), strict=True)
         ]
         maps = {name: torch.cat([c[name] for c in chunks]).unflatten(0, (batch, count)) for name in chunks[0]}
@@ -222,8 +213,8 @@ class DA3(Backbone):
         """Identity rotation and about 57 degrees of view, so that random cameras are finite."""
         decoder = self.model.cam_dec
         with torch.no_grad():
-            decoder.fc_qvec.bias.copy_(torch.tensor([0.0, 0.0, 0.0, 1.0]))  # type: ignore[union-attr]
-            decoder.fc_fov[0].bias.fill_(1.0)  # type: ignore[index,union-attr]
+            decoder.fc_qvec.bias.copy_(torch.tensor([0.0, 0.0, 0.0, 1.0]))
+            decoder.fc_fov.get_parameter("0.bias").fill_(1.0)
 
 
 def _constant_positions(grid: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:

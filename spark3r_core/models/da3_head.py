@@ -62,14 +62,14 @@ class DualDptHead(DptHead):
         scratch = self.scratch
         levels = self.pyramid(taps, grid_hw, image_hw)
         top = (8 * grid_hw[0], 8 * grid_hw[1])
-        x = scratch.output_conv1(self.fuse(levels, top))  # type: ignore[operator]
+        x = scratch.output_conv1(self.fuse(levels, top))
         x = resize(x, (self.patch_size * grid_hw[0], self.patch_size * grid_hw[1]))
-        raw = scratch.output_conv2(self.embed_uv(x, image_hw))  # type: ignore[operator]
+        raw = scratch.output_conv2(self.embed_uv(x, image_hw))
         depth, depth_conf = exp_and_confidence(raw)
         result = {"depth": depth, "depth_conf": depth_conf, "confidence": raw[:, 1].sigmoid()}
         if rays:
-            x = scratch.output_conv1_aux[3](self.fuse(levels, top, "_aux"))  # type: ignore[index,operator]
-            raw = scratch.output_conv2_aux[3](self.embed_uv(x, image_hw)).permute(0, 2, 3, 1)  # type: ignore[index,operator]
+            x = scratch.output_conv1_aux[3](self.fuse(levels, top, "_aux"))
+            raw = scratch.output_conv2_aux[3](self.embed_uv(x, image_hw)).permute(0, 2, 3, 1)
             result |= {"ray": raw[..., :6], "ray_conf": 1 + raw[..., 6].exp()}
         return result
 

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from spark3r_core.models.da3_head import DualDptHead
 from spark3r_core.models.layers import Block, Conv2d, Mlp, Norm
 
 
@@ -62,7 +63,7 @@ class PatchEmbed(nn.Module):
 
     def __init__(self, dim: int, patch_size: int, stem: str) -> None:
         super().__init__()
-        self.stem = nn.Identity()
+        self.stem: nn.Module = nn.Identity()
         if stem == "linear":
             self.proj = Conv2d(3, dim, patch_size, stride=patch_size)
             return
@@ -152,3 +153,26 @@ class CameraEncoder(nn.Module):
     def forward(self, pose: Tensor) -> Tensor:
         x = self.token_norm(self.pose_branch(pose))
         return self.trunk_norm(self.trunk(x[:, None]))[:, 0]  # the views are the tokens of one "frame"
+
+
+class VitHolder(nn.Module):
+    """`backbone`: released names put the ViT at `backbone.pretrained`."""
+
+    def __init__(self, config: DA3Config) -> None:
+        super().__init__()
+        self.pretrained = VitStack(config)
+
+
+class DA3Net(nn.Module):
+    """`model`: all parts under their released names."""
+
+    def __init__(self, config: DA3Config) -> None:
+        super().__init__()
+        width = 2 * config.embed_dim  # taps are a local and a cross-frame half
+        self.backbone = VitHolder(config)
+        self.head = DualDptHead(
+            width, config.head_features, config.head_out_channels, config.patch_size, config.with_rays
+        )
+        self.cam_dec = CameraDecoder(width)
+        if config.with_cam_enc:
+            self.cam_enc = CameraEncoder(config.embed_dim, config.cam_enc_heads, config.cam_enc_depth)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -125,7 +126,7 @@ class DptHead(nn.Module):
                 nn.Conv2d(c3, c3, 3, stride=2, padding=1),
             )
         )
-        self.scratch = nn.Module()
+        self.scratch: Any = nn.Module()  # holds its members under their released names
         for i, channels in enumerate(out_channels, start=1):
             self.scratch.add_module(f"layer{i}_rn", nn.Conv2d(channels, features, 3, padding=1, bias=False))
         self.add_refinement("")

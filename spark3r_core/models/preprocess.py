@@ -103,7 +103,7 @@ def preprocess_vggt(images: Sequence[NDArray[np.generic]], mode: str = "crop", s
 
 
 def preprocess_pi3(images: Sequence[NDArray[np.generic]]) -> Preprocessed:
-    """Pillow Lanczos; all images to one size, made from the first: as many pixels as 255,000 allow, sides 14 k, 14 m."""
+    """Pillow Lanczos; all images to one size, made from the first: at most 255,000 pixels, sides 14 k and 14 m."""
     frames = [as_rgb(image, alpha="drop") for image in images]
     height, width = frames[0].shape[:2]
     scale = math.sqrt(PI3_MAX_PIXELS / (width * height))
