@@ -79,9 +79,9 @@ def render_preview(
     for index, (name, view, shown) in enumerate(_views(cloud, trajectory, up)):
         panel = PilImage.fromarray(_draw_cloud(view, shown))
         pen = ImageDraw.Draw(panel)
-        if truth is not None:
-            _draw_path(pen, view, truth, _TRUTH, 2, dots=False)
         _draw_path(pen, view, trajectory.centres, _PATH, 3, dots=True)
+        if truth is not None:
+            _draw_path(pen, view, truth, _TRUTH, 1, dots=False)
         _draw_scale(pen, view)
         pen.text((16, 12), name, _INK, _font(18))
         page.paste(panel, (_MARGIN + index * (_VIEW[0] + 32), 96))
@@ -191,7 +191,8 @@ def _draw_path(
         return
     pixels = view.project(centres)[0]
     line = [tuple(pixel) for pixel in pixels.tolist()]
-    pen.line(line, _PAPER, width + 3, joint="curve")
+    if dots:
+        pen.line(line, _PAPER, width + 3, joint="curve")
     pen.line(line, colour, width, joint="curve")
     if dots:
         for (x, y), fill in ((line[0], _START), (line[-1], _END)):

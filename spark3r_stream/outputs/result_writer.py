@@ -82,10 +82,11 @@ class ResultWriter:
             self._scene.add_cloud(points, colours, trust, result.submap)
         if result.camera is not None:
             self._cameras.add(result.camera)
-        wanted = self._snapshots.wants_next() and output.depth is not None
-        self._snapshots.add(_snapshot(result.frame_id, image, output.depth) if wanted else None)
-        if self._depth_dir is not None and output.depth is not None:
-            self._save_depth(self._depth_dir / f"{result.frame_id:06d}.npz", output, confidence)
+        if output.depth is not None:
+            wanted = self._snapshots.wants_next()
+            self._snapshots.add(_snapshot(result.frame_id, image, output.depth) if wanted else None)
+            if self._depth_dir is not None:
+                self._save_depth(self._depth_dir / f"{result.frame_id:06d}.npz", output, confidence)
         if self.num_frames >= self._next_checkpoint:
             self._next_checkpoint *= 2
             self._checkpoint()
@@ -124,10 +125,9 @@ class ResultWriter:
             raise OutputError(f"cannot write {path}: {error.strerror}") from error
 
 
-def _snapshot(frame_id: int, image: NDArray[np.uint8], depth: NDArray[np.float32] | None) -> Snapshot:
+def _snapshot(frame_id: int, image: NDArray[np.uint8], depth: NDArray[np.float32]) -> Snapshot:
     from PIL import Image
 
     height = max(1, round(_SNAPSHOT_WIDTH * image.shape[0] / image.shape[1]))
     small = Image.fromarray(image).resize((_SNAPSHOT_WIDTH, height), Image.Resampling.BOX)
-    assert depth is not None
     return Snapshot(frame_id, np.asarray(small), np.array(depth, np.float32))

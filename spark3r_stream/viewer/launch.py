@@ -1,0 +1,29 @@
+"""`spark3r run --view`: the viewer as a second process, which can neither delay nor crash the engine."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Iterator
+
+from spark3r_stream.viewer.availability import require_display, require_installed
+
+
+@contextlib.contextmanager
+def launch_viewer(endpoint: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Start `spark3r view ENDPOINT`. At the end of the run it stays open with the finished map, until it is closed.
+
+    Raises ViewerUnavailable at once where Open3D or a display is missing, so that the run stops before it starts.
+    """
+    require_installed()
+    require_display()
+    command = [sys.executable, "-m", "spark3r_stream.cli.main", "view", endpoint]
+    # Its output must not mix with the JSON lines of the run; errors still reach the terminal.
+    viewer = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    try:
+        yield viewer
+    except BaseException:
+        viewer.terminate()  # a failed run leaves no map to look at
+        viewer.wait(10)
+        raise
