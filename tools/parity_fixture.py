@@ -225,6 +225,7 @@ def _numbered(name: str, modules: nn.ModuleList) -> dict[str, nn.Module]:
 
 def _keep(found: dict[str, Tensor], name: str) -> Callable[[nn.Module, object, Tensor], None]:
     def hook(module: nn.Module, inputs: object, output: Tensor) -> None:
-        found[name] = output
+        # heads take many frames in chunks, (1, frames, ...) each
+        found[name] = torch.cat([found[name], output], 1) if name in found else output
 
     return hook
