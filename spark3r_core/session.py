@@ -84,7 +84,8 @@ class WindowResult:
     """What one step gave.
 
     frames: an estimate per new frame, in order.
-    support: indices of the frames run again with them.
+    support: indices of the frames run again with them. admitted: new frames whose pages were kept.
+    evicted: frames that no layer holds any more.
     support_shift: (rotation in degrees, translation over median depth), the largest change among the support frames
         against their first estimate: a health signal, zero in a consistent map; None without support frames.
     model_ns: wall time from images to results on the host.
@@ -92,6 +93,8 @@ class WindowResult:
 
     frames: list[FrameEstimate]
     support: tuple[int, ...]
+    admitted: tuple[int, ...]
+    evicted: tuple[int, ...]
     support_shift: tuple[float, float] | None
     model_ns: int
     memory_used_bytes: int
@@ -159,6 +162,7 @@ class StreamSession:
         used_bytes = memory.used_bytes + self._support_bytes()
         shift = self._support_shift(support, support_poses)
         admitted = [estimate.index for estimate in estimates if estimate.valid]
+        before = memory.all_frames()
         if admitted:
             memory.commit(set(support) | set(admitted), self._choose_victim)
             self._remember(estimates, encoded)
@@ -167,11 +171,18 @@ class StreamSession:
         return WindowResult(
             frames=estimates,
             support=tuple(support),
+            admitted=tuple(admitted),
+            evicted=tuple(sorted((before | set(admitted)) - memory.all_frames())),
             support_shift=shift,
             model_ns=time.perf_counter_ns() - started_ns,
             memory_used_bytes=used_bytes,
             memory_limit_bytes=memory.limit_bytes + self._support_limit_bytes(encoded),
         )
+
+    @property
+    def remembered(self) -> set[int]:
+        """Frames that later windows may read or run again."""
+        return set(self._support) | (set() if self.memory is None else self.memory.all_frames())
 
     def _checked(self, images: Tensor | np.ndarray) -> Tensor:
         batch = torch.as_tensor(images)

@@ -48,6 +48,7 @@ class CloudConfig:
 class WindowOutput:
     """What one window gave: an output per frame that went in, failed ones too.
 
+    support, admitted, evicted: frame ids: run again in this window, kept in memory, gone from it.
     images: the image each estimate was made from, network size, (h, w, 3) uint8 RGB, by frame id.
     """
 
@@ -56,6 +57,9 @@ class WindowOutput:
     window: WindowResult | None
     corrections: list[MapCorrection] = field(default_factory=list)
     failures: dict[DropCause, int] = field(default_factory=dict)
+    support: tuple[int, ...] = ()
+    admitted: tuple[int, ...] = ()
+    evicted: tuple[int, ...] = ()
 
 
 class Reconstructor:
@@ -91,6 +95,7 @@ class Reconstructor:
         self._epoch: int | None = None
         self._map_from_submap = Sim3()
         self._last_good: np.ndarray | None = None
+        self._frame_id: dict[int, int] = {}  # session index → frame id, of frames that may still be named
         self.submap = 0
 
     @property
@@ -144,6 +149,13 @@ class Reconstructor:
         outputs += [_failed(frame, self.submap, why) for frame, why in failures]
         outputs.sort(key=lambda output: output.result.frame_id)
         images = {frame.frame_id: image for frame, image, _, _ in prepared}
+        self._frame_id.update(zip((e.index for e in window.frames), (p[0].frame_id for p in prepared), strict=True))
+        support, admitted, evicted = (
+            tuple(self._frame_id[index] for index in group)
+            for group in (window.support, window.admitted, window.evicted)
+        )
+        remembered = self._session.remembered  # only these are ever named again
+        self._frame_id = {index: frame_id for index, frame_id in self._frame_id.items() if index in remembered}
         counted = {}
         if failures:
             counted[DropCause.UNDISTORT_ERROR] = len(failures)
@@ -151,7 +163,7 @@ class Reconstructor:
             counted[DropCause.NOT_FINITE] = broken
         if state is TrackingState.LOST:
             corrections.append(self._new_submap("tracking was lost"))
-        return WindowOutput(outputs, images, window, corrections, counted)
+        return WindowOutput(outputs, images, window, corrections, counted, support, admitted, evicted)
 
     def _prepare(
         self, frames: Sequence[Frame]
@@ -246,6 +258,7 @@ class Reconstructor:
         self._session = StreamSession(self.model, self.memory)
         self._health = HealthMonitor(self._health_config)
         self._resize, self._aspect, self._last_good = None, None, None
+        self._frame_id = {}
         return MapCorrection(self.submap, 0, self._map_from_submap, reason)
 
 

@@ -7,12 +7,15 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol, TextIO
 
+from spark3r_stream.clock import Clock
 from spark3r_stream.encoding import encode_frame, encode_map_correction, encode_status
 from spark3r_stream.frame import Frame
+from spark3r_stream.input_record import Decisions, DroppedFrames, FrameTime
 from spark3r_stream.messages import Status
 from spark3r_stream.outputs.result_writer import ResultWriter
 from spark3r_stream.plain import frame_as_dict
 from spark3r_stream.reconstructor import WindowOutput
+from spark3r_stream.recording import Recorder
 from spark3r_stream.wire import Message, Sealer, Unsealed
 
 
@@ -57,6 +60,38 @@ class FilesSink:
         by_id = {frame.frame_id: frame for frame in frames}
         for output in result.outputs:
             self._writer.add(output, by_id[output.result.frame_id].image)
+
+
+class DecisionsSink:
+    """Writes what was decided about each window, so that a recording can be run again exactly."""
+
+    def __init__(self, recorder: Recorder, clock: Clock, threads: int) -> None:
+        self._recorder = recorder
+        self._clock = clock
+        self._threads = threads
+        self._windows = 0
+
+    def window(self, frames: Sequence[Frame], result: WindowOutput) -> None:
+        finished_ns = self._clock.unix_ns()
+        first = result.outputs[0].result
+        failed = [output.result.failure_reason for output in result.outputs if not output.result.valid]
+        self._recorder.decisions(
+            Decisions(
+                window=self._windows,
+                new_frames=tuple(FrameTime(f.frame_id, f.epoch, f.pts_ns, f.captured_ns) for f in frames),
+                support_frame_ids=result.support,
+                admitted_frame_ids=result.admitted,
+                evicted_frame_ids=result.evicted,
+                drops=tuple(DroppedFrames(cause, count) for cause, count in first.drops_since_last.items()),
+                epoch=first.epoch,
+                submap=first.submap,
+                started_ns=finished_ns - (0 if result.window is None else result.window.model_ns),
+                finished_ns=finished_ns,
+                threads=self._threads,
+                failure_reason=failed[0] if failed else "",
+            )
+        )
+        self._windows += 1
 
 
 class JsonSink:

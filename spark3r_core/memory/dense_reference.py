@@ -29,6 +29,9 @@ class DenseMemory:
     def frames(self, layer: int) -> list[int]:
         return sorted(self._kept[layer])
 
+    def all_frames(self) -> set[int]:
+        return {frame for kept in self._kept for frame in kept}
+
     def begin(self, window_frames: Sequence[int]) -> None:
         self._window = tuple(window_frames)
         self._fresh = [{} for _ in self.layers]

@@ -72,6 +72,10 @@ class KVMemory:
         """Frames with a page in this layer, ascending."""
         return self._table(layer).frames
 
+    def all_frames(self) -> set[int]:
+        """Frames with a page in any layer."""
+        return {frame for table in self._tables.values() for frame in table.frames}
+
     def begin(self, window_frames: Sequence[int]) -> None:
         """Open a window. Frames that have pages already (support frames) are hidden from it."""
         self._apply({pages: table.begin(window_frames) for pages, table in self._tables.items()})

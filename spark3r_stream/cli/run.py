@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import platform
 import signal
@@ -11,23 +12,27 @@ import threading
 import uuid
 from collections.abc import Iterator
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from spark3r_stream.cli.progress import LiveLine
-from spark3r_stream.clock import SystemClock
-from spark3r_stream.config import ConfigError, RunConfig, parse_bytes
+from spark3r_stream.clock import Clock, SystemClock
+from spark3r_stream.config import RunConfig, parse_bytes
 from spark3r_stream.engine import EngineConfig, Sink, run_stream
+from spark3r_stream.errors import RecordingError
 from spark3r_stream.messages import SessionState
 from spark3r_stream.outputs.result_writer import ResultWriter
 from spark3r_stream.publisher import Publisher
 from spark3r_stream.reconstructor import Reconstructor
+from spark3r_stream.recording import Recorder
 from spark3r_stream.run_stats import SESSION_STATE, RunStats
 from spark3r_stream.scheduler import MAX_WINDOW, plan_window
-from spark3r_stream.sinks import FilesSink, Heartbeat, JsonSink, MessageSink, WireSink
+from spark3r_stream.sinks import DecisionsSink, FilesSink, Heartbeat, JsonSink, MessageSink, WireSink
 from spark3r_stream.sources.base import Source
 from spark3r_stream.sources.open import open_source
 from spark3r_stream.sources.options import Pace, SourceOptions
+from spark3r_stream.sources.redact import redact_uri
 from spark3r_stream.viewer.launch import launch_viewer
 from spark3r_stream.wire import Sealer
 
@@ -38,33 +43,22 @@ def run_command(config: RunConfig) -> int:
     clock = SystemClock()
     stop = _Stop()
     with contextlib.ExitStack() as closing, stop.on_signals():
-        # Cheap things that can fail come first: a port in use must not cost the loading of a model.
+        # What can fail at once comes first: a port in use must not cost the loading of a model.
         session_id = uuid.uuid4()
         publisher = _open_publisher(config, session_id, closing)
-        source = closing.enter_context(
-            contextlib.closing(open_source(config.source, SourceOptions(pace=Pace(config.pace)), clock))
-        )
         reconstructor = build_reconstructor(config)
+        recorder = _open_recorder(config, reconstructor, clock, closing)
+        options = SourceOptions(pace=Pace(config.pace), on_packet=None if recorder is None else recorder.packet)
+        source = closing.enter_context(contextlib.closing(open_source(config.source, options, clock)))
         stats = RunStats(clock, source.info.name, config.model)
         sinks: list[Sink] = []
-        targets: list[MessageSink] = [publisher] if publisher is not None else []
-        if config.record is not None:
-            targets.append(_open_recorder(config, session_id, reconstructor, closing))
+        targets: list[MessageSink] = [target for target in (publisher, recorder) if target is not None]
         if targets:
             wire = WireSink(Sealer(session_id, clock.unix_ns), targets)
             sinks.append(wire)
-
-            def beat(state: SessionState | None = None) -> None:
-                counts = (
-                    {}
-                    if publisher is None
-                    else {"subscribers": publisher.subscribers, "messages_dropped": publisher.dropped}
-                )
-                wire.status(stats.status(state or SESSION_STATE[source.state], **counts), clock.unix_ns())
-
-            beat()
-            closing.callback(lambda: beat(SessionState.FAILED if sys.exc_info()[0] else SessionState.ENDED))
-            closing.enter_context(Heartbeat(beat))
+            closing.enter_context(_heartbeat(wire, stats, source, publisher, recorder, clock))
+        if recorder is not None:
+            sinks.append(DecisionsSink(recorder, clock, _torch_threads()))
         if config.out is not None:
             writer = ResultWriter(config.out, config.max_points, config.save_depth)
             sinks.append(FilesSink(writer))
@@ -88,9 +82,9 @@ def run_command(config: RunConfig) -> int:
 def build_reconstructor(config: RunConfig) -> Reconstructor:
     """Model, memory and camera from the settings. Imports torch."""
     import torch
-    from spark3r_core.models.registry import load_model
 
     from spark3r_core.geometry.camera import read_intrinsics
+    from spark3r_core.models.registry import load_model
     from spark3r_core.session import MemoryConfig
 
     device = config.device if config.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
@@ -126,8 +120,6 @@ def _open_publisher(config: RunConfig, session_id: uuid.UUID, closing: contextli
 def _stats(config: RunConfig, stats: RunStats, source: Source, reconstructor: Reconstructor) -> dict[str, Any]:
     import torch
 
-    settings = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(config).items()}
-    settings["source"] = source.info.name  # without credentials
     return {
         **stats.as_dict(),
         "latency_is": "capture to publication" if source.info.is_live else "window taken to publication",
@@ -138,11 +130,11 @@ def _stats(config: RunConfig, stats: RunStats, source: Source, reconstructor: Re
             "input_hw": reconstructor.image_hw,
             "attention_dtype": str(reconstructor.model.attention_dtype).removeprefix("torch."),
         },
-        "settings": settings,
+        "settings": _settings(config),
         "machine": {
             "processor": platform.processor() or platform.machine(),
             "cores": os.cpu_count(),
-            "torch": torch.__version__,
+            "torch": str(torch.__version__),
             "torch_threads": torch.get_num_threads(),
         },
     }
@@ -184,6 +176,65 @@ class _Stop:
 
 
 def _open_recorder(
-    config: RunConfig, session_id: uuid.UUID, reconstructor: Reconstructor, closing: contextlib.ExitStack
-) -> MessageSink:
-    raise ConfigError("recording is not wired yet")
+    config: RunConfig, reconstructor: Reconstructor, clock: Clock, closing: contextlib.ExitStack
+) -> Recorder | None:
+    if config.record is None:
+        return None
+    import torch
+
+    metadata = {
+        "settings": json.dumps(_settings(config)),
+        "weights_sha256": reconstructor.model.weights_sha256 or "random",
+        "spark3r_stream": version("spark3r-stream"),
+        "torch": str(torch.__version__),
+        "threads": str(torch.get_num_threads()),
+    }
+
+    def report(error: RecordingError) -> None:
+        print(f"spark3r: recording stopped, mapping goes on: {error}", file=sys.stderr)
+
+    source_id = redact_uri(config.source)
+    return closing.enter_context(Recorder(config.record, metadata, clock, source_id=source_id, on_error=report))
+
+
+@contextlib.contextmanager
+def _heartbeat(
+    wire: WireSink,
+    stats: RunStats,
+    source: Source,
+    publisher: Publisher | None,
+    recorder: Recorder | None,
+    clock: Clock,
+) -> Iterator[None]:
+    """Status once a second while the block runs, and a last one that says how it ended."""
+
+    def beat(state: SessionState | None = None) -> None:
+        status = stats.status(
+            state or SESSION_STATE[source.state],
+            subscribers=0 if publisher is None else publisher.subscribers,
+            messages_dropped=0 if publisher is None else publisher.dropped,
+            recording_dropped=0 if recorder is None else sum(recorder.dropped.values()),
+        )
+        wire.status(status, clock.unix_ns())
+
+    beat()
+    try:
+        with Heartbeat(beat):
+            yield
+    except BaseException as error:
+        stats.last_error = str(error) or type(error).__name__
+        beat(SessionState.FAILED)
+        raise
+    beat(SessionState.ENDED)
+
+
+def _settings(config: RunConfig) -> dict[str, Any]:
+    """The settings as stored with results: plain values, no credentials."""
+    plain = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(config).items()}
+    return plain | {"source": redact_uri(config.source)}
+
+
+def _torch_threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
