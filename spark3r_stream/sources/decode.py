@@ -3,7 +3,7 @@ child process for live streams."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -126,7 +126,7 @@ class ContainerDecoder:
         self._pictures.close()
         self._container.close()
 
-    def _decode_all(self) -> Iterator[Decoded]:
+    def _decode_all(self) -> Generator[Decoded, None, None]:
         received, produced, counted, errors_in_a_row = 0, 0, 0, 0
         last_error = "no picture could be decoded from it"
         packets = self._container.demux(self._stream)

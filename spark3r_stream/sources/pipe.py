@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import struct
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 _HEAD = struct.Struct("<II")  # bytes of header, bytes of payload
 MAX_HEADER_BYTES = 1 << 16
 MAX_PAYLOAD_BYTES = 1 << 28
 
 
-def send(pipe: BinaryIO, header: dict[str, Any], payload: bytes = b"") -> None:
+def send(pipe: IO[bytes], header: dict[str, Any], payload: bytes = b"") -> None:
     """Write one message and flush. Raises OSError when the other side is gone."""
     encoded = json.dumps(header).encode()
     pipe.write(_HEAD.pack(len(encoded), len(payload)) + encoded)
@@ -20,7 +20,7 @@ def send(pipe: BinaryIO, header: dict[str, Any], payload: bytes = b"") -> None:
     pipe.flush()
 
 
-def receive(pipe: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
+def receive(pipe: IO[bytes]) -> tuple[dict[str, Any], bytes] | None:
     """The next message, None when the other side has closed (also in the middle of a message)."""
     head = _read_exactly(pipe, _HEAD.size)
     if head is None:
@@ -34,7 +34,7 @@ def receive(pipe: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
     return json.loads(header), payload
 
 
-def _read_exactly(pipe: BinaryIO, size: int) -> bytes | None:
+def _read_exactly(pipe: IO[bytes], size: int) -> bytes | None:
     parts: list[bytes] = []
     while size > 0:
         part = pipe.read(size)

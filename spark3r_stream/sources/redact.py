@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 _HIDDEN = "***"
 # The second form is a password with an unescaped / ? or #, which is wrong but must not be printed either; a port number
@@ -42,9 +42,3 @@ def redact_text(text: str, uri: str) -> str:
     for secret in secrets_of(uri):
         cleaned = cleaned.replace(secret, _HIDDEN)
     return cleaned
-
-
-def host_of(uri: str) -> str:
-    """Host and port of `uri` for error messages; empty where there is none."""
-    parts = urlsplit(redact_uri(uri))
-    return parts.netloc.rpartition("@")[2]

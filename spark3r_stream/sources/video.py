@@ -34,8 +34,14 @@ class VideoSource:
         if path.is_dir():
             raise SourceError(f"{path} is a folder; a video file was expected")
         try:
+            # "file:", or a name with a colon would be taken for a protocol; the whitelist, so that a playlist that
+            # calls itself .mp4 cannot make us fetch what it names from the network.
             self._decoder = ContainerDecoder(
-                str(path), self.drops, single_thread=options.single_thread_decode, on_packet=options.on_packet
+                f"file:{path.absolute()}",
+                self.drops,
+                options={"protocol_whitelist": "file,crypto,data"},
+                single_thread=options.single_thread_decode,
+                on_packet=options.on_packet,
             )
             try:
                 self._first: Decoded | None = self._decoder.read()

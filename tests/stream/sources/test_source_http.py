@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -179,6 +181,25 @@ def _jpeg(image) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG")
     return buffer.getvalue()
+
+
+@pytest.mark.fault
+def test_many_reconnections_leave_nothing_behind():
+    jpegs = tuple(_jpeg(image) for image in moving_images(3, 160, 120))
+    with serving(jpegs=jpegs) as base:
+        reconnect = ReconnectOptions(0.0, 0.0, max_restarts=1000)
+        source = open_url(f"{base}/mjpeg", live=True, reconnect=reconnect)
+        counts = []
+        for epoch in (2, 12):
+            while source.read().epoch < epoch:
+                pass
+            children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+            decoders = [t for t in threading.enumerate() if t.name == "spark3r-decoder"]
+            counts.append((len(os.listdir("/proc/self/fd")), len(children), len(decoders)))
+        source.close()
+    assert source.restarts == 12
+    assert abs(counts[1][0] - counts[0][0]) <= 2  # the server's own connections come and go
+    assert counts[1][1:] == counts[0][1:]
 
 
 def test_a_live_mjpeg_camera_counts_damage_and_comes_back_in_new_epochs():

@@ -199,6 +199,20 @@ def test_what_is_no_video_is_one_line_that_names_the_file(tmp_path, make, expect
     assert "\n" not in str(caught.value)
 
 
+def test_names_that_look_like_protocols_or_patterns_are_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("rtp:a.mkv", "take%03d.mkv", "-i.mkv"):
+        path = write_video(tmp_path / "plain.mkv", moving_images(2, 32, 32)).rename(tmp_path / name)
+        assert len(read_all(open_file(path.name))) == 2
+
+
+def test_a_playlist_in_disguise_reaches_nothing_on_the_network(tmp_path):
+    path = tmp_path / "clip.mp4"
+    path.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n")
+    with pytest.raises(SourceError, match="cannot be read as a video"):
+        open_file(path)
+
+
 def test_a_folder_without_images_is_an_error(tmp_path):
     (tmp_path / "clip.mp4").mkdir()
     with pytest.raises(SourceError, match="holds no image"):
