@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -213,7 +214,7 @@ def _read_records(file: IO[bytes], scan: _Scan, skip_magic: bool) -> Iterator[Mc
                 yield from breakup_chunk(record, validate_crc=True)
         scan.closed = True
     except EndOfFile:
-        scan.cut = f"the file ends at byte {file.tell()} without having been closed"
+        scan.cut = f"the file ends in the middle of a record, after byte {file.tell()}"
     except _DAMAGE as error:
         scan.cut = f"damaged before byte {file.tell()}: {error}"
 
@@ -230,19 +231,27 @@ def _check_chunk(chunk: Chunk) -> None:
 def _summary(file: IO[bytes]) -> Summary | None:
     """The index at the end of a closed file; None where it is missing or damaged."""
     try:
-        return SeekingReader(file, record_size_limit=MAX_RECORD_BYTES).get_summary()
+        return SeekingReader(_StrictFile(file), record_size_limit=MAX_RECORD_BYTES).get_summary()  # type: ignore[arg-type]
     except _DAMAGE:
         return None
 
 
 class _StrictFile:
-    """A file whose short reads are the end of file: mcap's parser would take the stump for the whole."""
+    """A file that refuses to read beyond its end: mcap's parser trusts lengths, takes a stump for the whole, and
+    would allocate a terabyte because a damaged length says so."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
+        self._size = os.fstat(file.fileno()).st_size
 
-    def read(self, size: int) -> bytes:
-        data = self._file.read(size)
-        if len(data) < size:
+    def read(self, size: int = -1) -> bytes:
+        left = self._size - self._file.tell()
+        if size > left:
             raise EndOfFile
-        return data
+        return self._file.read(size)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
