@@ -86,4 +86,4 @@ def overview(points: NDArray, trajectory: Trajectory) -> Viewpoint:
     if np.linalg.norm(gaze) < 1e-3:
         gaze = np.cross(up, [1.0, 0.0, 0.0])
     gaze = gaze / np.linalg.norm(gaze)
-    return Viewpoint(centre - size * (0.75 * gaze - 0.5 * up), centre, up)
+    return Viewpoint(centre - size * (0.6 * gaze - 0.4 * up), centre, up)
