@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -35,32 +36,40 @@ def write_video(
     fps: int = 30,
     codec: str = "libx264",
     pix_fmt: str = "yuv420p",
-    rotation_deg: int | None = None,
-    hflip: bool = False,
-    vflip: bool = False,
+    turn: tuple[int, int, int, int] | None = None,
     pts_ms: list[int] | None = None,
     gop: int = 12,
 ) -> Path:
     """Write `images` (all of one size) as a video.
 
-    rotation_deg (counter-clockwise), hflip, vflip: go into the display matrix. pts_ms: times instead of 1/fps steps.
+    turn: (a, b, c, d) of the display matrix, mp4 only. pts_ms: presentation times instead of 1/fps steps.
     """
-    with av.open(str(path), "w") as container:
+    # the index in front, so that the file also plays from a server that cannot seek
+    with av.open(str(path), "w", options={"movflags": "faststart"} if path.suffix == ".mp4" else {}) as container:
         stream = container.add_stream(codec, rate=fps)
         stream.height, stream.width = images[0].shape[:2]
         stream.pix_fmt = pix_fmt
         stream.codec_context.gop_size = gop
         if pts_ms is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
-        if rotation_deg is not None:
-            stream.set_display_rotation(rotation_deg, hflip=hflip, vflip=vflip)
         for index, image in enumerate(images):
             picture = av.VideoFrame.from_ndarray(image, format="rgb24")
             if pts_ms is not None:
                 picture.pts, picture.time_base = pts_ms[index], Fraction(1, 1000)
             container.mux(stream.encode(picture))
         container.mux(stream.encode(None))
+    if turn is not None:
+        _set_display_matrix(path, turn)
     return path
+
+
+def _set_display_matrix(path: Path, turn: tuple[int, int, int, int]) -> None:
+    """Overwrite the matrix of the first track header (ISO/IEC 14496-12, 8.3.2, version 0), 40 bytes behind its type."""
+    a, b, c, d = (value << 16 for value in turn)
+    data = bytearray(path.read_bytes())
+    start = data.index(b"tkhd") + 4 + 40
+    data[start : start + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
 
 
 def moving_images(count: int, width: int, height: int, seed: int = 0) -> list[np.ndarray]:

@@ -124,7 +124,7 @@ def test_a_size_change_passes_through_the_child(tmp_path):
 
 
 def test_the_display_matrix_passes_through_the_child(tmp_path):
-    path = write_video(tmp_path / "a.mkv", [quadrants(64, 48)] * 2, rotation_deg=90)
+    path = write_video(tmp_path / "a.mp4", [quadrants(64, 48)] * 2, turn=(0, -1, 1, 0))
     with serving(path.read_bytes()) as base:
         frames = read_all(open_url(f"{base}/file"))
     assert [corners(f.image) for f in frames] == [[GREEN, WHITE, RED, BLUE]] * 2

@@ -56,19 +56,21 @@ def test_pixels_are_rgb_and_lossless_where_the_codec_is(tmp_path, width):
         np.testing.assert_array_equal(frame.image, image)
 
 
+UPRIGHT, LEFT, UPSIDE_DOWN, RIGHT, MIRRORED = (1, 0, 0, 1), (0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0), (-1, 0, 0, 1)
+
+
 @pytest.mark.parametrize(
-    ("rotation", "hflip", "size", "expected"),
+    ("turn", "size", "expected"),
     [
-        (0, False, (64, 48), [RED, GREEN, BLUE, WHITE]),
-        (90, False, (48, 64), [GREEN, WHITE, RED, BLUE]),
-        (180, False, (64, 48), [WHITE, BLUE, GREEN, RED]),
-        (270, False, (48, 64), [BLUE, RED, WHITE, GREEN]),
-        (0, True, (64, 48), [GREEN, RED, WHITE, BLUE]),
+        (UPRIGHT, (64, 48), [RED, GREEN, BLUE, WHITE]),
+        (LEFT, (48, 64), [GREEN, WHITE, RED, BLUE]),
+        (UPSIDE_DOWN, (64, 48), [WHITE, BLUE, GREEN, RED]),
+        (RIGHT, (48, 64), [BLUE, RED, WHITE, GREEN]),
+        (MIRRORED, (64, 48), [GREEN, RED, WHITE, BLUE]),
     ],
 )
-def test_the_display_matrix_turns_phone_clips_upright(tmp_path, rotation, hflip, size, expected):
-    path = write_video(tmp_path / "a.mp4", [quadrants(64, 48)] * 2, rotation_deg=rotation, hflip=hflip)
-    source = open_file(path)
+def test_the_display_matrix_turns_phone_clips_upright(tmp_path, turn, size, expected):
+    source = open_file(write_video(tmp_path / "a.mp4", [quadrants(64, 48)] * 2, turn=turn))
     assert source.info.size == size
     for frame in read_all(source):
         assert frame.image.shape == (size[1], size[0], 3)
@@ -238,7 +240,7 @@ def test_single_threaded_decoding_gives_the_same_bytes(tmp_path):
 
 def test_recorded_packets_decode_to_the_same_pictures(tmp_path):
     packets: list = []
-    path = write_video(tmp_path / "a.mp4", moving_images(30, 160, 120), rotation_deg=90)
+    path = write_video(tmp_path / "a.mp4", moving_images(30, 160, 120), turn=LEFT)
     frames = read_all(open_file(path, on_packet=packets.append, single_thread_decode=True))
     assert len(packets) == 30
     assert packets[0].is_keyframe
