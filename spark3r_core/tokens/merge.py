@@ -16,9 +16,10 @@ from torch import Tensor
 
 from spark3r_core.tokens.layout import TokenLayout
 
-# Entries of one block of similarities. On a CPU a block that stays in cache matches twice as fast as one of 2^24; a GPU
-# wants large products (128 MiB in float16).
-SIMILARITIES_CPU, SIMILARITIES_CUDA = 1 << 19, 1 << 26
+# One block of similarities: about this many entries, but never fewer sources than make a matrix product worth while.
+# On a CPU a block that stays in cache matches twice as fast as one of 2^24; a GPU wants large products.
+BLOCK_ENTRIES = {"cpu": 1 << 19, "cuda": 1 << 26}
+BLOCK_SOURCES = {"cpu": 256, "cuda": 1024}
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,17 +125,18 @@ def match_in_groups(patches: Tensor, group_frames: int, destinations: Tensor) ->
 def nearest_by_cosine(source: Tensor, target: Tensor, max_similarities: int | None = None) -> tuple[Tensor, Tensor]:
     """Most similar target of each source and that cosine: (b, n, C), (b, m, C) → (b, n) int64, (b, n).
 
-    Similarities are formed in blocks of at most `max_similarities` (None: what suits the device), never all at once.
-    Half-precision inputs are compared in float16 on CUDA, not bfloat16, whose eight bits cannot tell cosines above
-    0.99 apart (every near tie would go to the first destination); everything else in float32.
+    Similarities are formed block by block (`max_similarities` entries; None: what suits the device), never all at
+    once. Half-precision inputs are compared in float16 on CUDA, not bfloat16, whose eight bits cannot tell cosines
+    above 0.99 apart (every near tie would go to the first destination); everything else in float32.
     """
+    batch, rows = source.shape[:2]
     if max_similarities is None:
-        max_similarities = SIMILARITIES_CUDA if source.is_cuda else SIMILARITIES_CPU
+        kind = "cuda" if source.is_cuda else "cpu"
+        max_similarities = max(BLOCK_ENTRIES[kind], BLOCK_SOURCES[kind] * target.shape[1])
     half = source.is_cuda and source.dtype in (torch.float16, torch.bfloat16)
     dtype = torch.float16 if half else torch.float32
     source, target = (F.normalize(x.float(), dim=-1).to(dtype) for x in (source, target))
     target = target.transpose(1, 2)
-    batch, rows = source.shape[:2]
     rows_at_once = max(1, max_similarities // target.shape[2])
     batch_at_once = max(1, rows_at_once // max(1, rows))
     cosine, index = source.new_empty(batch, rows), torch.empty(batch, rows, dtype=torch.int64, device=source.device)
