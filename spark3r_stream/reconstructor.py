@@ -49,11 +49,13 @@ class WindowOutput:
     """What one window gave: an output per frame that went in, failed ones too.
 
     support, admitted, evicted: frame ids: run again in this window, kept in memory, gone from it.
-    images: the image each estimate was made from, network size, (h, w, 3) uint8 RGB, by frame id.
+    images, confidence: what each estimate was made from, (h, w, 3) uint8 RGB at network size, and how far each of its
+        pixels is trusted, (h, w) float32 in (0, 1); by frame id.
     """
 
     outputs: list[FrameOutput]
     images: dict[int, np.ndarray]
+    confidence: dict[int, np.ndarray]
     window: WindowResult | None
     corrections: list[MapCorrection] = field(default_factory=list)
     failures: dict[DropCause, int] = field(default_factory=dict)
@@ -125,7 +127,7 @@ class Reconstructor:
         prepared, failures = self._prepare(frames)
         if not prepared:
             failed = [_failed(frame, self.submap, why) for frame, why in failures]
-            return WindowOutput(failed, {}, None, corrections, {DropCause.UNDISTORT_ERROR: len(failures)})
+            return WindowOutput(failed, {}, {}, None, corrections, {DropCause.UNDISTORT_ERROR: len(failures)})
         assert self._resize is not None
         batch = np.stack([image for _, image, _, _ in prepared])
         try:
@@ -136,7 +138,7 @@ class Reconstructor:
             log.exception("a window failed")
             reason = f"the model failed: {str(error).splitlines()[0]}"
             outputs = [_failed(frame, self.submap, reason) for frame in frames]
-            return WindowOutput(outputs, {}, None, corrections, {DropCause.MODEL_ERROR: len(frames)})
+            return WindowOutput(outputs, {}, {}, None, corrections, {DropCause.MODEL_ERROR: len(frames)})
 
         confidence = [float(estimate.confidence.mean()) for estimate in window.frames if estimate.valid]
         state = self._health.update(
@@ -149,6 +151,7 @@ class Reconstructor:
         outputs += [_failed(frame, self.submap, why) for frame, why in failures]
         outputs.sort(key=lambda output: output.result.frame_id)
         images = {frame.frame_id: image for frame, image, _, _ in prepared}
+        trust = {p[0].frame_id: e.confidence for p, e in zip(prepared, window.frames, strict=True)}
         self._frame_id.update(zip((e.index for e in window.frames), (p[0].frame_id for p in prepared), strict=True))
         support, admitted, evicted = (
             tuple(self._frame_id[index] for index in group)
@@ -163,7 +166,7 @@ class Reconstructor:
             counted[DropCause.NOT_FINITE] = broken
         if state is TrackingState.LOST:
             corrections.append(self._new_submap("tracking was lost"))
-        return WindowOutput(outputs, images, window, corrections, counted, support, admitted, evicted)
+        return WindowOutput(outputs, images, trust, window, corrections, counted, support, admitted, evicted)
 
     def _prepare(
         self, frames: Sequence[Frame]

@@ -59,7 +59,8 @@ class FilesSink:
     def window(self, frames: Sequence[Frame], result: WindowOutput) -> None:
         by_id = {frame.frame_id: frame for frame in frames}
         for output in result.outputs:
-            self._writer.add(output, by_id[output.result.frame_id].image)
+            frame_id = output.result.frame_id
+            self._writer.add(output, by_id[frame_id].image, result.confidence.get(frame_id))
 
 
 class DecisionsSink:

@@ -40,6 +40,8 @@ class LiveLine:
 
     def __exit__(self, *exc: object) -> None:
         self._live.__exit__(None, None, None)
+        if not self._live.console.is_terminal:
+            self._live.console.print()  # there, rich leaves its only line without an end
 
     def _line(self) -> Text:
         stats = self._stats
