@@ -6,11 +6,9 @@ import re
 from urllib.parse import unquote
 
 _HIDDEN = "***"
-# The second form is a password with an unescaped / ? or #, which is wrong but must not be printed either; a port number
-# after the colon is not one.
-_USERINFO = re.compile(
-    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<userinfo>[^\s/?#:@]*:(?!\d+(?:[/?#]|$))[^\s]*|[^\s/?#]*)@"
-)
+# The first form is a password with an unescaped / ? or #, which is wrong but must not be printed either. It also hides
+# the host of a URL with a port and a later @: what comes after "name:" may be a password of digits.
+_USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<userinfo>[^\s/?#:@]*:[^\s]*|[^\s/?#]*)@")
 _SECRET_KEY = (
     r"[\w.-]*(?:passw(?:or)?d|passwd|pwd|pass|token|secret|api[_-]?key|apikey|access[_-]?key|auth|authorization"
     r"|signature|sig|credential|credentials|session|sessionid|key)"

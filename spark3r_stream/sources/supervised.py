@@ -61,7 +61,11 @@ class SupervisedSource:
         self._failure: SourceError | None = None
         self._epoch = 0
         self._next_id = 0
-        first = self._start()
+        try:
+            first = self._start()
+        except BaseException:  # Ctrl-C while waiting for a camera must not leave a child behind
+            self._end_child()
+            raise
         if isinstance(first, Lost):
             self._state.finish(SourceState.FAILED)
             self._end_child()

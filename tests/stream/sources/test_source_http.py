@@ -183,6 +183,19 @@ def _jpeg(image) -> bytes:
     return buffer.getvalue()
 
 
+def test_a_live_stream_may_change_its_size_within_an_epoch():
+    jpegs = tuple(_jpeg(quadrants(*size)) for size in [(64, 48)] * 8 + [(320, 240)] * 8 + [(48, 96)] * 8)
+    with serving(jpegs=jpegs) as base:
+        source = open_url(f"{base}/mjpeg", live=True, reconnect=ReconnectOptions(0.0, 0.0))
+        frames = [source.read()]
+        while frames[-1].epoch == 0:
+            frames.append(source.read())
+        source.close()
+    shapes = [f.image.shape[:2] for f in frames[:-1]]
+    assert list(dict.fromkeys(shapes)) == [(48, 64), (240, 320), (96, 48)]
+    assert all(corners(f.image) == [RED, GREEN, BLUE, WHITE] for f in frames)
+
+
 @pytest.mark.fault
 def test_many_reconnections_leave_nothing_behind():
     jpegs = tuple(_jpeg(image) for image in moving_images(3, 160, 120))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import itertools
 import os
@@ -49,7 +50,7 @@ from spark3r_stream.sources.timing import PtsTracker
         ("http://cam.local:8080/x?width=3&token=abc&fps=5", "http://cam.local:8080/x?width=3&token=***&fps=5"),
         ("http://h/x?Password=abc&user=eve&sig=1#top", "http://h/x?Password=***&user=eve&sig=***#top"),
         ("http://h/a@2x.mp4", "http://h/a@2x.mp4"),
-        ("http://h:80/a@2x.mp4", "http://h:80/a@2x.mp4"),
+        ("http://eve:80/7@h/x", "http://***@h/x"),
         ("clip.mp4", "clip.mp4"),
     ],
 )
@@ -184,6 +185,25 @@ def test_a_ring_smaller_than_announced_is_refused():
         FrameRing.attach(ring.path, 2, 100)
     remove_rings_of(os.getpid())
     assert not ring.path.exists()
+    ring.close()
+
+
+def test_a_full_shared_memory_is_left_for_the_temporary_folder(monkeypatch, tmp_path):
+    shared, spare = tmp_path / "shm", tmp_path / "tmp"
+    shared.mkdir()
+    spare.mkdir()
+    monkeypatch.setattr("spark3r_stream.sources.ring._folders", lambda: [str(shared), str(spare)])
+    reserve = os.posix_fallocate
+
+    def full_at_first(descriptor: int, offset: int, size: int) -> None:
+        if Path(os.readlink(f"/proc/self/fd/{descriptor}")).parent == shared:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        reserve(descriptor, offset, size)
+
+    monkeypatch.setattr(os, "posix_fallocate", full_at_first)
+    ring = FrameRing.create(2, 100)
+    assert ring.path.parent == spare
+    assert list(shared.iterdir()) == []
     ring.close()
 
 

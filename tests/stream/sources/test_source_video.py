@@ -164,6 +164,39 @@ def test_nothing_but_damage_is_one_clear_error(tmp_path):
         read_all(open_file(path))
 
 
+def test_a_file_that_stays_broken_is_given_up(tmp_path):
+    path = write_video(tmp_path / "a.avi", moving_images(400, 32, 32), codec="mjpeg", pix_fmt="yuvj420p")
+    data = bytearray(path.read_bytes())
+    starts = [i for i in range(len(data) - 2) if data[i : i + 3] == b"\xff\xd8\xff"]
+    for start, following in itertools.pairwise(starts[5:]):
+        data[start : following - 8] = bytes(following - 8 - start)
+    path.write_bytes(data)
+    source = open_file(path)
+    frames = [source.read() for _ in range(5)]
+    with pytest.raises(SourceError, match=r"a\.avi: 300 errors in a row"):
+        source.read()
+    assert len(frames) == 5
+    assert source.state is SourceState.FAILED
+
+
+@pytest.mark.parametrize("suffix", ["ts", "mkv", "mp4"])
+def test_random_damage_gives_frames_or_one_of_our_errors(tmp_path, suffix):
+    path = write_video(tmp_path / f"a.{suffix}", moving_images(20, 64, 48))
+    whole = path.read_bytes()
+    for seed in range(15):
+        rng = np.random.default_rng(seed)
+        data = bytearray(whole[: rng.integers(len(whole) // 4, len(whole) + 1)])
+        for start in rng.integers(0, len(data), rng.integers(0, 40)):
+            data[start : start + 8] = rng.bytes(len(data[start : start + 8]))
+        path.write_bytes(data)
+        try:
+            source = open_file(path)
+            pts = [f.pts_ns for f in read_all(source)]
+        except SourceError:
+            continue
+        assert pts == sorted(set(pts))
+
+
 def _no_video(path):
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=30)
