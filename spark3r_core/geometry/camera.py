@@ -154,11 +154,11 @@ def undistortion_maps(
     k[:2, 2] -= 0.5  # OpenCV's pixel centres are integers
     size = (camera.width, camera.height)
     coefficients = np.array(camera.distortion or (0.0,) * 5)
-    new_k, _ = cv2.getOptimalNewCameraMatrix(k, coefficients, size, alpha, size)
-    map_x, map_y = cv2.initUndistortRectifyMap(k, coefficients, np.eye(3), new_k, size, cv2.CV_32FC1)
-    new_k = np.array(new_k, np.float64)
-    new_k[:2, 2] += 0.5
-    return map_x, map_y, Intrinsics.from_matrix(new_k, *size)
+    optimal, _ = cv2.getOptimalNewCameraMatrix(k, coefficients, size, alpha, size)
+    map_x, map_y = cv2.initUndistortRectifyMap(k, coefficients, np.eye(3), optimal, size, cv2.CV_32FC1)
+    new_k = np.array(optimal, np.float64)
+    new_k[:2, 2] += np.float64(0.5)
+    return np.asarray(map_x, np.float32), np.asarray(map_y, np.float32), Intrinsics.from_matrix(new_k, *size)
 
 
 def read_intrinsics(path: str | Path) -> Intrinsics:

@@ -28,6 +28,10 @@ class PointCloud(NamedTuple):
     colours: NDArray[np.uint8]
     confidence: NDArray[np.float32]
 
+    def take(self, index: NDArray | slice) -> PointCloud:
+        """The points of an index array, mask or slice."""
+        return PointCloud(self.points[index], self.colours[index], self.confidence[index])
+
 
 class PlyWriter:
     """Streams points to a file of any length; the vertex count in the header is brought up to date by every append."""
@@ -80,8 +84,7 @@ def write_ply(path: str | Path, cloud: PointCloud) -> None:
     part = path.with_name(path.name + ".part")
     with PlyWriter(part) as writer:
         for start in range(0, len(cloud.points), 1_000_000):  # bounds the packed copy
-            stop = start + 1_000_000
-            writer.append(cloud.points[start:stop], cloud.colours[start:stop], cloud.confidence[start:stop])
+            writer.append(*cloud.take(slice(start, start + 1_000_000)))
     try:
         part.replace(path)
     except OSError as error:

@@ -123,7 +123,7 @@ def _views(cloud: PointCloud, trajectory: Trajectory, up: NDArray[np.float64]) -
         ceiling = np.quantile(centres @ up, 0.9) + 0.15 * (high - low)
         below = heights <= ceiling
         if below.mean() > 0.3:  # else the cameras look up and there is nothing but ceiling
-            shown = PointCloud(*(column[below] for column in cloud))
+            shown = cloud.take(below)
     flat = points - np.outer(heights, up)
     right = _long_axis(flat if len(flat) else centres - np.outer(centres @ up, up), up)
     above = np.stack([right, np.cross(-up, right), -up])
@@ -264,7 +264,7 @@ def _aligned_truth(trajectory: Trajectory, truth: Trajectory) -> NDArray[np.floa
 
 def _thin(cloud: PointCloud) -> PointCloud:
     step = -(-len(cloud.points) // _MAX_DRAWN)
-    return PointCloud(*(column[:: max(step, 1)] for column in cloud))
+    return cloud.take(slice(None, None, max(step, 1)))
 
 
 def _font(size: int) -> Any:

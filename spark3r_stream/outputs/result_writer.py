@@ -114,7 +114,7 @@ class ResultWriter:
             write_intrinsics(self.out_dir / "intrinsics.json", self._cameras.items())
 
     def _save_depth(self, path: Path, output: FrameOutput, confidence: ArrayLike | None) -> None:
-        arrays = {"depth": np.asarray(output.depth, np.float16)}
+        arrays: dict[str, NDArray] = {"depth": np.asarray(output.depth, np.float16)}
         if output.result.depth_camera is not None:
             arrays["intrinsics"] = output.result.depth_camera.matrix
         if confidence is not None:

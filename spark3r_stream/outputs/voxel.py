@@ -28,7 +28,7 @@ class _Level(NamedTuple):
     confidence: NDArray[np.float32]
 
     def take(self, index: NDArray) -> _Level:
-        return _Level(*(column[index] for column in self))
+        return _Level(self.keys[index], self.points[index], self.colours[index], self.confidence[index])
 
 
 def _empty() -> _Level:
@@ -128,8 +128,9 @@ def _improve(level: _Level, fresh: _Level) -> _Level:
     position = np.minimum(np.searchsorted(level.keys, fresh.keys), len(level.keys) - 1)
     known = level.keys[position] == fresh.keys
     better = known & (fresh.confidence > level.confidence[position])
-    for mine, new in zip(level[1:], fresh[1:], strict=True):
-        mine[position[better]] = new[better]
+    slot = position[better]
+    level.points[slot], level.colours[slot] = fresh.points[better], fresh.colours[better]
+    level.confidence[slot] = fresh.confidence[better]
     return fresh.take(np.flatnonzero(~known))
 
 
@@ -137,5 +138,10 @@ def _join(first: _Level, second: _Level) -> _Level:
     """Merge two levels without common keys."""
     if not len(second.keys):
         return first
-    both = _Level(*(np.concatenate(pair) for pair in zip(first, second, strict=True)))
+    both = _Level(
+        np.concatenate([first.keys, second.keys]),
+        np.concatenate([first.points, second.points]),
+        np.concatenate([first.colours, second.colours]),
+        np.concatenate([first.confidence, second.confidence]),
+    )
     return both.take(np.argsort(both.keys, kind="stable"))  # timsort: linear on two sorted runs
