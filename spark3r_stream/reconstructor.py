@@ -87,7 +87,7 @@ class Reconstructor:
         self.model = model
         self.memory = memory
         self.cloud = cloud or CloudConfig()
-        self._long_side = long_side or model.capabilities.native_long_side
+        self._long_side = long_side
         self._undistorter = Undistorter(camera) if camera is not None else None
         self._health_config = health or HealthConfig()
         self._health = HealthMonitor(self._health_config)
@@ -182,11 +182,17 @@ class Reconstructor:
                     failures.append((frame, str(error)))
                     continue
             if self._resize is None:
-                self._resize = StreamResize.fit(image.shape[:2], self._long_side, self.model.patch_size)
+                self._resize = self._fit(image.shape[:2])
                 self._aspect = image.shape[1] / image.shape[0]
             small, pixel_map = self._resize(image)
             prepared.append((frame, small, pixel_map, camera))
         return prepared, failures
+
+    def _fit(self, frame_hw: tuple[int, int]) -> StreamResize:
+        native, patch_size = self.model.capabilities, self.model.patch_size
+        if self._long_side is None and native.native_patches is not None:
+            return StreamResize.fit_patches(frame_hw, native.native_patches, patch_size)
+        return StreamResize.fit(frame_hw, self._long_side or native.native_long_side, patch_size)
 
     def _output(
         self,

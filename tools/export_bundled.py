@@ -10,6 +10,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from safetensors.torch import save
@@ -17,6 +18,7 @@ from safetensors.torch import save
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from spark3r_core.models.bundled import BUNDLED_CONFIG  # noqa: E402
 from tools.training import checkpoint  # noqa: E402
 
 MAX_BYTES = 15 * 1024 * 1024
@@ -34,7 +36,7 @@ def main() -> int:
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
     summary = {
         "sha256": hashlib.sha256(blob).hexdigest(),
-        "config": state["model_config"],
+        "config": asdict(BUNDLED_CONFIG) | state["model_config"],  # settings added since training began: today's
         "training": {
             "steps": state["steps"],
             "frames_seen": state["frames_seen"],

@@ -29,6 +29,7 @@ BUNDLED_CONFIG = DA3Config(
     with_rays=False,
     with_cam_enc=False,
     native_long_side=192,
+    native_patches=192,
 )
 
 LOGIT_SCALE = math.exp(0.5)

@@ -50,7 +50,10 @@ class DA3(Backbone):
         self.config = config
         self.patch_size = config.patch_size
         self.capabilities = Capabilities(
-            has_reference_frame=True, has_gauge=True, native_long_side=config.native_long_side
+            has_reference_frame=True,
+            has_gauge=True,
+            native_long_side=config.native_long_side,
+            native_patches=config.native_patches,
         )
         self.model = DA3Net(config)
         self.normalise = ImageNetNormalise()

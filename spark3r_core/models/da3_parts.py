@@ -36,6 +36,7 @@ class DA3Config:
     cam_enc_heads: int = 16
     cam_enc_depth: int = 4
     native_long_side: int = 504
+    native_patches: int | None = None
 
     def __post_init__(self) -> None:
         # JSON has lists where a frozen, hashable config wants tuples

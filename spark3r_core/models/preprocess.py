@@ -183,6 +183,15 @@ class StreamResize:
     patch_size: int
 
     @staticmethod
+    def fit_patches(frame_hw: Sequence[int], patches: int, patch_size: int) -> StreamResize:
+        """The network size for frames (H, W) that has about `patches` patches, whatever the shape of the image."""
+        aspect = frame_hw[1] / frame_hw[0]
+        rows = max(1, round((patches / aspect) ** 0.5))
+        columns = max(1, round(rows * aspect))
+        hw = (rows * patch_size, columns * patch_size)
+        return StreamResize(hw, max(hw), patch_size)
+
+    @staticmethod
     def fit(frame_hw: Sequence[int], long_side: int, patch_size: int) -> StreamResize:
         """Network size for frames (H, W): longest side nearest to `long_side`, both sides multiples of the patch."""
         if long_side < patch_size:
@@ -193,11 +202,17 @@ class StreamResize:
         """Frame (H, W, 3) uint8 (grey and RGBA too) → (h, w, 3) uint8 and the pixel map from frame to result."""
         rgb = as_rgb(image)
         height, width = rgb.shape[:2]
-        if _fitted((height, width), self.long_side, self.patch_size) == self.image_hw:
+        if self._is_resized_whole(height, width):
             return _cv_resize(rgb, self.image_hw), resize_map((width, height), self.image_hw[::-1])
         scale = max(self.image_hw[0] / height, self.image_hw[1] / width)
         size = (max(self.image_hw[0], round(height * scale)), max(self.image_hw[1], round(width * scale)))
         return _centre_crop(_cv_resize(rgb, size), self.image_hw, resize_map((width, height), size[::-1]))
+
+    def _is_resized_whole(self, height: int, width: int) -> bool:
+        """Whether the frame has the shape the size was made for, up to the rounding to patches."""
+        scale = self.long_side / max(height, width)
+        target = self.image_hw
+        return all(abs(side * scale - to) < self.patch_size for side, to in ((height, target[0]), (width, target[1])))
 
 
 def _fitted(frame_hw: Sequence[int], long_side: int, patch_size: int) -> tuple[int, int]:

@@ -209,3 +209,14 @@ def test_odd_sizes() -> None:
     assert resize(noise(33, 1001))[0].shape == (14, 252, 3)
     assert resize(noise(33, 1001, 1))[0].shape == (14, 252, 3)
     assert resize(noise(1001, 33, 4))[0].shape == (14, 252, 3)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [((640, 480), (192, 144)), ((1242, 375), (312, 96)), ((1080, 1920), (120, 216))]
+)
+def test_a_patch_budget_keeps_the_shape_whatever_it_is(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    resize = StreamResize.fit_patches(size[::-1], 192, 12)
+    assert resize.image_hw == expected[::-1]
+    image, pixel_map = resize(np.zeros((size[1], size[0], 3), np.uint8))
+    assert image.shape == (*resize.image_hw, 3)
+    assert np.allclose(pixel_map @ [*size, 1], [*expected, 1])
