@@ -110,7 +110,7 @@ def encode_frame_result(result: FrameResult) -> bytes:
         unit=f"LENGTH_UNIT_{result.unit.name}",
     )
     if result.world_from_camera is not None:
-        message.world_from_camera.CopyFrom(_pose_to_proto(result.world_from_camera))
+        message.world_from_camera.CopyFrom(pose_to_proto(result.world_from_camera))
     for camera, target in ((result.camera, "intrinsics"), (result.depth_camera, "depth_intrinsics")):
         if camera is not None:
             getattr(message, target).CopyFrom(_camera_to_proto(camera))
@@ -185,7 +185,7 @@ def encode_status(status: Status, captured_ns: int) -> Unsealed:
 def correction_to_proto(correction: MapCorrection) -> wire_pb2.MapCorrection:
     """As on /map_correction/ and in snapshots."""
     similarity = correction.map_from_submap
-    pose = _pose_to_proto(se3.make_pose(similarity.rotation, similarity.translation))
+    pose = pose_to_proto(se3.make_pose(similarity.rotation, similarity.translation))
     return wire_pb2.MapCorrection(
         submap=correction.submap,
         revision=correction.revision,
@@ -242,7 +242,8 @@ def _encode_depth(stamp: Timestamp, depth: ArrayLike) -> bytes:
     ).SerializeToString()
 
 
-def _pose_to_proto(pose: NDArray[np.float64]) -> wire_pb2.Pose:
+def pose_to_proto(pose: NDArray[np.float64]) -> wire_pb2.Pose:
+    """(4, 4) parent_from_child. Raises WireError if it is no rigid transform."""
     (x, y, z), (qx, qy, qz, qw) = _checked_pose(pose)
     return wire_pb2.Pose(
         translation=wire_pb2.Vector3(x=x, y=y, z=z), rotation=wire_pb2.Quaternion(x=qx, y=qy, z=qz, w=qw)

@@ -26,8 +26,9 @@ def bind_address(endpoint: str, insecure: bool = False) -> str:
     if scheme != "tcp":
         return endpoint
     host, colon, port = rest.rpartition(":")
-    if not colon or not (port == "*" or (port.isdigit() and int(port) <= 65535)):
-        raise PublishError(f"cannot publish on {endpoint!r}: no port from 0 to 65535 or *; expected e.g. {_SCHEMES}")
+    # the next port is the snapshots', hence 65534; ZeroMQ reads 0 as "any", here that is spelled *
+    if not colon or not (port == "*" or (port.isdigit() and 0 < int(port) <= 65534)):
+        raise PublishError(f"cannot publish on {endpoint!r}: no port from 1 to 65534 or *; expected e.g. {_SCHEMES}")
     if host == "localhost":
         host = "127.0.0.1"  # ZeroMQ takes names of interfaces here, not of hosts
     if not (_is_loopback(host) or insecure):
@@ -49,6 +50,33 @@ def bind(sock: zmq.Socket[bytes], address: str) -> str:
             raise PublishError(f"{address} is in use by another program; stop it or choose another port") from None
         raise PublishError(f"cannot publish on {address}: {error.strerror}") from None
     return sock.getsockopt_string(zmq.LAST_ENDPOINT)
+
+
+def snapshot_address(address: str) -> str:
+    """Where the snapshots of a stream are asked for: the next port, or the path with `.snapshot`."""
+    scheme, _, rest = address.partition("://")
+    if scheme != "tcp":
+        return f"{address}.snapshot"
+    host, _, port = rest.rpartition(":")
+    return f"tcp://{host}:{int(port) + 1}"
+
+
+def bind_pair(first: zmq.Socket[bytes], second: zmq.Socket[bytes], address: str) -> str:
+    """Bind two sockets next to each other; with a free choice of port (`*`) other ports are tried. Returns the first's.
+
+    Raises PublishError as `bind` does.
+    """
+    for attempt in range(20):
+        bound = bind(first, address)
+        try:
+            bind(second, snapshot_address(bound))
+        except PublishError:
+            first.unbind(bound)
+            if address.endswith(":*") and attempt < 19:
+                continue
+            raise
+        return bound
+    raise AssertionError("the last attempt returns or raises")
 
 
 def _is_loopback(host: str) -> bool:

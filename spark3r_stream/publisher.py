@@ -9,6 +9,9 @@ How a subscriber learns that it is connected (docs/wire.md):
 * everyone who subscribes to `/welcome/` gets one `Welcome` per connection: the schema version and the session;
 * everyone who then subscribes to `/ready/<nonce>/` gets one answer on it. Subscriptions of one connection arrive in
   order, so the answer proves that those made before are in force, which the welcome alone does not.
+
+Late joiners ask a ROUTER socket of the same thread for the map so far: between two messages, so that the snapshot holds
+exactly what was published before the positions it names.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ import zmq
 from spark3r_stream import endpoints, wire
 from spark3r_stream.errors import PublishError
 from spark3r_stream.proto import wire_pb2
+from spark3r_stream.snapshot import SnapshotKeeper
 from spark3r_stream.wire import Message
 
 _MAX_READY_TOPIC_BYTES = 64
@@ -36,6 +40,7 @@ class Publisher:
     high_water_mark: messages kept for each slow subscriber; a frame makes up to seven.
     queue_messages: messages between `send` and the thread; more are dropped and counted in `.dropped`.
     insecure: allow an address that other machines can reach.
+    snapshot: what late joiners get (`snapshot.join`), on the next port; None: nothing is kept and no port is taken.
 
     Raises PublishError if the endpoint is malformed, not loopback, or taken. End of life: `close` (or leaving the
     `with` block) sends what is queued, gives the sockets `linger_s` to deliver it, and joins the thread.
@@ -49,6 +54,7 @@ class Publisher:
         high_water_mark: int = 256,
         queue_messages: int = 512,
         insecure: bool = False,
+        snapshot: SnapshotKeeper | None = None,
         linger_s: float = 1.0,
     ) -> None:
         self.session_id = session_id
@@ -61,7 +67,9 @@ class Publisher:
         self._sent = 0
         self._positions = dict.fromkeys(wire.TOPICS, 0)
         self._subscriptions: dict[str, int] = {}
+        self._snapshot = snapshot
         self._context = zmq.Context()
+        self._context.setsockopt(zmq.IPV6, "[" in endpoint)
         try:
             self._socket = self._context.socket(zmq.XPUB)
             self._socket.setsockopt(zmq.SNDHWM, high_water_mark)
@@ -72,9 +80,14 @@ class Publisher:
             self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 10_000)
             self._set_welcome()
             address = endpoints.bind_address(endpoint, insecure)
-            if "[" in address:
-                self._socket.setsockopt(zmq.IPV6, 1)
-            self.endpoint = endpoints.bind(self._socket, address)
+            self._router = self._context.socket(zmq.ROUTER)
+            self._router.setsockopt(zmq.SNDHWM, 4)
+            self._router.setsockopt(zmq.LINGER, 0)
+            self._router.setsockopt(zmq.MAXMSGSIZE, wire.KIB)
+            if snapshot is None:
+                self.endpoint = endpoints.bind(self._socket, address)
+            else:
+                self.endpoint = endpoints.bind_pair(self._socket, self._router, address)
             self._wake_receiver = self._context.socket(zmq.PAIR)
             self._wake_receiver.bind("inproc://wake")
             self._wake_sender = self._context.socket(zmq.PAIR)
@@ -145,16 +158,20 @@ class Publisher:
         poller = zmq.Poller()
         poller.register(self._wake_receiver, zmq.POLLIN)
         poller.register(self._socket, zmq.POLLIN)
+        poller.register(self._router, zmq.POLLIN)
         try:
             while not self._finished():
                 for ready, _ in poller.poll():
                     if ready is self._wake_receiver:
                         self._wake_receiver.recv()
                         self._publish_queued()
+                    elif ready is self._router:
+                        self._answer_snapshot()
                     else:
                         self._receive_subscriptions()
         finally:
             self._wake_receiver.close()
+            self._router.close()
             self._socket.close()
 
     def _finished(self) -> bool:
@@ -172,15 +189,26 @@ class Publisher:
                 self._enter_session(message.envelope.session_id)
             self._positions[message.topic] = message.envelope.sequence + 1
             self._sent += 1
+            if self._snapshot is not None:
+                self._snapshot.add(message)
 
     def _enter_session(self, session_id: uuid.UUID) -> None:
         """A replay begins a new session with every pass; who connects from now on is told that one."""
         self.session_id = session_id
         self._positions = dict.fromkeys(wire.TOPICS, 0)
+        if self._snapshot is not None:
+            self._snapshot.clear()
         self._set_welcome()
 
     def _set_welcome(self) -> None:
         self._socket.setsockopt(zmq.XPUB_WELCOME_MSG, wire.WELCOME.encode() + self._welcome().SerializeToString())
+
+    def _answer_snapshot(self) -> None:
+        """One request per turn of the loop: the stream goes first."""
+        peer, *request = self._router.recv_multipart()
+        if self._snapshot is not None and len(request) == 1:
+            reply = self._snapshot.reply(request[0], self.session_id, self._positions)
+            self._router.send_multipart([peer, reply], copy=False)
 
     def _receive_subscriptions(self) -> None:
         """Count subscriptions; answer `/ready/<nonce>/`. Anything else a subscriber sends is ignored."""
@@ -209,4 +237,5 @@ class Publisher:
             positions=[
                 wire_pb2.TopicPosition(topic=topic, next_sequence=number) for topic, number in (positions or {}).items()
             ],
+            snapshot=self._snapshot is not None,
         )

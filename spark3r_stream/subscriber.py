@@ -19,10 +19,13 @@ from types import TracebackType
 import zmq
 from google.protobuf.message import DecodeError
 
-from spark3r_stream import wire
+from spark3r_stream import endpoints, wire
 from spark3r_stream.errors import VersionMismatch, WireError
 from spark3r_stream.proto import wire_pb2
+from spark3r_stream.snapshot import MAX_REPLY_BYTES, Snapshot, parse_reply
 from spark3r_stream.wire import Message
+
+_ATTEMPT_S = 3.0  # a publisher with a full queue of answers drops one; then it is asked again
 
 
 class Subscriber:
@@ -62,8 +65,10 @@ class Subscriber:
         self.connections = 0
         self.restarts = 0
         self._next: dict[str, int] = {}
+        self._floor: dict[str, int] = {}
         self._pending: deque[Message] = deque()
         self._pending_limit = high_water_mark
+        self._snapshots = False
         self._ready_topic = b""
         self._monotonic_s = monotonic_s
         self._last_received_s: float | None = None
@@ -133,13 +138,35 @@ class Subscriber:
         """
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
         while not self.connected and self._wait_readable(deadline_s):
-            message = self._receive()
-            if message is None:
-                continue
-            if len(self._pending) == self._pending_limit:
-                self.missed[self._pending.popleft().topic] += 1
-            self._pending.append(message)
+            self._buffer_one()
         return self.connected
+
+    def join(self, timeout_s: float = 10.0, max_points: int = 0) -> Snapshot:
+        """The map so far; the messages that follow continue it without a gap and without a duplicate.
+
+        Connects, keeps what arrives, asks the publisher for a snapshot, and drops what that already holds. max_points:
+        about how many to ask for (0: as many as the publisher keeps). Raises WireError if there is no answer in time.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        while (left_s := deadline_s - time.monotonic()) > 0 and self.wait_connected(left_s):
+            if not self._snapshots:
+                raise WireError(f"the publisher on {self.endpoint} keeps no snapshot; follow the stream from here on")
+            lost_before = sum(self.missed.values())
+            snapshot = self._request_snapshot(min(deadline_s, time.monotonic() + _ATTEMPT_S), max_points)
+            # Another session began meanwhile, or messages after the snapshot were lost: the two do not fit together.
+            if snapshot is None or snapshot.session_id != self.session_id or sum(self.missed.values()) > lost_before:
+                continue
+            self._floor = {topic: snapshot.positions.get(topic, 0) for topic in self.topics}
+            for topic, position in self._floor.items():
+                self._next[topic] = max(position, self._next.get(topic, 0))
+            self._pending = deque(
+                message
+                for message in self._pending
+                if message.envelope.session_id == self.session_id
+                and message.envelope.sequence >= self._floor[message.topic]
+            )
+            return snapshot
+        raise WireError(f"no snapshot from {self.endpoint} within {timeout_s:g} s; is the publisher running?")
 
     @property
     def age_s(self) -> float | None:
@@ -157,6 +184,40 @@ class Subscriber:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _request_snapshot(self, deadline_s: float, max_points: int) -> Snapshot | None:
+        """Ask once; meanwhile what is published is buffered. None if there is no answer to this in time."""
+        with self._context.socket(zmq.DEALER) as asking:
+            asking.setsockopt(zmq.LINGER, 0)
+            asking.setsockopt(zmq.MAXMSGSIZE, MAX_REPLY_BYTES)
+            asking.connect(endpoints.snapshot_address(self.endpoint))
+            asking.send(
+                wire_pb2.SnapshotRequest(
+                    schema_major=wire.SCHEMA_MAJOR,
+                    schema_minor=wire.SCHEMA_MINOR,
+                    max_points=max_points,
+                ).SerializeToString()
+            )
+            poller = zmq.Poller()
+            poller.register(asking, zmq.POLLIN)
+            poller.register(self._socket, zmq.POLLIN)
+            while (left_s := deadline_s - time.monotonic()) > 0:
+                ready = dict(poller.poll(int(1000 * left_s) + 1))
+                if self._socket in ready:
+                    self._buffer_one()
+                if asking in ready:
+                    parts = asking.recv_multipart()
+                    return parse_reply(parts[0]) if len(parts) == 1 else None
+        return None
+
+    def _buffer_one(self) -> None:
+        """Receive one message for a later `poll`; the oldest go when there are too many."""
+        message = self._receive()
+        if message is None:
+            return
+        if len(self._pending) >= self._pending_limit:
+            self.missed[self._pending.popleft().topic] += 1
+        self._pending.append(message)
 
     def _wait_readable(self, deadline_s: float | None) -> bool:
         timeout_ms = None if deadline_s is None else max(0, int(1000 * (deadline_s - time.monotonic()) + 0.999))
@@ -184,6 +245,9 @@ class Subscriber:
         except WireError:
             self.malformed += 1
             return None
+        in_session = message.envelope.session_id == self.session_id
+        if in_session and message.envelope.sequence < self._floor.get(message.topic, 0):
+            return None  # the snapshot already holds it
         self._count(message)
         return message
 
@@ -209,6 +273,7 @@ class Subscriber:
             self._next.setdefault(position.topic, position.next_sequence)
         self._socket.setsockopt(zmq.UNSUBSCRIBE, self._ready_topic)
         self._ready_topic = b""
+        self._snapshots = welcome.snapshot
         self.connected = True
 
     def _enter_session(self, welcome: wire_pb2.Welcome) -> None:
@@ -219,6 +284,7 @@ class Subscriber:
             self.restarts += self.session_id is not None
             self.session_id = session_id
             self._next.clear()
+            self._floor.clear()
 
     def _count(self, message: Message) -> None:
         topic, sequence = message.topic, message.envelope.sequence

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -113,6 +114,6 @@ def make_sealer(session_id: uuid.UUID = SESSION, step_ns: int = 10_000_000) -> S
     return Sealer(session_id, lambda: next(times))
 
 
-def frames(sealer: Sealer, ids: Iterable[int], **kwargs: int) -> list[list[Message]]:
+def frames(sealer: Sealer, ids: Iterable[int], **kwargs: Any) -> list[list[Message]]:
     """The sealed messages of some frames, one list per frame."""
-    return [sealer.seal(encode_frame(make_output(i, **kwargs))) for i in ids]  # type: ignore[arg-type]
+    return [sealer.seal(encode_frame(make_output(i, **kwargs))) for i in ids]

@@ -256,18 +256,18 @@ class TopicPosition(_message.Message):
     def __init__(self, topic: _Optional[str] = ..., next_sequence: _Optional[int] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("schema_major", "schema_minor", "session_id", "positions", "snapshot_endpoint")
+    __slots__ = ("schema_major", "schema_minor", "session_id", "positions", "snapshot")
     SCHEMA_MAJOR_FIELD_NUMBER: _ClassVar[int]
     SCHEMA_MINOR_FIELD_NUMBER: _ClassVar[int]
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     POSITIONS_FIELD_NUMBER: _ClassVar[int]
-    SNAPSHOT_ENDPOINT_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
     schema_major: int
     schema_minor: int
     session_id: bytes
     positions: _containers.RepeatedCompositeFieldContainer[TopicPosition]
-    snapshot_endpoint: str
-    def __init__(self, schema_major: _Optional[int] = ..., schema_minor: _Optional[int] = ..., session_id: _Optional[bytes] = ..., positions: _Optional[_Iterable[_Union[TopicPosition, _Mapping]]] = ..., snapshot_endpoint: _Optional[str] = ...) -> None: ...
+    snapshot: bool
+    def __init__(self, schema_major: _Optional[int] = ..., schema_minor: _Optional[int] = ..., session_id: _Optional[bytes] = ..., positions: _Optional[_Iterable[_Union[TopicPosition, _Mapping]]] = ..., snapshot: bool = ...) -> None: ...
 
 class SnapshotRequest(_message.Message):
     __slots__ = ("schema_major", "schema_minor", "request_id", "max_points")
