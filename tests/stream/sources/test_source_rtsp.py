@@ -12,6 +12,8 @@ import pytest
 
 from spark3r_stream.clock import SystemClock
 from spark3r_stream.errors import EndOfStream, SourceError
+from spark3r_stream.frame_buffer import DropPolicy, FrameBuffer
+from spark3r_stream.producer import Producer
 from spark3r_stream.sources import (
     ReconnectOptions,
     RtspTransport,
@@ -20,6 +22,7 @@ from spark3r_stream.sources import (
     SourceState,
     open_source,
 )
+from spark3r_stream.stats import DropCause
 from tests.helpers_rtsp import RtspServer, why_unavailable
 
 pytestmark = [
@@ -182,6 +185,23 @@ def test_packets_of_each_epoch_are_handed_on(server):
     assert {(p.codec, p.epoch) for p in packets} == {("h264", 0)}
     assert len(packets) >= len(frames)
     assert packets[0].data[:4] in (b"\0\0\0\1", b"\0\0\1\x67")
+
+
+def test_a_slow_reader_gets_the_newest_frames_and_the_count_of_the_others(server):
+    source = open_url(server.url())
+    buffer = FrameBuffer(2, DropPolicy.for_source(source.info.is_live))
+    with Producer(source, buffer) as producer:
+        first = buffer.get(1, timeout_s=10)
+        deadline = time.monotonic() + 20
+        while buffer.drops.total().get(DropCause.SUPERSEDED, 0) < 5 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        second = buffer.get(8, timeout_s=10)
+        assert producer.stop()
+    lost = first.drops.get(DropCause.SUPERSEDED, 0) + second.drops[DropCause.SUPERSEDED]
+    assert lost >= 5
+    assert len(second.frames) == 2
+    assert second.frames[0].frame_id == len(first.frames) + lost
+    assert source.state is SourceState.ENDED
 
 
 def test_no_server_is_an_error_at_once(server):
