@@ -70,7 +70,7 @@ def augment_images(
         times = 10.0 * torch.arange(views).expand(batch, views)
     times = times.cpu().float()
     gain = _drift(generator, 1, times, 0.35 * strength) + _uniform(
-        generator, (batch, 1, 1), -0.35 * strength, 0.25 * strength
+        generator, (batch, 1, 1), -0.3 * strength, 0.3 * strength
     )
     balance = _drift(generator, 3, times, 0.06 * strength) + _uniform(
         generator, (batch, 1, 3), -0.1 * strength, 0.1 * strength

@@ -12,13 +12,14 @@ from torch import Tensor
 
 from spark3r_core.errors import GeometryError
 from spark3r_core.synthetic.intersect import box_distances, cylinder_distances, shell_distances, sphere_distances
-from spark3r_core.synthetic.shading import shade, surface_table
+from spark3r_core.synthetic.shading import Hits, shade, surface_table
 from spark3r_core.synthetic.world import SHELL_FACES, Worlds
 
 TILE_HW = (48, 48)
 HIT_TILES = {"cpu": 1}  # tiles intersected together; elsewhere than on a CPU, as many as are shaded
 SHADE_RAYS = {"cpu": 1 << 15}  # rays shaded together
 SHADE_RAYS_GPU = 1 << 22
+SHADOW_BIAS = 0.02  # what is this close behind a surface, in model units, is not in its shadow
 
 
 def camera_rays(intrinsics: Tensor, image_hw: tuple[int, int], k1: Tensor | None = None) -> Tensor:
@@ -80,21 +81,21 @@ def _in_cone(origin: Tensor, direction: Tensor, centre: Tensor, radius: Tensor) 
     return (away <= radius) | (angle <= half_angle[:, None] + (radius / away.clamp_min(1e-9)).clamp(0, 1).asin())
 
 
-def _nearest(
-    worlds: Worlds, world: Tensor, visible: Tensor, origin: Tensor, direction: Tensor
+def _nearest_solid(
+    worlds: Worlds, world: Tensor, origin: Tensor, direction: Tensor, visible: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Distance and primitive (G, R) of the first surface each ray meets."""
-    distance, primitive = shell_distances(origin, direction, worlds.room_min[world], worlds.room_max[world])
+    """Distance (infinite: none) and primitive (G, R) of the first box, sphere or cylinder each ray meets."""
+    distance = torch.full_like(direction[:, 0], torch.inf)
+    primitive = torch.zeros_like(distance, dtype=torch.int64)
     first = SHELL_FACES
     for shape, count in enumerate((worlds.box_count, worlds.sphere_count, worlds.cylinder_count)):
         seen = visible[:, first - SHELL_FACES : first - SHELL_FACES + count]
         most = int(seen.sum(1).max())
         if most:
-            index = seen.float().topk(most, dim=1).indices + first if len(seen) > 1 else seen[0].nonzero().T + first
+            index = (seen.float().topk(most, dim=1).indices if len(seen) > 1 else seen[0].nonzero().T) + first
             centre, half = worlds.centre[world[:, None], index], worlds.half[world[:, None], index]
             if shape == 0:
-                rotation = worlds.rotation[world[:, None], index]
-                hits = box_distances(origin, direction, centre, rotation, half)
+                hits = box_distances(origin, direction, centre, worlds.rotation[world[:, None], index], half)
             elif shape == 1:
                 hits = sphere_distances(origin, direction, centre, half[..., 0])
             else:
@@ -105,6 +106,25 @@ def _nearest(
             primitive = torch.where(closer, index.gather(1, which), primitive)
         first += count
     return distance, primitive
+
+
+def _trace(
+    worlds: Worlds, world: Tensor, origin: Tensor, direction: Tensor, visible: Tensor, bounds: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Distance, primitive and shadow (1: hidden from the shadow-casting light) of each ray's first surface, (G, R)."""
+    wall, face = shell_distances(origin, direction, worlds.room_min[world], worlds.room_max[world])
+    solid, primitive = _nearest_solid(worlds, world, origin, direction, visible)
+    primitive = torch.where(solid < wall, primitive, face)
+    distance = torch.minimum(solid, wall)
+    if len(world) == 1 and not bool(worlds.shadow_depth[world[0]].any()):
+        return distance, primitive, torch.zeros_like(distance)
+    # Shadow rays run from the light to what is seen: like camera rays they share an origin.
+    light = worlds.shadow_origin[world]
+    towards = (origin - light)[:, :, None] + direction * distance[:, None]
+    lit = _in_cone(light, towards, *(values[world] for values in bounds))
+    blocked, _ = _nearest_solid(worlds, world, light, towards, lit)
+    length = (towards * towards).sum(1).sqrt_()
+    return distance, primitive, ((1 - blocked) * length > SHADOW_BIAS).float()
 
 
 def render(
@@ -136,8 +156,8 @@ def render(
     per_frame = grid[0] * grid[1]
     frame = torch.arange(frames, device=device).repeat_interleave(per_frame)
     world, origin = frame // views, pose[frame, :3, 3]
-    radius = worlds.half.norm(dim=2)[:, SHELL_FACES:]
-    visible = _in_cone(origin, direction, worlds.centre[:, SHELL_FACES:][world], radius[world])
+    bounds = worlds.centre[:, SHELL_FACES:], worlds.half.norm(dim=2)[:, SHELL_FACES:]
+    visible = _in_cone(origin, direction, *(values[world] for values in bounds))
     table = surface_table(worlds)
     pixel_angle = 1.0 / camera[:, 0, 0]
     tiles, pixels = len(direction), direction.shape[2]
@@ -147,21 +167,11 @@ def render(
     depth = torch.empty(tiles, 1, pixels, device=device)
     for start in range(0, tiles, shade_step):
         group = slice(start, min(tiles, start + shade_step))
-        hits = [
-            _nearest(
-                worlds,
-                world[k : k + hit_step],
-                visible[k : k + hit_step],
-                origin[k : k + hit_step],
-                direction[k : k + hit_step],
-            )
-            for k in range(group.start, group.stop, hit_step)
-        ]
-        distance = torch.cat([h[0] for h in hits])
-        primitive = torch.cat([h[1] for h in hits])
-        colour[group], sky = shade(
-            worlds, table, world[group], primitive, distance, origin[group], direction[group], pixel_angle[frame[group]]
-        )
+        parts = [slice(k, min(k + hit_step, group.stop)) for k in range(group.start, group.stop, hit_step)]
+        traced = [_trace(worlds, world[p], origin[p], direction[p], visible[p], bounds) for p in parts]
+        distance, primitive, shadow = (torch.cat(values) for values in zip(*traced, strict=True))
+        hits = Hits(world[group], primitive, distance, shadow)
+        colour[group], sky = shade(worlds, table, hits, origin[group], direction[group], pixel_angle[frame[group]])
         depth[group, 0] = distance.masked_fill_(sky, torch.inf)
     images = _untile(colour, frames, grid, tile_hw, image_hw)
     depths = _untile(depth, frames, grid, tile_hw, image_hw)

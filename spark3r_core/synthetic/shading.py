@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -91,21 +93,24 @@ def _surface(g: Tensor, point: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return normal, u, v
 
 
+@dataclass(frozen=True)
+class Hits:
+    """What each ray met first: world (G,), primitive, distance and shadow (G, R)."""
+
+    world: Tensor
+    primitive: Tensor
+    distance: Tensor
+    shadow: Tensor
+
+
 def shade(
-    worlds: Worlds,
-    table: Tensor,
-    world: Tensor,
-    primitive: Tensor,
-    distance: Tensor,
-    origin: Tensor,
-    direction: Tensor,
-    pixel_angle: Tensor,
+    worlds: Worlds, table: Tensor, hits: Hits, origin: Tensor, direction: Tensor, pixel_angle: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Colour (G, 3, R) in [0, 1] and sky mask (G, R).
 
-    world (G,), primitive and distance (G, R), origin (G, 3), direction (G, 3, R) with z-depth 1,
-    pixel_angle (G,) = 1 / fx.
+    origin (G, 3), direction (G, 3, R) with z-depth 1, pixel_angle (G,) = 1 / fx.
     """
+    world, primitive, distance = hits.world, hits.primitive, hits.distance
     groups, rays = distance.shape
     flat_index = (primitive + world[:, None] * worlds.centre.shape[1]).flatten()
     g = table.index_select(1, flat_index).view(GEOMETRY_ROWS + MATERIAL_ROWS, groups, rays)
@@ -134,11 +139,12 @@ def shade(
     def of_world(values: Tensor) -> Tensor:
         return values[world].T[:, :, None]
 
-    sun = (normal * of_world(worlds.sun_direction)).sum(0).clamp_min_(0.0)
+    shaded = 1 - worlds.shadow_depth[world][:, :, None] * hits.shadow[:, None]  # (G, 2, R)
+    sun = (normal * of_world(worlds.sun_direction)).sum(0).clamp_min_(0.0) * shaded[:, 0]
     to_lamp = of_world(worlds.lamp_position) - point
     square = (to_lamp * to_lamp).sum(0)
     lamp_cosine = (normal * to_lamp).sum(0).clamp_min_(0.0) * square.rsqrt()
-    lamp = lamp_cosine * 8.0 / (4.0 + square)
+    lamp = lamp_cosine * 8.0 / (4.0 + square) * shaded[:, 1]
     to_wall = torch.minimum(point - of_world(worlds.room_min), of_world(worlds.room_max) - point)
     corner = torch.exp(-4.0 * to_wall.clamp_min_(0.0)).sum(0) - (g[15] < BOX).float()
     open_share = (1 - 0.3 * corner).clamp_min_(0.3) * (0.85 - 0.15 * normal[1])

@@ -22,6 +22,7 @@ from spark3r_core.synthetic.primitives import Layout
 from spark3r_core.synthetic.seeds import pattern_bank_of
 
 SHELL_FACES = 6  # -x, +x, ceiling (-y), floor (+y), -z, +z
+SUN_DISTANCE = 60.0
 PADDING_Y = 1e4  # padded primitives lie far below the floor, where no ray gets
 
 
@@ -51,6 +52,8 @@ class Worlds:
     lamp_position: Tensor  # (W, 3)
     lamp_colour: Tensor  # (W, 3)
     ambient: Tensor  # (W, 3)
+    shadow_origin: Tensor  # (W, 3) where the light that casts shadows is; the sun is taken to be SUN_DISTANCE away
+    shadow_depth: Tensor  # (W, 2) share of sun and of lamp that a shadow takes; 0 where light is diffuse
     bank: Tensor  # (W,) int64, texture bank
 
     def __len__(self) -> int:
@@ -123,7 +126,7 @@ def make_worlds(seeds: Sequence[int], device: str | torch.device = "cpu", kinds:
     rotation = np.tile(np.eye(3, dtype=np.float32), (count, total, 1, 1))
     half = np.full((count, total, 3), 1e-3, np.float32)
     material = np.zeros((count, total, materials.MATERIAL_ROWS), np.float32)
-    lights = np.zeros((count, 5, 3), np.float32)
+    lights = np.zeros((count, 7, 3), np.float32)
     for w, (layout, rng) in enumerate(zip(layouts, rngs, strict=True)):
         shell = list(layout.shell)
         if layout.open_sky:
@@ -162,23 +165,27 @@ def make_worlds(seeds: Sequence[int], device: str | torch.device = "cpu", kinds:
         lamp_position=placed(lights[:, 2]),
         lamp_colour=placed(lights[:, 3]),
         ambient=placed(lights[:, 4]),
+        shadow_origin=placed(lights[:, 5]),
+        shadow_depth=placed(lights[:, 6, :2]),
         bank=torch.tensor([pattern_bank_of(int(seed)) for seed in seeds], device=device),
     )
 
 
 def _lights(layout: Layout, rng: np.random.Generator) -> np.ndarray:
-    """(5, 3): sun direction, sun colour, lamp position, lamp colour, ambient colour."""
+    """(7, 3): sun direction, sun, lamp position, lamp, ambient, shadow origin, (sun, lamp, unused) depth of shadows."""
     direction = np.array([rng.normal(), -abs(rng.normal()) - 0.6, rng.normal()])
-    tint = 1 + rng.uniform(-0.15, 0.15, 3)
+    direction /= np.linalg.norm(direction)
+    tint, warm = 1 + rng.uniform(-0.15, 0.15, 3), 1 + rng.uniform(-0.15, 0.15, 3)
     low, high = layout.room_min, layout.room_max
-    lamp = np.array(
-        [rng.uniform(low[0], high[0]) * 0.6, low[1] * rng.uniform(0.7, 0.95), rng.uniform(low[2], high[2]) * 0.6]
-    )
-    outdoors = layout.open_sky
-    sun = rng.uniform(0.3, 0.9) if outdoors else rng.uniform(0.05, 0.4)
-    lamp_strength = rng.uniform(0.0, 0.4) if outdoors else rng.uniform(0.3, 1.0)
-    ambient = rng.uniform(0.4, 0.8)
-    warm = 1 + rng.uniform(-0.15, 0.15, 3)
+    across = rng.uniform(0.6 * low, 0.6 * high)
+    lamp = np.array([across[0], low[1] * rng.uniform(0.75, 0.95), across[2]])
+    outdoors, hard = layout.open_sky, rng.random() < 0.4
+    sun = rng.uniform(0.5, 1.1) if outdoors else rng.uniform(0.1, 0.5)
+    lamp_strength = rng.uniform(0.0, 0.4) if outdoors else rng.uniform(0.5, 1.2)
+    ambient = rng.uniform(0.35, 0.65) if hard else rng.uniform(0.55, 0.95)
+    depth = rng.uniform(0.5, 1.0) if hard else 0.0
+    shadow_origin = SUN_DISTANCE * direction if outdoors else lamp
+    shadow_depth = np.array([depth, 0.0, 0.0] if outdoors else [0.0, depth, 0.0])
     return np.stack(
-        [direction / np.linalg.norm(direction), sun * tint, lamp, lamp_strength * warm, ambient * (2 - tint)]
+        [direction, sun * tint, lamp, lamp_strength * warm, ambient * (2 - tint), shadow_origin, shadow_depth]
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -74,6 +76,28 @@ def test_frames_agree_with_each_other_in_depth_and_colour(kind: str) -> None:
     assert visible > 0.4 * 3 * HW[0] * HW[1]
     assert agreeing > 0.95 * visible
     assert np.median(np.concatenate(colour_error)) < 0.02
+
+
+@pytest.mark.parametrize(("seed", "kind"), [(4, "room"), (5, "court")])
+def test_shadows_lie_where_the_light_is_hidden(seed: int, kind: str) -> None:
+    worlds = make_worlds([seed], kinds=[kind])
+    pose = torch.from_numpy(make_path("handheld", 1, seed, worlds, 0))[None]
+    camera = intrinsics_from_fov(75, HW)
+    cameras = torch.from_numpy(camera).float().expand(1, 1, 3, 3)
+    sunny, depth = render(dataclasses.replace(worlds, shadow_depth=torch.zeros(1, 2)), pose, cameras, HW)
+    hard, _ = render(dataclasses.replace(worlds, shadow_depth=torch.ones(1, 2)), pose, cameras, HW)
+    darker = ((sunny - hard).amax((0, 1, 2)) > 0.01).numpy()
+    distance, light = worlds.distance(0), worlds.shadow_origin[0].double().numpy()
+    assert 0.01 < darker.mean() < 0.9
+    rng, hidden = np.random.default_rng(seed), 0
+    for row, column in np.argwhere(darker)[rng.permutation(int(darker.sum()))[:15]]:
+        in_camera = np.linalg.inv(camera) @ np.array([column + 0.5, row + 0.5, 1.0]) * float(depth[0, 0, row, column])
+        place = pose[0, 0, :3, :3].numpy() @ in_camera + pose[0, 0, :3, 3].numpy()
+        # Only inside the room: the distance knows nothing beyond it.
+        way = (light - place) * min(1.0, 12.0 / np.linalg.norm(light - place))
+        points = place + np.linspace(0.0, 1.0, 1000)[:, None] * way
+        hidden += bool(distance(points[points[:, 1] > worlds.room_min[0, 1].item() + 1e-3]).min() < 1e-3)
+    assert hidden >= 14
 
 
 def test_pixel_centres_are_at_half_integers() -> None:
