@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from spark3r_core.attention.streaming import Streaming
-from spark3r_core.errors import ImageError
+from spark3r_core.errors import GeometryError, ImageError
+from spark3r_core.gauge import align_window, thin_depth
 from spark3r_core.memory.budget import SENSITIVE_PAGES, allocate
 from spark3r_core.memory.kv_memory import KVMemory, page_dtype
 from spark3r_core.memory.policy import spread_victim
@@ -108,6 +109,7 @@ class _Support:
     encoded: Encoded
     world_from_camera: np.ndarray
     median_depth: float
+    depth: np.ndarray  # thinned; only models without a gauge need it
 
 
 class StreamSession:
@@ -153,9 +155,14 @@ class StreamSession:
         try:
             reference = window.index(0) if 0 in window else None
             decoded = self.model.decode(together, Streaming(memory), reference=reference)
-            prediction = self.model.predict(decoded, None if not support else list(range(len(support), len(window))))
-            support_poses = self.model.poses(decoded)[0, : len(support)].double().cpu().numpy()
-            estimates = _estimates(new, prediction)
+            if self.model.capabilities.has_gauge:  # dense maps of support frames would tell nothing new
+                shown = range(len(support), len(window))
+                support_poses = self.model.poses(decoded)[0, : len(support)].double().cpu().numpy()
+            else:
+                shown = range(len(window))
+            estimates = _estimates([window[i] for i in shown], self.model.predict(decoded, list(shown)))
+            if not self.model.capabilities.has_gauge:
+                estimates, support_poses = self._into_gauge(support, estimates)
         except BaseException:
             memory.rollback()
             raise
@@ -178,6 +185,40 @@ class StreamSession:
             memory_used_bytes=used_bytes,
             memory_limit_bytes=memory.limit_bytes + self._support_limit_bytes(encoded),
         )
+
+    def _into_gauge(
+        self, support: Sequence[int], estimates: list[FrameEstimate]
+    ) -> tuple[list[FrameEstimate], np.ndarray]:
+        """Move a window of a gauge-free model into the map's gauge by its support frames; without any it is the map's.
+
+        estimates: support frames first. Returns those of the new frames, and the support frames' poses as of now.
+        """
+        again, new = estimates[: len(support)], estimates[len(support) :]
+        if not support:
+            return new, np.zeros((0, 4, 4))
+        poses = np.stack([estimate.world_from_camera for estimate in again])
+        first = [self._support[frame] for frame in support]
+        try:
+            map_from_window = align_window(
+                poses,
+                np.stack([known.world_from_camera for known in first]),
+                [thin_depth(estimate.depth) for estimate in again],
+                [known.depth for known in first],
+            )
+        except GeometryError as error:
+            reason = f"the window could not be aligned to the map: {error}"
+            return [replace(e, failure=e.failure or reason) for e in new], poses
+        moved = [
+            replace(
+                estimate,
+                world_from_camera=map_from_window.apply_to_poses(estimate.world_from_camera),
+                depth=estimate.depth * np.float32(map_from_window.scale),
+            )
+            if estimate.valid
+            else estimate
+            for estimate in new
+        ]
+        return moved, map_from_window.apply_to_poses(poses)
 
     @property
     def remembered(self) -> set[int]:
@@ -229,9 +270,12 @@ class StreamSession:
         for offset, estimate in enumerate(estimates):
             wanted = (estimate.index == 0 and self.config.rerun_anchor) or self.config.support_recent > 0
             if estimate.valid and wanted:
-                one = encoded.frames([offset])
-                median = float(np.median(estimate.depth))
-                self._support[estimate.index] = _Support(one, estimate.world_from_camera, median)
+                self._support[estimate.index] = _Support(
+                    encoded.frames([offset]),
+                    estimate.world_from_camera,
+                    float(np.median(estimate.depth)),
+                    thin_depth(estimate.depth),
+                )
         past = [frame for frame in sorted(self._support) if not (frame == 0 and self.config.rerun_anchor)]
         for frame in past[: max(0, len(past) - self.config.support_recent)]:
             del self._support[frame]
