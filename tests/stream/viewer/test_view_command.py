@@ -1,0 +1,64 @@
+"""`spark3r view --offscreen` against a real publisher."""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+import time
+import uuid
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from spark3r_core.geometry import se3
+from spark3r_stream.cli.view import view_command
+from spark3r_stream.encoding import encode_frame, encode_status
+from spark3r_stream.errors import StreamError
+from spark3r_stream.messages import FrameOutput, FrameResult, SessionState, Status
+from spark3r_stream.publisher import Publisher
+from spark3r_stream.wire import Message, Sealer
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("open3d") is None, reason="open3d is not installed")
+
+
+def blue_wall(frame_id: int) -> FrameOutput:
+    points = np.random.default_rng(frame_id).uniform([-2, -1, 3], [2, 1, 3.01], (5000, 3)).astype(np.float32)
+    pose = se3.exp([0.1 * frame_id, 0, 0, 0, 0, 0])
+    result = FrameResult(frame_id, "s", 0, 0, captured_ns=frame_id, published_ns=0, world_from_camera=pose)
+    colours = np.tile(np.array([20, 40, 230, 255], np.uint8), (5000, 1))
+    return FrameOutput(result, points=points, colours=colours, point_confidence=np.full(5000, 0.7, np.float32))
+
+
+def publish_when_subscribed(publisher: Publisher, messages: list[Message]) -> threading.Thread:
+    def send() -> None:
+        deadline = time.monotonic() + 10
+        while publisher.subscribers == 0 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        publisher.send(messages)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("frames", [0, 4])
+def test_picture_of_a_stream_that_ends(tmp_path: Path, frames: int) -> None:
+    session = uuid.uuid4()
+    with Publisher("tcp://127.0.0.1:*", session) as publisher:
+        unsealed = [message for index in range(frames) for message in encode_frame(blue_wall(index))]
+        ended = encode_status(Status(SessionState.ENDED), 0)
+        thread = publish_when_subscribed(publisher, Sealer(session, time.time_ns).seal([*unsealed, ended]))
+        path = tmp_path / "view.png"
+        try:
+            if frames == 0:
+                with pytest.raises(StreamError, match="gave no poses"):
+                    view_command(publisher.endpoint, path, seconds=20)
+                return
+            assert view_command(publisher.endpoint, path, seconds=20) == 0
+        finally:
+            thread.join()
+    with Image.open(path) as picture:
+        red, _, blue = np.moveaxis(np.asarray(picture.convert("RGB")).astype(int), -1, 0)
+    assert ((blue > 150) & (red < 90)).mean() > 0.03
