@@ -44,13 +44,18 @@ def _spread(values: np.ndarray) -> np.ndarray:
     return np.clip((values - low) / max(high - low, 1e-9), 0, 1)
 
 
+@functools.cache
+def _frequency() -> np.ndarray:
+    """Cycles per pattern (SIZE, SIZE / 2 + 1) of each coefficient of a real two-dimensional spectrum."""
+    return np.hypot(*np.meshgrid(np.fft.fftfreq(SIZE) * SIZE, np.fft.rfftfreq(SIZE) * SIZE, indexing="ij"))
+
+
 def _noise(rng: np.random.Generator, exponent: float, low: float = 1.0) -> np.ndarray:
     """Fractal noise with amplitude 1/f^exponent above `low` cycles per pattern; periodic by construction."""
-    fy, fx = np.meshgrid(np.fft.fftfreq(SIZE) * SIZE, np.fft.rfftfreq(SIZE) * SIZE, indexing="ij")
-    frequency = np.hypot(fx, fy)
+    frequency = _frequency()
     amplitude = np.where(frequency >= low, np.maximum(frequency, 1.0) ** -exponent, 0.0)
-    spectrum = amplitude * np.exp(2j * np.pi * rng.random(amplitude.shape)) * rng.rayleigh(size=amplitude.shape)
-    return _spread(np.fft.irfft2(spectrum, s=(SIZE, SIZE)))
+    real, imaginary = rng.standard_normal((2, *amplitude.shape))
+    return _spread(np.fft.irfft2(amplitude * (real + 1j * imaginary), s=(SIZE, SIZE)))
 
 
 def _grid() -> tuple[np.ndarray, np.ndarray]:
@@ -118,14 +123,15 @@ def _cells(rng: np.random.Generator) -> np.ndarray:
     u, v = _grid()
     count = int(rng.integers(12, 70))
     points, tones = rng.random((count, 2)), rng.random(count)
-    best, second, owner = np.full(u.shape, 9.0), np.full(u.shape, 9.0), np.zeros(u.shape, int)
-    for k, (x, y) in enumerate(points):
-        du, dv = np.abs(u - x), np.abs(v - y)
-        distance = np.hypot(np.minimum(du, 1 - du), np.minimum(dv, 1 - dv))
-        second = np.minimum(second, np.maximum(best, distance))
-        owner = np.where(distance < best, k, owner)
-        best = np.minimum(best, distance)
-    return np.clip(tones[owner] * np.clip((second - best) * count**0.5 * 6, 0, 1), 0, 1)
+    square = np.empty((count, *u.shape), np.float32)
+    for k, (x, y) in enumerate(
+        points
+    ):  # distances along rows and columns are shared, so only their sum is two-dimensional
+        du, dv = np.abs(u[0] - x), np.abs(v[:, 0] - y)
+        square[k] = np.minimum(du, 1 - du) ** 2 + (np.minimum(dv, 1 - dv) ** 2)[:, None]
+    owner = square.argmin(axis=0)
+    nearest = np.sqrt(np.partition(square, 1, axis=0)[:2])
+    return np.clip(tones[owner] * np.clip((nearest[1] - nearest[0]) * count**0.5 * 6, 0, 1), 0, 1)
 
 
 def _wood(rng: np.random.Generator) -> np.ndarray:
