@@ -114,11 +114,18 @@ def _unpack(keys: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _best_per_key(level: _Level) -> _Level:
     """Sort by key and keep the most confident of each, the first one of equals."""
-    order = np.lexsort((-level.confidence, level.keys))  # stable
-    keys = level.keys[order]
+    if not len(level.keys):
+        return level
+    order = np.argsort(level.keys, kind="stable")  # after a coarsening these are sorted runs, which timsort merges
+    keys, confidence = level.keys[order], level.confidence[order]
     first = np.ones(len(keys), bool)
     first[1:] = keys[1:] != keys[:-1]
-    return level.take(order[first])
+    starts = np.flatnonzero(first)
+    voxel = np.cumsum(first) - 1
+    best = np.flatnonzero(confidence == np.maximum.reduceat(confidence, starts)[voxel])
+    single = np.ones(len(best), bool)
+    single[1:] = voxel[best][1:] != voxel[best][:-1]
+    return level.take(order[best[single]])
 
 
 def _improve(level: _Level, fresh: _Level) -> _Level:
