@@ -124,7 +124,7 @@ class Reconstructor:
             self._health.new_epoch()
         self._epoch = frames[0].epoch
 
-        prepared, failures = self._prepare(frames)
+        prepared, failures = self.prepare(frames)
         if not prepared:
             failed = [_failed(frame, self.submap, why) for frame, why in failures]
             return WindowOutput(failed, {}, {}, None, corrections, {DropCause.UNDISTORT_ERROR: len(failures)})
@@ -168,7 +168,7 @@ class Reconstructor:
             corrections.append(self._new_submap("tracking was lost"))
         return WindowOutput(outputs, images, trust, window, corrections, counted, support, admitted, evicted)
 
-    def _prepare(
+    def prepare(
         self, frames: Sequence[Frame]
     ) -> tuple[list[tuple[Frame, np.ndarray, np.ndarray, CameraView | None]], list[tuple[Frame, str]]]:
         """Undistort and resize; frames that do not fit the user's camera come back with the reason."""
@@ -220,7 +220,9 @@ class Reconstructor:
             source_k, depth_k = given.matrix, pixel_map @ given.matrix
         else:
             source_k, depth_k = np.linalg.inv(pixel_map) @ estimate.intrinsics, estimate.intrinsics
-        points, colours, confidence = self._cloud(image, estimate, depth_k)
+        points, colours, confidence = cloud_of(
+            self.cloud, image, estimate.depth, estimate.confidence, depth_k, estimate.world_from_camera
+        )
         self._last_good = estimate.world_from_camera
         return FrameOutput(
             result=FrameResult(
@@ -245,19 +247,6 @@ class Reconstructor:
             map_from_submap=self._map_from_submap,
         )
 
-    def _cloud(
-        self, image: np.ndarray, estimate: FrameEstimate, depth_k: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Points (N, 3) in the submap's frame, colours (N, 4), confidence (N,) of the pixels worth showing."""
-        cfg, depth = self.cloud, estimate.depth
-        keep = valid_depth(depth, cfg.max_depth_ratio * float(np.median(depth)))
-        keep &= (estimate.confidence >= cfg.min_confidence) & ~depth_edges(depth, cfg.max_edge_step)
-        chosen = subsample(keep, cfg.max_points)
-        points = points_from_depth(depth, depth_k, estimate.world_from_camera).reshape(-1, 3)[chosen]
-        colours = np.full((len(chosen), 4), 255, np.uint8)
-        colours[:, :3] = image.reshape(-1, 3)[chosen]
-        return points.astype(np.float32), colours, estimate.confidence.reshape(-1)[chosen]
-
     def _new_submap(self, reason: str) -> MapCorrection:
         """Forget the memory and go on in a new gauge, placed at the last good camera (its scale is a guess: 1)."""
         if self._last_good is not None:
@@ -269,6 +258,27 @@ class Reconstructor:
         self._resize, self._aspect, self._last_good = None, None, None
         self._frame_id = {}
         return MapCorrection(self.submap, 0, self._map_from_submap, reason)
+
+
+def cloud_of(
+    config: CloudConfig,
+    image: np.ndarray,
+    depth: np.ndarray,
+    confidence: np.ndarray,
+    depth_k: np.ndarray,
+    world_from_camera: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Points (N, 3) float32 in the pose's world, colours (N, 4) uint8 and confidence (N,) of the pixels worth showing.
+
+    image: (h, w, 3) uint8; depth, confidence: (h, w); depth_k: (3, 3) camera of that depth map.
+    """
+    keep = valid_depth(depth, config.max_depth_ratio * float(np.median(depth)))
+    keep &= (confidence >= config.min_confidence) & ~depth_edges(depth, config.max_edge_step)
+    chosen = subsample(keep, config.max_points)
+    points = points_from_depth(depth, depth_k, world_from_camera).reshape(-1, 3)[chosen]
+    colours = np.full((len(chosen), 4), 255, np.uint8)
+    colours[:, :3] = image.reshape(-1, 3)[chosen]
+    return points.astype(np.float32), colours, confidence.reshape(-1)[chosen]
 
 
 def split_window(frames: Sequence[Frame]) -> list[list[Frame]]:

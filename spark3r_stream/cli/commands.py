@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
-from spark3r_stream.config import RunConfig
+from spark3r_stream.config import ConfigError, RunConfig
 
 Positional = tyro.conf.Positional
 
@@ -75,6 +75,65 @@ def doctor() -> int:
     return doctor_command()
 
 
+def replay(
+    recording: Positional[Path],
+    publish: str = "tcp://127.0.0.1:5555",
+    speed: float | None = 1.0,
+    loop: bool = False,
+    start: float = 0.0,
+    insecure: bool = False,
+) -> int:
+    """Publish a recording again, as it was.
+
+    Args:
+        recording: .mcap file.
+        publish: ZeroMQ endpoint.
+        speed: 1 as recorded, 2 twice as fast, None as fast as possible.
+        loop: begin again at the end.
+        start: seconds into the recording.
+        insecure: allow an address that other machines can reach.
+    """
+    from spark3r_stream.cli.recordings import replay_command
+
+    return replay_command(recording, publish, speed, loop, start, insecure)
+
+
+def inspect(recording: Positional[Path], json: bool = False) -> int:
+    """Say what a recording holds, and whether anything is missing (then exit code 1)."""
+    from spark3r_stream.cli.recordings import inspect_command
+
+    return inspect_command(recording, json)
+
+
+def reconstruct(
+    config: Annotated[RunConfig, tyro.conf.arg(name="")],
+    reduction: Literal["spark3r", "dense", "kv-stride"] = "spark3r",
+) -> int:
+    """Reconstruct all frames of a source jointly (offline), with Spark3R's token reduction.
+
+    Args:
+        config: as for run; --out is needed, live options are ignored.
+        reduction: spark3r, dense (the reference), or kv-stride (keys and values only).
+    """
+    from spark3r_stream.cli.offline import reconstruct_command
+
+    if config.out is None:
+        raise ConfigError("reconstruct writes files; give a folder with --out")
+    return reconstruct_command(config, reduction, config.out)
+
+
+def probe(config: Annotated[RunConfig, tyro.conf.arg(name="")], save: Path | None = None) -> int:
+    """Measure which global layers of a model are sensitive to pruned keys and values (Spark3R's table).
+
+    Args:
+        config: as for run; live options are ignored.
+        save: JSON file for the table.
+    """
+    from spark3r_stream.cli.offline import probe_command
+
+    return probe_command(config, save)
+
+
 def demo(out: Path = Path("out/demo"), frames: int = 120) -> int:
     """Map a synthetic room, receive the result in a second process, and compare it with the truth.
 
@@ -91,6 +150,10 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "run": run,
     "echo": echo,
     "view": view,
+    "replay": replay,
+    "inspect": inspect,
+    "reconstruct": reconstruct,
+    "probe": probe,
     "cameras": cameras,
     "models": models,
     "doctor": doctor,

@@ -1,0 +1,46 @@
+"""`spark3r replay` and `spark3r inspect`: recordings played again, and what is in them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from spark3r_stream.publisher import Publisher
+from spark3r_stream.recording_reader import Recording
+from spark3r_stream.replay import Replay, republish
+
+
+def replay_command(recording: Path, publish: str, speed: float | None, loop: bool, start: float, insecure: bool) -> int:
+    """Republish until the end of the recording, or until it is interrupted; both are exit code 0."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    with (
+        contextlib.closing(Replay(recording, speed=speed, loop=loop, start_s=start)) as replay,
+        Publisher(publish, replay.session_id, insecure=insecure) as publisher,
+    ):
+        print(f"replaying {recording} on {publisher.endpoint}", file=sys.stderr)
+        sent = republish(replay, publisher, stop)
+    print(f"{sent} messages sent", file=sys.stderr)
+    return 0
+
+
+def inspect_command(recording: Path, as_json: bool) -> int:
+    """0 for a whole recording, 1 for one that was cut or lost something (what is there was read all the same)."""
+    info = Recording(recording).info()
+    whole = info.complete and not info.missed and not info.dropped
+    if as_json:
+        print(json.dumps({**vars(info), "path": str(info.path), "duration_s": info.duration_s}))
+        return 0 if whole else 1
+    print(f"{info.path}: {info.size_bytes / 2**20:.1f} MiB, {info.duration_s:.1f} s")
+    print("complete" if info.complete else f"not complete: {info.cut or 'it was not closed'}")
+    for topic, count in sorted(info.counts.items()):
+        lost = info.missed.get(topic, 0)
+        print(f"  {topic:<20} {count:>8} messages" + (f", {lost} missing" if lost else ""))
+    for key, value in sorted(info.metadata.items()):
+        print(f"  {key}: {value}")
+    return 0 if whole else 1
