@@ -61,8 +61,10 @@ class Publisher:
         self._queue: deque[Message] = deque()
         self._queue_messages = queue_messages
         self._lock = threading.Lock()
+        self._all_sent = threading.Condition(self._lock)
         self._signalled = False
         self._stopping = False
+        self._unsent = 0
         self._dropped = 0
         self._sent = 0
         self._positions = dict.fromkeys(wire.TOPICS, 0)
@@ -106,9 +108,15 @@ class Publisher:
             for message in messages:
                 if len(self._queue) < self._queue_messages:
                     self._queue.append(message)
+                    self._unsent += 1
                 else:
                     self._dropped += 1
             self._wake()
+
+    def wait_sent(self, timeout_s: float) -> bool:
+        """Wait until all that was queued is in ZeroMQ's hands; False after `timeout_s`. For callers that can wait."""
+        with self._lock:
+            return self._all_sent.wait_for(lambda: self._unsent == 0, timeout_s)
 
     @property
     def subscribers(self) -> int:
@@ -191,6 +199,9 @@ class Publisher:
             self._sent += 1
             if self._snapshot is not None:
                 self._snapshot.add(message)
+        with self._lock:
+            self._unsent -= len(messages)
+            self._all_sent.notify_all()
 
     def _enter_session(self, session_id: uuid.UUID) -> None:
         """A replay begins a new session with every pass; who connects from now on is told that one."""

@@ -46,7 +46,7 @@ class RecordingInfo:
     complete: it was closed properly and nothing is damaged.  cut: why reading ended early, empty if it did not.
     counts: messages by topic, envelopes left out.  missed: numbers that are missing between the first and the last
     message of a topic, lost by the recorder.  dropped: what the recorder itself counted, by topic, if it was closed.
-    malformed: messages that could not be read.  start_ns, end_ns: publication times, 0 if empty.
+    start_ns, end_ns: publication times, 0 if empty.
     """
 
     path: Path
@@ -57,7 +57,6 @@ class RecordingInfo:
     counts: dict[str, int]
     missed: dict[str, int]
     dropped: dict[str, int]
-    malformed: int
     start_ns: int
     end_ns: int
 
@@ -167,7 +166,6 @@ class Recording:
             counts=dict(counts),
             missed={topic: count for topic, count in missed.items() if count},
             dropped=dropped if isinstance(dropped, dict) else {},
-            malformed=self.malformed,
             start_ns=start_ns,
             end_ns=end_ns,
         )

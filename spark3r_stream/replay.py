@@ -92,7 +92,7 @@ class Replay:
         return replace(message, envelope=replace(message.envelope, session_id=self.session_id))
 
     def __iter__(self) -> Iterator[Message]:
-        """Every message when it is due, until the end, or while paused until the caller stops."""
+        """Every message when it is due, until the end or a pause."""
         while (message := self.poll(None)) is not None:
             yield message
 
@@ -109,7 +109,7 @@ class Replay:
                 newest = message
 
     def close(self) -> None:
-        """Nothing is held open between messages; here so that a replay can stand in for a subscriber."""
+        """Let go of the file; further polls give nothing."""
         self._messages = iter(())
         self._due, self._loop, self.ended = None, False, True
 
@@ -142,4 +142,5 @@ def republish(replay: Replay, publisher: Publisher, stop: threading.Event, poll_
         if message is not None:
             publisher.send([message])
             sent += 1
+            publisher.wait_sent(poll_s)  # at full speed the file would overrun the publisher's queue
     return sent

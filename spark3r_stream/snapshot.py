@@ -163,11 +163,12 @@ def parse_reply(data: bytes) -> Snapshot:
             cloud = decode_payload(wire.CLOUD, payload)
             assert isinstance(cloud, Cloud)
             clouds[_submap_of(cloud.frame_name)] = cloud
-        corrections = {m.submap: correction_from_proto(m) for m in reply.corrections}
-        trajectory = [
-            TrajectoryPose(m.frame_id, m.captured_ns, m.submap, pose_from_proto(m.world_from_camera))
-            for m in reply.trajectory
-        ]
+        with np.errstate(all="ignore"):  # a hostile 1e300 is refused, without a warning on the way
+            corrections = {m.submap: correction_from_proto(m) for m in reply.corrections}
+            trajectory = [
+                TrajectoryPose(m.frame_id, m.captured_ns, m.submap, pose_from_proto(m.world_from_camera))
+                for m in reply.trajectory
+            ]
     except (DecodeError, GeometryError) as error:
         raise WireError(f"unreadable snapshot: {error}") from None
     return Snapshot(

@@ -106,19 +106,11 @@ def test_large_frames_over_ipc(tmp_path: Path) -> None:
         assert collect(subscriber, len(sent)) == sent
 
 
-def wait_sent(publisher: Publisher, count: int) -> None:
-    """Until the publisher's thread has handed `count` messages to ZeroMQ."""
-    deadline_s = time.monotonic() + WAIT_S
-    while publisher.sent < count:
-        assert time.monotonic() < deadline_s, f"{publisher.sent} of {count} messages were sent"
-        time.sleep(0.001)
-
-
 def test_a_late_subscriber_starts_without_a_gap(publisher: Publisher) -> None:
     sealer = make_sealer()
     for messages in frames(sealer, range(5)):
         publisher.send(messages)
-    wait_sent(publisher, 35)
+    assert publisher.wait_sent(WAIT_S)
     with Subscriber(publisher.endpoint, [wire.FRAME]) as subscriber:
         assert subscriber.wait_connected(WAIT_S)
         (messages,) = frames(sealer, [5])
@@ -288,7 +280,7 @@ def test_a_subscriber_killed_and_restarted_disturbs_nobody(publisher: Publisher)
         process.stdout.close()
         for messages in frames(sealer, range(1, 50)):
             publisher.send(messages)
-        wait_sent(publisher, 350)
+        assert publisher.wait_sent(WAIT_S)
         process = start_listener(publisher.endpoint)
         publisher.send(frames(sealer, [50])[0])
         assert process.stdout is not None

@@ -103,7 +103,7 @@ def test_everything_recorded_is_read_back(recorded: tuple[Path, list[Message]]) 
     assert SETTINGS.items() <= recording.metadata.items()
     info = recording.info()
     assert info.complete
-    assert (info.cut, info.missed, info.dropped, info.malformed) == ("", {}, {}, 0)
+    assert (info.cut, info.missed, info.dropped, recording.malformed) == ("", {}, {}, 0)
     assert info.counts[wire.FRAME] == info.counts["/input/packet/"] == info.counts["/decisions/"] == 10
     assert ENVELOPE not in info.counts
     assert info.size_bytes == path.stat().st_size
@@ -417,6 +417,16 @@ def test_republished_messages_reach_a_subscriber_unchanged(recorded: tuple[Path,
         with Subscriber(publisher.endpoint) as late:
             assert late.wait_connected(10)
             assert late.session_id == replay.session_id, "the session of the pass, not of the publisher's start"
+
+
+def test_replay_at_full_speed_does_not_overrun_the_publisher(recorded: tuple[Path, list[Message]]) -> None:
+    path, sent = recorded
+    with (
+        Publisher("tcp://127.0.0.1:*", uuid.uuid4(), queue_messages=1) as publisher,
+        Replay(path, speed=None) as replay,
+    ):
+        assert republish(replay, publisher, threading.Event(), poll_s=10.0) == len(sent)
+        assert publisher.dropped == 0
 
 
 def test_a_gap_in_the_recording_is_a_gap_again(tmp_path: Path) -> None:
