@@ -53,7 +53,7 @@ def test_picture_of_a_stream_that_ends(tmp_path: Path, frames: int) -> None:
         path = tmp_path / "view.png"
         try:
             if frames == 0:
-                with pytest.raises(StreamError, match="gave no poses"):
+                with pytest.raises(StreamError, match="nothing to draw"):
                     view_command(publisher.endpoint, path, seconds=20)
                 return
             assert view_command(publisher.endpoint, path, seconds=20) == 0
