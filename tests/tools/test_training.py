@@ -27,6 +27,7 @@ def test_matches_of_a_wall_move_by_focal_times_shift_over_depth() -> None:
     assert matches.valid[0, 0].reshape(2, 3).tolist() == [[False, True, True], [False, True, True]]
     assert matches.target[0, 0].reshape(2, 3)[:, 1:].tolist() == [[0, 1], [3, 4]]
     assert torch.allclose(matches.uv[0, 0, 1], torch.tensor([6.5, 6.5]), atol=1e-4)
+    assert torch.allclose(matches.moved[0, 0], torch.ones(6), atol=1e-4)
 
 
 def test_occluded_and_sky_patches_do_not_match() -> None:
@@ -100,7 +101,7 @@ def test_rays_of_the_second_camera_start_at_its_centre() -> None:
 def test_frames_are_chosen_within_the_sequence_and_anchors_first() -> None:
     rng = np.random.default_rng(0)
     for _ in range(300):
-        for kind, frames in (("pair", 2), ("single", 1), ("near", 5), ("stream", 6), ("any", 8)):
+        for kind, frames in (("first", 2), ("pair", 2), ("single", 1), ("near", 5), ("stream", 6), ("any", 8)):
             chosen = choose_frames(Step(frames, kind, 0, 1), 12, rng)
             assert len(chosen) == frames and chosen.min() >= 0 and chosen.max() < 12
             if kind == "stream":
@@ -109,7 +110,7 @@ def test_frames_are_chosen_within_the_sequence_and_anchors_first() -> None:
 
 def test_curriculum_starts_with_pairs_and_keeps_the_frame_budget() -> None:
     rng = np.random.default_rng(1)
-    assert all(plan_step(0, 24, rng, 8, ASPECTS) == Step(2, "pair", 0, 12) for _ in range(20))
+    assert all(plan_step(0, 24, rng, 8, ASPECTS) == Step(2, "first", 0, 12) for _ in range(20))
     late = [plan_step(10**6, 24, rng, 8, ASPECTS) for _ in range(400)]
     assert {step.frames for step in late} == set(range(1, 9))
     assert {step.aspect for step in late} == set(range(len(ASPECTS)))

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-PAIRS_FRAMES = 16_000
-GROWTH_FRAMES = 60_000
+ONE_ASPECT_FRAMES = 16_000
+PAIRS_FRAMES = 22_000
+GROWTH_FRAMES = 40_000
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Step:
     """frames per window (B follows from the frame budget), the kind of window, and the aspect index."""
 
     frames: int
-    kind: str  # "pair", "still", "single", "near", "stream", "any"
+    kind: str  # "first", "pair", "single", "near", "stream", "any"
     aspect: int
     batch: int
 
@@ -47,12 +48,12 @@ def plan_step(
     frames_seen: int, frames_per_batch: int, rng: np.random.Generator, max_frames: int, aspects: Sequence[Aspect]
 ) -> Step:
     """Pairs first; then windows grow from 3 to `max_frames` while pairs, stills and singles stay in the mix."""
-    if frames_seen < PAIRS_FRAMES // 2:
+    if frames_seen < ONE_ASPECT_FRAMES:
         aspect = 0  # one grid until matching has emerged
     else:
         aspect = int(rng.choice(len(aspects), p=[a.share / sum(b.share for b in aspects) for a in aspects]))
     if frames_seen < PAIRS_FRAMES or max_frames < 3:
-        kind, frames = ("pair", 2)
+        kind, frames = ("first", 2)
     else:
         growth = min(1.0, (frames_seen - PAIRS_FRAMES) / GROWTH_FRAMES)
         kinds = ("pair", "single", "near", "stream", "any")
@@ -66,14 +67,16 @@ def plan_step(
 def choose_frames(step: Step, available: int, rng: np.random.Generator) -> np.ndarray:
     """Indices (S,) into a rendered sequence of `available` frames, the first one being the anchor.
 
-    pair: neighbours mostly, sometimes two or three apart, one in twelve a frame with itself (zero motion);
+    first: pairs one to four apart, which move by more than a patch; pair: neighbours mostly, sometimes two or three
+    apart, one in twelve a frame with itself (zero motion);
     near: a run of neighbours; stream: an anchor anywhere and a run of recent frames far from it, as a stream's window
     is; any: an arbitrary choice in time order. Time runs backwards in half of all cases.
     """
     if step.kind == "single":
         return rng.integers(0, available, size=1)
-    if step.kind == "pair":
-        gap = int(rng.choice([0, 1, 2, 3], p=[0.08, 0.62, 0.2, 0.1]))
+    if step.kind in ("first", "pair"):
+        share = [0.0, 0.3, 0.3, 0.25, 0.15] if step.kind == "first" else [0.08, 0.42, 0.25, 0.15, 0.1]
+        gap = int(rng.choice(5, p=share))
         start = int(rng.integers(0, available - gap))
         chosen = np.array([start, start + gap])
     elif step.kind == "near":

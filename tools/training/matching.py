@@ -16,13 +16,15 @@ class PatchMatches:
     """Where each patch centre of frame `pairs[p][0]` is seen in frame `pairs[p][1]`.
 
     target: (B, P, N) index of the patch it falls into (0 where invalid); valid: (B, P, N) seen, not occluded;
-    uv: (B, P, N, 2) exact position in pixels of the other frame. N patches in row order, P pairs.
+    uv: (B, P, N, 2) exact position in pixels of the other frame; moved: (B, P, N) how far that is from the patch's own
+    place, in patches. N patches in row order, P pairs.
     """
 
     pairs: tuple[tuple[int, int], ...]
     target: Tensor
     valid: Tensor
     uv: Tensor
+    moved: Tensor
 
 
 def window_pairs(frames: int) -> tuple[tuple[int, int], ...]:
@@ -80,4 +82,6 @@ def match_patches(
     visible = (other - z).abs() < OCCLUSION_TOLERANCE * z  # inf and nan compare false
     valid = solid[:, first] & in_front & inside & visible
     target = (iv // patch) * (width // patch) + iu // patch
-    return PatchMatches(tuple(pairs), torch.where(valid, target, 0), valid, torch.stack([u, v], -1))
+    uv = torch.stack([u, v], -1)
+    moved = (uv - torch.stack([column, row], -1) - 0.5).norm(dim=-1) / patch
+    return PatchMatches(tuple(pairs), torch.where(valid, target, 0), valid, uv, moved)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 SUPERVISED_LAYERS = 3
 SUPERVISED_HEADS = 2
 EXPLICIT_TOKENS = 600  # below this, softmax(QKᵀ)V trains faster on CPUs than the fused kernel
+STILL_WEIGHT = 0.1
+FULL_WEIGHT_MOTION = 1.5  # patches
 ABSENT = -1e4  # log-probability of a partner that does not exist; finite, so that its gradient is zero and not nan
 
 
@@ -71,17 +73,23 @@ class SupervisedDense:
 def attention_loss(plan: SupervisedDense, matches: PatchMatches, queries: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Cross-entropy of attention logits towards the true matches, for the patches `queries` (Q,) of every frame.
 
+    Patches that hardly move count a tenth: most do, and a network that is paid for them learns to look at the same
+    place instead of the same thing.
+
     Returns (pairwise, window, accuracy):
         pairwise: within the other frame of each pair, both heads (TRAINING.md's supervision);
         window: over all tokens of the window, so that the heads do not look at their own frame: head 0 of frames
             t > 0 must fetch from frame 0, head 1 from any supervised partner. Layers after the first only;
-        accuracy: share of valid patches whose best patch in the other frame is the true one, last supervised layer.
+        accuracy: share of the patches that moved by FULL_WEIGHT_MOTION or more whose best patch in the other frame is
+            the true one, last supervised layer.
     """
     first = [i for i, _ in matches.pairs]
     second = [j for _, j in matches.pairs]
     valid, target = matches.valid[..., queries], matches.target[..., queries]  # (B, P, Q)
-    count = valid.sum().clamp_min(1)
-    to_reference = torch.tensor([j == 0 for j in second], device=valid.device)[None, :, None] & valid
+    moved = matches.moved[..., queries]
+    weight = valid * (moved / FULL_WEIGHT_MOTION).clamp(STILL_WEIGHT, 1.0)
+    far = valid & (moved >= FULL_WEIGHT_MOTION)
+    to_reference = weight * torch.tensor([j == 0 for j in second], device=valid.device)[None, :, None]
     pairwise = window = accuracy = valid.new_zeros((), dtype=torch.float32)
     for index, (q, k) in enumerate(plan.kept):
         heads, frames = q.shape[1:3]
@@ -95,19 +103,19 @@ def attention_loss(plan: SupervisedDense, matches: PatchMatches, queries: Tensor
             among = everything[:, :, first, :, second, plan.specials :].permute(1, 2, 0, 3, 4)
         hit = among.gather(-1, goal[..., None])[..., 0]  # (B, h, P, Q)
         nll = among.logsumexp(-1) - hit
-        pairwise = pairwise + (nll * valid[:, None]).sum() / (heads * count * len(plan.kept))
+        pairwise = pairwise + (nll * weight[:, None]).sum() / (heads * len(plan.kept) * weight.sum().clamp_min(1))
         if index == 0:
             continue
         if index == len(plan.kept) - 1:
-            right = (among.argmax(-1) == goal) & valid[:, None]
-            accuracy = right.any(1).sum() / count
+            right = (among.argmax(-1) == goal) & far[:, None]
+            accuracy = right.any(1).sum() / far.sum().clamp_min(1)
         total = everything.flatten(-2).logsumexp(-1)[:, :, first]  # (B, h, P, Q): over the whole window
         fetch = (total[:, 0] - hit[:, 0]) * to_reference
         window = window + fetch.sum() / to_reference.sum().clamp_min(1)
         # One query has several partners; any of them will do: -log of the summed probability.
         share = torch.where(valid, hit[:, 1] - total[:, 1], ABSENT)
-        by_frame = [share[:, [p for p, i in enumerate(first) if i == t]].logsumexp(1) for t in range(frames)]
-        partner = torch.stack(by_frame, 1)
-        has = partner > ABSENT / 2
-        window = window - torch.where(has, partner, 0.0).sum() / has.sum().clamp_min(1)
+        of_frame = [[p for p, i in enumerate(first) if i == t] for t in range(frames)]
+        partner = torch.stack([share[:, pairs].logsumexp(1) for pairs in of_frame], 1)
+        importance = torch.stack([weight[:, pairs].amax(1) for pairs in of_frame], 1)
+        window = window - (partner.clamp_min(ABSENT / 2) * importance).sum() / importance.sum().clamp_min(1)
     return pairwise, window / max(1, len(plan.kept) - 1), accuracy

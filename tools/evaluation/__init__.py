@@ -1,0 +1,1 @@
+"""Evaluation against ground truth: what tools/evaluate.py is made of."""
