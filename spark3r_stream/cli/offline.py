@@ -51,9 +51,7 @@ def reconstruct_command(config: RunConfig, reduction: str, out: Path) -> int:
     prepared, failures = mapper.prepare(frames)
     if failures:
         raise ConfigError(failures[0][1])
-    chosen = {"spark3r": Reduction.spark3r, "dense": Reduction.dense, "kv-stride": Reduction.kv_stride_only}[
-        reduction
-    ]()
+    presets = {"spark3r": Reduction.spark3r, "dense": Reduction.dense, "kv-stride": Reduction.kv_stride_only}
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
     with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as progress:
         tasks: dict[str, int] = {}
