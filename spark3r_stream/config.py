@@ -39,6 +39,8 @@ class RunConfig:
         record: MCAP file for the published messages and the input.
         view: open a window that shows the map as it grows.
         pace: fast reads a file as fast as it is processed; realtime plays it by its timestamps and drops like a camera.
+        live: treat an http(s) URL as a live stream, e.g. a camera that serves MJPEG.
+        rtsp_transport: of RTSP; udp has less delay and more losses.
         max_frames: stop after so many frames.
         size: longest side of the network input in pixels; default: the model's own.
         window: new frames per window, or auto (files 4; live: all that wait, up to 8).
@@ -60,6 +62,8 @@ class RunConfig:
     record: Path | None = None
     view: bool = False
     pace: Literal["fast", "realtime"] = "fast"
+    live: bool = False
+    rtsp_transport: Literal["tcp", "udp"] = "tcp"
     max_frames: int | None = None
     size: int | None = None
     window: Literal["auto"] | int = "auto"

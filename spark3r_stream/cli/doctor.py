@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-OPEN3D_PACKAGES = "libusb-1.0-0 libgl1 libegl1 libgl1-mesa-dri libgomp1 libx11-6"
+from spark3r_stream.viewer.availability import DEBIAN_PACKAGES
 
 
 @dataclass(frozen=True)
@@ -101,11 +101,11 @@ def _open3d() -> Finding:
         return Finding(
             "viewer (open3d)",
             False,
-            f"{error}; pip install 'spark3r-stream[view]'; Debian: apt-get install {OPEN3D_PACKAGES}",
+            f"{error}; pip install 'spark3r-stream[view]'; Debian: apt-get install {DEBIAN_PACKAGES}",
             required=False,
         )
     except OSError as error:
-        return Finding("viewer (open3d)", False, f"{error}; Debian: apt-get install {OPEN3D_PACKAGES}", required=False)
+        return Finding("viewer (open3d)", False, f"{error}; Debian: apt-get install {DEBIAN_PACKAGES}", required=False)
     display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     return Finding(
         "viewer (open3d)", True, f"display {display}" if display else "no display: --offscreen only", required=False

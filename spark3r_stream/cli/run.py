@@ -23,6 +23,7 @@ from spark3r_stream.engine import EngineConfig, Sink, run_stream
 from spark3r_stream.errors import RecordingError
 from spark3r_stream.messages import SessionState
 from spark3r_stream.outputs.result_writer import ResultWriter
+from spark3r_stream.outputs.trajectory import Trajectory
 from spark3r_stream.publisher import Publisher
 from spark3r_stream.reconstructor import Reconstructor
 from spark3r_stream.recording import Recorder
@@ -31,7 +32,7 @@ from spark3r_stream.scheduler import MAX_WINDOW, plan_window
 from spark3r_stream.sinks import DecisionsSink, FilesSink, Heartbeat, JsonSink, MessageSink, WireSink
 from spark3r_stream.sources.base import Source
 from spark3r_stream.sources.open import open_source
-from spark3r_stream.sources.options import Pace, SourceOptions
+from spark3r_stream.sources.options import Pace, RtspTransport, SourceOptions
 from spark3r_stream.sources.redact import redact_uri
 from spark3r_stream.viewer.launch import launch_viewer
 from spark3r_stream.wire import Sealer
@@ -48,8 +49,15 @@ def run_command(config: RunConfig) -> int:
         publisher = _open_publisher(config, session_id, closing)
         reconstructor = build_reconstructor(config)
         recorder = _open_recorder(config, reconstructor, clock, closing)
-        options = SourceOptions(pace=Pace(config.pace), on_packet=None if recorder is None else recorder.packet)
+        options = SourceOptions(
+            pace=Pace(config.pace),
+            live=config.live or None,
+            on_packet=None if recorder is None else recorder.packet,
+            rtsp_transport=RtspTransport(config.rtsp_transport),
+        )
         source = closing.enter_context(contextlib.closing(open_source(config.source, options, clock)))
+        for note in source.info.notes:
+            print(f"spark3r: note: {note}", file=sys.stderr)
         stats = RunStats(clock, source.info.name, config.model)
         sinks: list[Sink] = []
         targets: list[MessageSink] = [target for target in (publisher, recorder) if target is not None]
@@ -62,7 +70,8 @@ def run_command(config: RunConfig) -> int:
         if config.out is not None:
             writer = ResultWriter(config.out, config.max_points, config.save_depth)
             sinks.append(FilesSink(writer))
-            closing.callback(lambda: writer.close(_stats(config, stats, source, reconstructor)))
+            truth = _ground_truth(source)
+            closing.callback(lambda: writer.close(_stats(config, stats, source, reconstructor), truth))
         if config.json:
             sinks.append(JsonSink(sys.stdout))
         else:
@@ -115,6 +124,14 @@ def _open_publisher(config: RunConfig, session_id: uuid.UUID, closing: contextli
     publisher = closing.enter_context(Publisher(endpoint, session_id, insecure=config.insecure))
     print(f"publishing on {publisher.endpoint}", file=sys.stderr)
     return publisher
+
+
+def _ground_truth(source: Source) -> Trajectory | None:
+    """The exact path of a synthetic source, for the preview. A live one's results carry Unix times: nothing to match."""
+    truth = getattr(source, "ground_truth", None)
+    if truth is None or source.info.is_live:
+        return None
+    return Trajectory(truth.pts_ns, truth.world_from_camera)
 
 
 def _stats(config: RunConfig, stats: RunStats, source: Source, reconstructor: Reconstructor) -> dict[str, Any]:

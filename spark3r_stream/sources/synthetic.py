@@ -46,11 +46,12 @@ class SyntheticSpec:
 class GroundTruth:
     """What a synthetic source knows exactly. Poses are OpenCV cameras; lengths are units of the synthetic world.
 
-    world_from_camera: (frames, 4, 4) float64. intrinsics: (3, 3) float64 pixels of the handed-out frames.
+    world_from_camera: (frames, 4, 4) float64. pts_ns: (frames,) int64, of the frames. intrinsics: (3, 3) float64 pixels of the handed-out frames.
     """
 
     world_from_camera: np.ndarray
     intrinsics: np.ndarray
+    pts_ns: np.ndarray
     _sequence: SyntheticSequence
 
     def depth(self, index: int) -> np.ndarray:
@@ -117,6 +118,7 @@ class SyntheticSource:
         self.ground_truth = GroundTruth(
             world_from_camera=np.asarray(self._sequence.world_from_camera, dtype=np.float64),
             intrinsics=np.asarray(self._sequence.intrinsics, dtype=np.float64),
+            pts_ns=np.array([round(i * NS_PER_S / spec.fps) for i in range(spec.frames)], dtype=np.int64),
             _sequence=self._sequence,
         )
         self._info = SourceInfo(
@@ -142,7 +144,7 @@ class SyntheticSource:
         if self._closed.is_set() or self._next_id >= self.spec.frames:
             self._state.finish(SourceState.ENDED)
             raise EndOfStream(f"{self._name} has ended")
-        pts_ns = round(self._next_id * NS_PER_S / self.spec.fps)
+        pts_ns = int(self.ground_truth.pts_ns[self._next_id])
         frame = Frame(
             image=np.ascontiguousarray(self._sequence.frame(self._next_id)[0]),
             frame_id=self._next_id,
