@@ -127,7 +127,7 @@ def _open_publisher(config: RunConfig, session_id: uuid.UUID, closing: contextli
 
 
 def _ground_truth(source: Source) -> Trajectory | None:
-    """The exact path of a synthetic source, for the preview. A live one's results carry Unix times: nothing to match."""
+    """The exact path of a synthetic source, for the preview; a live one's Unix times match nothing."""
     truth = getattr(source, "ground_truth", None)
     if truth is None or source.info.is_live:
         return None

@@ -46,7 +46,8 @@ class SyntheticSpec:
 class GroundTruth:
     """What a synthetic source knows exactly. Poses are OpenCV cameras; lengths are units of the synthetic world.
 
-    world_from_camera: (frames, 4, 4) float64. pts_ns: (frames,) int64, of the frames. intrinsics: (3, 3) float64 pixels of the handed-out frames.
+    world_from_camera: (frames, 4, 4) float64. intrinsics: (3, 3) float64 pixels of the handed-out frames.
+    pts_ns: (frames,) int64, their presentation times.
     """
 
     world_from_camera: np.ndarray
