@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from spark3r_core.errors import Spark3rError  # noqa: E402
-from spark3r_stream.outputs.trajectory import match_times, read_trajectory  # noqa: E402
-from tools.evaluation import baselines, metrics, report  # noqa: E402
-from tools.evaluation.depth_maps import result_depth_errors, result_fov_error  # noqa: E402
-from tools.evaluation.sequences import TrueSequence, open_sequence  # noqa: E402
+from spark3r_core.errors import Spark3rError
+from spark3r_stream.outputs.trajectory import match_times, read_trajectory
+from tools.evaluation import baselines, metrics, report
+from tools.evaluation.depth_maps import result_depth_errors, result_fov_error
+from tools.evaluation.sequences import TrueSequence, open_sequence
 
 Array = NDArray[np.float64]
 

@@ -60,7 +60,8 @@ class VisualOdometry:
         if descriptors is None or len(found) < self.min_inliers:
             self.lost += 1
             return self.pose.copy()
-        points = cv2.undistortPoints(np.float64([p.pt for p in found])[:, None], self.k, self.distortion, P=self.k)[:, 0]
+        seen = np.float64([p.pt for p in found])[:, None]
+        points = cv2.undistortPoints(seen, self.k, self.distortion, P=self.k)[:, 0]
         if self.key_descriptors is None:
             self._set_key(points, descriptors, np.full((len(points), 3), np.nan))
             return self.pose.copy()

@@ -122,9 +122,7 @@ def pose_auc(estimate: Array, truth: Array, pairs: int = 2000, seed: int = 0) ->
     every = [(i, j) for i in range(count) for j in range(i + 1, count)]
     chosen = [every[k] for k in rng.permutation(len(every))[:pairs]]
     first, second = [i for i, _ in chosen], [j for _, j in chosen]
-    errors = relative_errors(
-        relative(estimate, first, second), relative(truth, first, second), MOVED * spread(truth)
-    )
+    errors = relative_errors(relative(estimate, first, second), relative(truth, first, second), MOVED * spread(truth))
     return auc(np.fmax(errors["rotation"], errors["direction"]))
 
 

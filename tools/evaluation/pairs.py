@@ -1,6 +1,6 @@
 """Two-frame and window errors of a network itself, without any streaming: how well does it see motion?
 
-    PYTHONPATH=. python -m tools.evaluation.pairs --truth DATA/7scenes_redkitchen_a --checkpoint runs/bundled/last.pt
+PYTHONPATH=. python -m tools.evaluation.pairs --truth DATA/7scenes_redkitchen_a --checkpoint runs/bundled/last.pt
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.pyplot as plt
 
 Array = NDArray[np.float64]
 
@@ -61,8 +61,8 @@ def write(out: Path, name: str, distance: int, results: Mapping[str, Mapping[str
     document = {"sequence": name, "rpe_distance_frames": distance, "results": results}
     (out / f"{name}.json").write_text(json.dumps(document, indent=2) + "\n")
     head = (
-        f"# {name}\n\nATE after one Sim(3); relative errors are medians over frames {distance} apart, lengths after the "
-        "same Sim(3)'s scale; AUC of the larger of rotation and direction error over random pairs; depth after one "
+        f"# {name}\n\nATE after one Sim(3); relative errors are medians over frames {distance} apart, lengths after "
+        "the same Sim(3)'s scale; AUC of the larger of rotation and direction error over random pairs; depth after one "
         "scale per sequence.\n\n"
     )
     (out / f"{name}.md").write_text(head + table(results) + "\n")

@@ -78,9 +78,9 @@ class Pool:
         slots: sequences kept in all, shared out by the aspects' shares.
     """
 
-    def __init__(self, folder: Path, aspects: Sequence[Aspect], slots: int) -> None:
+    def __init__(self, folder: Path, aspects: Sequence[Aspect], slots: int, frames: int = SEQUENCE_FRAMES) -> None:
         self.aspects = tuple(aspects)
-        self.parts = [AspectPool.open(folder, aspect, max(8, round(slots * aspect.share))) for aspect in aspects]
+        self.parts = [AspectPool.open(folder, a, max(8, round(slots * a.share)), frames) for a in aspects]
         self.counters = open_counters(folder)
 
     def wait_until_ready(self, aspect: int, sequences: int, poll_s: float = 1.0, timeout_s: float = 600.0) -> None:
