@@ -405,7 +405,7 @@ def test_republished_messages_reach_a_subscriber_unchanged(recorded: tuple[Path,
     path, sent = recorded
     with (
         Publisher("tcp://127.0.0.1:*", uuid.uuid4()) as publisher,
-        Subscriber(publisher.endpoint, timeout_s=0.2) as subscriber,
+        Subscriber(publisher.endpoint, timeout_s=0.6) as subscriber,
         Replay(path, speed=None) as replay,
     ):
         assert subscriber.wait_connected(10)
@@ -437,7 +437,7 @@ def test_a_gap_in_the_recording_is_a_gap_again(tmp_path: Path) -> None:
                 recorder.send(batch)
     with (
         Publisher("tcp://127.0.0.1:*", uuid.uuid4()) as publisher,
-        Subscriber(publisher.endpoint, [wire.FRAME], timeout_s=0.2) as subscriber,
+        Subscriber(publisher.endpoint, [wire.FRAME], timeout_s=0.6) as subscriber,
         Replay(path, speed=None) as replay,
     ):
         assert subscriber.wait_connected(10)
