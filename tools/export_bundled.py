@@ -18,7 +18,11 @@ from safetensors.torch import save
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from spark3r_core.models.bundled import BUNDLED_CONFIG  # noqa: E402
+from spark3r_core.models.bundled import (
+    BUNDLED_CONFIG,
+    flops_per_frame,
+)
+from spark3r_core.models.da3 import DA3Config  # noqa: E402
 from tools.training import checkpoint  # noqa: E402
 
 MAX_BYTES = 15 * 1024 * 1024
@@ -48,7 +52,18 @@ def main() -> int:
     (args.out / "bundled.safetensors").write_bytes(blob)
     (args.out / "bundled.json").write_text(json.dumps(summary, indent=2) + "\n")
     print(f"{args.out / 'bundled.safetensors'}: {len(blob) / 1e6:.2f} MB, step {state['steps']}")
+    print_flops(DA3Config(**state["model_config"]))
     return 0
+
+
+def print_flops(config: DA3Config, grid_hw: tuple[int, int] = (12, 16)) -> None:
+    """A table in GFLOP per new frame, by how many frames its queries see."""
+    seen = (1, 4, 8, 12)
+    columns = [flops_per_frame(config, grid_hw, frames) for frames in seen]
+    print(f"{'GFLOP, frames seen:':26}" + "".join(f"{frames:8}" for frames in seen))
+    for part in columns[0]:
+        print(f"{part:26}" + "".join(f"{column[part] / 1e9:8.3f}" for column in columns))
+    print(f"{'total':26}" + "".join(f"{sum(column.values()) / 1e9:8.3f}" for column in columns))
 
 
 if __name__ == "__main__":
