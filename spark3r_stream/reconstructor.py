@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -204,7 +205,7 @@ class Reconstructor:
         window: WindowResult,
         state: TrackingState,
     ) -> FrameOutput:
-        common = {
+        common: dict[str, Any] = {
             "window_new": len(window.frames),
             "window_size": len(window.frames) + len(window.support),
             "model_ms": window.model_ns / 1e6,

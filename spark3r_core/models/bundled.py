@@ -7,12 +7,12 @@ ray branch and no pose encoder. Its weights come with the package; docs/bundled_
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from spark3r_core.models.da3 import DA3, DA3Config
-from spark3r_core.models.layers import Block
 
 # 192x144 images give 16x12 tokens: motion between frames is about one token, which is what matching needs to emerge.
 BUNDLED_CONFIG = DA3Config(
@@ -51,10 +51,9 @@ def initialise(model: DA3) -> None:
     `q_norm.weight` that starts at e^0.5. Positions start as sines and cosines: what attention fetches must say where
     it came from. Residual branches are damped by depth. The pose starts at no motion and 57 degrees of view.
     """
-    vit = model.model.backbone.pretrained
+    vit: Any = model.model.backbone.pretrained
     depth = len(vit.blocks)
     for index, block in enumerate(vit.blocks):
-        assert isinstance(block, Block)
         for module in block.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
@@ -73,8 +72,9 @@ def initialise(model: DA3) -> None:
     for module in vit.patch_embed.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            assert module.bias is not None
             nn.init.zeros_(module.bias)
-    decoder = model.model.cam_dec
+    decoder: Any = model.model.cam_dec
     for layer in (decoder.fc_t, decoder.fc_qvec, decoder.fc_fov[0]):
         layer.weight.mul_(0.1)
         nn.init.zeros_(layer.bias)

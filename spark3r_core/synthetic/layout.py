@@ -92,7 +92,7 @@ def _furnish_room(layout: Layout, rng: np.random.Generator) -> None:
         elif pick < 0.6:
             furniture.seat(layout, rng, x, z, yaw)
         elif pick < 0.72:
-            half = [rng.uniform(0.3, 0.6), rng.uniform(0.35, 1.0), rng.uniform(0.2, 0.3)]
+            half = np.array([rng.uniform(0.3, 0.6), rng.uniform(0.35, 1.0), rng.uniform(0.2, 0.3)])
             layout.box([x, -half[1], z], half, materials.furniture(rng), yaw)
             furniture.clutter(layout, rng, x, -2 * half[1], z, 0.15, int(rng.integers(0, 3)))
         elif pick < 0.82:
@@ -151,7 +151,7 @@ def _furnish_corridor(layout: Layout, rng: np.random.Generator) -> None:
         elif pick < 0.7:
             layout.cylinder([x, -height / 2, z], rng.uniform(0.04, 0.15), height / 2, materials.plain(rng))
         elif width > 2.2:
-            half = [rng.uniform(0.2, 0.6), rng.uniform(0.3, 0.9), 0.18]
+            half = np.array([rng.uniform(0.2, 0.6), rng.uniform(0.3, 0.9), 0.18])
             layout.box([x, -half[1], z], half, materials.furniture(rng), yaw)
 
 

@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -71,7 +72,7 @@ class Worlds:
     def to(self, device: str | torch.device) -> Worlds:
         """The same worlds with their tensors on `device`."""
         moved = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        tensors = {name: value.to(device) for name, value in moved.items() if isinstance(value, Tensor)}
+        tensors: dict[str, Any] = {name: value.to(device) for name, value in moved.items() if isinstance(value, Tensor)}
         return dataclasses.replace(self, **tensors)
 
     def distance(self, index: int) -> WorldDistance:

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+from tyro.conf import Positional
 
 from spark3r_stream.config import ConfigError, RunConfig
-
-Positional = tyro.conf.Positional
 
 
 def run(config: Annotated[RunConfig, tyro.conf.arg(name="")]) -> int:

@@ -18,7 +18,7 @@ EXIT_INTERRUPTED = 128 + signal.SIGINT
 
 app = SubcommandApp()
 for name, command in commands.COMMANDS.items():
-    app.command(command, name=name)
+    app.command(name=name)(command)
 
 
 def main() -> None:

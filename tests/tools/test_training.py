@@ -89,7 +89,8 @@ def test_best_confidence_is_alpha_over_error() -> None:
     error, depth = 0.05, torch.full((1, 8, 8), 2.0)
     predicted = depth * np.exp(error)
     losses = [depth_losses(predicted, torch.full_like(depth, c), depth)["confidence"] for c in (3.0, 4.0, 5.0)]
-    assert losses[1] < losses[0] and losses[1] < losses[2]
+    assert losses[1] < losses[0]
+    assert losses[1] < losses[2]
 
 
 def test_rays_of_the_second_camera_start_at_its_centre() -> None:
@@ -103,9 +104,12 @@ def test_frames_are_chosen_within_the_sequence_and_anchors_first() -> None:
     for _ in range(300):
         for kind, frames in (("first", 2), ("pair", 2), ("single", 1), ("near", 5), ("stream", 6), ("any", 8)):
             chosen = choose_frames(Step(frames, kind, 0, 1), 12, rng)
-            assert len(chosen) == frames and chosen.min() >= 0 and chosen.max() < 12
+            assert len(chosen) == frames
+            assert chosen.min() >= 0
+            assert chosen.max() < 12
             if kind == "stream":
-                assert (np.diff(chosen) > 0).all() and chosen[-1] == chosen[-2] + 1
+                assert (np.diff(chosen) > 0).all()
+                assert chosen[-1] == chosen[-2] + 1
 
 
 def test_curriculum_starts_with_pairs_and_keeps_the_frame_budget() -> None:

@@ -32,7 +32,9 @@ def test_pages_stay_spread_over_the_whole_history(capacity: int, times: int, win
     kept = keep_spread(history, capacity, recent=1, admitted_per_window=windows)
     r = math.ceil(history / capacity)
     gaps = np.diff(kept)
-    assert len(kept) == capacity and kept[0] == 0 and kept[-1] == history - 1
+    assert len(kept) == capacity
+    assert kept[0] == 0
+    assert kept[-1] == history - 1
     assert gaps.max() <= 2 * r
     for multiple in range(0, history, r):
         assert min(abs(multiple - frame) for frame in kept) <= r

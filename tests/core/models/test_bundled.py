@@ -37,7 +37,8 @@ def test_untrained_network_predicts_no_motion_and_a_plausible_camera() -> None:
     focal = prediction.intrinsics[..., 0, 0]
     fov = torch.rad2deg(2 * torch.atan(192 / (2 * focal)))
     assert ((fov > 30) & (fov < 100)).all()
-    assert torch.isfinite(prediction.depth).all() and (prediction.depth > 0).all()
+    assert torch.isfinite(prediction.depth).all()
+    assert (prediction.depth > 0).all()
 
 
 def test_equal_tokens_attend_to_each_other_at_the_start() -> None:
