@@ -1,6 +1,6 @@
-"""Turn a checkpoint of tools/train_bundled.py into the weights that the package ships.
+"""Turn a checkpoint of tools/train_bundled.py into the weights that the package ships; print what a frame costs.
 
-python tools/export_bundled.py runs/bundled/last.pt
+    python tools/export_bundled.py runs/bundled/last.pt
 """
 
 from __future__ import annotations
@@ -18,10 +18,7 @@ from safetensors.torch import save
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from spark3r_core.models.bundled import (
-    BUNDLED_CONFIG,
-    flops_per_frame,
-)
+from spark3r_core.models.bundled import BUNDLED_CONFIG, flops_per_frame  # noqa: E402
 from spark3r_core.models.da3 import DA3Config  # noqa: E402
 from tools.training import checkpoint  # noqa: E402
 
