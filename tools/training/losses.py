@@ -18,11 +18,11 @@ FAR = 30.0  # gauge units; beyond, depth is supervised as this far
 @dataclass(frozen=True)
 class Weights:
     rotation: float = 4.0
-    translation: float = 2.0
-    fov: float = 1.0
+    translation: float = 4.0
+    fov: float = 2.0
     relative: float = 1.0
-    depth: float = 1.0
-    gradient: float = 0.5
+    depth: float = 2.0
+    gradient: float = 1.0
     confidence: float = 0.05
     attention: float = 1.0
     fetch: float = 0.3

@@ -162,6 +162,8 @@ class Trainer:
         w = self.weights
         factor = {**asdict(w), "relative_rotation": w.relative * w.rotation}
         factor["relative_translation"] = w.relative * w.translation
+        for name in ("attention", "fetch"):
+            factor[name] *= matching_share(self.frames_seen)
         return torch.stack([factor[name] * value for name, value in losses.items()]).sum()
 
     def state_dict(self) -> dict[str, Any]:
@@ -182,6 +184,11 @@ class Trainer:
         self.ema.load_state_dict(state["ema"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.steps, self.frames_seen = state["steps"], state["frames_seen"]
+
+
+def matching_share(frames_seen: int) -> float:
+    """Weight of the attention supervision: full until matching has emerged, then falling to what keeps it alive."""
+    return 1.0 - 0.7 * min(1.0, max(0.0, (frames_seen - 24_000) / 24_000))
 
 
 def pose_matrix(encoding: Tensor) -> Tensor:
