@@ -17,5 +17,9 @@ class CheckpointError(Spark3rError):
     """Weights that are missing, truncated, of another model, or misshapen; names the key."""
 
 
+class DownloadError(Spark3rError):
+    """Weights that could not be fetched: licence not accepted, no network, gated repository, wrong bytes."""
+
+
 class MemoryBudgetError(Spark3rError):
     """A byte budget too small for one window and its anchor; says the smallest that works."""

@@ -5,7 +5,6 @@ Shapes: B batch, S frames, T tokens per frame (special tokens first, then patche
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from spark3r_core.attention.plan import AttentionPlan
+from spark3r_core.models.digest import file_sha256
 from spark3r_core.models.layers import trunk_linears
 
 
@@ -153,13 +153,7 @@ class Backbone(nn.Module):
     @cached_property
     def weights_sha256(self) -> str | None:
         """sha256 of the weights file in hexadecimal, for records of a run; None for random weights."""
-        if self.weights_path is None:
-            return None
-        digest = hashlib.sha256()
-        with self.weights_path.open("rb") as file:
-            while block := file.read(1 << 22):
-                digest.update(block)
-        return digest.hexdigest()
+        return None if self.weights_path is None else file_sha256(self.weights_path)
 
     @property
     def attention_dtype(self) -> torch.dtype:

@@ -17,6 +17,7 @@ from spark3r_core.models.bundled import BUNDLED_CONFIG
 from spark3r_core.models.checkpoint import load_into, load_packaged, materialise, open_checkpoint
 from spark3r_core.models.da3 import DA3
 from spark3r_core.models.da3_parts import DA3_CONFIGS, DA3Config
+from spark3r_core.models.digest import verify_record
 from spark3r_core.models.interface import Backbone
 from spark3r_core.models.pi3 import Pi3, Pi3Config
 from spark3r_core.models.pi3x import Pi3X, Pi3XConfig
@@ -25,6 +26,7 @@ from spark3r_core.models.vggt import VGGT, VGGTConfig
 from spark3r_core.models.vggt_omega import VGGTOmega, VGGTOmegaConfig
 
 FAMILIES: dict[str, Any] = {cls.family: cls for cls in (DA3, VGGT, Pi3, Pi3X, VGGTOmega)}
+PERMISSIVE_LICENCES = ("Apache-2.0",)
 WEIGHTS_DIR_VARIABLE = "SPARK3R_WEIGHTS"
 BUNDLED = "bundled"
 
@@ -34,8 +36,8 @@ class ModelSpec:
     """One model.
 
     parameters: of the released file (its manifest), dropped heads included. native_size: (width, height) its
-    preprocessing gives a 4:3 picture; tokens_per_frame and kv_bytes_per_frame (bfloat16, all cross-frame layers) are
-    for that size. hub_id: repository on the Hugging Face hub; file_name: the weights file in it.
+    preprocessing gives a 4:3 picture; tokens_per_frame and kv_bytes_per_frame (all cross-frame layers, bfloat16 but for
+    camera heads) are for that size. hub_id: repository on the Hugging Face hub; file_name: the weights file in it.
     """
 
     name: str
@@ -49,6 +51,11 @@ class ModelSpec:
     kv_bytes_per_frame: int
     hub_id: str | None
     file_name: str
+
+    @property
+    def is_noncommercial(self) -> bool:
+        """Whether the licence of the weights forbids commercial use."""
+        return self.weights_licence not in PERMISSIVE_LICENCES
 
     def build(self, config: Any = None) -> Backbone:
         """The network on torch's current default device, with whatever weights its layers start with."""
@@ -78,8 +85,8 @@ _SPECS = (
     _da3("large", 410_941_767, _NC, 31_883_264, "depth-anything/DA3-LARGE-1.1"),
     _da3("giant", 1_355_674_125, _NC, 83_693_568, "depth-anything/DA3-GIANT-1.1"),
     ModelSpec(
-        "vggt-1b", "vggt", VGGTConfig(), 1_256_537_516, _VGGT_LICENCE, "non-commercial (CC BY-NC 4.0)",
-        (518, 392), 1041, 102_465_536, "facebook/VGGT-1B", _SAFE,
+        "vggt-1b", "vggt", VGGTConfig(), 1_256_537_516, _VGGT_LICENCE, _NC,
+        (518, 392), 1041, 102_596_608, "facebook/VGGT-1B", _SAFE,
     ),
     ModelSpec(
         "pi3", "pi3", Pi3Config(), 958_696_732, "BSD-3-Clause", _NC,
@@ -91,7 +98,7 @@ _SPECS = (
     ),
     ModelSpec(
         "vggt-omega-1b", "vggt_omega", VGGTOmegaConfig(), 1_143_814_185, _OMEGA_LICENCE, _OMEGA_LICENCE,
-        (592, 448), 1053, 82_853_888, "facebook/VGGT-Omega", "vggt_omega_1b_512.pt",
+        (592, 448), 1053, 83_410_944, "facebook/VGGT-Omega", "vggt_omega_1b_512.pt",
     ),
 )  # fmt: skip
 MODELS: dict[str, ModelSpec] = {spec.name: spec for spec in _SPECS}
@@ -137,7 +144,8 @@ def load_model(
             in `weights_dir()` for the others.
 
     Raises:
-        CheckpointError: unknown name; weights missing, truncated, of another model or size (names the key).
+        CheckpointError: unknown name; weights missing, truncated, other than their recorded sha256, of another model
+            or size (names the key).
     """
     spec = model_spec(name)
     dtype = torch.float32 if dtype is None else dtype
@@ -155,12 +163,16 @@ def load_model(
         if path is None:
             raise CheckpointError(
                 f"no weights for {name}: put {spec.file_name} of https://huggingface.co/{spec.hub_id} (licence:"
-                f" {spec.weights_licence}) at {weights_dir() / name / spec.file_name}, or name a file with --weights"
+                f" {spec.weights_licence}) at {weights_dir() / name / spec.file_name}, let"
+                f" `spark3r models --download {name}` do it, or name a file with --weights"
             )
+        sha256 = verify_record(path)
         stored = open_checkpoint(path)
         model = _on_meta(spec, spec.config)
         load_into(model, stored, str(path), device, dtype)
         model.weights_path = path
+        if sha256 is not None:
+            model.weights_sha256 = sha256  # just computed: gigabytes need not be read twice
     model.name = name
     return model.eval().requires_grad_(False)
 

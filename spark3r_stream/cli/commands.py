@@ -60,11 +60,17 @@ def cameras() -> int:
     return cameras_command()
 
 
-def models() -> int:
-    """List the backbones: parameters, licences, sizes, and where their weights were found."""
+def models(download: str | None = None, accept_licence: bool = False, json: bool = False) -> int:
+    """List the backbones: parameters, licences, sizes, and where their weights were found.
+
+    Args:
+        download: fetch this model's released weights from the hub instead (the only command that calls it).
+        accept_licence: needed for weights that may not be used commercially.
+        json: one JSON line per model.
+    """
     from spark3r_stream.cli.info import models_command
 
-    return models_command()
+    return models_command(download, accept_licence, json)
 
 
 def doctor() -> int:

@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from rich import box
 from rich.console import Console
 from rich.table import Table
+
+from spark3r_stream.errors import StreamError
+
+if TYPE_CHECKING:
+    from spark3r_core.models.registry import ModelSpec
+
+PIPE_WIDTH = 100  # columns where no terminal says how wide it is
 
 
 def cameras_command() -> int:
@@ -18,24 +30,63 @@ def cameras_command() -> int:
     return 0
 
 
-def models_command() -> int:
-    """A table of the registry. Licences are of the weights: some forbid commercial use."""
-    from spark3r_core.models.registry import MODELS, find_weights
+def models_command(download: str | None = None, accept_licence: bool = False, as_json: bool = False) -> int:
+    """A table of the registry (JSON lines with `as_json`), or the download of one model's weights."""
+    try:
+        from spark3r_core.models import registry
+        from spark3r_core.models.hub import download as download_weights
+    except ModuleNotFoundError as error:
+        raise StreamError(f"{error.name} is not installed; pip install 'spark3r-stream[engine]'") from error
 
-    table = Table(
-        "model", "parameters", "licence of code", "licence of weights", "input", "tokens", "K/V per frame", "weights"
-    )
-    for name, spec in MODELS.items():
-        where = find_weights(name)
+    if download is not None:
+        download_weights(download, accept_licence, lambda line: print(line, file=sys.stderr))
+        return 0
+    if as_json:
+        for spec in registry.MODELS.values():
+            print(json.dumps(_as_json(spec)))
+        return 0
+    console = Console(soft_wrap=False)
+    if not console.is_terminal:
+        console = Console(width=PIPE_WIDTH)
+    console.print(_table(list(registry.MODELS.values())), highlight=False)
+    print(f"\nweights are looked for in {registry.weights_dir()} (${registry.WEIGHTS_DIR_VARIABLE} sets another place)")
+    for name in registry.MODELS:
+        if (path := registry.find_weights(name)) is not None:
+            print(f"  {name}: {path}")
+    print("fetch released weights with `spark3r models --download NAME`")
+    return 0
+
+
+def _table(specs: list[ModelSpec]) -> Table:
+    from spark3r_core.models.registry import BUNDLED, find_weights
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("model", "params", "licence of code", "licence of weights", "input", "tokens", "K/V", "weights"):
+        is_number = column in ("params", "tokens", "K/V")
+        table.add_column(column, justify="right" if is_number else "left", no_wrap="licence" not in column)
+    for spec in specs:
+        found = find_weights(spec.name) is not None
         table.add_row(
-            name,
-            f"{spec.parameters / 1e6:.1f} M",
+            spec.name,
+            f"{spec.parameters / 1e6:,.1f} M",
             spec.code_licence,
             spec.weights_licence,
             f"{spec.native_size[0]}x{spec.native_size[1]}",
-            str(spec.tokens_per_frame),
+            f"{spec.tokens_per_frame:,}",
             f"{spec.kv_bytes_per_frame / 1e6:.1f} MB",
-            str(where) if where is not None else "not here",
+            ("packaged" if spec.name == BUNDLED else "here") if found else "no",
         )
-    Console().print(table)
-    return 0
+    table.caption = "input: for a 4:3 picture; tokens and K/V (bfloat16): of one frame"
+    table.caption_justify = "left"
+    return table
+
+
+def _as_json(spec: ModelSpec) -> dict[str, Any]:
+    from spark3r_core.models.registry import find_weights
+
+    names = (
+        "name", "family", "parameters", "code_licence", "weights_licence", "is_noncommercial", "native_size",
+        "tokens_per_frame", "kv_bytes_per_frame", "hub_id", "file_name",
+    )  # fmt: skip
+    found = find_weights(spec.name)
+    return {name: getattr(spec, name) for name in names} | {"weights": None if found is None else str(found)}

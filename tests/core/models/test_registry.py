@@ -12,8 +12,10 @@ from reference_fixture import DATA, manifest_state, meta_state
 from safetensors.torch import save_file
 
 from spark3r_core.errors import CheckpointError
+from spark3r_core.memory.kv_memory import page_dtype
 from spark3r_core.models import registry
 from spark3r_core.models.checkpoint import dropped
+from spark3r_core.models.digest import write_record
 from spark3r_core.models.interface import Backbone
 from spark3r_core.models.random_init import random_init
 from spark3r_core.models.registry import BUNDLED, MODELS, find_weights, load_model
@@ -47,7 +49,7 @@ def test_numbers_of_the_table(name: str) -> None:
     width, height = spec.native_size
     layers = model.cross_layers((height, width))
     assert spec.tokens_per_frame == max(layer.tokens_per_frame for layer in layers)
-    assert spec.kv_bytes_per_frame == sum(layer.page_bytes(torch.bfloat16) for layer in layers)
+    assert spec.kv_bytes_per_frame == sum(layer.page_bytes(page_dtype(layer, torch.bfloat16)) for layer in layers)
     if name == BUNDLED:
         assert spec.parameters == sum(p.numel() for p in model.parameters())
     else:
@@ -81,7 +83,10 @@ def test_a_file_written_from_the_manifest_loads(tmp_path: Path, monkeypatch: pyt
     model = load_model("da3-small", dtype=torch.bfloat16)
     assert model.attention_dtype == torch.bfloat16
     assert model.weights_path == path
-    assert len(model.weights_sha256 or "") == 64
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert model.weights_sha256 == sha256
+    write_record(path, sha256)
+    assert load_model("da3-small").weights_sha256 == sha256
     with pytest.raises(CheckpointError, match="another size"):
         load_model("da3-base", weights=path)
 

@@ -1,0 +1,67 @@
+"""`spark3r models`: a table that fits a terminal, the same as JSON, and downloads only when asked and consented to."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from spark3r_core.models.registry import MODELS
+from spark3r_stream.cli import main as cli
+
+
+@pytest.fixture(autouse=True)
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A weights directory in which pi3 has a file."""
+    path = tmp_path / "pi3" / "model.safetensors"
+    path.parent.mkdir()
+    path.write_bytes(b"")
+    monkeypatch.setenv("SPARK3R_WEIGHTS", str(tmp_path))
+    return path
+
+
+def spark3r(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["spark3r", "models", *arguments])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    return int(end.value.code or 0)
+
+
+def test_the_table_fits_a_hundred_columns(
+    weights: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert spark3r(monkeypatch) == 0
+    lines = capfd.readouterr().out.splitlines()
+    rows = {line.split()[0]: line for line in lines if line.split() and line.split()[0] in MODELS}
+    assert list(rows) == list(MODELS)
+    assert all(len(line) <= 100 for line in lines if str(weights.parent.parent) not in line)
+    assert rows["vggt-1b"].split() == [
+        "vggt-1b", "1,256.5", "M", "VGGT", "License", "CC", "BY-NC", "4.0", "518x392", "1,041", "102.6", "MB", "no",
+    ]  # fmt: skip
+    assert rows["pi3"].split()[-1] == "here"
+    assert f"  pi3: {weights}" in lines
+
+
+def test_json_lines_hold_the_same(
+    weights: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert spark3r(monkeypatch, "--json") == 0
+    found = {line["name"]: line for line in map(json.loads, capfd.readouterr().out.splitlines())}
+    assert list(found) == list(MODELS)
+    assert found["pi3"]["weights"] == str(weights)
+    assert found["vggt-1b"]["weights"] is None
+    assert found["vggt-1b"]["kv_bytes_per_frame"] == 102_596_608
+
+
+def test_a_download_without_consent_is_one_line_and_no_call(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # discard: a call would fail in other words
+    assert spark3r(monkeypatch, "--download", "vggt-1b") == 1
+    notice, refusal = capfd.readouterr().err.splitlines()
+    assert notice.startswith("vggt-1b: weights of https://huggingface.co/facebook/VGGT-1B, licence CC BY-NC 4.0")
+    assert refusal.startswith("spark3r: error: the weights of vggt-1b are for non-commercial use")
+    assert spark3r(monkeypatch, "--download", "vggt-1b", "--accept-licence") == 1
+    assert "cannot fetch model.safetensors" in capfd.readouterr().err
