@@ -19,7 +19,7 @@ from torch import Tensor
 from spark3r_core.attention.streaming import Streaming
 from spark3r_core.errors import GeometryError, ImageError
 from spark3r_core.gauge import align_window, thin_depth
-from spark3r_core.memory.budget import SENSITIVE_PAGES, allocate
+from spark3r_core.memory.budget import allocate
 from spark3r_core.memory.kv_memory import KVMemory, page_dtype
 from spark3r_core.memory.policy import spread_victim
 from spark3r_core.models.interface import Backbone, Encoded, Prediction
@@ -31,7 +31,7 @@ class MemoryConfig:
     """What a stream keeps.
 
     max_bytes: budget for pages, window slots and support frames together; None: as many as max_pages asks for.
-    max_pages: pages a sensitive layer holds at most (Spark3R: 40); the others hold a third.
+    max_pages: pages a sensitive layer holds at most, the others a third; None: the model's own number (Spark3R: 40).
     anchors: first frames that are pinned for ever; frame 0 carries origin and scale.
     support_recent: newest frames run again with each window, besides frame 0.
     rerun_anchor: whether frame 0 is run again with each window (False and support_recent 0: plain causal streaming).
@@ -41,7 +41,7 @@ class MemoryConfig:
     """
 
     max_bytes: int | None = None
-    max_pages: int = SENSITIVE_PAGES
+    max_pages: int | None = None
     anchors: int = 1
     support_recent: int = 1
     rerun_anchor: bool = True
@@ -252,7 +252,7 @@ class StreamSession:
                 sensitive=sensitive_layers(self.model.name, layers),
                 window_frames=self.config.max_new_frames + self.config.max_support_frames,
                 max_bytes=self.config.max_bytes,
-                max_pages=self.config.max_pages,
+                max_pages=self.config.max_pages or self.model.capabilities.stream_pages,
                 reserved_bytes=self._support_limit_bytes(encoded),
             )
             self.memory = KVMemory(layers, budgets, dtype, encoded.tokens.device)

@@ -30,6 +30,7 @@ BUNDLED_CONFIG = DA3Config(
     with_cam_enc=False,
     native_long_side=192,
     native_patches=192,
+    stream_pages=12,  # 3.6 GFLOP per frame; more pages bring nothing on a network this small (docs/streaming.md)
 )
 
 LOGIT_SCALE = math.exp(0.5)

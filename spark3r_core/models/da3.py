@@ -54,6 +54,7 @@ class DA3(Backbone):
             has_gauge=True,
             native_long_side=config.native_long_side,
             native_patches=config.native_patches,
+            stream_pages=config.stream_pages,
         )
         self.model = DA3Net(config)
         self.normalise = ImageNetNormalise()

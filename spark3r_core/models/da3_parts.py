@@ -37,6 +37,7 @@ class DA3Config:
     cam_enc_depth: int = 4
     native_long_side: int = 504
     native_patches: int | None = None
+    stream_pages: int = 40
 
     def __post_init__(self) -> None:
         # JSON has lists where a frozen, hashable config wants tuples

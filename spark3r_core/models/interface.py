@@ -45,6 +45,7 @@ class Capabilities:
     has_reference_frame: one frame carries tokens of its own (VGGT, DA3, Omega); it must be frame 0 of a stream.
     has_gauge: poses of different windows that share the memory are in one frame and scale (not so for pi3).
     native_long_side: longest image side the released weights were trained at, for a 4:3 picture.
+    stream_pages: pages a sensitive layer keeps in a stream unless told otherwise (Spark3R: about 40).
     native_patches: patches per frame they were trained at whatever the shape; None where the long side was fixed.
     """
 
@@ -52,6 +53,7 @@ class Capabilities:
     has_gauge: bool
     native_long_side: int
     native_patches: int | None = None
+    stream_pages: int = 40
 
 
 @dataclass(frozen=True)
