@@ -15,7 +15,7 @@ import numpy as np
 
 from spark3r_core.errors import Spark3rError
 from spark3r_core.geometry.camera import Intrinsics
-from spark3r_core.geometry.pointmap import depth_edges, points_from_depth, subsample, valid_depth
+from spark3r_core.geometry.pointmap import confident, depth_edges, points_from_depth, subsample, valid_depth
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.models.interface import Backbone
 from spark3r_core.models.preprocess import StreamResize
@@ -35,12 +35,14 @@ MAX_ASPECT_CHANGE = 1.25  # beyond this the padding would outweigh the image, so
 class CloudConfig:
     """Which points of a frame are published.
 
-    max_points: per frame. min_confidence: in (0, 1). max_edge_step: relative depth step that counts as an edge.
+    max_points: per frame. confidence_quantile: this share of each frame's pixels, the least trusted, is left out; an
+        absolute bound would mean something else for every network. max_edge_step: relative depth step that counts as
+        an edge.
     max_depth_ratio: points beyond this multiple of the frame's median depth are left out.
     """
 
     max_points: int = 50_000
-    min_confidence: float = 0.2
+    confidence_quantile: float = 0.1
     max_edge_step: float = 0.06
     max_depth_ratio: float = 6.0
 
@@ -274,7 +276,7 @@ def cloud_of(
     image: (h, w, 3) uint8; depth, confidence: (h, w); depth_k: (3, 3) camera of that depth map.
     """
     keep = valid_depth(depth, config.max_depth_ratio * float(np.median(depth)))
-    keep &= (confidence >= config.min_confidence) & ~depth_edges(depth, config.max_edge_step)
+    keep &= confident(confidence, config.confidence_quantile, keep) & ~depth_edges(depth, config.max_edge_step)
     chosen = subsample(keep, config.max_points)
     points = points_from_depth(depth, depth_k, world_from_camera).reshape(-1, 3)[chosen]
     colours = np.full((len(chosen), 4), 255, np.uint8)
