@@ -7,11 +7,10 @@ from torch import Tensor
 
 from spark3r_core.attention.plan import BlockCausal
 from spark3r_core.errors import ImageError, MemoryBudgetError
-from spark3r_core.memory.dense_reference import DenseMemory
-from spark3r_core.memory.kv_memory import KVMemory
 from spark3r_core.models.da3 import DA3, DA3Config
 from spark3r_core.models.interface import Decoded, Encoded
 from spark3r_core.session import MemoryConfig, StreamSession
+from tests.core.dense_session import DenseSession
 from tests.core.models.reference_fixture import TOLERANCE, ReferenceFixture, error
 
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406])[:, None, None], torch.tensor([0.229, 0.224, 0.225])[:, None, None]
@@ -76,18 +75,6 @@ def test_longer_windows_without_loss_equal_a_block_causal_mask(model: DA3, windo
     assert error(torch.tensor(np.stack([f.depth for f in got]))[None], want.depth) < TOLERANCE
     poses = torch.tensor(np.stack([f.world_from_camera for f in got]))[None]
     assert error(poses, want.world_from_camera) < TOLERANCE
-
-
-class DenseSession(StreamSession):
-    """The same session over the memory by concatenation."""
-
-    def _memory_for(self, encoded: Encoded) -> KVMemory:
-        if self.memory is None:
-            paged = super()._memory_for(encoded)
-            dense = DenseMemory(paged.layers, [budget.pages for budget in paged.budgets])
-            dense.budgets, dense.used_bytes, dense.limit_bytes = paged.budgets, 0, 0  # type: ignore[attr-defined]
-            self.memory = dense  # type: ignore[assignment]
-        return self.memory  # type: ignore[return-value]
 
 
 @pytest.mark.parametrize("config", [MemoryConfig(max_pages=6), MemoryConfig(max_pages=9, support_recent=2)])

@@ -1,4 +1,4 @@
-"""VGGT, pi3, Pi3X and VGGT-Omega as the tests build them: a tiny instance with the fixture's weights."""
+"""The released families as the tests build them: a tiny instance with its fixture's weights."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from functools import cache
 from typing import NamedTuple
 
 from spark3r_core.attention.plan import AttentionPlan
+from spark3r_core.models.da3 import DA3
+from spark3r_core.models.da3_parts import DA3Config
 from spark3r_core.models.interface import Backbone, Decoded, Prediction
 from spark3r_core.models.pi3 import Pi3, Pi3Config
 from spark3r_core.models.pi3x import Pi3X, Pi3XConfig
@@ -30,6 +32,26 @@ FAMILIES = {
 }
 
 
+DA3_SIZES = ("da3", "da3giant")  # DA3's constructor has other names than its config, so it stands beside FAMILIES
+
+
+def da3_config(constructor: dict) -> DA3Config:
+    """What a fixture's constructor arguments mean here."""
+    return DA3Config(
+        embed_dim=constructor["embed_dim"],
+        depth=constructor["depth"],
+        num_heads=constructor["num_heads"],
+        alt_start=constructor["alt_start"],
+        out_layers=constructor["out_layers"],
+        head_features=constructor["head_features"],
+        head_out_channels=constructor["head_out_channels"],
+        img_size=constructor["img_size"],
+        ffn="gated" if "swiglu" in constructor["ffn_layer"] else "mlp",
+        cam_enc_heads=constructor["cam_enc_heads"],
+        cam_enc_depth=constructor["cam_enc_trunk"],
+    )
+
+
 def without_dropped(model: type[Backbone], keys: dict) -> dict:
     """A state dict less the drop table of its family."""
     return {key: value for key, value in keys.items() if not any(re.match(p, key) for p, _ in model.dropped_keys)}
@@ -37,11 +59,19 @@ def without_dropped(model: type[Backbone], keys: dict) -> dict:
 
 @cache
 def tiny(family: str) -> tuple[Backbone, ReferenceFixture]:
-    """The fixture's model, loaded strictly; shared between tests, so leave it as it is."""
-    fixture, (model_class, config_class, _) = ReferenceFixture(f"{family}_tiny_a"), FAMILIES[family]
-    sizes = {field.name for field in dataclasses.fields(config_class)} & fixture.constructor.keys()
-    model = model_class(config_class(**{name: fixture.constructor[name] for name in sizes}))
-    model.load_state_dict(without_dropped(model_class, fixture.state), strict=True)
+    """The fixture's model, loaded strictly; shared between tests, so leave it as it is.
+
+    family: of FAMILIES or DA3_SIZES. DA3's fixtures hold images that are normalised already.
+    """
+    fixture = ReferenceFixture(f"{family}_tiny_a")
+    model: Backbone
+    if family in DA3_SIZES:
+        model = DA3(da3_config(fixture.constructor))
+    else:
+        model_class, config_class, _ = FAMILIES[family]
+        sizes = {field.name for field in dataclasses.fields(config_class)} & fixture.constructor.keys()
+        model = model_class(config_class(**{name: fixture.constructor[name] for name in sizes}))
+    model.load_state_dict(without_dropped(type(model), fixture.state), strict=True)
     return model.eval().requires_grad_(False), fixture
 
 

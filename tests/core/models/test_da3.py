@@ -25,24 +25,9 @@ from spark3r_core.models.da3_parts import DA3_CONFIGS, DA3Config
 from spark3r_core.models.interface import Encoded
 from spark3r_core.models.layers import set_compute_dtype
 from spark3r_core.models.random_init import random_init
+from tests.core.models.released import da3_config
 
 TINY = DA3Config(24, 6, 2, 2, (2, 3, 4, 5), 8, (8, 12, 16, 16), img_size=56, cam_enc_heads=2, cam_enc_depth=1)
-
-
-def da3_config(constructor: dict) -> DA3Config:
-    return DA3Config(
-        embed_dim=constructor["embed_dim"],
-        depth=constructor["depth"],
-        num_heads=constructor["num_heads"],
-        alt_start=constructor["alt_start"],
-        out_layers=constructor["out_layers"],
-        head_features=constructor["head_features"],
-        head_out_channels=constructor["head_out_channels"],
-        img_size=constructor["img_size"],
-        ffn="gated" if "swiglu" in constructor["ffn_layer"] else "mlp",
-        cam_enc_heads=constructor["cam_enc_heads"],
-        cam_enc_depth=constructor["cam_enc_trunk"],
-    )
 
 
 @pytest.fixture(scope="module", params=["da3_tiny_a", "da3giant_tiny_a"])

@@ -1,0 +1,20 @@
+"""The oracle of streams: a session whose memory is made by concatenation, without slots, moves or hiding."""
+
+from __future__ import annotations
+
+from spark3r_core.memory.dense_reference import DenseMemory
+from spark3r_core.memory.kv_memory import KVMemory
+from spark3r_core.models.interface import Encoded
+from spark3r_core.session import StreamSession
+
+
+class DenseSession(StreamSession):
+    """The same session over the memory by concatenation."""
+
+    def _memory_for(self, encoded: Encoded) -> KVMemory:
+        if self.memory is None:
+            paged = super()._memory_for(encoded)
+            dense = DenseMemory(paged.layers, [budget.pages for budget in paged.budgets])
+            dense.budgets, dense.used_bytes, dense.limit_bytes = paged.budgets, 0, 0  # type: ignore[attr-defined]
+            self.memory = dense  # type: ignore[assignment]
+        return self.memory  # type: ignore[return-value]
