@@ -17,6 +17,7 @@ from spark3r_core.models.layers import set_compute_dtype
 from spark3r_core.offline import reconstruct
 from spark3r_core.session import FrameEstimate, MemoryConfig, StreamSession
 from spark3r_core.tokens import Reduction
+from spark3r_core.tokens.sensitivity import sensitive_layers
 from tests.core.dense_session import DenseSession
 from tests.core.models.reference_fixture import error
 from tests.core.models.released import DA3_SIZES, FAMILIES, tiny
@@ -105,9 +106,7 @@ def test_every_cross_frame_layer_is_in_the_budget(family: str) -> None:
     ("family", "name"), [*((family, "") for family in (*DA3_SIZES, *FAMILIES)), *REGISTRY_NAME.items()]
 )
 def test_eviction_and_support_frames_equal_the_memory_by_concatenation(family: str, name: str) -> None:
-    """A registry name brings Spark3R's table. It calls the few global layers of a tiny instance insensitive, so these
-    keep a third of what camera and register layers keep: two page tables in one stream.
-    """
+    """A registry name brings Spark3R's table: insensitive layers keep a third, two page tables in one stream."""
     model, images = copy.copy(tiny(family)[0]), noise(family, 30)
     model.name = name
     config = MemoryConfig(**{**vars(CONFIG), "max_pages": 9})
@@ -117,9 +116,11 @@ def test_eviction_and_support_frames_equal_the_memory_by_concatenation(family: s
         assert error(torch.tensor(got.world_from_camera), torch.tensor(want.world_from_camera)) < 1e-3
     assert paged.memory is not None
     assert dense.memory is not None
-    for i, layer in enumerate(paged.memory.layers):
-        assert paged.memory.frames(i) == dense.memory.frames(i)
-        assert len(paged.memory.frames(i)) == (9 // INSENSITIVE_SHARE if name and layer.kind == "global" else 9)
+    flags = sensitive_layers(name, paged.memory.layers)
+    assert all(flags) != bool(name)
+    for layer, sensitive in enumerate(flags):
+        assert paged.memory.frames(layer) == dense.memory.frames(layer)
+        assert len(paged.memory.frames(layer)) == (9 if sensitive else 9 // INSENSITIVE_SHARE)
 
 
 @EVERY_FAMILY
