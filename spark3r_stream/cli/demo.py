@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,7 @@ from spark3r_stream.sources.open import open_source
 from spark3r_stream.sources.options import SourceOptions
 
 FRAMES_APART = 8
-SUBSCRIBER_START_S = 20.0
+LISTENER_END_S = 20.0
 
 
 def demo_command(out: Path, frames: int) -> int:
@@ -41,9 +40,8 @@ def demo_command(out: Path, frames: int) -> int:
         command = [sys.executable, "-m", "spark3r_stream.cli.main", "echo", endpoint, "--json", "--timeout", "120"]
         listener = subprocess.Popen(command, stdout=received_file)
         try:
-            time.sleep(1.0)  # the listener may also come late; it then reports what it missed
             code = run_command(RunConfig(source=uri, publish=endpoint, out=out))
-            listener.wait(SUBSCRIBER_START_S)
+            listener.wait(LISTENER_END_S)
         finally:
             if listener.poll() is None:
                 listener.kill()
