@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from rich.console import Console
+from rich.markup import escape
 
 from spark3r_stream.viewer.availability import DEBIAN_PACKAGES
 
@@ -29,8 +30,10 @@ def doctor_command() -> int:
     console = Console(soft_wrap=True)
     findings = [check() for check in CHECKS]
     for finding in findings:
-        mark = "[green]ok[/]" if finding.ok else "[red]missing[/]" if finding.required else "[yellow]optional[/]"
-        console.print(f"{mark:<20} {finding.name}: {finding.detail}", highlight=False)
+        word, colour = (
+            ("ok", "green") if finding.ok else ("missing", "red") if finding.required else ("optional", "yellow")
+        )
+        console.print(f"[{colour}]{word:<8}[/]  {finding.name}: {escape(finding.detail)}", highlight=False)
     return int(any(not finding.ok and finding.required for finding in findings))
 
 
@@ -89,6 +92,8 @@ def _bundled() -> Finding:
         from spark3r_core.models.registry import load_model
 
         load_model("bundled")
+    except ModuleNotFoundError as error:
+        return Finding("bundled network", False, f"needs {error.name}")
     except Exception as error:  # a broken installation may fail in any way, and this command must say how
         return Finding("bundled network", False, f"{type(error).__name__}: {error}; install the package again")
     return Finding("bundled network", True, "loads, checksum right")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +11,17 @@ import pytest
 
 from spark3r_core.models.registry import MODELS
 from spark3r_stream.cli import main as cli
+
+WITHOUT_TORCH = """
+import sys
+class NoTorch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            raise ModuleNotFoundError("No module named 'torch'", name=name)
+sys.meta_path.insert(0, NoTorch())
+from spark3r_stream.cli.main import main
+main()
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -65,3 +77,17 @@ def test_a_download_without_consent_is_one_line_and_no_call(
     assert refusal.startswith("spark3r: error: the weights of vggt-1b are for non-commercial use")
     assert spark3r(monkeypatch, "--download", "vggt-1b", "--accept-licence") == 1
     assert "cannot fetch model.safetensors" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        ("models", "spark3r: error: torch is not installed; pip install 'spark3r-stream[engine]'"),
+        ("doctor", "missing   torch: not installed; pip install 'spark3r-stream[engine]' (the CPU build is enough)"),
+    ],
+)
+def test_without_torch_a_line_says_what_to_install(command: str, line: str) -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH, command], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert line in (done.stdout + done.stderr).splitlines()
+    assert "Traceback" not in done.stderr
