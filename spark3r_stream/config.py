@@ -51,7 +51,8 @@ class RunConfig:
         device: cpu, cuda, or auto.
         dtype: of the network's trunk; auto takes bfloat16 where the processor has it.
         json: one JSON line per frame on stdout and nothing else there.
-        insecure: allow publishing on an address that other machines can reach.
+        keys: folder of keys: encrypt what is published and admit only clients listed there; any address may be used.
+        insecure: allow publishing on an address that other machines can reach without keys.
     """
 
     source: tyro.conf.Positional[str]
@@ -74,6 +75,7 @@ class RunConfig:
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     json: bool = False
+    keys: Path | None = None
     insecure: bool = False
 
     def check(self) -> None:

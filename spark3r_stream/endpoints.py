@@ -14,11 +14,11 @@ from spark3r_stream.errors import PublishError
 _SCHEMES = "tcp://127.0.0.1:5555, tcp://127.0.0.1:* or ipc:///tmp/spark3r.sock"
 
 
-def bind_address(endpoint: str, insecure: bool = False) -> str:
+def bind_address(endpoint: str, allow_remote: bool = False) -> str:
     """The address to hand to ZeroMQ's bind for what the user wrote.
 
-    Raises PublishError for a scheme or form that is not supported, and for an address that other machines can reach
-    unless `insecure`: what is published has no encryption and no access control.
+    allow_remote: the stream is encrypted and restricted, or the user said that it need not be. Raises PublishError for
+    a scheme or form that is not supported, and without it for an address that other machines can reach.
     """
     scheme, separator, rest = endpoint.partition("://")
     if not separator or scheme not in ("tcp", "ipc", "inproc") or not rest:
@@ -31,10 +31,10 @@ def bind_address(endpoint: str, insecure: bool = False) -> str:
         raise PublishError(f"cannot publish on {endpoint!r}: no port from 1 to 65534 or *; expected e.g. {_SCHEMES}")
     if host == "localhost":
         host = "127.0.0.1"  # ZeroMQ takes names of interfaces here, not of hosts
-    if not (_is_loopback(host) or insecure):
+    if not (_is_loopback(host) or allow_remote):
         raise PublishError(
             f"{endpoint} can be reached from other machines and the stream is neither encrypted nor restricted; "
-            f"publish on 127.0.0.1, or say --insecure if that is what you want"
+            f"publish on 127.0.0.1, make keys with `spark3r keys new` and give --keys, or say --insecure"
         )
     return f"tcp://{host}:{port}"
 

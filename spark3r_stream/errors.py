@@ -37,6 +37,14 @@ class PublishError(StreamError):
     """An endpoint that cannot be bound or used: port taken, not loopback without permission, bad address."""
 
 
+class KeyFileError(StreamError):
+    """CURVE keys that are missing, malformed or exposed to other users; messages never contain a secret."""
+
+
+class AuthError(StreamError):
+    """The publisher refused this client, or is not the one whose key the client trusts."""
+
+
 class RecordingError(StreamError):
     """A recording that cannot be written or read: not MCAP, disk full, missing topics, incomplete input."""
 

@@ -12,6 +12,9 @@ How a subscriber learns that it is connected (docs/wire.md):
 
 Late joiners ask a ROUTER socket of the same thread for the map so far: between two messages, so that the snapshot holds
 exactly what was published before the positions it names.
+
+With `security` both sockets are CURVE servers, and the same thread answers ZeroMQ's question whether a client may
+connect (ZAP). That needs no thread of its own: nothing in this one waits, and a handshake can.
 """
 
 from __future__ import annotations
@@ -26,6 +29,8 @@ import zmq
 
 from spark3r_stream import endpoints, wire
 from spark3r_stream.errors import PublishError
+from spark3r_stream.handshake import ZAP_ADDRESS, zap_answer
+from spark3r_stream.keys import ServerSecurity
 from spark3r_stream.proto import wire_pb2
 from spark3r_stream.snapshot import SnapshotKeeper
 from spark3r_stream.wire import Message
@@ -39,7 +44,8 @@ class Publisher:
     endpoint: tcp://127.0.0.1:5555, tcp://127.0.0.1:* (any free port), ipc:///path. `.endpoint` is the one bound.
     high_water_mark: messages kept for each slow subscriber; a frame makes up to seven.
     queue_messages: messages between `send` and the thread; more are dropped and counted in `.dropped`.
-    insecure: allow an address that other machines can reach.
+    insecure: allow an address that other machines can reach without `security`.
+    security: encrypt, and admit only clients whose keys are allowed; then any address may be used.
     snapshot: what late joiners get (`snapshot.join`), on the next port; None: nothing is kept and no port is taken.
 
     Raises PublishError if the endpoint is malformed, not loopback, or taken. End of life: `close` (or leaving the
@@ -54,6 +60,7 @@ class Publisher:
         high_water_mark: int = 256,
         queue_messages: int = 512,
         insecure: bool = False,
+        security: ServerSecurity | None = None,
         snapshot: SnapshotKeeper | None = None,
         linger_s: float = 1.0,
     ) -> None:
@@ -70,6 +77,7 @@ class Publisher:
         self._positions = dict.fromkeys(wire.TOPICS, 0)
         self._subscriptions: dict[str, int] = {}
         self._snapshot = snapshot
+        self._security = security
         self._context = zmq.Context()
         self._context.setsockopt(zmq.IPV6, "[" in endpoint)
         try:
@@ -81,11 +89,17 @@ class Publisher:
             self._socket.setsockopt(zmq.HEARTBEAT_IVL, 2000)
             self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 10_000)
             self._set_welcome()
-            address = endpoints.bind_address(endpoint, insecure)
+            address = endpoints.bind_address(endpoint, insecure or security is not None)
             self._router = self._context.socket(zmq.ROUTER)
             self._router.setsockopt(zmq.SNDHWM, 4)
             self._router.setsockopt(zmq.LINGER, 0)
             self._router.setsockopt(zmq.MAXMSGSIZE, wire.KIB)
+            self._gate = self._context.socket(zmq.REP)
+            self._gate.setsockopt(zmq.LINGER, 0)
+            if security is not None:
+                self._gate.bind(ZAP_ADDRESS)  # before there is a socket that someone can connect to
+                security.protect(self._socket)
+                security.protect(self._router)
             if snapshot is None:
                 self.endpoint = endpoints.bind(self._socket, address)
             else:
@@ -167,6 +181,7 @@ class Publisher:
         poller.register(self._wake_receiver, zmq.POLLIN)
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._router, zmq.POLLIN)
+        poller.register(self._gate, zmq.POLLIN)
         try:
             while not self._finished():
                 for ready, _ in poller.poll():
@@ -175,12 +190,15 @@ class Publisher:
                         self._publish_queued()
                     elif ready is self._router:
                         self._answer_snapshot()
+                    elif ready is self._gate:
+                        self._answer_gate()
                     else:
                         self._receive_subscriptions()
         finally:
             self._wake_receiver.close()
             self._router.close()
             self._socket.close()
+            self._gate.close()
 
     def _finished(self) -> bool:
         with self._lock:
@@ -220,6 +238,11 @@ class Publisher:
         if self._snapshot is not None and len(request) == 1:
             reply = self._snapshot.reply(request[0], self.session_id, self._positions)
             self._router.send_multipart([peer, reply], copy=False)
+
+    def _answer_gate(self) -> None:
+        request = self._gate.recv_multipart()
+        assert self._security is not None, "only then is the gate bound"
+        self._gate.send_multipart(zap_answer(request, self._security.admits))
 
     def _receive_subscriptions(self) -> None:
         """Count subscriptions; answer `/ready/<nonce>/`. Anything else a subscriber sends is ignored."""

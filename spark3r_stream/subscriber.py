@@ -10,6 +10,7 @@ caller too slow for the stream loses messages, never the publisher's time, and f
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
 from collections import deque
@@ -21,6 +22,8 @@ from google.protobuf.message import DecodeError
 
 from spark3r_stream import endpoints, wire
 from spark3r_stream.errors import VersionMismatch, WireError
+from spark3r_stream.handshake import HandshakeMonitor
+from spark3r_stream.keys import ClientSecurity
 from spark3r_stream.proto import wire_pb2
 from spark3r_stream.snapshot import MAX_REPLY_BYTES, Snapshot, parse_reply
 from spark3r_stream.wire import Message
@@ -33,7 +36,10 @@ class Subscriber:
 
     timeout_s: iteration ends after this long without a message (None: never).
     high_water_mark: messages ZeroMQ keeps for this caller before it drops new ones.
+    security: keys of this side and of the publisher, for one that encrypts; `ClientSecurity.from_directory` reads them.
     monotonic_s: the clock that `age_s` reads.
+
+    Whatever waits for a message raises AuthError when the publisher refused this client or is not the one it trusts.
 
     Counters, each since construction: `received` and `missed` by topic (a miss shows when the next message of its
     topic comes), `malformed` messages that were skipped, `skipped` ones that `latest` passed over, `connections`
@@ -47,6 +53,7 @@ class Subscriber:
         timeout_s: float | None = None,
         *,
         high_water_mark: int = 1000,
+        security: ClientSecurity | None = None,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.endpoint = endpoint
@@ -85,10 +92,17 @@ class Subscriber:
             self._socket.setsockopt(zmq.IPV6, 1)
         for topic in (*self.topics, wire.WELCOME):
             self._socket.setsockopt_string(zmq.SUBSCRIBE, topic)
+        self._security = security
+        if security is not None:
+            security.protect(self._socket)
+        self._handshakes = HandshakeMonitor(self._socket, endpoint, security)
+        self._poller = zmq.Poller()
+        self._poller.register(self._socket, zmq.POLLIN)
+        self._poller.register(self._handshakes.socket, zmq.POLLIN)
         try:
             self._socket.connect(endpoint)
         except zmq.ZMQError as error:
-            self._context.destroy(linger=0)
+            self.close()
             raise WireError(
                 f"cannot subscribe to {endpoint!r}: {error.strerror}; expected e.g. tcp://127.0.0.1:5555"
             ) from None
@@ -169,12 +183,18 @@ class Subscriber:
         raise WireError(f"no snapshot from {self.endpoint} within {timeout_s:g} s; is the publisher running?")
 
     @property
+    def offers_snapshot(self) -> bool:
+        """Whether the publisher keeps a map for `join`; known once `connected`."""
+        return self._snapshots
+
+    @property
     def age_s(self) -> float | None:
         """Seconds since the last message was taken; None before the first. A live publisher stays around 1."""
         return None if self._last_received_s is None else self._monotonic_s() - self._last_received_s
 
     def close(self) -> None:
         """Close the socket; further calls do nothing."""
+        self._handshakes.close()
         self._context.destroy(linger=0)
 
     def __enter__(self) -> Subscriber:
@@ -187,10 +207,15 @@ class Subscriber:
 
     def _request_snapshot(self, deadline_s: float, max_points: int) -> Snapshot | None:
         """Ask once; meanwhile what is published is buffered. None if there is no answer to this in time."""
-        with self._context.socket(zmq.DEALER) as asking:
+        address = endpoints.snapshot_address(self.endpoint)
+        with self._context.socket(zmq.DEALER) as asking, contextlib.ExitStack() as closing:
             asking.setsockopt(zmq.LINGER, 0)
             asking.setsockopt(zmq.MAXMSGSIZE, MAX_REPLY_BYTES)
-            asking.connect(endpoints.snapshot_address(self.endpoint))
+            if self._security is not None:
+                self._security.protect(asking)
+            handshakes = HandshakeMonitor(asking, address, self._security)
+            closing.callback(handshakes.close)
+            asking.connect(address)
             asking.send(
                 wire_pb2.SnapshotRequest(
                     schema_major=wire.SCHEMA_MAJOR,
@@ -201,10 +226,13 @@ class Subscriber:
             poller = zmq.Poller()
             poller.register(asking, zmq.POLLIN)
             poller.register(self._socket, zmq.POLLIN)
+            poller.register(handshakes.socket, zmq.POLLIN)
             while (left_s := deadline_s - time.monotonic()) > 0:
                 ready = dict(poller.poll(int(1000 * left_s) + 1))
                 if self._socket in ready:
                     self._buffer_one()
+                if handshakes.socket in ready:
+                    handshakes.read()
                 if asking in ready:
                     parts = asking.recv_multipart()
                     return parse_reply(parts[0]) if len(parts) == 1 else None
@@ -220,8 +248,17 @@ class Subscriber:
         self._pending.append(message)
 
     def _wait_readable(self, deadline_s: float | None) -> bool:
-        timeout_ms = None if deadline_s is None else max(0, int(1000 * (deadline_s - time.monotonic()) + 0.999))
-        return bool(self._socket.poll(timeout_ms))
+        """Wait for a message; events of the connection are handled meanwhile."""
+        while True:
+            self._handshakes.check()
+            timeout_ms = None if deadline_s is None else max(0, int(1000 * (deadline_s - time.monotonic()) + 0.999))
+            ready = dict(self._poller.poll(timeout_ms))
+            if self._handshakes.socket in ready:
+                self._handshakes.read()
+            if self._socket in ready:
+                return True
+            if not ready:
+                return False
 
     def _receive(self) -> Message | None:
         """Take one multipart message off the socket; None if it was not for the caller."""

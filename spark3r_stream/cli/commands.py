@@ -11,6 +11,8 @@ from tyro.conf import Positional
 
 from spark3r_stream.config import ConfigError, RunConfig
 
+DEFAULT_KEYS = Path.home() / ".config" / "spark3r" / "keys"
+
 
 def run(config: Annotated[RunConfig, tyro.conf.arg(name="")]) -> int:
     """Reconstruct a live camera, a stream or a recording: poses and geometry, live and as files."""
@@ -25,6 +27,8 @@ def echo(
     count: int | None = None,
     json: bool = False,
     timeout: float | None = None,
+    keys: Path | None = None,
+    server_key: str | None = None,
 ) -> int:
     """Print what a subscriber receives.
 
@@ -34,23 +38,35 @@ def echo(
         count: stop after so many messages.
         json: one JSON line per message.
         timeout: give up (exit 1) when nothing came for so many seconds.
+        keys: folder of this client's keys, for a publisher that wants them (docs/security.md).
+        server_key: public key of that publisher, or the file that holds it; default: the one in the folder of keys.
     """
     from spark3r_stream.cli.echo import echo_command
+    from spark3r_stream.cli.keys import client_security
 
-    return echo_command(endpoint, topic, count, json, timeout)
+    return echo_command(endpoint, topic, count, json, timeout, client_security(keys, server_key))
 
 
-def view(source: Positional[str], offscreen: Path | None = None, seconds: float | None = None) -> int:
+def view(
+    source: Positional[str],
+    offscreen: Path | None = None,
+    seconds: float | None = None,
+    keys: Path | None = None,
+    server_key: str | None = None,
+) -> int:
     """Show a running stream or a recording in 3D.
 
     Args:
         source: endpoint of a publisher, or an .mcap recording.
         offscreen: render a PNG to this file instead of opening a window.
         seconds: how long to listen before the offscreen picture is made; default: until the stream ends.
+        keys: folder of this client's keys, for a publisher that wants them (docs/security.md).
+        server_key: public key of that publisher, or the file that holds it; default: the one in the folder of keys.
     """
+    from spark3r_stream.cli.keys import client_security
     from spark3r_stream.cli.view import view_command
 
-    return view_command(source, offscreen, seconds)
+    return view_command(source, offscreen, seconds, client_security(keys, server_key))
 
 
 def cameras() -> int:
@@ -86,6 +102,7 @@ def replay(
     speed: float | None = 1.0,
     loop: bool = False,
     start: float = 0.0,
+    keys: Path | None = None,
     insecure: bool = False,
 ) -> int:
     """Publish a recording again, as it was.
@@ -96,11 +113,13 @@ def replay(
         speed: 1 as recorded, 2 twice as fast, None as fast as possible.
         loop: begin again at the end.
         start: seconds into the recording.
-        insecure: allow an address that other machines can reach.
+        keys: folder of keys: encrypt, and admit only the clients listed there; any address may be used then.
+        insecure: allow an address that other machines can reach without keys.
     """
+    from spark3r_stream.cli.keys import server_security
     from spark3r_stream.cli.recordings import replay_command
 
-    return replay_command(recording, publish, speed, loop, start, insecure)
+    return replay_command(recording, publish, speed, loop, start, insecure, server_security(keys))
 
 
 def inspect(recording: Positional[Path], json: bool = False) -> int:
@@ -139,6 +158,18 @@ def probe(config: Annotated[RunConfig, tyro.conf.arg(name="")], save: Path | Non
     return probe_command(config, save)
 
 
+def keys(action: Positional[Literal["new", "show"]], dir: Path = DEFAULT_KEYS) -> int:
+    """Make a pair of keys for this machine, or show its public key and the clients it admits (docs/security.md).
+
+    Args:
+        action: new or show.
+        dir: folder of the keys.
+    """
+    from spark3r_stream.cli.keys import keys_command
+
+    return keys_command(action, dir)
+
+
 def demo(out: Path = Path("out/demo"), frames: int = 120) -> int:
     """Map a synthetic room, receive the result in a second process, and compare it with the truth.
 
@@ -162,5 +193,6 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "cameras": cameras,
     "models": models,
     "doctor": doctor,
+    "keys": keys,
     "demo": demo,
 }

@@ -10,6 +10,7 @@ import numpy as np
 
 from spark3r_stream.decoding import decode
 from spark3r_stream.errors import StreamError, WireError
+from spark3r_stream.keys import ClientSecurity
 from spark3r_stream.messages import (
     Calibration,
     Cloud,
@@ -27,13 +28,20 @@ from spark3r_stream.subscriber import Subscriber
 from spark3r_stream.wire import TOPICS, Message
 
 
-def echo_command(endpoint: str, topic: str, count: int | None, as_json: bool, timeout_s: float | None) -> int:
+def echo_command(
+    endpoint: str,
+    topic: str,
+    count: int | None,
+    as_json: bool,
+    timeout_s: float | None,
+    security: ClientSecurity | None = None,
+) -> int:
     """Print messages until the session ends, `count` is reached, or nothing came for `timeout_s` (exit code 1)."""
     topics = list(TOPICS) if topic == "all" else [topic if topic.endswith("/") else f"{topic}/"]
     if "/status/" not in topics:
         topics.append("/status/")  # says when the session is over
     shown = 0
-    with Subscriber(endpoint, topics) as subscriber:
+    with Subscriber(endpoint, topics, security=security) as subscriber:
         while count is None or shown < count:
             message = subscriber.poll(timeout_s)
             if message is None:

@@ -9,19 +9,31 @@ import sys
 import threading
 from pathlib import Path
 
+from spark3r_stream.keys import ServerSecurity
 from spark3r_stream.publisher import Publisher
 from spark3r_stream.recording_reader import Recording
 from spark3r_stream.replay import Replay, republish
+from spark3r_stream.snapshot import SnapshotKeeper
 
 
-def replay_command(recording: Path, publish: str, speed: float | None, loop: bool, start: float, insecure: bool) -> int:
+def replay_command(
+    recording: Path,
+    publish: str,
+    speed: float | None,
+    loop: bool,
+    start: float,
+    insecure: bool,
+    security: ServerSecurity | None = None,
+) -> int:
     """Republish until the end of the recording, or until it is interrupted; both are exit code 0."""
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     with (
         contextlib.closing(Replay(recording, speed=speed, loop=loop, start_s=start)) as replay,
-        Publisher(publish, replay.session_id, insecure=insecure) as publisher,
+        Publisher(
+            publish, replay.session_id, insecure=insecure, security=security, snapshot=SnapshotKeeper()
+        ) as publisher,
     ):
         print(f"replaying {recording} on {publisher.endpoint}", file=sys.stderr)
         sent = republish(replay, publisher, stop)

@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from spark3r_stream.cli.keys import server_security
 from spark3r_stream.cli.progress import LiveLine
 from spark3r_stream.clock import Clock, SystemClock
 from spark3r_stream.config import RunConfig, parse_bytes
@@ -30,6 +31,7 @@ from spark3r_stream.recording import Recorder
 from spark3r_stream.run_stats import SESSION_STATE, RunStats
 from spark3r_stream.scheduler import MAX_WINDOW, plan_window
 from spark3r_stream.sinks import DecisionsSink, FilesSink, Heartbeat, JsonSink, MessageSink, WireSink
+from spark3r_stream.snapshot import SnapshotKeeper
 from spark3r_stream.sources.base import Source
 from spark3r_stream.sources.open import open_source
 from spark3r_stream.sources.options import Pace, RtspTransport, SourceOptions
@@ -77,7 +79,7 @@ def run_command(config: RunConfig) -> int:
         else:
             sinks.append(closing.enter_context(LiveLine(stats, source.info.frame_count, config.max_frames)))
         if config.view and publisher is not None:
-            closing.enter_context(launch_viewer(publisher.endpoint))
+            closing.enter_context(launch_viewer(publisher.endpoint, config.keys))
         window = None if config.window == "auto" else int(config.window)
         plan = plan_window(source.info.is_live, window, reconstructor.memory.max_new_frames)
         run_stream(
@@ -121,7 +123,10 @@ def _open_publisher(config: RunConfig, session_id: uuid.UUID, closing: contextli
     endpoint = config.publish or ("tcp://127.0.0.1:*" if config.view else None)
     if endpoint is None:
         return None
-    publisher = closing.enter_context(Publisher(endpoint, session_id, insecure=config.insecure))
+    security = server_security(config.keys)
+    publisher = closing.enter_context(
+        Publisher(endpoint, session_id, insecure=config.insecure, security=security, snapshot=SnapshotKeeper())
+    )
     print(f"publishing on {publisher.endpoint}", file=sys.stderr)
     return publisher
 

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from spark3r_stream.errors import StreamError
+from spark3r_stream.keys import ClientSecurity
 from spark3r_stream.replay import Replay
 from spark3r_stream.scene_map import SceneMap
 from spark3r_stream.subscriber import Subscriber
@@ -18,10 +19,12 @@ OFFSCREEN_POINTS = 1_000_000
 POLL_S = 0.25
 
 
-def view_command(source: str, offscreen: Path | None, seconds: float | None) -> int:
+def view_command(
+    source: str, offscreen: Path | None, seconds: float | None, security: ClientSecurity | None = None
+) -> int:
     """0 when the window was closed or the picture written."""
     recording = source.endswith(".mcap")
-    with _open(source, recording, offscreen is not None) as messages:
+    with _open(source, recording, offscreen is not None, security) as messages:
         if offscreen is None:
             from spark3r_stream.viewer.open3d_viewer import run_window
 
@@ -42,7 +45,9 @@ def view_command(source: str, offscreen: Path | None, seconds: float | None) -> 
     return 0
 
 
-def _open(source: str, recording: bool, as_fast_as_possible: bool) -> AbstractContextManager[Subscriber | Replay]:
+def _open(
+    source: str, recording: bool, as_fast_as_possible: bool, security: ClientSecurity | None
+) -> AbstractContextManager[Subscriber | Replay]:
     if recording:
         return Replay(Path(source), TOPICS, speed=None if as_fast_as_possible else 1.0)
-    return Subscriber(source, TOPICS)
+    return Subscriber(source, TOPICS, security=security)

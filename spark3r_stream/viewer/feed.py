@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import uuid
 from typing import Protocol
 
+import numpy as np
+
 from spark3r_stream.decoding import decode
-from spark3r_stream.errors import WireError
+from spark3r_stream.errors import VersionMismatch, WireError
 from spark3r_stream.messages import FrameResult, SessionState, Status
 from spark3r_stream.scene_map import SceneMap
+from spark3r_stream.snapshot import Snapshot
+from spark3r_stream.subscriber import Subscriber
 from spark3r_stream.wire import Message
+
+_JOIN_S = 15.0
+_CLOUD_PARTS = 32
 
 
 class MessageSource(Protocol):
@@ -22,7 +30,7 @@ class MessageSource(Protocol):
 
 
 class SceneFeed:
-    """Fills a SceneMap from a message source.
+    """Fills a SceneMap from a message source; from a Subscriber, beginning with the map so far at every connection.
 
     ended: the publisher said that its session is over. frame: the newest result, for the title line.
     malformed: messages that could not be decoded and were skipped.
@@ -35,9 +43,11 @@ class SceneFeed:
         self.malformed = 0
         self._source = source
         self._session_id: uuid.UUID | None = None
+        self._joined_connection = 0
 
     def take(self, budget_s: float, wait_s: float = 0.0) -> int:
         """Take waiting messages for at most `budget_s`, waiting up to `wait_s` for the first. Returns their number."""
+        self._join()
         deadline, taken = time.monotonic() + budget_s, 0
         message = self._source.poll(wait_s)
         while message is not None:
@@ -47,6 +57,35 @@ class SceneFeed:
                 break
             message = self._source.poll(0.0)
         return taken
+
+    def _join(self) -> None:
+        """Once per connection: what was published while there was none is in the publisher's map, if it keeps one."""
+        source = self._source
+        if not isinstance(source, Subscriber) or not source.connected or source.connections == self._joined_connection:
+            return
+        self._joined_connection = source.connections
+        if not source.offers_snapshot:
+            return
+        try:
+            self._start_with(source.join(_JOIN_S, self.scene.max_points))
+        except VersionMismatch:
+            raise
+        except WireError as error:
+            print(f"spark3r: showing only what comes from now on: {error}", file=sys.stderr)
+
+    def _start_with(self, snapshot: Snapshot) -> None:
+        self.scene.clear()
+        self._session_id, self.ended = snapshot.session_id, False
+        for pose in snapshot.trajectory:
+            self.scene.add_pose(pose.world_from_camera, pose.captured_ns, pose.submap)
+        for correction in snapshot.corrections.values():
+            self.scene.add(correction)
+        for submap, cloud in snapshot.clouds.items():
+            # In parts, because the scene takes its finest detail from the extent of the first cloud it gets: that of
+            # some frames, as in a stream, not of all of them.
+            columns = (cloud.points, cloud.colours, cloud.confidence)
+            for part in zip(*(np.array_split(column, _CLOUD_PARTS) for column in columns), strict=True):
+                self.scene.add_cloud(*part, submap)
 
     def _handle(self, message: Message) -> None:
         if message.envelope.session_id != self._session_id:

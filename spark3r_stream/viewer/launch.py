@@ -6,19 +6,23 @@ import contextlib
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 from spark3r_stream.viewer.availability import require_display, require_installed
 
 
 @contextlib.contextmanager
-def launch_viewer(endpoint: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Start `spark3r view ENDPOINT`. At the end of the run it stays open with the finished map, until it is closed.
+def launch_viewer(endpoint: str, keys: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """Start `spark3r view ENDPOINT`, with the publisher's own `keys` where it has some.
+
+    At the end of the run it stays open with the finished map, until it is closed.
 
     Raises ViewerUnavailable at once where Open3D or a display is missing, so that the run stops before it starts.
     """
     require_installed()
     require_display()
     command = [sys.executable, "-m", "spark3r_stream.cli.main", "view", endpoint]
+    command += [] if keys is None else ["--keys", str(keys)]
     # Its output must not mix with the JSON lines of the run; errors still reach the terminal.
     viewer = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     try:

@@ -1,0 +1,46 @@
+"""`spark3r keys`: make and show the keys of this machine (docs/security.md)."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+from spark3r_stream.config import ConfigError
+from spark3r_stream.keys import ALLOWED_FILE, PUBLIC_FILE, SECRET_FILE, ClientSecurity, ServerSecurity, create_keys
+
+
+def keys_command(action: Literal["new", "show"], directory: Path) -> int:
+    """The public key goes to stdout, alone, so that it can be piped into another machine's list; the rest to stderr."""
+    if action == "new":
+        print(create_keys(directory).public.decode())
+        print(f"made {directory / SECRET_FILE} (keep it) and {directory / PUBLIC_FILE} (pass it on)", file=sys.stderr)
+        return 0
+    security = ServerSecurity.from_directory(directory)
+    print(security.keys.public.decode())
+    allowed = security.allowed()
+    print(f"{directory / ALLOWED_FILE}: {len(allowed)} clients", file=sys.stderr)
+    for key, name in allowed.items():
+        print(f"  {key.decode()} {name}", file=sys.stderr)
+    return 0
+
+
+def client_security(keys: Path | None, server_key: str | None) -> ClientSecurity | None:
+    """What `--keys` and `--server-key` of a subscriber's command say."""
+    if keys is None:
+        if server_key is not None:
+            raise ConfigError(
+                "--server-key needs this client's own keys too; make some with `spark3r keys new`, give --keys"
+            )
+        return None
+    return ClientSecurity.from_directory(keys, server_key)
+
+
+def server_security(keys: Path | None) -> ServerSecurity | None:
+    """What `--keys` of a publisher's command says; nobody on the list yet is worth a word."""
+    if keys is None:
+        return None
+    security = ServerSecurity.from_directory(keys)
+    if not security.allowed():
+        print(f"no client is allowed yet: add public keys to {security.allowed_path}", file=sys.stderr)
+    return security
