@@ -15,6 +15,7 @@ from spark3r_stream.clock import Clock
 from spark3r_stream.errors import EndOfStream
 from spark3r_stream.frame import Frame
 from spark3r_stream.frame_buffer import DropPolicy, FrameBuffer
+from spark3r_stream.input_record import Decisions
 from spark3r_stream.messages import FrameOutput
 from spark3r_stream.producer import Producer
 from spark3r_stream.reconstructor import Reconstructor, WindowOutput, split_window
@@ -61,15 +62,21 @@ def run_stream(
     stats: RunStats,
     clock: Clock,
     stop: threading.Event,
+    decided: Sequence[Decisions] | None = None,
 ) -> None:
     """Run a source through a model until it ends, `max_frames` are done, or `stop` is set.
 
+    decided: the windows of a recorded run, to be made again from the frames of its recording; None: decide as it goes.
     Raises what the source or a sink raises, after the frames before it were processed; results so far are with the
     sinks. Closing the sinks is the caller's business.
     """
     buffer = FrameBuffer(max(config.queue_frames, config.plan.max_frames), DropPolicy.for_source(source.info.is_live))
     with Producer(source, buffer):
-        for window in windows(buffer, config, clock, stop):
+        if decided is None:
+            cut = windows(buffer, config, clock, stop)
+        else:
+            cut = decided_windows(buffer, decided, config.max_frames, clock, stop)
+        for window in cut:
             stats.taken(window.frames, window.drops)
             drops = {cause.value: count for cause, count in window.drops.items()}
             for frames in split_window(window.frames):
@@ -107,6 +114,27 @@ def windows(buffer: FrameBuffer, config: EngineConfig, clock: Clock, stop: threa
             left -= len(window.frames)
         if ended:
             return
+
+
+def decided_windows(
+    buffer: FrameBuffer, decided: Sequence[Decisions], max_frames: int | None, clock: Clock, stop: threading.Event
+) -> Iterator[Window]:
+    """The windows of a recorded run, with its losses; the one that reaches `max_frames` is the last."""
+    taken = 0
+    for decisions in decided:
+        if max_frames is not None and taken >= max_frames:
+            return
+        window = Window([], {DropCause(drop.cause): drop.count for drop in decisions.drops})
+        while len(window.frames) < len(decisions.new_frames):
+            if stop.is_set():
+                return
+            try:
+                window.frames += buffer.get(len(decisions.new_frames) - len(window.frames), STOP_POLL_S).frames
+            except EndOfStream:  # closed from outside: a window that is not whole would not be the recorded one
+                return
+        taken += len(window.frames)
+        window.taken_ns = clock.monotonic_ns()
+        yield window
 
 
 def _stamped(

@@ -16,6 +16,8 @@ class Frame:
     epoch: uninterrupted run of the source; a reconnect starts the next one.
     pts_ns: the container's presentation time in ns, from the first frame's own zero; None where there is none.
     captured_ns: live: Unix time at session start + monotonic clock since, stamped after decoding; file: pts_ns.
+    picture: number of its picture among those decoded in its epoch, the ones that were not handed out included: what
+        finds it again in a recording. None: the same as frame_id.
     """
 
     image: np.ndarray
@@ -24,3 +26,4 @@ class Frame:
     captured_ns: int
     pts_ns: int | None
     source_id: str
+    picture: int | None = None

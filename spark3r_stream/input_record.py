@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 
 from spark3r_stream.errors import WireError
 from spark3r_stream.proto import recording_pb2
-from spark3r_stream.sources.base import InputPacket
+from spark3r_stream.sources.base import InputPacket, StreamFormat
 
 INPUT_PACKET = "/input/packet/"
 INPUT_IMAGE = "/input/image/"
@@ -23,12 +23,16 @@ IMAGE_FORMATS = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png", "webp": "webp", "a
 
 @dataclass(frozen=True)
 class FrameTime:
-    """A frame as the source handed it out: enough to find it again in the recorded input."""
+    """A frame as the source handed it out: enough to find it again in the recorded input.
+
+    picture: number among the pictures (or images) decoded in its epoch, those that were not used included.
+    """
 
     frame_id: int
     epoch: int
     pts_ns: int | None
     captured_ns: int
+    picture: int = 0
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class Decisions:
 
     window: counts from 0.  support_frame_ids: run again with the new ones.  admitted, evicted: of the memory.
     started_ns, finished_ns: Unix time.  threads: of the network.  failure_reason: empty if the window succeeded.
+    source_id: of the frames, without credentials.
     """
 
     window: int
@@ -60,6 +65,7 @@ class Decisions:
     finished_ns: int = 0
     threads: int = 0
     failure_reason: str = ""
+    source_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,7 @@ class RecordedPacket:
 def encode_packet(packet: InputPacket, index: int, received_ns: int, source_id: str) -> tuple[str, bytes]:
     """Channel and payload. Images of known formats without packet-only properties become foxglove.CompressedImage."""
     pts_ns = None if packet.pts is None else packet.pts * packet.time_base * NS_PER_S
-    if packet.codec in IMAGE_FORMATS and pts_ns is not None and pts_ns.denominator == 1 and not packet.extradata:
+    if packet.stream is None and packet.codec in IMAGE_FORMATS and pts_ns is not None and pts_ns.denominator == 1:
         image = CompressedImage(frame_id="camera", format=IMAGE_FORMATS[packet.codec], data=packet.data)
         image.timestamp.seconds, image.timestamp.nanos = divmod(int(pts_ns), NS_PER_S)
         return INPUT_IMAGE, image.SerializeToString()
@@ -93,6 +99,8 @@ def encode_packet(packet: InputPacket, index: int, received_ns: int, source_id: 
         keyframe=packet.is_keyframe,
         data=packet.data,
         display_matrix=packet.display_matrix,
+        stream=None if packet.stream is None else recording_pb2.StreamFormat(**vars(packet.stream)),
+        discarded=packet.is_discarded,
     )
     return INPUT_PACKET, message.SerializeToString()
 
@@ -132,8 +140,14 @@ def decode_packet(topic: str, payload: bytes, index: int, received_ns: int) -> R
         extradata=m.extradata,
         display_matrix=tuple(m.display_matrix) or None,
         epoch=m.epoch,
+        stream=_stream_format(m.stream) if m.HasField("stream") else None,
+        is_discarded=m.discarded,
     )
     return RecordedPacket(packet, m.index, m.received_ns, m.source_id)
+
+
+def _stream_format(m: recording_pb2.StreamFormat) -> StreamFormat:
+    return StreamFormat(m.width, m.height, m.pixel_format, m.color_range, m.colorspace, m.low_delay)
 
 
 def encode_decisions(decisions: Decisions) -> bytes:
@@ -142,7 +156,11 @@ def encode_decisions(decisions: Decisions) -> bytes:
         window=decisions.window,
         new_frames=[
             recording_pb2.FrameTime(
-                frame_id=frame.frame_id, epoch=frame.epoch, pts_ns=frame.pts_ns, captured_ns=frame.captured_ns
+                frame_id=frame.frame_id,
+                epoch=frame.epoch,
+                pts_ns=frame.pts_ns,
+                captured_ns=frame.captured_ns,
+                picture=frame.picture,
             )
             for frame in decisions.new_frames
         ],
@@ -159,6 +177,7 @@ def encode_decisions(decisions: Decisions) -> bytes:
         finished_ns=decisions.finished_ns,
         threads=decisions.threads,
         failure_reason=decisions.failure_reason,
+        source_id=decisions.source_id,
     ).SerializeToString()
 
 
@@ -171,7 +190,7 @@ def decode_decisions(payload: bytes) -> Decisions:
     return Decisions(
         window=m.window,
         new_frames=tuple(
-            FrameTime(f.frame_id, f.epoch, f.pts_ns if f.HasField("pts_ns") else None, f.captured_ns)
+            FrameTime(f.frame_id, f.epoch, f.pts_ns if f.HasField("pts_ns") else None, f.captured_ns, f.picture)
             for f in m.new_frames
         ),
         support_frame_ids=tuple(m.support_frame_ids),
@@ -184,4 +203,5 @@ def decode_decisions(payload: bytes) -> Decisions:
         finished_ns=m.finished_ns,
         threads=m.threads,
         failure_reason=m.failure_reason,
+        source_id=m.source_id,
     )

@@ -89,6 +89,7 @@ class Reconstructor:
     ) -> None:
         self.model = model
         self.memory = memory
+        self.camera = camera
         self.cloud = cloud or CloudConfig()
         self._long_side = long_side
         self._undistorter = Undistorter(camera) if camera is not None else None

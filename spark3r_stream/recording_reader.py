@@ -45,7 +45,8 @@ class RecordingInfo:
 
     complete: it was closed properly and nothing is damaged.  cut: why reading ended early, empty if it did not.
     counts: messages by topic, envelopes left out.  missed: numbers that are missing between the first and the last
-    message of a topic, lost by the recorder.  dropped: what the recorder itself counted, by topic, if it was closed.
+    message of a topic, lost by the recorder; first_missed: the first of those numbers (packets and images of the input
+    are numbered together).  dropped: what the recorder itself counted, by topic, if it was closed.
     start_ns, end_ns: publication times, 0 if empty.
     """
 
@@ -56,6 +57,7 @@ class RecordingInfo:
     metadata: dict[str, str]
     counts: dict[str, int]
     missed: dict[str, int]
+    first_missed: dict[str, int]
     dropped: dict[str, int]
     start_ns: int
     end_ns: int
@@ -143,14 +145,20 @@ class Recording:
         scan = _Scan()
         counts: Counter[str] = Counter()
         missed: Counter[str] = Counter()
-        expected: dict[str, int] = {}
+        first_missed: dict[str, int] = {}
+        # what counts from 0 in every recording; the published topics may have been sent before
+        expected: dict[str, int] = {"input": 0, DECISIONS: 0}
         start_ns, end_ns = 0, 0
         for topic, record in self._records(scan):
             if topic == ENVELOPE:
                 continue
             counts[topic] += 1
-            missed[topic] += max(0, record.sequence - expected.get(topic, record.sequence))
-            expected[topic] = record.sequence + 1
+            numbering = "input" if topic in (INPUT_PACKET, INPUT_IMAGE) else topic
+            due = expected.get(numbering, record.sequence)
+            if record.sequence > due:
+                missed[topic] += record.sequence - due
+                first_missed.setdefault(topic, due)
+            expected[numbering] = record.sequence + 1
             start_ns = record.log_time if sum(counts.values()) == 1 else min(start_ns, record.log_time)
             end_ns = max(end_ns, record.log_time)
         try:
@@ -164,7 +172,8 @@ class Recording:
             cut=scan.cut,
             metadata=self.metadata,
             counts=dict(counts),
-            missed={topic: count for topic, count in missed.items() if count},
+            missed=dict(missed),
+            first_missed=first_missed,
             dropped=dropped if isinstance(dropped, dict) else {},
             start_ns=start_ns,
             end_ns=end_ns,

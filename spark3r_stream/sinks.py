@@ -79,7 +79,12 @@ class DecisionsSink:
         self._recorder.decisions(
             Decisions(
                 window=self._windows,
-                new_frames=tuple(FrameTime(f.frame_id, f.epoch, f.pts_ns, f.captured_ns) for f in frames),
+                new_frames=tuple(
+                    FrameTime(
+                        f.frame_id, f.epoch, f.pts_ns, f.captured_ns, f.frame_id if f.picture is None else f.picture
+                    )
+                    for f in frames
+                ),
                 support_frame_ids=result.support,
                 admitted_frame_ids=result.admitted,
                 evicted_frame_ids=result.evicted,
@@ -90,6 +95,7 @@ class DecisionsSink:
                 finished_ns=finished_ns,
                 threads=self._threads,
                 failure_reason=failed[0] if failed else "",
+                source_id=frames[0].source_id,
             )
         )
         self._windows += 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import platform
 import signal
@@ -12,13 +11,22 @@ import threading
 import uuid
 from collections.abc import Iterator
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from spark3r_core.geometry.camera import Intrinsics, read_intrinsics
 from spark3r_stream.cli.keys import server_security
 from spark3r_stream.cli.progress import LiveLine
+from spark3r_stream.cli.rerun import (
+    check_weights,
+    notes_of,
+    recorded_camera,
+    recorded_config,
+    recorded_threads,
+    run_metadata,
+)
 from spark3r_stream.clock import Clock, SystemClock
+from spark3r_stream.comparison import ComparisonSink
 from spark3r_stream.config import RunConfig, parse_bytes
 from spark3r_stream.engine import EngineConfig, Sink, run_stream
 from spark3r_stream.errors import RecordingError
@@ -27,13 +35,14 @@ from spark3r_stream.outputs.result_writer import ResultWriter
 from spark3r_stream.outputs.trajectory import Trajectory
 from spark3r_stream.publisher import Publisher
 from spark3r_stream.reconstructor import Reconstructor
+from spark3r_stream.recorded_run import RecordedRun
 from spark3r_stream.recording import Recorder
 from spark3r_stream.run_stats import SESSION_STATE, RunStats
 from spark3r_stream.scheduler import MAX_WINDOW, plan_window
 from spark3r_stream.sinks import DecisionsSink, FilesSink, Heartbeat, JsonSink, MessageSink, WireSink
 from spark3r_stream.snapshot import SnapshotKeeper
 from spark3r_stream.sources.base import Source
-from spark3r_stream.sources.open import open_source
+from spark3r_stream.sources.open import is_recording, open_source
 from spark3r_stream.sources.options import Pace, RtspTransport, SourceOptions
 from spark3r_stream.sources.redact import redact_uri
 from spark3r_stream.viewer.launch import launch_viewer
@@ -45,19 +54,21 @@ def run_command(config: RunConfig) -> int:
     config.check()
     clock = SystemClock()
     stop = _Stop()
+    run = RecordedRun.load(Path(config.source)) if is_recording(config.source) else None
+    if run is not None:
+        config = recorded_config(config, run)
     with contextlib.ExitStack() as closing, stop.on_signals():
         # What can fail at once comes first: a port in use must not cost the loading of a model.
         session_id = uuid.uuid4()
         publisher = _open_publisher(config, session_id, closing)
-        reconstructor = build_reconstructor(config)
+        if run is None:
+            reconstructor = build_reconstructor(config)
+        else:
+            closing.enter_context(recorded_threads(run))
+            reconstructor = build_reconstructor(config, recorded_camera(run))
+            check_weights(run, reconstructor)
         recorder = _open_recorder(config, reconstructor, clock, closing)
-        options = SourceOptions(
-            pace=Pace(config.pace),
-            live=config.live or None,
-            on_packet=None if recorder is None else recorder.packet,
-            rtsp_transport=RtspTransport(config.rtsp_transport),
-        )
-        source = closing.enter_context(contextlib.closing(open_source(config.source, options, clock)))
+        source = closing.enter_context(contextlib.closing(_open_source(config, run, recorder, clock)))
         for note in source.info.notes:
             print(f"spark3r: note: {note}", file=sys.stderr)
         stats = RunStats(clock, source.info.name, config.model)
@@ -69,11 +80,15 @@ def run_command(config: RunConfig) -> int:
             closing.enter_context(_heartbeat(wire, stats, source, publisher, recorder, clock))
         if recorder is not None:
             sinks.append(DecisionsSink(recorder, clock, _torch_threads()))
+        comparison = None
+        if run is not None:
+            comparison = ComparisonSink(run.path)
+            sinks.append(comparison)
         if config.out is not None:
             writer = ResultWriter(config.out, config.max_points, config.save_depth)
             sinks.append(FilesSink(writer))
             truth = _ground_truth(source)
-            closing.callback(lambda: writer.close(_stats(config, stats, source, reconstructor), truth))
+            closing.callback(lambda: writer.close(_stats(config, stats, source, reconstructor, comparison), truth))
         if config.json:
             sinks.append(JsonSink(sys.stdout))
         else:
@@ -82,24 +97,26 @@ def run_command(config: RunConfig) -> int:
             closing.enter_context(launch_viewer(publisher.endpoint, config.keys))
         window = None if config.window == "auto" else int(config.window)
         plan = plan_window(source.info.is_live, window, reconstructor.memory.max_new_frames)
-        run_stream(
-            source, reconstructor, sinks, EngineConfig(plan, max_frames=config.max_frames), stats, clock, stop.event
-        )
+        engine = EngineConfig(plan, max_frames=config.max_frames)
+        decided = None if run is None else run.decisions
+        run_stream(source, reconstructor, sinks, engine, stats, clock, stop.event, decided)
     if not config.json:
         print(_summary(config, stats), file=sys.stderr)
+        if comparison is not None:
+            print(comparison.summary(), file=sys.stderr)
     return stop.exit_code(source.info.is_live)
 
 
-def build_reconstructor(config: RunConfig) -> Reconstructor:
-    """Model, memory and camera from the settings. Imports torch."""
+def build_reconstructor(config: RunConfig, camera: Intrinsics | None = None) -> Reconstructor:
+    """Model, memory and camera from the settings. camera: instead of the file of the settings. Imports torch."""
     import torch
 
-    from spark3r_core.geometry.camera import read_intrinsics
     from spark3r_core.models.registry import load_model
     from spark3r_core.session import MemoryConfig
 
     device = config.device if config.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
-    camera = read_intrinsics(config.intrinsics) if config.intrinsics is not None else None
+    if camera is None and config.intrinsics is not None:
+        camera = read_intrinsics(config.intrinsics)
     max_new = MAX_WINDOW if config.window == "auto" else int(config.window)
     memory = MemoryConfig(
         max_bytes=None if config.memory is None else parse_bytes(config.memory), max_new_frames=max_new
@@ -117,6 +134,22 @@ def _dtype(name: str, device: str) -> Any:
         return torch.bfloat16
     # Without AVX512-BF16 or AMX the CPU emulates bfloat16, which is slower than float32.
     return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
+
+
+def _open_source(config: RunConfig, run: RecordedRun | None, recorder: Recorder | None, clock: Clock) -> Source:
+    on_packet = None if recorder is None else recorder.packet
+    if run is not None:
+        from spark3r_stream.sources.recording import RecordingSource
+
+        return RecordingSource(run, on_packet, notes_of(run))
+    options = SourceOptions(
+        pace=Pace(config.pace),
+        live=config.live or None,
+        on_packet=on_packet,
+        single_thread_decode=recorder is not None,  # what can be decoded again to the same bytes, however damaged
+        rtsp_transport=RtspTransport(config.rtsp_transport),
+    )
+    return open_source(config.source, options, clock)
 
 
 def _open_publisher(config: RunConfig, session_id: uuid.UUID, closing: contextlib.ExitStack) -> Publisher | None:
@@ -139,7 +172,13 @@ def _ground_truth(source: Source) -> Trajectory | None:
     return Trajectory(truth.pts_ns, truth.world_from_camera)
 
 
-def _stats(config: RunConfig, stats: RunStats, source: Source, reconstructor: Reconstructor) -> dict[str, Any]:
+def _stats(
+    config: RunConfig,
+    stats: RunStats,
+    source: Source,
+    reconstructor: Reconstructor,
+    comparison: ComparisonSink | None,
+) -> dict[str, Any]:
     import torch
 
     return {
@@ -159,6 +198,7 @@ def _stats(config: RunConfig, stats: RunStats, source: Source, reconstructor: Re
             "torch": str(torch.__version__),
             "torch_threads": torch.get_num_threads(),
         },
+        **({} if comparison is None else {"compared_with_recording": comparison.as_dict()}),
     }
 
 
@@ -202,15 +242,7 @@ def _open_recorder(
 ) -> Recorder | None:
     if config.record is None:
         return None
-    import torch
-
-    metadata = {
-        "settings": json.dumps(_settings(config)),
-        "weights_sha256": reconstructor.model.weights_sha256 or "random",
-        "spark3r_stream": version("spark3r-stream"),
-        "torch": str(torch.__version__),
-        "threads": str(torch.get_num_threads()),
-    }
+    metadata = run_metadata(_settings(config), reconstructor)
 
     def report(error: RecordingError) -> None:
         print(f"spark3r: recording stopped, mapping goes on: {error}", file=sys.stderr)

@@ -4,7 +4,7 @@ child process for live streams."""
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -13,7 +13,7 @@ import av.error
 import numpy as np
 
 from spark3r_stream.errors import EndOfStream, SourceError
-from spark3r_stream.sources.base import InputPacket, PacketHook
+from spark3r_stream.sources.base import InputPacket, PacketHook, StreamFormat
 from spark3r_stream.stats import DropCause, DropCounter
 
 # A stream that yields this many errors in a row, and no frame between them, is not going to recover.
@@ -22,9 +22,13 @@ MAX_ERRORS_IN_A_ROW = 300
 
 @dataclass(frozen=True)
 class Decoded:
-    """One decoded picture. image: (H, W, 3) uint8 RGB, upright. pts in `time_base` seconds, None if unknown."""
+    """One decoded picture. image: (H, W, 3) uint8 RGB, upright. pts in `time_base` seconds, None if unknown.
+
+    number: counts what the decoder gave from 0, damaged pictures included.
+    """
 
     image: np.ndarray
+    number: int
     pts: int | None
     time_base: Fraction
 
@@ -45,6 +49,35 @@ def turn_upright(image: np.ndarray, display_matrix: tuple[int, ...] | None) -> n
         flip_columns, flip_rows = c < 0, b < 0
     image = image[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
     return np.ascontiguousarray(image)
+
+
+class UprightConverter:
+    """Pictures of one stream as upright RGB. display_matrix: the last one seen, which holds until the next."""
+
+    def __init__(self, display_matrix: tuple[int, ...] | None = None) -> None:
+        self.display_matrix = display_matrix
+        self._reformatter = av.video.reformatter.VideoReformatter()
+
+    def see(self, picture: Any) -> None:
+        """To be called for every undamaged picture, whether it is converted or not."""
+        for item in picture.side_data:
+            if item.type.name == "DISPLAYMATRIX":
+                self.display_matrix = tuple(int(v) for v in np.frombuffer(bytes(item), dtype=np.int32)[:9])
+
+    def convert(self, picture: Any) -> np.ndarray:
+        """(H, W, 3) uint8."""
+        rgb = self._reformatter.reformat(picture, format="rgb24").to_ndarray()
+        return turn_upright(rgb, self.display_matrix)
+
+
+def prepare_context(context: Any, single_thread: bool, low_delay: bool) -> None:
+    """Threads and delay of a codec context that is not open yet."""
+    context.thread_type = "SLICE" if low_delay else "AUTO"
+    if single_thread:
+        context.thread_type = "NONE"
+        context.thread_count = 1
+    if low_delay:
+        context.flags |= av.codec.context.Flags.low_delay
 
 
 class ContainerDecoder:
@@ -74,9 +107,9 @@ class ContainerDecoder:
         self._on_packet = on_packet
         self._epoch = epoch
         self._held_packets: list[InputPacket] = []
-        self._display_matrix: tuple[int, ...] | None = None
         self._upright_known = False
-        self._reformatter = av.video.reformatter.VideoReformatter()
+        self._low_delay = low_delay
+        self._converter = UprightConverter()
         try:
             self._container: Any = av.open(target, "r", format=format, options=dict(options or {}), timeout=timeout_s)
         except (av.error.FFmpegError, OSError, ValueError) as error:
@@ -92,12 +125,7 @@ class ContainerDecoder:
             codec = getattr(self._stream, "codec_tag", "?")
             self._container.close()
             raise SourceError(f"this build of FFmpeg has no decoder for its codec {codec!r}")
-        context.thread_type = "SLICE" if low_delay else "AUTO"
-        if single_thread:
-            context.thread_type = "NONE"
-            context.thread_count = 1
-        if low_delay:
-            context.flags |= av.codec.context.Flags.low_delay
+        prepare_context(context, single_thread, low_delay)
         self._pictures = self._decode_all()
 
     @property
@@ -127,7 +155,7 @@ class ContainerDecoder:
         self._container.close()
 
     def _decode_all(self) -> Generator[Decoded, None, None]:
-        received, produced, counted, errors_in_a_row = 0, 0, 0, 0
+        received, produced, counted, errors_in_a_row, number = 0, 0, 0, 0, -1
         last_error = "no picture could be decoded from it"
         packets = self._container.demux(self._stream)
         while True:
@@ -150,7 +178,7 @@ class ContainerDecoder:
                 raise SourceError(f"reading stopped: {_reason(error)}") from None
             else:
                 if packet.size:
-                    received += 1
+                    received += not packet.is_discard
                     self._report(packet)
                 try:
                     pictures = packet.decode()
@@ -161,8 +189,9 @@ class ContainerDecoder:
                         counted += 1
                         self._drops.add(DropCause.DECODE_ERROR)
             for picture in pictures:
+                number += 1
                 try:
-                    decoded = self._convert(picture)
+                    decoded = self._convert(picture, number)
                 except (av.error.FFmpegError, ValueError, MemoryError) as error:
                     last_error, decoded = _reason(error), None
                 if decoded is None:
@@ -179,17 +208,14 @@ class ContainerDecoder:
         if produced == 0:
             raise SourceError(last_error)
 
-    def _convert(self, picture: Any) -> Decoded | None:
+    def _convert(self, picture: Any, number: int) -> Decoded | None:
         if picture.is_corrupt:
             return None
+        self._converter.see(picture)
         if not self._upright_known:
-            self._display_matrix = _display_matrix(picture)
             self._upright_known = True
             self._release_held_packets()
-        else:
-            self._display_matrix = _display_matrix(picture) or self._display_matrix
-        rgb = self._reformatter.reformat(picture, format="rgb24").to_ndarray()
-        return Decoded(turn_upright(rgb, self._display_matrix), picture.pts, picture.time_base)
+        return Decoded(self._converter.convert(picture), number, picture.pts, picture.time_base)
 
     def _report(self, packet: Any) -> None:
         """Packets are held until the first picture tells the display matrix, which PyAV shows on pictures only."""
@@ -204,8 +230,17 @@ class ContainerDecoder:
             is_keyframe=bool(packet.is_keyframe),
             codec=context.name,
             extradata=context.extradata or b"",
-            display_matrix=self._display_matrix,
+            display_matrix=self._converter.display_matrix,
             epoch=self._epoch,
+            stream=StreamFormat(
+                width=context.width,
+                height=context.height,
+                pixel_format=context.pix_fmt or "",
+                color_range=int(context.color_range),
+                colorspace=int(context.colorspace),
+                low_delay=self._low_delay,
+            ),
+            is_discarded=bool(packet.is_discard),
         )
         if self._upright_known:
             self._on_packet(record)
@@ -216,14 +251,7 @@ class ContainerDecoder:
         held, self._held_packets = self._held_packets, []
         for record in held:
             assert self._on_packet is not None
-            self._on_packet(InputPacket(**{**vars(record), "display_matrix": self._display_matrix}))
-
-
-def _display_matrix(picture: Any) -> tuple[int, ...] | None:
-    for item in picture.side_data:
-        if item.type.name == "DISPLAYMATRIX":
-            return tuple(int(v) for v in np.frombuffer(bytes(item), dtype=np.int32)[:9])
-    return None
+            self._on_packet(replace(record, display_matrix=self._converter.display_matrix))
 
 
 def _is_cover(stream: Any) -> bool:

@@ -109,7 +109,8 @@ def _decode(config: dict[str, Any], messages: BinaryIO, slots: SlotBook, drops: 
                 continue
             ring.write(slot, decoded.image)
             header = {"type": "frame", "ring": ring_number, "slot": slot, "height": height, "width": width}
-            header |= {"pts": decoded.pts, "time_base": [decoded.time_base.numerator, decoded.time_base.denominator]}
+            header |= {"number": decoded.number, "pts": decoded.pts}
+            header |= {"time_base": [decoded.time_base.numerator, decoded.time_base.denominator]}
             pipe.send(messages, {**header, "captured_monotonic_ns": captured_ns, "drops": _named(drops)})
     except EndOfStream:
         return {"type": "end"}
@@ -127,6 +128,8 @@ def _send_packet(messages: BinaryIO, packet: InputPacket) -> None:
         "codec": packet.codec,
         "extradata_hex": packet.extradata.hex(),
         "display_matrix": packet.display_matrix,
+        "stream": None if packet.stream is None else vars(packet.stream),
+        "is_discarded": packet.is_discarded,
     }
     pipe.send(messages, header, packet.data)
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from spark3r_stream.sources import pipe
-from spark3r_stream.sources.base import InputPacket, PacketHook
+from spark3r_stream.sources.base import InputPacket, PacketHook, StreamFormat
 from spark3r_stream.sources.ring import FrameRing, remove_rings_of
 from spark3r_stream.stats import DropCause
 
@@ -51,9 +51,12 @@ class Opened:
 
 @dataclass(frozen=True)
 class Picture:
-    """image: (H, W, 3) uint8 RGB, ours alone. captured_monotonic_ns: end of decoding on this machine's clock."""
+    """image: (H, W, 3) uint8 RGB, ours alone. number: among the pictures decoded, lost ones included.
+    captured_monotonic_ns: end of decoding on this machine's clock.
+    """
 
     image: np.ndarray
+    number: int
     pts: int | None
     time_base: Fraction
     captured_monotonic_ns: int
@@ -187,6 +190,8 @@ class DecoderProcess:
                 extradata=bytes.fromhex(header["extradata_hex"]),
                 display_matrix=tuple(matrix) if matrix is not None else None,
                 epoch=self._epoch,
+                stream=StreamFormat(**header["stream"]) if header["stream"] is not None else None,
+                is_discarded=header["is_discarded"],
             )
         )
 
@@ -197,7 +202,12 @@ class DecoderProcess:
             self._stdin.write(bytes((header["ring"], header["slot"])))
             self._stdin.flush()
         return Picture(
-            image, header["pts"], Fraction(*header["time_base"]), header["captured_monotonic_ns"], _drops(header)
+            image,
+            header["number"],
+            header["pts"],
+            Fraction(*header["time_base"]),
+            header["captured_monotonic_ns"],
+            _drops(header),
         )
 
     def _exit_text(self) -> str:

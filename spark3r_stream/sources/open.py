@@ -19,7 +19,7 @@ _STREAM_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "udp", "rtp", "srt", "tcp")
 
 
 def open_source(uri: str, options: SourceOptions, clock: Clock) -> Source:
-    """Open `uri`: a video file, an image folder, synthetic:…, webcam:N or /dev/videoN, rtsp://…, http(s)://…
+    """Open `uri`: a video file, an image folder, a recording, synthetic:…, webcam:N or /dev/videoN, rtsp://…, http(s)://…
 
     Blocks until the first frame is known (at most options.open_timeout_s for cameras and networks). Each kind imports
     its own libraries only here. Raises SourceError with one line that says what was found and what to do.
@@ -28,6 +28,11 @@ def open_source(uri: str, options: SourceOptions, clock: Clock) -> Source:
     if options.pace is Pace.REALTIME and not source.info.is_live:
         return PacedSource(source, clock)
     return source
+
+
+def is_recording(uri: str) -> bool:
+    """Whether a URI names a recording of an earlier run."""
+    return uri.lower().endswith(".mcap") and _SCHEME.match(uri) is None
 
 
 def _open(uri: str, options: SourceOptions, clock: Clock) -> Source:
@@ -53,6 +58,11 @@ def _open(uri: str, options: SourceOptions, clock: Clock) -> Source:
 
         return open_network(uri, options, clock)
     path = Path(unquote(urlsplit(uri).path)) if scheme else Path(uri).expanduser()
+    if is_recording(path.name):
+        from spark3r_stream.recorded_run import RecordedRun
+        from spark3r_stream.sources.recording import RecordingSource
+
+        return RecordingSource(RecordedRun.load(path), options.on_packet)
     if path.is_dir():
         from spark3r_stream.sources.images import ImageFolderSource
 

@@ -121,7 +121,7 @@ class SupervisedSource:
     def _frame(self, picture: Picture) -> Frame:
         pts_ns = self._times.next(picture.pts, picture.time_base)
         captured_ns = self._clock.unix_at(picture.captured_monotonic_ns) if self._is_live else pts_ns
-        frame = Frame(picture.image, self._next_id, self._epoch, captured_ns, pts_ns, self._name)
+        frame = Frame(picture.image, self._next_id, self._epoch, captured_ns, pts_ns, self._name, picture.number)
         self._next_id += 1
         return frame
 

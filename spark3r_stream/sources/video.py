@@ -93,6 +93,7 @@ class VideoSource:
                 captured_ns=pts_ns,
                 pts_ns=pts_ns,
                 source_id=self._name,
+                picture=decoded.number,
             )
             self._next_id += 1
             return frame

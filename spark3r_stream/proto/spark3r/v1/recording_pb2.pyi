@@ -5,8 +5,24 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class StreamFormat(_message.Message):
+    __slots__ = ("width", "height", "pixel_format", "color_range", "colorspace", "low_delay")
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    PIXEL_FORMAT_FIELD_NUMBER: _ClassVar[int]
+    COLOR_RANGE_FIELD_NUMBER: _ClassVar[int]
+    COLORSPACE_FIELD_NUMBER: _ClassVar[int]
+    LOW_DELAY_FIELD_NUMBER: _ClassVar[int]
+    width: int
+    height: int
+    pixel_format: str
+    color_range: int
+    colorspace: int
+    low_delay: bool
+    def __init__(self, width: _Optional[int] = ..., height: _Optional[int] = ..., pixel_format: _Optional[str] = ..., color_range: _Optional[int] = ..., colorspace: _Optional[int] = ..., low_delay: bool = ...) -> None: ...
+
 class InputPacket(_message.Message):
-    __slots__ = ("source_id", "epoch", "index", "received_ns", "codec", "extradata", "pts", "dts", "time_base_numerator", "time_base_denominator", "keyframe", "data", "display_matrix")
+    __slots__ = ("source_id", "epoch", "index", "received_ns", "codec", "extradata", "pts", "dts", "time_base_numerator", "time_base_denominator", "keyframe", "data", "display_matrix", "stream", "discarded")
     SOURCE_ID_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     INDEX_FIELD_NUMBER: _ClassVar[int]
@@ -20,6 +36,8 @@ class InputPacket(_message.Message):
     KEYFRAME_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
     DISPLAY_MATRIX_FIELD_NUMBER: _ClassVar[int]
+    STREAM_FIELD_NUMBER: _ClassVar[int]
+    DISCARDED_FIELD_NUMBER: _ClassVar[int]
     source_id: str
     epoch: int
     index: int
@@ -33,19 +51,23 @@ class InputPacket(_message.Message):
     keyframe: bool
     data: bytes
     display_matrix: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, source_id: _Optional[str] = ..., epoch: _Optional[int] = ..., index: _Optional[int] = ..., received_ns: _Optional[int] = ..., codec: _Optional[str] = ..., extradata: _Optional[bytes] = ..., pts: _Optional[int] = ..., dts: _Optional[int] = ..., time_base_numerator: _Optional[int] = ..., time_base_denominator: _Optional[int] = ..., keyframe: bool = ..., data: _Optional[bytes] = ..., display_matrix: _Optional[_Iterable[int]] = ...) -> None: ...
+    stream: StreamFormat
+    discarded: bool
+    def __init__(self, source_id: _Optional[str] = ..., epoch: _Optional[int] = ..., index: _Optional[int] = ..., received_ns: _Optional[int] = ..., codec: _Optional[str] = ..., extradata: _Optional[bytes] = ..., pts: _Optional[int] = ..., dts: _Optional[int] = ..., time_base_numerator: _Optional[int] = ..., time_base_denominator: _Optional[int] = ..., keyframe: bool = ..., data: _Optional[bytes] = ..., display_matrix: _Optional[_Iterable[int]] = ..., stream: _Optional[_Union[StreamFormat, _Mapping]] = ..., discarded: bool = ...) -> None: ...
 
 class FrameTime(_message.Message):
-    __slots__ = ("frame_id", "epoch", "pts_ns", "captured_ns")
+    __slots__ = ("frame_id", "epoch", "pts_ns", "captured_ns", "picture")
     FRAME_ID_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     PTS_NS_FIELD_NUMBER: _ClassVar[int]
     CAPTURED_NS_FIELD_NUMBER: _ClassVar[int]
+    PICTURE_FIELD_NUMBER: _ClassVar[int]
     frame_id: int
     epoch: int
     pts_ns: int
     captured_ns: int
-    def __init__(self, frame_id: _Optional[int] = ..., epoch: _Optional[int] = ..., pts_ns: _Optional[int] = ..., captured_ns: _Optional[int] = ...) -> None: ...
+    picture: int
+    def __init__(self, frame_id: _Optional[int] = ..., epoch: _Optional[int] = ..., pts_ns: _Optional[int] = ..., captured_ns: _Optional[int] = ..., picture: _Optional[int] = ...) -> None: ...
 
 class DroppedFrames(_message.Message):
     __slots__ = ("cause", "count", "frame_ids")
@@ -58,7 +80,7 @@ class DroppedFrames(_message.Message):
     def __init__(self, cause: _Optional[str] = ..., count: _Optional[int] = ..., frame_ids: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Decisions(_message.Message):
-    __slots__ = ("window", "new_frames", "support_frame_ids", "admitted_frame_ids", "evicted_frame_ids", "drops", "epoch", "submap", "started_ns", "finished_ns", "threads", "failure_reason")
+    __slots__ = ("window", "new_frames", "support_frame_ids", "admitted_frame_ids", "evicted_frame_ids", "drops", "epoch", "submap", "started_ns", "finished_ns", "threads", "failure_reason", "source_id")
     WINDOW_FIELD_NUMBER: _ClassVar[int]
     NEW_FRAMES_FIELD_NUMBER: _ClassVar[int]
     SUPPORT_FRAME_IDS_FIELD_NUMBER: _ClassVar[int]
@@ -71,6 +93,7 @@ class Decisions(_message.Message):
     FINISHED_NS_FIELD_NUMBER: _ClassVar[int]
     THREADS_FIELD_NUMBER: _ClassVar[int]
     FAILURE_REASON_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_ID_FIELD_NUMBER: _ClassVar[int]
     window: int
     new_frames: _containers.RepeatedCompositeFieldContainer[FrameTime]
     support_frame_ids: _containers.RepeatedScalarFieldContainer[int]
@@ -83,4 +106,5 @@ class Decisions(_message.Message):
     finished_ns: int
     threads: int
     failure_reason: str
-    def __init__(self, window: _Optional[int] = ..., new_frames: _Optional[_Iterable[_Union[FrameTime, _Mapping]]] = ..., support_frame_ids: _Optional[_Iterable[int]] = ..., admitted_frame_ids: _Optional[_Iterable[int]] = ..., evicted_frame_ids: _Optional[_Iterable[int]] = ..., drops: _Optional[_Iterable[_Union[DroppedFrames, _Mapping]]] = ..., epoch: _Optional[int] = ..., submap: _Optional[int] = ..., started_ns: _Optional[int] = ..., finished_ns: _Optional[int] = ..., threads: _Optional[int] = ..., failure_reason: _Optional[str] = ...) -> None: ...
+    source_id: str
+    def __init__(self, window: _Optional[int] = ..., new_frames: _Optional[_Iterable[_Union[FrameTime, _Mapping]]] = ..., support_frame_ids: _Optional[_Iterable[int]] = ..., admitted_frame_ids: _Optional[_Iterable[int]] = ..., evicted_frame_ids: _Optional[_Iterable[int]] = ..., drops: _Optional[_Iterable[_Union[DroppedFrames, _Mapping]]] = ..., epoch: _Optional[int] = ..., submap: _Optional[int] = ..., started_ns: _Optional[int] = ..., finished_ns: _Optional[int] = ..., threads: _Optional[int] = ..., failure_reason: _Optional[str] = ..., source_id: _Optional[str] = ...) -> None: ...

@@ -1,0 +1,133 @@
+"""`spark3r run FILE.mcap`: the settings of a recorded run, so that it can be repeated exactly, and what was recorded of
+them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from typing import Any
+
+from spark3r_core.geometry.camera import Intrinsics, read_intrinsics
+from spark3r_stream.config import ConfigError, RunConfig, parse_bytes
+from spark3r_stream.errors import RecordingError
+from spark3r_stream.reconstructor import Reconstructor
+from spark3r_stream.recorded_run import RecordedRun
+
+# These decide the numbers; a user may leave them away or repeat them. The rest says how a live source is read.
+_NUMERIC = ("model", "size", "window", "memory", "device", "dtype")
+_LIVE_ONLY = ("pace", "live", "rtsp_transport")
+
+
+def run_metadata(settings: Mapping[str, Any], reconstructor: Reconstructor) -> dict[str, str]:
+    """What a recording says about its run: enough to build the same network again. Imports torch."""
+    import torch
+
+    model, camera = reconstructor.model, reconstructor.camera
+    return {
+        "settings": json.dumps(dict(settings)),
+        "weights_sha256": model.weights_sha256 or "random",
+        "device": str(next(model.parameters()).device),
+        "dtype": str(model.attention_dtype).removeprefix("torch."),
+        "intrinsics": "" if camera is None else json.dumps(asdict(camera)),
+        "spark3r_stream": version("spark3r-stream"),
+        "torch": str(torch.__version__),
+        "threads": str(torch.get_num_threads()),
+    }
+
+
+def recorded_config(given: RunConfig, run: RecordedRun) -> RunConfig:
+    """The settings of the recorded run with the outputs that are asked for now.
+
+    Raises ConfigError for an option that contradicts the recording or has no meaning for one, RecordingError if the
+    recording does not say how it was made.
+    """
+    plain = RunConfig(source=given.source)
+    for name in _LIVE_ONLY:
+        if getattr(given, name) != getattr(plain, name):
+            raise ConfigError(
+                f"--{name.replace('_', '-')} is about live sources; {run.path} is read as it was recorded"
+            )
+    if given.record is not None and given.record.resolve() == run.path.resolve():
+        raise ConfigError(f"--record {given.record} would overwrite the recording that is read; choose another file")
+    metadata = run.recording.metadata
+    # what "auto" became: it may become something else on another machine
+    recorded = {**run.settings, **{name: metadata[name] for name in ("device", "dtype") if metadata.get(name)}}
+    missing = [name for name in (*_NUMERIC, "weights") if name not in recorded]
+    if missing:
+        raise RecordingError(f"{run.path} does not say what --{missing[0]} was; it was made by another version")
+    for name in _NUMERIC:
+        value = getattr(given, name)
+        if value != getattr(plain, name) and _meaning(name, value) != _meaning(name, recorded[name]):
+            raise ConfigError(
+                f"--{name} {value}, but {run.path} was made with {recorded[name]}; leave the option away to repeat"
+                " that run"
+            )
+    if given.intrinsics is not None and read_intrinsics(given.intrinsics) != recorded_camera(run):
+        raise ConfigError(f"--intrinsics {given.intrinsics} is not the camera {run.path} was made with; leave it away")
+    return replace(
+        given,
+        source=str(run.settings.get("source", run.source_id)),
+        weights=given.weights or recorded["weights"],
+        **{name: recorded[name] for name in _NUMERIC},
+    )
+
+
+def recorded_camera(run: RecordedRun) -> Intrinsics | None:
+    """The user's camera of the recorded run, None if there was none."""
+    text = run.recording.metadata.get("intrinsics", "")
+    if not text:
+        return None
+    try:
+        content = json.loads(text)
+        return Intrinsics(**{**content, "distortion": tuple(content["distortion"])})
+    except (ValueError, TypeError, KeyError) as error:
+        raise RecordingError(f"{run.path}: the camera in it cannot be read: {error}") from None
+
+
+def check_weights(run: RecordedRun, reconstructor: Reconstructor) -> None:
+    """Raises RecordingError, naming both hashes, if the model is not the one that was recorded."""
+    loaded = reconstructor.model.weights_sha256 or "random"
+    if loaded != run.weights_sha256:
+        raise RecordingError(
+            f"{run.path} was made with weights {run.weights_sha256}, those loaded are {loaded}; name the right file"
+            " with --weights"
+        )
+
+
+@contextlib.contextmanager
+def recorded_threads(run: RecordedRun) -> Iterator[None]:
+    """Let torch use as many threads as then: sums in another order are other sums."""
+    import torch
+
+    before = torch.get_num_threads()
+    text = run.recording.metadata.get("threads", "")
+    if text.isdecimal() and int(text) > 0:
+        torch.set_num_threads(int(text))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def notes_of(run: RecordedRun) -> list[str]:
+    """What the user should know before the run is repeated, one line each."""
+    import torch
+
+    notes = []
+    if run.cut:
+        notes.append(f"{run.path} is not complete ({run.cut}); {run.frame_count} frames before that are repeated")
+    for name, now in (("spark3r_stream", version("spark3r-stream")), ("torch", str(torch.__version__))):
+        then = run.recording.metadata.get(name, "unknown")
+        if then != now:
+            notes.append(f"{run.path} was made with {name} {then}, this is {now}; the last bits may differ")
+    return notes
+
+
+def _meaning(name: str, value: Any) -> Any:
+    """Values that mean the same compare equal: 64MiB and 65536KiB, cuda and cuda:0."""
+    if name == "memory" and value is not None:
+        return parse_bytes(value)
+    return value.removesuffix(":0") if name == "device" else value
