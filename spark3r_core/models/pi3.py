@@ -74,7 +74,8 @@ class Pi3(Backbone):
     family = "pi3"
     # the decoders run under autocast in the reference too; only the last heads are float32
     trunk_prefixes = ("encoder.", "decoder.", "point_decoder.", "conf_decoder.", "camera_decoder.")
-    capabilities = Capabilities(has_reference_frame=False, has_gauge=False, native_long_side=574)
+    # 255,000 pixels, whatever the picture's shape
+    capabilities = Capabilities(has_reference_frame=False, has_gauge=False, native_long_side=574, native_patches=1301)
 
     image_mean: Tensor
     image_std: Tensor

@@ -158,7 +158,8 @@ class VGGTOmega(Backbone):
         (r"aggregator\.patch_embed\.mask_token$", "used in the encoder's training only"),
     )
     dropped_outputs = ("text_alignment_embedding", "text_alignment_token")
-    capabilities = Capabilities(has_reference_frame=True, has_gauge=True, native_long_side=512)
+    # as many patches as a square of 512 pixels has, whatever the picture's shape (the reference's "balanced" rule)
+    capabilities = Capabilities(has_reference_frame=True, has_gauge=True, native_long_side=592, native_patches=1024)
 
     def __init__(self, config: VGGTOmegaConfig | None = None) -> None:
         super().__init__()

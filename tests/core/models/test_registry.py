@@ -6,6 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from reference_fixture import DATA, manifest_state, meta_state
@@ -17,6 +18,7 @@ from spark3r_core.models import registry
 from spark3r_core.models.checkpoint import dropped
 from spark3r_core.models.digest import write_record
 from spark3r_core.models.interface import Backbone
+from spark3r_core.models.preprocess import StreamResize, preprocess
 from spark3r_core.models.random_init import random_init
 from spark3r_core.models.registry import BUNDLED, MODELS, find_weights, load_model
 
@@ -54,6 +56,21 @@ def test_numbers_of_the_table(name: str) -> None:
         assert spec.parameters == sum(p.numel() for p in model.parameters())
     else:
         assert spec.parameters == json.loads((DATA / f"{MANIFEST_OF[name]}.json").read_text())["num_parameters"]
+
+
+@pytest.mark.parametrize("name", RELEASED)
+@pytest.mark.parametrize("frame_hw", [(480, 640), (1080, 1920), (600, 800)])
+def test_a_stream_has_the_input_size_of_the_reference(name: str, frame_hw: tuple[int, int]) -> None:
+    model = on_meta(name)
+    native, patch = model.capabilities, model.patch_size
+    if native.native_patches is None:
+        resize = StreamResize.fit(frame_hw, native.native_long_side, patch)
+    else:
+        resize = StreamResize.fit_patches(frame_hw, native.native_patches, patch)
+    reference = preprocess(model.family, [np.zeros((*frame_hw, 3), np.uint8)])
+    assert resize.image_hw == tuple(reference.images.shape[-2:])
+    if frame_hw == (480, 640):
+        assert resize.image_hw == MODELS[name].native_size[::-1]
 
 
 def test_random_weights_run_and_are_reproducible() -> None:
