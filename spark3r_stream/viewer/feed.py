@@ -83,9 +83,9 @@ class SceneFeed:
         for submap, cloud in snapshot.clouds.items():
             # In parts, because the scene takes its finest detail from the extent of the first cloud it gets: that of
             # some frames, as in a stream, not of all of them.
-            columns = (cloud.points, cloud.colours, cloud.confidence)
-            for part in zip(*(np.array_split(column, _CLOUD_PARTS) for column in columns), strict=True):
-                self.scene.add_cloud(*part, submap)
+            columns = [np.array_split(c, _CLOUD_PARTS) for c in (cloud.points, cloud.colours, cloud.confidence)]
+            for points, colours, confidence in zip(*columns, strict=True):
+                self.scene.add_cloud(points, colours, confidence, submap)
 
     def _handle(self, message: Message) -> None:
         if message.envelope.session_id != self._session_id:

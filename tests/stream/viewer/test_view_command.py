@@ -13,11 +13,14 @@ import pytest
 from PIL import Image
 
 from spark3r_core.geometry import se3
+from spark3r_stream.cli.keys import client_security
 from spark3r_stream.cli.view import view_command
 from spark3r_stream.encoding import encode_frame, encode_status
 from spark3r_stream.errors import StreamError
+from spark3r_stream.keys import ServerSecurity, create_keys
 from spark3r_stream.messages import FrameOutput, FrameResult, SessionState, Status
 from spark3r_stream.publisher import Publisher
+from spark3r_stream.snapshot import SnapshotKeeper
 from spark3r_stream.wire import Message, Sealer
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("open3d") is None, reason="open3d is not installed")
@@ -59,6 +62,21 @@ def test_picture_of_a_stream_that_ends(tmp_path: Path, frames: int) -> None:
             assert view_command(publisher.endpoint, path, seconds=20) == 0
         finally:
             thread.join()
+    assert blue_share(path) > 0.03
+
+
+def blue_share(path: Path) -> float:
     with Image.open(path) as picture:
         red, _, blue = np.moveaxis(np.asarray(picture.convert("RGB")).astype(int), -1, 0)
-    assert ((blue > 150) & (red < 90)).mean() > 0.03
+    return float(((blue > 150) & (red < 90)).mean())
+
+
+def test_picture_of_a_secured_stream_whose_frames_all_came_before(tmp_path: Path) -> None:
+    create_keys(tmp_path / "keys")
+    session, path = uuid.uuid4(), tmp_path / "view.png"
+    security = ServerSecurity.from_directory(tmp_path / "keys")
+    with Publisher("tcp://127.0.0.1:*", session, security=security, snapshot=SnapshotKeeper()) as publisher:
+        unsealed = [message for index in range(4) for message in encode_frame(blue_wall(index))]
+        publisher.send(Sealer(session, time.time_ns).seal(unsealed))
+        assert view_command(publisher.endpoint, path, 1.5, client_security(tmp_path / "keys", None)) == 0
+    assert blue_share(path) > 0.03
