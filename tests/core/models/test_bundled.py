@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
+from importlib import resources
 
+import numpy as np
 import torch
 
 from spark3r_core.attention.plan import Dense
+from spark3r_core.geometry.rotation import rotation_angle
 from spark3r_core.models.bundled import BUNDLED_CONFIG, build_bundled, flops_per_frame, sine_positions
+from spark3r_core.models.registry import load_model
+from spark3r_core.synthetic.sequence import SyntheticSequence
 
 
 def test_sizes_and_cost_keep_what_was_promised() -> None:
@@ -62,3 +69,28 @@ def test_other_aspect_ratios_run() -> None:
         with torch.no_grad():
             prediction = model.predict(model.decode(model.encode(torch.rand(1, 2, 3, *image_hw)), Dense()))
         assert prediction.depth.shape == (1, 2, *image_hw)
+
+
+def test_packaged_weights_load_and_see_motion() -> None:
+    model = load_model("bundled")
+    errors, motions = [], []
+    for seed in (100_017, 100_021):
+        sequence = SyntheticSequence(seed, 6, kind="handheld", image_hw=(144, 192), step=9.0)
+        images, _, poses, _ = (np.stack(part) for part in zip(*map(sequence.frame, range(6)), strict=True))
+        window = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+        pairs = torch.stack([window[:-1], window[1:]], 1)  # five windows of two frames
+        with torch.no_grad():
+            found = model.predict(model.decode(model.encode(pairs), Dense())).world_from_camera[..., :3, :3].numpy()
+        true = np.swapaxes(poses[:-1, :3, :3], 1, 2) @ poses[1:, :3, :3]
+        turned = np.swapaxes(found[:, 0], 1, 2) @ found[:, 1]
+        errors += list(rotation_angle(np.swapaxes(true, 1, 2) @ turned))
+        motions += list(rotation_angle(true))
+    assert np.median(errors) < 0.8 * np.median(motions)
+
+
+def test_packaged_summary_tells_where_the_weights_come_from() -> None:
+    folder = resources.files("spark3r_core.weights")
+    about = json.loads((folder / "bundled.json").read_text())
+    assert about["sha256"] == hashlib.sha256((folder / "bundled.safetensors").read_bytes()).hexdigest()
+    assert about["training"]["steps"] > 0
+    assert about["training"]["frames_seen"] > about["training"]["steps"]
