@@ -75,10 +75,10 @@ def test_packaged_weights_load_and_see_motion() -> None:
     model = load_model("bundled")
     errors, motions = [], []
     for seed in (100_017, 100_021):
-        sequence = SyntheticSequence(seed, 6, kind="handheld", image_hw=(144, 192), step=9.0)
-        images, _, poses, _ = (np.stack(part) for part in zip(*map(sequence.frame, range(6)), strict=True))
+        sequence = SyntheticSequence(seed, 4, kind="handheld", image_hw=(144, 192), augment=False, step=9.0)
+        images, _, poses, _ = (np.stack(part) for part in zip(*map(sequence.frame, range(4)), strict=True))
         window = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
-        pairs = torch.stack([window[:-1], window[1:]], 1)  # five windows of two frames
+        pairs = torch.stack([window[:-1], window[1:]], 1)  # three windows of two frames
         with torch.no_grad():
             found = model.predict(model.decode(model.encode(pairs), Dense())).world_from_camera[..., :3, :3].numpy()
         true = np.swapaxes(poses[:-1, :3, :3], 1, 2) @ poses[1:, :3, :3]
