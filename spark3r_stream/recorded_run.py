@@ -52,6 +52,9 @@ class RecordedRun:
                 f"{path} holds no decisions, only {', '.join(sorted(info.counts)) or 'nothing'}; a run that can be"
                 " repeated is made with `spark3r run … --record`"
             )
+        empty = [window.window for window in decisions if not window.new_frames]
+        if empty:
+            raise RecordingError(f"{path}: window {empty[0]} has no frames; the file is damaged")
         unknown = {drop.cause for window in decisions for drop in window.drops} - _CAUSES
         if unknown:
             raise RecordingError(f"{path} counts losses of unknown cause {sorted(unknown)[0]!r}; update spark3r-stream")

@@ -67,12 +67,17 @@ def recorded_config(given: RunConfig, run: RecordedRun) -> RunConfig:
             )
     if given.intrinsics is not None and read_intrinsics(given.intrinsics) != recorded_camera(run):
         raise ConfigError(f"--intrinsics {given.intrinsics} is not the camera {run.path} was made with; leave it away")
-    return replace(
+    config = replace(
         given,
         source=str(run.settings.get("source", run.source_id)),
         weights=given.weights or recorded["weights"],
         **{name: recorded[name] for name in _NUMERIC},
     )
+    try:
+        config.check()
+    except (TypeError, ValueError) as error:
+        raise RecordingError(f"{run.path}: the settings in it are damaged: {error}") from None
+    return config
 
 
 def recorded_camera(run: RecordedRun) -> Intrinsics | None:

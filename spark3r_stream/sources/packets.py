@@ -23,17 +23,20 @@ class PacketDecoder:
 
     def __init__(self, first: InputPacket) -> None:
         assert first.stream is not None
+        form = first.stream
         try:
             context: Any = av.codec.CodecContext.create(first.codec, "r")
-        except (av.error.FFmpegError, ValueError) as error:
-            raise SourceError(f"this build of FFmpeg has no decoder for codec {first.codec!r}") from error
-        form = first.stream
-        context.width, context.height = form.width, form.height
-        if form.pixel_format:
-            context.pix_fmt = form.pixel_format
-        context.color_range, context.colorspace = form.color_range, form.colorspace
-        if first.extradata:
-            context.extradata = first.extradata
+            context.width, context.height = form.width, form.height
+            if form.pixel_format:
+                context.pix_fmt = form.pixel_format
+            context.color_range, context.colorspace = form.color_range, form.colorspace
+            if first.extradata:
+                context.extradata = first.extradata
+        except (av.error.FFmpegError, ValueError, OverflowError) as error:
+            raise SourceError(
+                f"this build of FFmpeg cannot decode {first.codec!r} of {form.width}x{form.height}"
+                f" {form.pixel_format}: {error}"
+            ) from None
         prepare_context(context, single_thread=True, low_delay=form.low_delay)
         self._context = context
         self._converter = UprightConverter(first.display_matrix)
@@ -47,7 +50,7 @@ class PacketDecoder:
             # by size and not from the bytes: only FFmpeg's own buffers have the zeros behind them that decoders read
             encoded = av.Packet(len(packet.data))
             encoded.update(packet.data)
-            encoded.pts, encoded.dts, encoded.time_base = packet.pts, packet.dts, packet.time_base
+            encoded.pts, encoded.dts = packet.pts, packet.dts
             encoded.is_keyframe = packet.is_keyframe  # PNG adds what is not marked as one to the picture before
             if packet.is_discarded and packet.pts is not None:
                 self._unshown.add(packet.pts)

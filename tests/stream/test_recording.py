@@ -26,7 +26,7 @@ from spark3r_stream.publisher import Publisher
 from spark3r_stream.recording import ENVELOPE, METADATA, Recorder
 from spark3r_stream.recording_reader import Recording
 from spark3r_stream.replay import Replay, republish
-from spark3r_stream.sources.base import InputPacket
+from spark3r_stream.sources.base import InputPacket, StreamFormat
 from spark3r_stream.subscriber import Subscriber
 from spark3r_stream.wire import Message
 from tests.helpers_wire import SESSION, START_NS, every_kind, frames, make_sealer
@@ -46,6 +46,8 @@ def make_packet(index: int = 0, **changes: object) -> InputPacket:
         extradata=b"\1\2",
         display_matrix=(0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30),
         epoch=1,
+        stream=StreamFormat(640, 480, "yuv420p", 1, 5, low_delay=True),
+        is_discarded=index == 3,
     )
     return replace(packet, **changes)  # type: ignore[arg-type]
 
@@ -53,7 +55,7 @@ def make_packet(index: int = 0, **changes: object) -> InputPacket:
 def make_decisions(window: int) -> Decisions:
     return Decisions(
         window=window,
-        new_frames=(FrameTime(3, 1, 100, START_NS), FrameTime(4, 1, None, START_NS + 1)),
+        new_frames=(FrameTime(3, 1, 100, START_NS, 5), FrameTime(4, 1, None, START_NS + 1, 7)),
         support_frame_ids=(0, 2),
         admitted_frame_ids=(3,),
         evicted_frame_ids=(1,),
@@ -64,6 +66,7 @@ def make_decisions(window: int) -> Decisions:
         finished_ns=START_NS + 5 + window,
         threads=2,
         failure_reason="none",
+        source_id="rtsp://cam.local/stream",
     )
 
 
@@ -111,15 +114,15 @@ def test_everything_recorded_is_read_back(recorded: tuple[Path, list[Message]]) 
 
 def test_images_become_foxglove_images_and_come_back(tmp_path: Path) -> None:
     still = {"dts": 40_000_000, "pts": 40_000_000, "time_base": Fraction(1, 10**9), "extradata": b"", "epoch": 0}
-    pictures = [
-        make_packet(0, codec=codec, is_keyframe=True, display_matrix=None, **still) for codec in ("jpg", "png", "bmp")
-    ]
+    still |= {"stream": None, "is_keyframe": True, "display_matrix": None}
+    pictures = [make_packet(0, codec=codec, **still) for codec in ("jpg", "bmp", "png")]
     with Recorder(tmp_path / "a.mcap", {}, SystemClock()) as recorder:
         for picture in pictures:
             recorder.packet(picture)
     assert [p.packet for p in Recording(tmp_path / "a.mcap").packets()] == pictures
-    counts = Recording(tmp_path / "a.mcap").info().counts
-    assert counts == {"/input/image/": 2, "/input/packet/": 1}
+    info = Recording(tmp_path / "a.mcap").info()
+    assert info.counts == {"/input/image/": 2, "/input/packet/": 1}
+    assert info.missed == {}, "images and packets are numbered together"
 
 
 def test_a_plain_mcap_tool_decodes_every_message(recorded: tuple[Path, list[Message]]) -> None:
@@ -280,6 +283,7 @@ def test_what_does_not_fit_the_queue_is_counted_and_shows_as_missing(tmp_path: P
     info = Recording(path).info()
     assert info.dropped == {wire.DEPTH: 1}
     assert info.missed == {wire.DEPTH: 1}
+    assert info.first_missed == {wire.DEPTH: depth[1].envelope.sequence}
 
 
 DISK_FULL = """
