@@ -31,8 +31,8 @@ class RunConfig:
     """Reconstruct a live camera, a stream or a recording.
 
     Attributes:
-        source: webcam:0, rtsp://…, http(s)://…, a video file, a folder of images, synthetic:room?seed=3&frames=300, or a
-            recording (FILE.mcap), which is run again exactly as it ran.
+        source: webcam:0, rtsp://…, http(s)://…, a video file, a folder of images, synthetic:room?seed=3&frames=300, or
+            a recording (FILE.mcap), which is run again exactly as it ran.
         model: backbone; `spark3r models` lists them.
         weights: checkpoint file, or "random" (benchmarks only); bundled needs none.
         out: folder for trajectory.txt, cloud.ply, intrinsics.json, stats.json and preview.png.
