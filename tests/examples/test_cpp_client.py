@@ -1,0 +1,119 @@
+"""The C++ client is built with the system's tools and prints what `spark3r echo` prints, with and without keys."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from spark3r_stream.encoding import encode_frame, encode_status
+from spark3r_stream.keys import ServerSecurity, create_keys
+from spark3r_stream.messages import FrameOutput, SessionState, TrackingState
+from spark3r_stream.publisher import Publisher
+from spark3r_stream.wire import FRAME, Sealer
+from tests.helpers_wire import SESSION, failed_output, make_output, make_sealer, make_status
+
+ROOT = Path(__file__).parents[2]
+WAIT_S = 30.0
+TOOLS = ("cmake", "c++", "protoc")
+PACKAGES = "cmake g++ libzmq3-dev cppzmq-dev libprotobuf-dev protobuf-compiler"
+
+
+@pytest.fixture(scope="module")
+def pose_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
+    missing += [] if Path("/usr/include/zmq.hpp").exists() else ["zmq.hpp"]
+    if missing:
+        pytest.skip(f"no {', '.join(missing)}; Debian: apt-get install {PACKAGES}")
+    build = tmp_path_factory.mktemp("cpp")
+    for command in (["cmake", "-S", str(ROOT / "examples/cpp"), "-B", str(build)], ["cmake", "--build", str(build)]):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return build / "pose_client"
+
+
+def outputs() -> list[FrameOutput]:
+    """Plain ones, and one each of what prints differently."""
+    few = [make_output(i, points=3) for i in range(4)]
+    lost = replace(few[2], result=replace(few[2].result, state=TrackingState.LOST, drops_since_last={}))
+    tracking = replace(few[3], result=replace(few[3].result, state=TrackingState.TRACKING, latency_ms=0.5))
+    return [few[0], few[1], lost, tracking, failed_output(4)]
+
+
+def start(*command: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize("secured", [False, True])
+def test_it_prints_what_echo_prints(pose_client: Path, tmp_path: Path, secured: bool) -> None:
+    server, robot = tmp_path / "server", tmp_path / "robot"
+    create_keys(server)
+    (server / "allowed_clients").write_text(create_keys(robot).public.decode())
+    server_key = str(server / "public.key")
+    security = ServerSecurity.from_directory(server) if secured else None
+    with Publisher("tcp://127.0.0.1:*", SESSION, security=security) as publisher:
+        endpoint = publisher.endpoint
+        echo = start(
+            *(sys.executable, "-m", "spark3r_stream.cli.main", "echo", endpoint, "--timeout", str(WAIT_S)),
+            *(("--keys", str(robot), "--server-key", server_key) if secured else ()),
+        )
+        deadline_s = time.monotonic() + WAIT_S
+        wait_for_subscribers(publisher, 1, deadline_s)  # first, because it waits longer than the other
+        client = start(str(pose_client), endpoint, *((str(robot), server_key) if secured else ()))
+        wait_for_subscribers(publisher, 2, deadline_s)
+        sealer = make_sealer()
+        sent = outputs()
+        for output in sent:
+            publisher.send(sealer.seal(encode_frame(output)))
+        assert client.stdout is not None
+        lines = [client.stdout.readline() for _ in sent]
+        finish(publisher, sealer)
+        rest, client_errors = client.communicate(timeout=WAIT_S)
+        echoed, echo_errors = echo.communicate(timeout=WAIT_S)
+    assert (client.returncode, rest, client_errors) == (0, "", "")
+    assert echo.returncode == 0, echo_errors
+    assert lines == echoed.splitlines(keepends=True)
+    assert "LOST" in lines[2]
+    assert "FAILED" in lines[4]
+
+
+def test_it_counts_losses_and_knows_its_schema_version(pose_client: Path) -> None:
+    with Publisher("tcp://127.0.0.1:*", SESSION) as publisher:
+        client = start(str(pose_client), publisher.endpoint)
+        wait_for_subscribers(publisher, 1, time.monotonic() + WAIT_S)
+        sealer = make_sealer()
+        batches = [sealer.seal(encode_frame(output))[:1] for output in outputs()]
+        publisher.send([*batches[0], *batches[3]])
+        assert client.stdout is not None
+        assert client.stdout.readline().startswith("frame 0 ")
+        assert client.stdout.readline().startswith("frame 3 ")
+        finish(publisher, sealer)
+        _, errors = client.communicate(timeout=WAIT_S)
+        assert (client.returncode, errors) == (0, "missed 2 messages\n")
+        deadline_s = time.monotonic() + WAIT_S
+        while publisher.subscribed(FRAME):  # the first one's is still counted
+            assert time.monotonic() < deadline_s
+            time.sleep(0.01)
+        client = start(str(pose_client), publisher.endpoint)
+        wait_for_subscribers(publisher, 1, time.monotonic() + WAIT_S)
+        newer = [replace(m, envelope=replace(m.envelope, schema_major=2, schema_minor=3)) for m in batches[4]]
+        publisher.send(newer)
+        out, errors = client.communicate(timeout=WAIT_S)
+    assert (client.returncode, out) == (1, "")
+    assert "2.3" in errors
+    assert "1.x" in errors
+
+
+def wait_for_subscribers(publisher: Publisher, count: int, deadline_s: float) -> None:
+    while publisher.subscribers < count:
+        assert time.monotonic() < deadline_s, f"{publisher.subscribers} of {count} connected"
+        time.sleep(0.01)
+
+
+def finish(publisher: Publisher, sealer: Sealer) -> None:
+    publisher.send(sealer.seal([encode_status(replace(make_status(), state=SessionState.ENDED), 0)]))
