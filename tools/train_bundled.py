@@ -70,6 +70,12 @@ class Log:
         print(" ".join(f"{key}={value:.4g}" for key, value in row.items()), flush=True)
 
 
+RESUME_HELP = (
+    "auto: OUT/last.pt if it is there; no: afresh; shipped: the weights in the package, with a fresh optimiser; "
+    "or a checkpoint file"
+)
+
+
 def main() -> int:
     args = parse()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -79,7 +85,7 @@ def main() -> int:
     torch.manual_seed(args.seed)
     model = build_bundled()
     last = args.out / "last.pt" if args.resume == "auto" else Path(args.resume)
-    state = checkpoint.load(last) if args.resume != "no" and last.exists() else None
+    state = checkpoint.load(last) if args.resume not in ("no", "shipped") and last.exists() else None
     config = TrainConfig(**state["train_config"]) if state else TrainConfig(seed=args.seed)
     if args.learning_rate:
         config = TrainConfig(**{**vars(config), "learning_rate": args.learning_rate})
@@ -87,6 +93,9 @@ def main() -> int:
     if state:
         trainer.load_state_dict(state)
         print(f"resumed {last} at step {trainer.steps}, {trainer.frames_seen} frames", flush=True)
+    elif args.resume == "shipped":
+        trainer.start_from(*checkpoint.shipped())
+        print(f"started from the shipped weights of step {trainer.steps}", flush=True)
     pool_folder = args.pool or args.out / "pool"
     pool = Pool(pool_folder, ASPECTS, args.slots)
     renderer = multiprocessing.get_context("spawn").Process(
@@ -135,7 +144,7 @@ def parse() -> argparse.Namespace:
         "--minutes", type=float, default=90.0, help="length of this run; the learning rate falls at its end"
     )
     parser.add_argument("--steps", type=int, default=0, help="end after this many steps, if earlier")
-    parser.add_argument("--resume", default="auto", help="auto (last.pt if there), no, or a checkpoint file")
+    parser.add_argument("--resume", default="auto", help=RESUME_HELP)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)

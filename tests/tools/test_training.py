@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from spark3r_core.models.bundled import build_bundled
+from tools.training import checkpoint
 from tools.training.curriculum import ASPECTS, Step, choose_frames, plan_step
 from tools.training.losses import depth_losses, ray_targets, relative_poses, rotation_degrees, rotation_distance
 from tools.training.matching import match_patches, window_pairs
+from tools.training.trainer import TrainConfig, Trainer
 from tools.training.window import Window, flip, gauge_scale, to_gauge
 
 
@@ -119,3 +122,15 @@ def test_curriculum_starts_with_pairs_and_keeps_the_frame_budget() -> None:
     assert {step.frames for step in late} == set(range(1, 9))
     assert {step.aspect for step in late} == set(range(len(ASPECTS)))
     assert all(17 <= step.frames * step.batch <= 24 for step in late)
+
+
+def test_training_goes_on_from_the_shipped_weights() -> None:
+    """A machine that has lost the checkpoint still has what the package ships."""
+    model = build_bundled()
+    trainer = Trainer(model, TrainConfig())
+    weights, steps, frames_seen = checkpoint.shipped()
+    trainer.start_from(weights, steps, frames_seen)
+    assert trainer.steps == steps > 0
+    assert trainer.frames_seen == frames_seen
+    shipped = checkpoint.half_weights(trainer.ema.shadow)
+    assert all(torch.equal(shipped[name].float(), weights[name]) for name in weights)

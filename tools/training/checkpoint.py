@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
+
+WEIGHTS = Path(__file__).resolve().parents[2] / "spark3r_core" / "weights"
 
 
 class Ema:
@@ -52,3 +56,10 @@ def load(path: Path) -> dict[str, Any]:
 def half_weights(shadow: dict[str, Tensor]) -> dict[str, Tensor]:
     """EMA weights as they are shipped: float16, contiguous."""
     return {name: value.to(torch.float16).contiguous() for name, value in shadow.items()}
+
+
+def shipped() -> tuple[dict[str, Tensor], int, int]:
+    """Weights (float32) of the package, the step they were exported at and the frames seen until then."""
+    about = json.loads((WEIGHTS / "bundled.json").read_text(encoding="utf-8"))["training"]
+    weights = {name: tensor.float() for name, tensor in load_file(WEIGHTS / "bundled.safetensors").items()}
+    return weights, about["steps"], about["frames_seen"]

@@ -185,6 +185,12 @@ class Trainer:
         self.optimiser.load_state_dict(state["optimiser"])
         self.steps, self.frames_seen = state["steps"], state["frames_seen"]
 
+    def start_from(self, weights: dict[str, Tensor], steps: int, frames_seen: int) -> None:
+        """Go on from weights alone: averages restart at them, the optimiser and auxiliary heads begin afresh."""
+        self.model.load_state_dict(weights)
+        self.ema = Ema(self.model, self.config.ema_decay)
+        self.steps, self.frames_seen = steps, frames_seen
+
 
 def matching_share(frames_seen: int) -> float:
     """Weight of the attention supervision: full until matching has emerged, then falling to what keeps it alive."""
