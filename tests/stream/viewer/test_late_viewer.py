@@ -51,6 +51,7 @@ def test_a_late_viewer_shows_each_frame_once() -> None:
         send(publisher, sealer, 0, 5)
         correction = MapCorrection(3, 6, Sim3(2.0, np.eye(3), np.zeros(3)))
         publisher.send(sealer.seal([encode_map_correction(correction, 0)]))
+        assert publisher.wait_sent(WAIT_S)
         with viewing(publisher.endpoint) as (feed, take_until):
             take_until(5)
             assert feed.frame is None, "none has come yet: these are the snapshot's"
