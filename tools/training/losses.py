@@ -19,6 +19,7 @@ FAR = 30.0  # gauge units; beyond, depth is supervised as this far
 class Weights:
     rotation: float = 4.0
     translation: float = 4.0
+    direction: float = 1.5
     fov: float = 2.0
     relative: float = 1.0
     depth: float = 2.0
@@ -59,6 +60,17 @@ def translation_error(predicted: Tensor, true: Tensor) -> Tensor:
     return distance / (0.2 + true.norm(dim=-1))
 
 
+def direction_error(predicted: Tensor, true: Tensor) -> Tensor:
+    """1 - cosine of the angle between translations; pairs that hardly move count less.
+
+    The distance alone leaves a network that is unsure at zero length, where it learns little. This pulls with
+    1 / length, so a short prediction grows as soon as it points anywhere; 0.05 keeps the pull finite.
+    """
+    length = true.norm(dim=-1)
+    cosine = (predicted * true).sum(-1) / ((predicted.norm(dim=-1) + 0.05) * (length + 1e-6))
+    return (1 - cosine) * (length / 0.05).clamp(max=1.0)
+
+
 def pose_losses(
     world_from_camera: Tensor, fov: Tensor, window: Window, pairs: Sequence[tuple[int, int]]
 ) -> dict[str, Tensor]:
@@ -67,12 +79,14 @@ def pose_losses(
     losses = {
         "rotation": rotation_distance(world_from_camera[..., :3, :3], true[..., :3, :3]).mean(),
         "translation": translation_error(world_from_camera[..., :3, 3], true[..., :3, 3]).mean(),
+        "direction": direction_error(world_from_camera[..., :3, 3], true[..., :3, 3]).mean(),
         "fov": (fov - true_fov(window)).abs().mean(),
     }
     if pairs:
         rotation, translation = relative_poses(world_from_camera, pairs)
         rotation_true, translation_true = relative_poses(true, pairs)
         losses["relative_rotation"] = rotation_distance(rotation, rotation_true).mean()
+        losses["relative_direction"] = direction_error(translation, translation_true).mean()
         losses["relative_translation"] = translation_error(translation, translation_true).mean()
     return losses
 

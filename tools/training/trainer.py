@@ -161,6 +161,7 @@ class Trainer:
     def total(self, losses: dict[str, Tensor]) -> Tensor:
         w = self.weights
         factor = {**asdict(w), "relative_rotation": w.relative * w.rotation}
+        factor["relative_direction"] = w.relative * w.direction
         factor["relative_translation"] = w.relative * w.translation
         for name in ("attention", "fetch"):
             factor[name] *= matching_share(self.frames_seen)
