@@ -42,6 +42,7 @@ class RunConfig:
         pace: fast reads a file as fast as it is processed; realtime plays it by its timestamps and drops like a camera.
         live: treat an http(s) URL as a live stream, e.g. a camera that serves MJPEG.
         rtsp_transport: of RTSP; udp has less delay and more losses.
+        max_restarts: a live source that was lost more often than this within five minutes is given up.
         max_frames: stop after so many frames.
         size: longest side of the network input in pixels; default: the model's own.
         window: new frames per window, or auto (files 4; live: all that wait, up to 8).
@@ -66,6 +67,7 @@ class RunConfig:
     pace: Literal["fast", "realtime"] = "fast"
     live: bool = False
     rtsp_transport: Literal["tcp", "udp"] = "tcp"
+    max_restarts: int = 20
     max_frames: int | None = None
     size: int | None = None
     window: Literal["auto"] | int = "auto"
@@ -85,6 +87,8 @@ class RunConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"--{name.replace('_', '-')} is {value}; expected at least 1")
+        if self.max_restarts < 0:
+            raise ConfigError(f"--max-restarts is {self.max_restarts}; expected 0 or more")
         if self.window != "auto" and not 1 <= int(self.window) <= 64:
             raise ConfigError(f"--window is {self.window}; expected auto or 1 to 64")
         if self.memory is not None:

@@ -62,6 +62,12 @@ class RtspServer:
     def thaw(self) -> None:
         self._process.send_signal(signal.SIGCONT)
 
+    def switch_size(self, width: int, height: int) -> None:
+        """Running streams go on in this size; later ones begin with it."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"size {width} {height}\n")
+        self._process.stdin.flush()
+
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()

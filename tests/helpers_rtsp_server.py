@@ -2,6 +2,7 @@
 
 Serves H.264 of GStreamer's moving ball at rtsp://127.0.0.1:PORT/ball, each client with its own encoder, and
 at /secret with user "eve" and password "s3cr3t-w0rd". PORT 0 takes any free port. Prints "port N" when it listens.
+A line "size W H" on stdin switches running streams and later ones to that size.
 Exits when its stdin closes, so that no test can leave it behind.
 """
 
@@ -25,13 +26,35 @@ def main() -> None:
     server.set_service(str(port))
     mounts = server.get_mount_points()
     launch = (
-        f"( videotestsrc is-live=true pattern=ball ! video/x-raw,width={width},height={height},framerate={fps}/1 "
+        "( videotestsrc is-live=true pattern=ball ! capsfilter name=raw "
         "! x264enc tune=zerolatency speed-preset=ultrafast key-int-max=10 threads=1 "
         "! rtph264pay name=pay0 pt=96 config-interval=1 )"
     )
+    size, running = [width, height], []
+
+    def caps() -> Gst.Caps:
+        return Gst.Caps.from_string(f"video/x-raw,width={size[0]},height={size[1]},framerate={fps}/1")
+
+    def configure(_factory: object, media: GstRtspServer.RTSPMedia) -> None:
+        raw = media.get_element().get_by_name_recurse_up("raw")
+        raw.set_property("caps", caps())
+        running.append(raw)
+        media.connect("unprepared", lambda _media: running.remove(raw))
+
+    def switch(line: str) -> None:
+        size[:] = [int(word) for word in line.split()[1:3]]
+        for raw in running:
+            raw.set_property("caps", caps())
+
+    def listen() -> None:
+        for line in sys.stdin:
+            GLib.idle_add(switch, line)
+        loop.quit()
+
     for path in ("/ball", "/secret"):
         factory = GstRtspServer.RTSPMediaFactory()
         factory.set_launch(launch)
+        factory.connect("media-configure", configure)
         permissions = GstRtspServer.RTSPPermissions()
         for role in ("known", "anyone"):
             # access without construct is answered by 401; without access the path would not seem to exist
@@ -51,7 +74,7 @@ def main() -> None:
         sys.exit(f"cannot listen on port {port}")
     print(f"port {server.get_bound_port()}", flush=True)
     loop = GLib.MainLoop()
-    threading.Thread(target=lambda: (sys.stdin.read(), loop.quit()), daemon=True).start()
+    threading.Thread(target=listen, daemon=True).start()
     loop.run()
 
 

@@ -18,7 +18,7 @@ from spark3r_stream.recorded_run import RecordedRun
 
 # These decide the numbers; a user may leave them away or repeat them. The rest says how a live source is read.
 _NUMERIC = ("model", "size", "window", "memory", "device", "dtype")
-_LIVE_ONLY = ("pace", "live", "rtsp_transport")
+_LIVE_ONLY = ("pace", "live", "rtsp_transport", "max_restarts")
 
 
 def run_metadata(settings: Mapping[str, Any], reconstructor: Reconstructor) -> dict[str, str]:

@@ -43,7 +43,7 @@ from spark3r_stream.sinks import DecisionsSink, FilesSink, Heartbeat, JsonSink, 
 from spark3r_stream.snapshot import SnapshotKeeper
 from spark3r_stream.sources.base import Source
 from spark3r_stream.sources.open import is_recording, open_source
-from spark3r_stream.sources.options import Pace, RtspTransport, SourceOptions
+from spark3r_stream.sources.options import Pace, ReconnectOptions, RtspTransport, SourceOptions
 from spark3r_stream.sources.redact import redact_uri
 from spark3r_stream.viewer.launch import launch_viewer
 from spark3r_stream.wire import Sealer
@@ -52,8 +52,15 @@ from spark3r_stream.wire import Sealer
 def run_command(config: RunConfig) -> int:
     """Exit code: 0 at the end of the source or after stopping a live one; 130/143 for a file cut short."""
     config.check()
-    clock = SystemClock()
     stop = _Stop()
+    try:
+        return _run(config, stop)
+    except _Interrupted:  # before the first frame: there is nothing to keep, and everything is closed
+        return stop.exit_code(is_live=False)
+
+
+def _run(config: RunConfig, stop: _Stop) -> int:
+    clock = SystemClock()
     run = RecordedRun.load(Path(config.source)) if is_recording(config.source) else None
     if run is not None:
         config = recorded_config(config, run)
@@ -61,14 +68,15 @@ def run_command(config: RunConfig) -> int:
         # What can fail at once comes first: a port in use must not cost the loading of a model.
         session_id = uuid.uuid4()
         publisher = _open_publisher(config, session_id, closing)
-        if run is None:
-            reconstructor = build_reconstructor(config)
-        else:
+        if run is not None:
             closing.enter_context(recorded_threads(run))
-            reconstructor = build_reconstructor(config, recorded_camera(run))
+        with stop.interrupting():
+            reconstructor = build_reconstructor(config, None if run is None else recorded_camera(run))
+        if run is not None:
             check_weights(run, reconstructor)
         recorder = _open_recorder(config, reconstructor, clock, closing)
-        source = closing.enter_context(contextlib.closing(_open_source(config, run, recorder, clock)))
+        with stop.interrupting():
+            source = closing.enter_context(contextlib.closing(_open_source(config, run, recorder, clock)))
         for note in source.info.notes:
             print(f"spark3r: note: {note}", file=sys.stderr)
         stats = RunStats(clock, source.info.name, config.model)
@@ -148,6 +156,7 @@ def _open_source(config: RunConfig, run: RecordedRun | None, recorder: Recorder 
         on_packet=on_packet,
         single_thread_decode=recorder is not None,  # what can be decoded again to the same bytes, however damaged
         rtsp_transport=RtspTransport(config.rtsp_transport),
+        reconnect=ReconnectOptions(max_restarts=config.max_restarts),
     )
     return open_source(config.source, options, clock)
 
@@ -208,12 +217,28 @@ def _summary(config: RunConfig, stats: RunStats) -> str:
     return line if config.out is None else f"{line}; results in {config.out}"
 
 
+class _Interrupted(BaseException):
+    """A signal came while something waited that looks at no event."""
+
+
 class _Stop:
     """SIGINT and SIGTERM set the event once; a second one ends the program at once."""
 
     def __init__(self) -> None:
         self.event = threading.Event()
         self._signal: int | None = None
+        self._interrupting = False
+
+    @contextlib.contextmanager
+    def interrupting(self) -> Iterator[None]:
+        """Inside, a signal raises _Interrupted: loading a model or waiting for a camera may take a minute."""
+        self._interrupting = True
+        try:
+            if self.event.is_set():
+                raise _Interrupted
+            yield
+        finally:
+            self._interrupting = False
 
     @contextlib.contextmanager
     def on_signals(self) -> Iterator[None]:
@@ -222,6 +247,8 @@ class _Stop:
                 raise KeyboardInterrupt
             self._signal = number
             self.event.set()
+            if self._interrupting:
+                raise _Interrupted
 
         if threading.current_thread() is not threading.main_thread():
             yield  # embedded in a program that has its own signals
