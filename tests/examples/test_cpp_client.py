@@ -31,7 +31,15 @@ def pose_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if missing:
         pytest.skip(f"no {', '.join(missing)}; Debian: apt-get install {PACKAGES}")
     build = tmp_path_factory.mktemp("cpp")
-    for command in (["cmake", "-S", str(ROOT / "examples/cpp"), "-B", str(build)], ["cmake", "--build", str(build)]):
+    configure = [
+        "cmake",
+        "-S",
+        str(ROOT / "examples/cpp"),
+        "-B",
+        str(build),
+        "-DCMAKE_BUILD_TYPE=Debug",
+    ]  # builds faster
+    for command in (configure, ["cmake", "--build", str(build), "--parallel", "2"]):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
     return build / "pose_client"
