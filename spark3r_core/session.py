@@ -62,7 +62,7 @@ class MemoryConfig:
 class FrameEstimate:
     """Geometry of one frame in the gauge that the memory carries.
 
-    index: number of the frame within the session.
+    index: number of the frame within the session; counted from 0 again when nothing of the beginning could be kept.
     world_from_camera: (4, 4) float64, OpenCV axes, model units. intrinsics: (3, 3) in pixels of the network input.
     depth: (h, w) float32 z-depth. confidence: (h, w) float32 in (0, 1).
     failure: why the estimate is not valid; None when it is.
@@ -143,6 +143,8 @@ class StreamSession:
         """
         started_ns = time.perf_counter_ns()
         batch = self._checked(images)
+        if not self.remembered:  # the stream begins here, also after windows of which nothing could be kept
+            self._next_index = 0
         new = list(range(self._next_index, self._next_index + len(batch)))
         support = self._support_frames()
         self._next_index += len(batch)
@@ -157,15 +159,20 @@ class StreamSession:
             decoded = self.model.decode(together, Streaming(memory), reference=reference)
             if self.model.capabilities.has_gauge:  # dense maps of support frames would tell nothing new
                 shown = range(len(support), len(window))
-                support_poses = self.model.poses(decoded)[0, : len(support)].double().cpu().numpy()
+                again = self.model.poses(decoded)[0, : len(support)]
             else:
                 shown = range(len(window))
             estimates = _estimates([window[i] for i in shown], self.model.predict(decoded, list(shown)))
-            if not self.model.capabilities.has_gauge:
+            if self.model.capabilities.has_gauge:
+                support_poses = again.double().cpu().numpy()  # only now: a transfer waits for the device
+            else:
                 estimates, support_poses = self._into_gauge(support, estimates)
         except BaseException:
             memory.rollback()
             raise
+        if new[0] == 0 and self.model.capabilities.has_reference_frame and not estimates[0].valid:
+            reason = "the first frame, whose camera is the origin, failed"
+            estimates = [replace(estimate, failure=estimate.failure or reason) for estimate in estimates]
         used_bytes = memory.used_bytes + self._support_bytes()
         shift = self._support_shift(support, support_poses)
         admitted = [estimate.index for estimate in estimates if estimate.valid]
@@ -267,18 +274,22 @@ class StreamSession:
 
     def _remember(self, estimates: Sequence[FrameEstimate], encoded: Encoded) -> None:
         """Keep what running a frame again takes: the anchor for ever, the newest until newer ones come."""
-        for offset, estimate in enumerate(estimates):
-            wanted = (estimate.index == 0 and self.config.rerun_anchor) or self.config.support_recent > 0
-            if estimate.valid and wanted:
-                self._support[estimate.index] = _Support(
-                    encoded.frames([offset]),
+        offset_of = {estimate.index: offset for offset, estimate in enumerate(estimates) if estimate.valid}
+        frames = sorted({*self._support, *offset_of})
+        anchor = {0} if self.config.rerun_anchor else set()
+        newest = [frame for frame in frames if frame not in anchor]
+        keep = anchor | set(newest[max(0, len(newest) - self.config.support_recent) :])
+        for frame in frames:
+            if frame not in keep:
+                self._support.pop(frame, None)
+            elif frame in offset_of:
+                estimate = estimates[offset_of[frame]]
+                self._support[frame] = _Support(
+                    encoded.frames([offset_of[frame]]),
                     estimate.world_from_camera,
                     float(np.median(estimate.depth)),
                     thin_depth(estimate.depth),
                 )
-        past = [frame for frame in sorted(self._support) if not (frame == 0 and self.config.rerun_anchor)]
-        for frame in past[: max(0, len(past) - self.config.support_recent)]:
-            del self._support[frame]
 
     def _choose_victim(self, layer: int, frames: Sequence[int]) -> int:
         assert self.memory is not None
@@ -305,7 +316,7 @@ class StreamSession:
         return sum(support.encoded.nbytes for support in self._support.values())
 
     def _support_limit_bytes(self, encoded: Encoded) -> int:
-        return self.config.max_support_frames * encoded.frames([0]).nbytes
+        return self.config.max_support_frames * (encoded.nbytes // encoded.tokens.shape[1])
 
 
 def _estimates(indices: Sequence[int], prediction: Prediction) -> list[FrameEstimate]:
@@ -315,10 +326,11 @@ def _estimates(indices: Sequence[int], prediction: Prediction) -> list[FrameEsti
     depth = prediction.depth[0].float().cpu().numpy()
     confidence = prediction.confidence[0].float().cpu().numpy()
     estimates = []
+    named = (("pose", poses), ("intrinsics", intrinsics), ("depth", depth), ("confidence", confidence))
     for i, index in enumerate(indices):
         failure = None
-        for name, array in (("pose", poses[i]), ("intrinsics", intrinsics[i]), ("depth", depth[i])):
-            if not np.isfinite(array).all():
+        for name, arrays in named:
+            if not np.isfinite(arrays[i]).all():
                 failure = f"the network's {name} is not finite"
                 break
         estimates.append(FrameEstimate(index, poses[i], intrinsics[i], depth[i], confidence[i], failure))

@@ -1,5 +1,7 @@
 """Streams through the real memory: equal to the causal oracle when nothing is lost, bounded and sane when it is."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from torch import Tensor
 from spark3r_core.attention.plan import BlockCausal
 from spark3r_core.errors import ImageError, MemoryBudgetError
 from spark3r_core.models.da3 import DA3, DA3Config
-from spark3r_core.models.interface import Decoded, Encoded
+from spark3r_core.models.interface import Decoded, Encoded, Prediction
 from spark3r_core.session import MemoryConfig, StreamSession
 from tests.core.dense_session import DenseSession
 from tests.core.models.reference_fixture import TOLERANCE, ReferenceFixture, error
@@ -150,6 +152,37 @@ def test_a_window_that_is_not_finite_leaves_no_trace(model: DA3) -> None:
     after = [session.memory.page(0, frame)[0] for frame in session.memory.frames(0)]
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
     assert all(frame.valid for frame in session.step(noise(2, seed=2)).frames)
+
+
+class FirstFrameFails(DA3):
+    """Fault injection: the first frame of a window gets a NaN depth, the others are as they were."""
+
+    poisoned = True
+
+    def predict(self, decoded: Decoded, frames: slice | Sequence[int] | None = None) -> Prediction:
+        prediction = super().predict(decoded, frames)
+        if self.poisoned:
+            prediction.depth[:, 0] = torch.nan
+        return prediction
+
+
+def test_no_frame_stays_without_the_one_that_carries_the_origin(model: DA3) -> None:
+    broken = FirstFrameFails(model.config)
+    broken.load_state_dict(model.state_dict())
+    session = StreamSession(broken.eval())
+    failed = session.step(noise(2))
+    assert [frame.valid for frame in failed.frames] == [False, False]
+    assert "origin" in str(failed.frames[1].failure)
+    assert failed.admitted == ()
+    broken.poisoned = False
+    again, fresh = session.step(noise(3, seed=1)), StreamSession(model).step(noise(3, seed=1))
+    assert again.admitted == fresh.admitted == (0, 1, 2)
+    assert all(np.array_equal(a.depth, b.depth) for a, b in zip(again.frames, fresh.frames, strict=True))
+    broken.poisoned = True
+    later = session.step(noise(2, seed=2))  # with an anchor, one failed frame is one failed frame
+    assert [frame.valid for frame in later.frames] == [False, True]
+    assert later.support == (0, 2)
+    assert session.step(noise(1, seed=3)).support == (0, 4)
 
 
 def test_streams_are_repeatable(model: DA3) -> None:
