@@ -90,30 +90,31 @@ def run_stream(
 
 
 def windows(buffer: FrameBuffer, config: EngineConfig, clock: Clock, stop: threading.Event) -> Iterator[Window]:
-    """Cut the stream into windows by the plan; the last one takes what is left."""
+    """Cut the stream into windows by the plan; the last one takes what is left, also before a source's error."""
     plan, left = config.plan, config.max_frames
     while not stop.is_set() and left != 0:
         wanted = plan.max_frames if left is None else min(plan.max_frames, left)
         needed = min(plan.min_frames, wanted)
-        window, ended = Window([]), False
-        while len(window.frames) < needed and not ended and not stop.is_set():
+        window, end = Window([]), None
+        while len(window.frames) < needed and end is None and not stop.is_set():
             try:
                 batch = buffer.get(wanted - len(window.frames), STOP_POLL_S)
-            except EndOfStream:
-                ended = True
-                for cause, count in buffer.drops.take().items():
-                    window.drops[cause] = window.drops.get(cause, 0) + count
-                continue
-            window.frames += batch.frames
-            for cause, count in batch.drops.items():
+            except Exception as error:  # the end, or what the source failed with: the frames before it come first
+                end, drops = error, buffer.drops.take()
+            else:
+                window.frames += batch.frames
+                drops = dict(batch.drops)
+            for cause, count in drops.items():
                 window.drops[cause] = window.drops.get(cause, 0) + count
         if window.frames or window.drops:
             window.taken_ns = clock.monotonic_ns()
             yield window
         if left is not None:
             left -= len(window.frames)
-        if ended:
+        if isinstance(end, EndOfStream):
             return
+        if end is not None:
+            raise end
 
 
 def decided_windows(

@@ -43,6 +43,11 @@ class HealthMonitor:
         """After an interruption the state is LOW_CONFIDENCE until some consistent windows prove the map still holds."""
         self._settling = self.config.settle_windows
 
+    @property
+    def consistent(self) -> bool:
+        """Whether the last window agreed with the map, or there was none yet."""
+        return self._bad_windows == 0
+
     def update(self, confidence: float, support_shift: tuple[float, float] | None, valid: bool) -> TrackingState:
         """State after one window.
 

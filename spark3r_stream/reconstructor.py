@@ -100,7 +100,7 @@ class Reconstructor:
         self._aspect: float | None = None
         self._epoch: int | None = None
         self._map_from_submap = Sim3()
-        self._last_good: np.ndarray | None = None
+        self._last_good: np.ndarray | None = None  # newest camera of a window that agreed with the map
         self._frame_id: dict[int, int] = {}  # session index → frame id, of frames that may still be named
         self.submap = 0
 
@@ -152,6 +152,9 @@ class Reconstructor:
             self._output(frame, image, pixel_map, camera, estimate, window, state)
             for (frame, image, pixel_map, camera), estimate in zip(prepared, window.frames, strict=True)
         ]
+        valid = [estimate.world_from_camera for estimate in window.frames if estimate.valid]
+        if valid and self._health.consistent:
+            self._last_good = valid[-1]
         outputs += [_failed(frame, self.submap, why) for frame, why in failures]
         outputs.sort(key=lambda output: output.result.frame_id)
         images = {frame.frame_id: image for frame, image, _, _ in prepared}
@@ -227,7 +230,6 @@ class Reconstructor:
         points, colours, confidence = cloud_of(
             self.cloud, image, estimate.depth, estimate.confidence, depth_k, estimate.world_from_camera
         )
-        self._last_good = estimate.world_from_camera
         return FrameOutput(
             result=FrameResult(
                 frame_id=frame.frame_id,

@@ -9,6 +9,7 @@ import torch
 
 from spark3r_core.geometry.camera import Intrinsics
 from spark3r_core.models.da3 import DA3, DA3Config
+from spark3r_core.models.interface import Decoded
 from spark3r_core.session import MemoryConfig
 from spark3r_stream.clock import SystemClock
 from spark3r_stream.engine import EngineConfig, run_stream
@@ -129,7 +130,8 @@ def test_max_frames_and_stop_end_a_run_early(model: DA3) -> None:
     assert sink.outputs == []
 
 
-def test_a_failing_source_raises_after_its_frames_were_processed(model: DA3) -> None:
+@pytest.mark.parametrize("per_window", [1, 2, 8])
+def test_a_failing_source_raises_after_its_frames_were_processed(model: DA3, per_window: int) -> None:
     source = ScriptedSource([frame(i) for i in range(3)], error=SourceError("cable pulled"))
     sink = Collect()
     clock = SystemClock()
@@ -138,7 +140,7 @@ def test_a_failing_source_raises_after_its_frames_were_processed(model: DA3) -> 
             source,
             mapper(model),
             [sink],
-            EngineConfig(WindowPlan(1, 1)),
+            EngineConfig(WindowPlan(per_window, per_window)),
             RunStats(clock, "scripted", "tiny"),
             clock,
             threading.Event(),
@@ -214,3 +216,44 @@ def test_a_model_that_raises_fails_the_window_not_the_stream(model: DA3, monkeyp
     assert [o.result.valid for o in sink.outputs] == [True, True, False, False, True, True]
     assert "out of memory" in sink.outputs[2].result.failure_reason
     assert stats.failed == 2
+
+
+def test_a_stream_whose_first_window_failed_still_gets_an_anchor(model: DA3, monkeypatch: pytest.MonkeyPatch) -> None:
+    reconstructor = mapper(model)
+    decode, references = model.decode, []
+
+    def broken_once(*args: object, reference: int | None = 0) -> object:
+        references.append(reference)
+        if len(references) == 1:
+            raise RuntimeError("out of memory (injected)")
+        return decode(*args, reference=reference)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(model, "decode", broken_once)
+    sink, _ = run(ScriptedSource([frame(i) for i in range(6)]), reconstructor, WindowPlan(2, 2))
+    assert references == [0, 0, 0]
+    assert [r.support for r in sink.results] == [(), (), (2, 3)]
+    assert [r.admitted for r in sink.results] == [(), (2, 3), (4, 5)]
+
+
+def test_a_lost_stream_goes_on_from_the_last_camera_that_agreed_with_the_map(
+    model: DA3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reconstructor = mapper(model)
+    poses, windows = model.poses, 0
+
+    def shifted(decoded: Decoded) -> torch.Tensor:
+        nonlocal windows
+        windows += 1
+        again = poses(decoded).clone()
+        if windows > 2:  # the support frames of windows three to five are not where they were
+            again[..., :3, 3] += 1e3
+        return again
+
+    monkeypatch.setattr(model, "poses", shifted)
+    sink, _ = run(ScriptedSource([frame(i) for i in range(5)]), reconstructor, WindowPlan(1, 1))
+    assert sink.outputs[-1].result.state is TrackingState.LOST
+    (correction,) = sink.results[-1].corrections
+    last_good = sink.outputs[1].result.world_from_camera
+    assert last_good is not None
+    assert np.allclose(correction.map_from_submap.matrix, last_good)
+    assert not np.allclose(last_good, sink.outputs[-1].result.world_from_camera)
