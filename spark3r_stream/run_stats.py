@@ -29,8 +29,8 @@ SESSION_STATE = {
 class RunStats:
     """Written by the engine's thread, read by any.
 
-    `frames_in` counts frames the source handed to the network, `processed` those with a valid result, `failed` those
-    without; what was lost before is in `drops` by cause.
+    `frames_in` counts frames the source handed to the network, `processed_frames` those with a valid result, `failed`
+    those without. `drops` holds by cause whatever has no valid result: lost before the network, or failed in it.
     """
 
     def __init__(self, clock: Clock, source_id: str, model: str) -> None:
@@ -99,6 +99,11 @@ class RunStats:
                 return 0.0
             span_ns = min(RATE_WINDOW_NS, max(now - self._started_ns, 1))
             return sum(n for _, n in recent) / (span_ns / 1e9)
+
+    @property
+    def lost(self) -> int:
+        """Frames without a valid result, failed ones included."""
+        return sum(self.drops.total().values())
 
     def uptime_ns(self) -> int:
         return self._clock.monotonic_ns() - self._started_ns

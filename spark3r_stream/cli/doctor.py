@@ -60,8 +60,10 @@ def _torch() -> Finding:
         import torch
     except ImportError:
         return Finding("torch", False, "not installed; pip install 'spark3r-stream[engine]' (the CPU build is enough)")
+    from spark3r_core.models.processor import cpu_has_bfloat16
+
     cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else "no CUDA device: networks run on the CPU"
-    bf16 = "bfloat16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "no fast bfloat16: float32 is used"
+    bf16 = "bfloat16" if cpu_has_bfloat16() else "no fast bfloat16: float32 is used"
     return Finding("torch", True, f"{torch.__version__}; {cuda}; {bf16}; {torch.get_num_threads()} threads")
 
 

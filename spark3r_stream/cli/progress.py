@@ -46,12 +46,11 @@ class LiveLine:
     def _line(self) -> Text:
         stats = self._stats
         latency = stats.latency.summary()
-        lost = sum(stats.drops.total().values()) + stats.failed
         total = f"/{self._total}" if self._total else ""
         line = Text(f"frame {stats.frames_in}{total}")
         line.append(f"  {stats.frames_per_second():5.1f} FPS")
         line.append(f"  latency {latency.p50_ms:.0f} ms (p95 {latency.p95_ms:.0f})")
-        line.append(f"  lost {lost}", style="red" if lost else "")
+        line.append(f"  lost {stats.lost}", style="red" if stats.lost else "")
         line.append(f"  memory {stats.memory_used / 2**20:.1f}/{stats.memory_limit / 2**20:.1f} MiB")
         if stats.tracking is not None:
             line.append(f"  {stats.tracking.name}", style=STATE_STYLE[stats.tracking])

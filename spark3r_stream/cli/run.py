@@ -29,7 +29,7 @@ from spark3r_stream.clock import Clock, SystemClock
 from spark3r_stream.comparison import ComparisonSink
 from spark3r_stream.config import RunConfig, parse_bytes
 from spark3r_stream.engine import EngineConfig, Sink, run_stream
-from spark3r_stream.errors import RecordingError
+from spark3r_stream.errors import RecordingError, StreamError
 from spark3r_stream.messages import SessionState
 from spark3r_stream.outputs.result_writer import ResultWriter
 from spark3r_stream.outputs.trajectory import Trajectory
@@ -64,7 +64,7 @@ def _run(config: RunConfig, stop: _Stop) -> int:
     run = RecordedRun.load(Path(config.source)) if is_recording(config.source) else None
     if run is not None:
         config = recorded_config(config, run)
-    with contextlib.ExitStack() as closing, stop.on_signals():
+    with stop.on_signals(), contextlib.ExitStack() as closing:  # a signal does not cut short the writing of results
         # What can fail at once comes first: a port in use must not cost the loading of a model.
         session_id = uuid.uuid4()
         publisher = _open_publisher(config, session_id, closing)
@@ -108,6 +108,8 @@ def _run(config: RunConfig, stop: _Stop) -> int:
         engine = EngineConfig(plan, max_frames=config.max_frames)
         decided = None if run is None else run.decisions
         run_stream(source, reconstructor, sinks, engine, stats, clock, stop.event, decided)
+        if stats.failed and not stats.processed_frames:
+            raise StreamError(f"no frame of {source.info.name} could be reconstructed: {stats.last_error}")
     if not config.json:
         print(_summary(config, stats), file=sys.stderr)
         if comparison is not None:
@@ -136,12 +138,13 @@ def build_reconstructor(config: RunConfig, camera: Intrinsics | None = None) -> 
 def _dtype(name: str, device: str) -> Any:
     import torch
 
+    from spark3r_core.models.processor import cpu_has_bfloat16
+
     if name != "auto":
         return getattr(torch, name)
     if device != "cpu":
         return torch.bfloat16
-    # Without AVX512-BF16 or AMX the CPU emulates bfloat16, which is slower than float32.
-    return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
+    return torch.bfloat16 if cpu_has_bfloat16() else torch.float32
 
 
 def _open_source(config: RunConfig, run: RecordedRun | None, recorder: Recorder | None, clock: Clock) -> Source:
@@ -212,8 +215,7 @@ def _stats(
 
 
 def _summary(config: RunConfig, stats: RunStats) -> str:
-    lost = stats.failed + sum(stats.drops.total().values())
-    line = f"{stats.processed_frames} frames reconstructed, {lost} lost, {stats.as_dict()['fps']} FPS"
+    line = f"{stats.processed_frames} frames reconstructed, {stats.lost} lost, {stats.as_dict()['fps']} FPS"
     return line if config.out is None else f"{line}; results in {config.out}"
 
 

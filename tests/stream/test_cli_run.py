@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from PIL import Image
 
 from spark3r_stream.cli import main as cli
 from spark3r_stream.outputs.ply import read_ply
+from spark3r_stream.outputs.result_writer import ResultWriter
 from tests.helpers_media import moving_images, write_video
 
 ROOT = Path(__file__).parents[2]
@@ -80,6 +82,8 @@ def test_bad_input_is_one_line_and_exit_code_1(
     empty = tmp_path / "empty"
     empty.mkdir()
     video = clip(tmp_path / "clip.mp4", 2)
+    foreign = tmp_path / "foreign.json"
+    foreign.write_text(json.dumps({"width": 640, "height": 360, "fx": 500, "fy": 500, "cx": 320, "cy": 180}))
     taken = socket.create_server(("127.0.0.1", 0))
     cases = [
         (["run", tmp_path / "missing.mp4", *SMALL], "missing.mp4"),
@@ -93,6 +97,7 @@ def test_bad_input_is_one_line_and_exit_code_1(
         (["run", video, *SMALL, "--window", "0"], "--window"),
         (["run", video, *SMALL, "--save-depth"], "--out"),
         (["run", video, *SMALL, "--intrinsics", text], "not JSON"),
+        (["run", video, *SMALL, "--intrinsics", foreign], "aspect ratio differs"),
         (["run", video, *SMALL, "--publish", f"tcp://127.0.0.1:{taken.getsockname()[1]}"], "in use"),
         (["run", video, *SMALL, "--publish", "tcp://0.0.0.0:5999"], "insecure"),
         (["run", "gopher://example/stream", *SMALL], "scheme"),
@@ -131,3 +136,16 @@ def test_a_signal_ends_a_run_with_its_results_kept(tmp_path: Path, source: str, 
     rows = [line for line in (tmp_path / "trajectory.txt").read_text().splitlines() if not line.startswith("#")]
     assert len(rows) == stats["frames"]["processed"] >= 1
     assert read_ply(tmp_path / "cloud.ply") is not None
+
+
+def test_a_signal_while_results_are_written_does_not_lose_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    close = ResultWriter.close
+
+    def interrupted(writer: ResultWriter, *arguments: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        close(writer, *arguments)
+
+    monkeypatch.setattr(ResultWriter, "close", interrupted)
+    video = clip(tmp_path / "clip.mp4", 2)
+    assert spark3r(monkeypatch, "run", video, *SMALL, "--out", tmp_path / "out") == 130
+    assert json.loads((tmp_path / "out" / "stats.json").read_text())["frames"]["processed"] == 2

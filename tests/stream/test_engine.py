@@ -196,7 +196,7 @@ def test_frames_that_do_not_fit_the_given_camera_fail_with_the_reason(model: DA3
     sink, stats = run(ScriptedSource([frame(0)]), mapper(model, camera), WindowPlan(1, 1))
     assert not sink.outputs[0].result.valid
     assert "aspect ratio differs" in sink.outputs[0].result.failure_reason
-    assert stats.failed == 1
+    assert stats.failed == stats.lost == 1
 
 
 def test_a_model_that_raises_fails_the_window_not_the_stream(model: DA3, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,7 +215,7 @@ def test_a_model_that_raises_fails_the_window_not_the_stream(model: DA3, monkeyp
     sink, stats = run(ScriptedSource([frame(i) for i in range(6)]), reconstructor, WindowPlan(2, 2))
     assert [o.result.valid for o in sink.outputs] == [True, True, False, False, True, True]
     assert "out of memory" in sink.outputs[2].result.failure_reason
-    assert stats.failed == 2
+    assert stats.failed == stats.lost == 2
 
 
 def test_a_stream_whose_first_window_failed_still_gets_an_anchor(model: DA3, monkeypatch: pytest.MonkeyPatch) -> None:
