@@ -25,6 +25,7 @@ from spark3r_stream.wire import Message
 
 MAX_REPLY_BYTES = 64 * wire.MIB
 MAX_SUBMAPS = 4096
+_JOIN_CLOUDS = 256  # frames of a submap that are kept apart before they become one; a list of all would grow for ever
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,9 +122,11 @@ class SnapshotKeeper:
         stride = max(1, -(-self._points // limit))
         sent = 0
         for submap, clouds in self._clouds.items():
-            points, colours, confidence = _joined(clouds, stride)
-            sent += len(points)
-            reply.clouds.append(encode_cloud(clouds[-1].captured_ns, submap_frame(submap), points, colours, confidence))
+            cloud = _merged(clouds, stride)
+            sent += len(cloud.points)
+            reply.clouds.append(
+                encode_cloud(cloud.captured_ns, submap_frame(submap), cloud.points, cloud.colours, cloud.confidence)
+            )
         reply.points_left_out = self._points_seen - sent
         return reply.SerializeToString()
 
@@ -140,11 +143,15 @@ class SnapshotKeeper:
         kept = _thinned(cloud, self._point_stride)
         if len(self._clouds) >= MAX_SUBMAPS and submap not in self._clouds:
             return
-        self._clouds.setdefault(submap, []).append(kept)
+        clouds = self._clouds.setdefault(submap, [])
+        clouds.append(kept)
+        if len(clouds) >= _JOIN_CLOUDS:
+            clouds[:] = [_merged(clouds)]
         self._points += len(kept.points)
-        while self._points > self._max_points:
+        while self._points > max(self._max_points, len(self._clouds)):
             self._point_stride *= 2
-            self._clouds = {key: [_thinned(c, 2) for c in clouds] for key, clouds in self._clouds.items()}
+            # over the whole submap: every second point of each frame would leave one of each for ever
+            self._clouds = {key: [_merged(clouds, stride=2)] for key, clouds in self._clouds.items()}
             self._points = sum(len(c.points) for clouds in self._clouds.values() for c in clouds)
 
 
@@ -199,9 +206,13 @@ def _thinned(cloud: Cloud, stride: int) -> Cloud:
     )
 
 
-def _joined(clouds: list[Cloud], stride: int) -> tuple[NDArray, NDArray, NDArray]:
-    return (
-        np.concatenate([c.points for c in clouds])[::stride],
-        np.concatenate([c.colours for c in clouds])[::stride],
-        np.concatenate([c.confidence for c in clouds])[::stride],
+def _merged(clouds: list[Cloud], stride: int = 1) -> Cloud:
+    """One cloud of every stride-th point of all of them, in order; its time is the newest one's."""
+    both = Cloud(
+        clouds[-1].captured_ns,
+        clouds[-1].frame_name,
+        np.concatenate([c.points for c in clouds]),
+        np.concatenate([c.colours for c in clouds]),
+        np.concatenate([c.confidence for c in clouds]),
     )
+    return both if stride == 1 else _thinned(both, stride)
