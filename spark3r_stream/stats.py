@@ -15,7 +15,6 @@ class DropCause(Enum):
     SUPERSEDED = "superseded"  # live: a newer frame took its place in the frame buffer
     QUEUE_FULL = "queue_full"  # live: decoded in the child process, but the reader had no slot free for it
     DECODE_ERROR = "decode_error"  # corrupt packet or image file
-    SIZE_CHANGED = "size_changed"  # could not be fitted to the session's input size
     NOT_FINITE = "not_finite"  # the network answered with NaN or infinity
     MODEL_ERROR = "model_error"  # the network raised
     UNDISTORT_ERROR = "undistort_error"  # the given intrinsics do not fit the image

@@ -3,6 +3,7 @@ child process for live streams."""
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -18,6 +19,8 @@ from spark3r_stream.stats import DropCause, DropCounter
 
 # A stream that yields this many errors in a row, and no frame between them, is not going to recover.
 MAX_ERRORS_IN_A_ROW = 300
+# No decoder holds this many pictures; a stream that gives none at all is remembered no further.
+MAX_INSIDE = 4096
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,40 @@ def prepare_context(context: Any, single_thread: bool, low_delay: bool) -> None:
         context.thread_count = 1
     if low_delay:
         context.flags |= av.codec.context.Flags.low_delay
+
+
+class LostPictures:
+    """Tells pictures that a decoder lost without an error (their references never came) from those it still holds.
+
+    Pictures come out in the order of their times: when one comes, every earlier one that went in and did not is lost.
+    Without this a live stream, which need not have an end, would never know.
+    """
+
+    def __init__(self) -> None:
+        self._inside: list[int] = []
+
+    def sent(self, pts: int | None) -> None:
+        """A packet went in. Without a time it is not followed."""
+        if pts is not None:
+            bisect.insort(self._inside, pts)
+            del self._inside[:-MAX_INSIDE]
+
+    def failed(self, pts: int | None) -> None:
+        """The packet was answered by an error."""
+        if pts is None:
+            return
+        place = bisect.bisect_left(self._inside, pts)
+        if self._inside[place : place + 1] == [pts]:
+            del self._inside[place]
+
+    def came(self, pts: int | None) -> int:
+        """A picture came out; how many before it never will."""
+        if pts is None:
+            return 0
+        self.failed(pts)
+        lost = bisect.bisect_left(self._inside, pts)
+        del self._inside[:lost]
+        return lost
 
 
 class ContainerDecoder:
@@ -157,6 +194,7 @@ class ContainerDecoder:
     def _decode_all(self) -> Generator[Decoded, None, None]:
         received, produced, counted, errors_in_a_row, number = 0, 0, 0, 0, -1
         last_error = "no picture could be decoded from it"
+        silent = LostPictures()
         packets = self._container.demux(self._stream)
         while True:
             pictures: list[Any] = []
@@ -178,8 +216,10 @@ class ContainerDecoder:
                 raise SourceError(f"reading stopped: {_reason(error)}") from None
             else:
                 if packet.size:
-                    received += not packet.is_discard
                     self._report(packet)
+                    if not packet.is_discard:
+                        received += 1
+                        silent.sent(packet.pts)
                 try:
                     pictures = packet.decode()
                 except (av.error.FFmpegError, ValueError, MemoryError) as error:
@@ -187,9 +227,13 @@ class ContainerDecoder:
                     errors_in_a_row += 1
                     if packet.size:
                         counted += 1
+                        silent.failed(packet.pts)
                         self._drops.add(DropCause.DECODE_ERROR)
             for picture in pictures:
                 number += 1
+                lost = silent.came(picture.pts)
+                counted += lost
+                self._drops.add(DropCause.DECODE_ERROR, lost)
                 try:
                     decoded = self._convert(picture, number)
                 except (av.error.FFmpegError, ValueError, MemoryError) as error:
@@ -203,7 +247,7 @@ class ContainerDecoder:
                 yield decoded
             if errors_in_a_row >= MAX_ERRORS_IN_A_ROW:
                 raise SourceError(f"{errors_in_a_row} errors in a row, the last: {last_error}")
-        # Decoders also lose pictures without an error (references that never came): one packet should be one picture.
+        # What was lost at the very end, or had no times: one packet should have been one picture.
         self._drops.add(DropCause.DECODE_ERROR, max(0, received - produced - counted))
         if produced == 0:
             raise SourceError(last_error)
