@@ -6,6 +6,7 @@ nothing (a float64 of Unix seconds resolves 240 ns only).
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -51,17 +52,18 @@ def parse_seconds(text: str) -> int:
 
 
 class TrajectoryWriter:
-    """Writes one line per pose and flushes it, so that a killed run keeps every pose it published."""
+    """Writes one line per pose at once, so that a killed run keeps every pose it published. There are only whole lines
+    in the file: what a full disk takes of one is taken back."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.count = 0
+        self._bytes = 0
         try:
-            self._file = self.path.open("w", encoding="ascii")
-            self._file.write(HEADER)
-            self._file.flush()
+            self._file = self.path.open("wb", buffering=0)
         except OSError as error:
             raise OutputError(f"cannot write {self.path}: {error.strerror}") from error
+        self._write(HEADER)
 
     def add(self, time_ns: int, world_from_camera: ArrayLike) -> None:
         """Append one pose (4, 4); raises GeometryError if it is not rigid, OutputError if the disk refuses it."""
@@ -78,10 +80,15 @@ class TrajectoryWriter:
         self._file.close()
 
     def _write(self, line: str) -> None:
+        data = line.encode("ascii")
         try:
-            self._file.write(line)
-            self._file.flush()
+            written = 0
+            while written < len(data):
+                written += self._file.write(data[written:])
+            self._bytes += written
         except OSError as error:
+            with contextlib.suppress(OSError):
+                self._file.truncate(self._bytes)
             raise OutputError(f"cannot write {self.path}: {error.strerror}; {self.count} poses are kept") from error
 
 
