@@ -1,4 +1,4 @@
-"""Stands between an RTSP client and its server on TCP: damages RTP packets on request, cuts connections, goes silent."""
+"""Stands between an RTSP client and its server on TCP: damages RTP packets on request and cuts connections."""
 
 from __future__ import annotations
 

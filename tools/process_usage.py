@@ -24,7 +24,7 @@ class Usage:
 def usage_of(pid: int) -> Usage:
     """Raises FileNotFoundError when there is no such process."""
     proc = Path(f"/proc/{pid}")
-    threads = [task for task in (proc / "task").iterdir()]
+    threads = list((proc / "task").iterdir())
     children = {child for task in threads for child in _text(task / "children").split()}
     return Usage(
         rss_bytes=_rss_bytes(proc),

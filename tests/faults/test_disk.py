@@ -1,0 +1,87 @@
+"""A disk that is full: the map goes on without its recording, results say what is missing, what was written is read."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import pytest
+
+from spark3r_stream import wire
+from spark3r_stream.errors import OutputError
+from spark3r_stream.outputs.trajectory import TrajectoryWriter, read_trajectory
+from spark3r_stream.recording_reader import Recording
+from tests.faults.engine_process import SYNTHETIC, Engine
+
+DISK_BYTES = 300_000
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of DISK_BYTES that ends with the test; without root, skipped."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "spark3r-test", str(folder)]
+    if os.name != "posix" or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small file system needs root on Linux")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(file: IO[bytes]) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+def add_for_ever(writer: TrajectoryWriter) -> None:
+    while True:
+        writer.add(writer.count, np.eye(4))
+
+
+def test_a_full_disk_ends_the_recording_and_not_the_map(small_disk: Path) -> None:
+    with Engine(SYNTHETIC + "&live=1&fps=20", "--record", small_disk / "a.mcap") as engine:
+        engine.wait_frames(1)
+        while (small_disk / "a.mcap").stat().st_size < DISK_BYTES // 2:
+            engine.wait_frames(len(engine.lines) + 1)
+        engine.wait_frames(len(engine.lines) + 60)  # far beyond what fits
+        engine.signal(signal.SIGINT)
+        assert engine.wait() == 0, engine.err
+    assert all(line["valid"] for line in engine.lines)
+    assert "recording stopped, mapping goes on" in engine.err
+    assert "No space left on device" in engine.err
+    assert "Traceback" not in engine.err
+    recording = Recording(small_disk / "a.mcap")
+    kept = [message.envelope.frame_id for message in recording.messages([wire.FRAME])]
+    assert kept == [line["frame_id"] for line in engine.lines[: len(kept)]]
+    assert not recording.info().complete
+
+
+def test_results_that_do_not_fit_are_one_clear_error_and_the_poses_are_kept(small_disk: Path) -> None:
+    with Engine(SYNTHETIC, "--out", small_disk, "--max-frames", "40") as engine:
+        assert engine.wait(90) == 1, engine.err
+    errors = [line for line in engine.err.splitlines() if line.startswith("spark3r: error: ")]
+    assert len(errors) == 1, engine.err
+    assert "No space left on device" in errors[0]
+    assert "Traceback" not in engine.err
+    assert len(read_trajectory(small_disk / "trajectory.txt")) == 40
+    assert not list(small_disk.glob("*.tmp*"))  # no half file pretends to be a whole one
+
+
+def test_poses_that_do_not_fit_end_the_run_with_whole_lines(small_disk: Path) -> None:
+    writer = TrajectoryWriter(small_disk / "trajectory.txt")
+    with (small_disk / "filler").open("wb", buffering=0) as filler:
+        fill(filler)
+    with pytest.raises(OutputError, match=r"No space left on device; \d+ poses are kept"):
+        add_for_ever(writer)
+    writer.close()
+    assert writer.count > 10
+    assert read_trajectory(small_disk / "trajectory.txt").time_ns.tolist() == list(range(writer.count))
