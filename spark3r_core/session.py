@@ -157,16 +157,14 @@ class StreamSession:
         try:
             reference = window.index(0) if 0 in window else None
             decoded = self.model.decode(together, Streaming(memory), reference=reference)
-            if self.model.capabilities.has_gauge:  # dense maps of support frames would tell nothing new
-                shown = range(len(support), len(window))
-                again = self.model.poses(decoded)[0, : len(support)]
-            else:
-                shown = range(len(window))
-            estimates = _estimates([window[i] for i in shown], self.model.predict(decoded, list(shown)))
-            if self.model.capabilities.has_gauge:
-                support_poses = again.double().cpu().numpy()  # only now: a transfer waits for the device
-            else:
+            has_gauge = self.model.capabilities.has_gauge
+            shown = slice(len(support) if has_gauge else 0, len(window))  # else dense maps align the support frames
+            again = self.model.poses(decoded)[0, : len(support)] if has_gauge else None
+            estimates = _estimates(window[shown], self.model.predict(decoded, shown))
+            if again is None:
                 estimates, support_poses = self._into_gauge(support, estimates)
+            else:
+                support_poses = again.double().cpu().numpy()  # only now: a transfer waits for the device
         except BaseException:
             memory.rollback()
             raise

@@ -27,7 +27,7 @@ from spark3r_stream.cli.rerun import (
 )
 from spark3r_stream.clock import Clock, SystemClock
 from spark3r_stream.comparison import ComparisonSink
-from spark3r_stream.config import RunConfig, parse_bytes
+from spark3r_stream.config import ConfigError, RunConfig, parse_bytes
 from spark3r_stream.engine import EngineConfig, Sink, run_stream
 from spark3r_stream.errors import RecordingError, StreamError
 from spark3r_stream.messages import SessionState
@@ -119,12 +119,10 @@ def _run(config: RunConfig, stop: _Stop) -> int:
 
 def build_reconstructor(config: RunConfig, camera: Intrinsics | None = None) -> Reconstructor:
     """Model, memory and camera from the settings. camera: instead of the file of the settings. Imports torch."""
-    import torch
-
     from spark3r_core.models.registry import load_model
     from spark3r_core.session import MemoryConfig
 
-    device = config.device if config.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
+    device = _device(config.device)
     if camera is None and config.intrinsics is not None:
         camera = read_intrinsics(config.intrinsics)
     max_new = MAX_WINDOW if config.window == "auto" else int(config.window)
@@ -133,6 +131,20 @@ def build_reconstructor(config: RunConfig, camera: Intrinsics | None = None) -> 
     )
     model = load_model(config.model, device=device, dtype=_dtype(config.dtype, device), weights=config.weights)
     return Reconstructor(model, memory, config.size, camera)
+
+
+def _device(name: str) -> str:
+    """torch's name of the device; ConfigError, before anything is loaded, for one that this machine cannot use."""
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=name).tolist()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"--device {name} cannot be used: {reason}; cpu works everywhere") from None
+    return name
 
 
 def _dtype(name: str, device: str) -> Any:

@@ -95,6 +95,8 @@ def test_bad_input_is_one_line_and_exit_code_1(
         (["run", video, *SMALL, "--memory", "1KiB"], "--memory"),
         (["run", video, *SMALL, "--memory", "lots"], "64MiB"),
         (["run", video, *SMALL, "--window", "0"], "--window"),
+        (["run", video, *SMALL, "--device", "abacus"], "--device abacus"),
+        (["run", video, *SMALL, "--device", "cuda:99"], "--device cuda:99"),
         (["run", video, *SMALL, "--save-depth"], "--out"),
         (["run", video, *SMALL, "--intrinsics", text], "not JSON"),
         (["run", video, *SMALL, "--intrinsics", foreign], "aspect ratio differs"),
