@@ -79,6 +79,13 @@ def test_arrays_come_back_bit_for_bit_as_read_only_views() -> None:
     assert cloud.frame_name == "submap_3"
 
 
+@pytest.mark.parametrize("points", [0, 1, 6, 7, 819, 820, 200_000])  # where the length takes one byte more
+def test_arrays_are_laid_out_as_protobuf_does(points: int) -> None:
+    depth, cloud = encode_frame(make_output(size=(5, max(1, points)), points=points))[-2:]
+    for message, schema in ((depth, RawImage), (cloud, PointCloud)):
+        assert schema.FromString(message.payload).SerializeToString(deterministic=True) == message.payload
+
+
 def test_an_empty_cloud_is_a_cloud() -> None:
     cloud = decoded(make_output(points=0), Cloud)
     assert cloud.points.shape == (0, 3)
