@@ -98,7 +98,7 @@ def _decode(config: dict[str, Any], messages: BinaryIO, slots: SlotBook, drops: 
             if ring is None or decoded.image.size > ring.slot_bytes:
                 if ring is not None:
                     ring.close()
-                ring, ring_number = FrameRing.create(SLOTS, decoded.image.size), slots.new_ring()
+                ring, ring_number = _new_ring(decoded.image.size), slots.new_ring()
                 pipe.send(
                     messages,
                     {"type": "ring", "path": str(ring.path), "slots": SLOTS, "slot_bytes": ring.slot_bytes},
@@ -116,6 +116,14 @@ def _decode(config: dict[str, Any], messages: BinaryIO, slots: SlotBook, drops: 
         return {"type": "end"}
     except SourceError as error:
         return {"type": "error", "message": str(error)}
+
+
+def _new_ring(slot_bytes: int) -> FrameRing:
+    try:
+        return FrameRing.create(SLOTS, slot_bytes)
+    except OSError as error:
+        need = f"{SLOTS * slot_bytes / 2**20:.0f} MiB in /dev/shm or the temporary folder"
+        raise SourceError(f"no memory to hand over frames, {need}: {error.strerror}") from None
 
 
 def _send_packet(messages: BinaryIO, packet: InputPacket) -> None:

@@ -6,7 +6,11 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
+import threading
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import IO
 
@@ -17,7 +21,8 @@ from spark3r_stream import wire
 from spark3r_stream.errors import OutputError
 from spark3r_stream.outputs.trajectory import TrajectoryWriter, read_trajectory
 from spark3r_stream.recording_reader import Recording
-from tests.faults.engine_process import SYNTHETIC, Engine
+from tests.faults.engine_process import ROOT, SYNTHETIC, Engine
+from tests.helpers_media import moving_images, write_video
 
 DISK_BYTES = 300_000
 
@@ -74,6 +79,41 @@ def test_results_that_do_not_fit_are_one_clear_error_and_the_poses_are_kept(smal
     assert "Traceback" not in engine.err
     assert len(read_trajectory(small_disk / "trajectory.txt")) == 40
     assert not list(small_disk.glob("*.tmp*"))  # no half file pretends to be a whole one
+
+
+OPEN_IN_LITTLE_MEMORY = """
+import sys
+from spark3r_stream.clock import SystemClock
+from spark3r_stream.errors import SourceError
+from spark3r_stream.sources import SourceOptions, open_source
+try:
+    open_source(sys.argv[1], SourceOptions(), SystemClock())
+except SourceError as error:
+    print(error)
+"""
+
+
+def test_shared_memory_that_is_full_is_one_clear_error(small_disk: Path, tmp_path: Path) -> None:
+    clip = write_video(tmp_path / "a.ts", moving_images(3, 640, 480))  # four pictures of it are 3.5 MiB
+    server = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), server) as http:
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{http.server_address[1]}/{clip.name}"
+        # a mount of its own over /dev/shm, seen by these processes only
+        command = ["unshare", "--mount", "sh", "-c", f'mount --bind {small_disk} /dev/shm && exec "$@"', "sh"]
+        done = subprocess.run(
+            [*command, sys.executable, "-c", OPEN_IN_LITTLE_MEMORY, url],
+            env={**os.environ, "TMPDIR": str(small_disk)},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        http.shutdown()
+    assert "no memory to hand over frames, 4 MiB" in done.stdout, done.stderr
+    assert "No space left on device" in done.stdout
+    assert list(small_disk.iterdir()) == []
 
 
 def test_poses_that_do_not_fit_end_the_run_with_whole_lines(small_disk: Path) -> None:
