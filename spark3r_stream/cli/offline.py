@@ -22,19 +22,24 @@ from spark3r_stream.sources.open import open_source
 from spark3r_stream.sources.options import SourceOptions
 
 
-def read_frames(config: RunConfig) -> list[Frame]:
-    """All frames of a finite source; ConfigError for a live one without --max-frames."""
+def read_frames(config: RunConfig) -> tuple[list[Frame], dict[str, int]]:
+    """All frames of a finite source, and what was lost of it by cause; ConfigError for a live one without --max-frames.
+
+    The source's notes go to stderr.
+    """
     source = open_source(config.source, SourceOptions(), SystemClock())
     try:
         if source.info.is_live and config.max_frames is None:
             raise ConfigError(f"{source.info.name} is live and has no end; give --max-frames")
+        for note in source.info.notes:
+            print(f"spark3r: note: {note}", file=sys.stderr)
         frames: list[Frame] = []
         while config.max_frames is None or len(frames) < config.max_frames:
             try:
                 frames.append(source.read())
             except EndOfStream:
                 break
-        return frames
+        return frames, {cause.value: count for cause, count in source.drops.total().items()}
     finally:
         source.close()
 
@@ -46,7 +51,7 @@ def reconstruct_command(config: RunConfig, reduction: str, out: Path) -> int:
 
     config = replace(config, out=out)
     config.check()
-    frames = read_frames(config)
+    frames, dropped = read_frames(config)
     mapper = build_reconstructor(config)
     prepared, failures = mapper.prepare(frames)
     if failures:
@@ -92,8 +97,17 @@ def reconstruct_command(config: RunConfig, reduction: str, out: Path) -> int:
         )
         writer.add(output, frame.image, confidence)
     seconds = {stage: round(value, 3) for stage, value in result.seconds.items()}
-    writer.close({"frames": len(frames), "reduction": reduction, "seconds": seconds, "peak_bytes": result.peak_bytes})
-    print(f"{len(frames)} frames in {seconds['total']:.1f} s; results in {out}", file=sys.stderr)
+    stats = {
+        "frames": len(frames),
+        "dropped": dropped,
+        "model": {"name": config.model, "weights_sha256": mapper.model.weights_sha256, "input_hw": mapper.image_hw},
+        "reduction": reduction,
+        "seconds": seconds,
+        "peak_bytes": result.peak_bytes,
+    }
+    writer.close(stats)
+    lost = sum(dropped.values())
+    print(f"{len(frames)} frames in {seconds['total']:.1f} s, {lost} lost; results in {out}", file=sys.stderr)
     return 0
 
 
@@ -104,7 +118,9 @@ def probe_command(config: RunConfig, save: Path | None) -> int:
     from spark3r_core.probe import probe_sensitivity
 
     mapper = build_reconstructor(config)
-    prepared, _ = mapper.prepare(read_frames(config))
+    prepared, failures = mapper.prepare(read_frames(config)[0])
+    if failures:
+        raise ConfigError(failures[0][1])
     images = torch.from_numpy(np.stack([image for _, image, _, _ in prepared]).transpose(0, 3, 1, 2))
     table = probe_sensitivity(mapper.model, [images])
     for layer, ratio in enumerate(table.ratios):

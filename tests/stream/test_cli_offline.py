@@ -1,0 +1,65 @@
+"""`spark3r reconstruct` and `spark3r probe` as a user meets them."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from spark3r_stream.cli import main as cli
+from tests.helpers_media import moving_images
+
+SMALL = ["--weights", "random", "--size", "96"]
+
+
+def spark3r(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    """Run the command line in this process; its exit code."""
+    monkeypatch.setattr(sys, "argv", ["spark3r", *map(str, arguments)])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    return int(end.value.code or 0)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Four images, one of them cut short."""
+    path = tmp_path / "images"
+    path.mkdir()
+    for i, image in enumerate(moving_images(4, 128, 96)):
+        Image.fromarray(image).save(path / f"{i}.png")
+    whole = (path / "2.png").read_bytes()
+    (path / "2.png").write_bytes(whole[: len(whole) // 2])
+    return path
+
+
+def test_all_frames_become_the_result_files_and_losses_are_told(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert spark3r(monkeypatch, "reconstruct", folder, *SMALL, "--out", out) == 0
+    assert "3 frames" in (err := capfd.readouterr().err)
+    assert "1 lost" in err
+    stats = json.loads((out / "stats.json").read_text())
+    assert (stats["frames"], stats["dropped"]) == (3, {"decode_error": 1})
+    assert stats["model"] == {"name": "bundled", "weights_sha256": None, "input_hw": [72, 96]}
+    rows = [line for line in (out / "trajectory.txt").read_text().splitlines() if not line.startswith("#")]
+    assert len(rows) == 3
+    assert all((out / name).exists() for name in ("cloud.ply", "intrinsics.json", "preview.png"))
+
+
+def test_what_cannot_be_done_is_one_line(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    camera = tmp_path / "camera.json"
+    camera.write_text(json.dumps({"width": 640, "height": 360, "fx": 500, "fy": 500, "cx": 320, "cy": 180}))
+    for arguments, word in [
+        (["reconstruct", folder], "--out"),
+        (["reconstruct", folder, "--out", tmp_path / "o", "--intrinsics", camera], "aspect ratio"),
+        (["probe", folder], "at least 16 frames"),
+        (["probe", folder, "--intrinsics", camera], "aspect ratio"),
+    ]:
+        assert spark3r(monkeypatch, *arguments, *SMALL) == 1
+        err = capfd.readouterr().err
+        assert err.count("spark3r: error: ") == 1, err
+        assert word in err
