@@ -110,8 +110,11 @@ class Reconstructor:
         return None if self._resize is None else self._resize.image_hw
 
     def starts_submap(self, frame: Frame) -> bool:
-        """Whether this frame's shape differs so much from the session's that it needs a submap of its own."""
-        if self._aspect is None:
+        """Whether this frame's shape differs so much from the session's that it needs a submap of its own.
+
+        Never with the user's camera: there a frame of another shape fails on its own, and the map goes on without it.
+        """
+        if self._aspect is None or self._undistorter is not None:
             return False
         ratio = (frame.image.shape[1] / frame.image.shape[0]) / self._aspect
         return max(ratio, 1 / ratio) > MAX_ASPECT_CHANGE

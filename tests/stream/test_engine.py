@@ -257,3 +257,13 @@ def test_a_lost_stream_goes_on_from_the_last_camera_that_agreed_with_the_map(
     assert last_good is not None
     assert np.allclose(correction.map_from_submap.matrix, last_good)
     assert not np.allclose(last_good, sink.outputs[-1].result.world_from_camera)
+
+
+def test_a_frame_that_does_not_fit_the_given_camera_does_not_cost_the_map(model: DA3) -> None:
+    camera = Intrinsics(60.0, 61.0, 31.0, 23.0, 64, 48)
+    frames = [frame(0), frame(1, (96, 48)), frame(2)]
+    sink, stats = run(ScriptedSource(frames), mapper(model, camera), WindowPlan(3, 3))
+    assert [o.result.valid for o in sink.outputs] == [True, False, True]
+    assert [o.result.submap for o in sink.outputs] == [0, 0, 0]
+    assert sink.results[-1].support == (0,)
+    assert stats.drops.total() == {DropCause.UNDISTORT_ERROR: 1}

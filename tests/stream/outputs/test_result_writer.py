@@ -149,3 +149,14 @@ def test_grey_looking_odd_sizes_do_not_break_the_page(tmp_path: Path) -> None:
     writer.close({})
     with Image.open(tmp_path / "preview.png") as picture:
         assert picture.size[1] < 3000
+
+
+def test_depth_of_an_older_longer_run_does_not_pass_for_this_one(tmp_path: Path) -> None:
+    for frames in (4, 2):
+        writer = ResultWriter(tmp_path, save_depth=True)
+        for index in range(frames):
+            writer.add(frame_output(index), IMAGE)
+        writer.close({})
+        (tmp_path / "depth" / "notes.npz").touch()
+    names = sorted(entry.name for entry in (tmp_path / "depth").iterdir())
+    assert names == ["000000.npz", "000001.npz", "notes.npz"]
