@@ -147,6 +147,14 @@ class Soak:
             raise Hang("the end after SIGINT did not happen") from None
         self.watcher.done.wait(5.0)
 
+    def rerun(self, folder: Path) -> dict[str, Any]:
+        """Run the recording again: all of it must come out byte by byte, damage, cuts and new sizes included."""
+        command = [sys.executable, "-m", "spark3r_stream.cli.main", "run", str(self.recording), "--out", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=3600, check=False)
+        if done.returncode:
+            return {"different": -1, "not_recorded": 0, "first_difference": done.stderr.strip().splitlines()[-1]}
+        return json.loads((folder / "stats.json").read_text())["compared_with_recording"]
+
     def close(self) -> None:
         if self.engine.poll() is None:
             self.engine.kill()
@@ -199,15 +207,18 @@ def main() -> None:
         raise SystemExit(f"soak: {why}")
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        soak, failures = Soak(args, Path(folder)), []
+        soak, failures, again = Soak(args, Path(folder)), [], None
         try:
             soak.run()
             soak.end()
+            again = soak.rerun(Path(folder) / "again")
+            if again["different"] or again["not_recorded"]:
+                failures.append(f"the recording run again: {again}")
         except Hang as hang:
             failures.append(f"hang: {hang}")
         soak.log.flush()
         engine_said = [line for line in Path(soak.log.name).read_text().splitlines() if line]
-        report_ = report(soak, failures)
+        report_ = report(soak, failures) | {"recording_run_again": again}
         soak.close()
     report_["seconds"] = round(time.monotonic() - began, 1)
     report_["engine_stderr_tail"] = engine_said[-5:]
@@ -251,7 +262,7 @@ def report(soak: Soak, failures: list[str]) -> dict[str, Any]:
         "corrections": watcher.corrections,
         "recording": recorded,
         "engine": {"begin": begin.as_dict(), "middle": middle.as_dict(), "end": end.as_dict()},
-        "engine_rss_max": max(sample.rss_bytes for sample in samples),
+        "engine_rss_mb_over_time": [round(sample.rss_bytes / 1e6) for sample in samples],
         "failures": failures,
     }
 
