@@ -43,9 +43,8 @@ class ResultWriter:
             self.out_dir.mkdir(parents=True, exist_ok=True)
             if self._depth_dir is not None:
                 self._depth_dir.mkdir(exist_ok=True)
-                for older in self._depth_dir.glob(
-                    "[0-9]" * 6 + "*.npz"
-                ):  # a longer run's last frames would pass for this one's
+                # else a longer run's last frames would pass for this one's
+                for older in self._depth_dir.glob("[0-9]" * 6 + "*.npz"):
                     older.unlink()
         except OSError as error:
             raise OutputError(f"cannot make the result folder {self.out_dir}: {error.strerror}") from error
