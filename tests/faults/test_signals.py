@@ -53,6 +53,7 @@ def test_a_signal_ends_the_wait_for_a_camera_that_does_not_answer(tmp_path: Path
         assert Recording(recording).info().complete
 
 
+@pytest.mark.fault
 def test_a_second_signal_ends_a_run_at_once(tmp_path: Path) -> None:
     with Engine(SYNTHETIC, "--publish", f"ipc://{tmp_path}/a.sock") as engine:
         engine.wait_frames(1)
