@@ -16,6 +16,7 @@ import multiprocessing
 import sys
 import time
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def run_once(args: argparse.Namespace) -> dict[str, Any]:
             due_ns = began + round(i * 1e9 / args.fps)
             time.sleep(max(0, due_ns - time.monotonic_ns()) / 1e9)
             output = outputs[i % len(outputs)]
-            object.__setattr__(output.result, "frame_id", i)
+            output = replace(output, result=replace(output.result, frame_id=i))
             made_ns.append(time.monotonic_ns())
             messages = sealer.seal(encode_frame(output))
             encode_ns.append(time.monotonic_ns() - made_ns[-1])
