@@ -147,6 +147,7 @@ class ContainerDecoder:
         self._upright_known = False
         self._low_delay = low_delay
         self._converter = UprightConverter()
+        self._size: tuple[int, int] | None = None
         try:
             self._container: Any = av.open(target, "r", format=format, options=dict(options or {}), timeout=timeout_s)
         except (av.error.FFmpegError, OSError, ValueError) as error:
@@ -253,13 +254,22 @@ class ContainerDecoder:
             raise SourceError(last_error)
 
     def _convert(self, picture: Any, number: int) -> Decoded | None:
-        if picture.is_corrupt:
+        if picture.is_corrupt or self._refers_to_nothing(picture):
             return None
         self._converter.see(picture)
         if not self._upright_known:
             self._upright_known = True
             self._release_held_packets()
         return Decoded(self._converter.convert(picture), number, picture.pts, picture.time_base)
+
+    def _refers_to_nothing(self, picture: Any) -> bool:
+        """These codecs change their size at key frames only. Any other picture of a new size comes from damaged
+        parameters and shows what happened to be in memory, though FFmpeg does not mark it as corrupt."""
+        size = (picture.width, picture.height)
+        if self.codec in ("h264", "hevc") and self._size not in (None, size) and not picture.key_frame:
+            return True
+        self._size = size
+        return False
 
     def _report(self, packet: Any) -> None:
         """Packets are held until the first picture tells the display matrix, which PyAV shows on pictures only."""

@@ -6,6 +6,7 @@ import itertools
 import json
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -86,6 +87,33 @@ def test_pictures_lost_without_a_word_are_told_from_those_still_inside() -> None
     lost.sent(None)
     lost.sent(9)
     assert lost.came(9) == 1  # 7, at last
+
+
+def annex_b(size: tuple[int, int], frames: int) -> list[bytes]:
+    """H.264 access units: the first with parameter sets and a key frame, the others refer to it."""
+    context = av.CodecContext.create("libx264", "w")
+    context.width, context.height = size
+    context.pix_fmt, context.time_base = "yuv420p", Fraction(1, 30)
+    context.options = {"tune": "zerolatency", "preset": "ultrafast"}
+    units = []
+    for pts, image in enumerate(moving_images(frames, *size)):
+        picture = av.VideoFrame.from_ndarray(image, format="rgb24")
+        picture.pts = pts
+        units += [bytes(packet) for packet in context.encode(picture)]
+    return units
+
+
+def test_a_picture_of_a_new_size_without_a_key_frame_is_damage(tmp_path: Path) -> None:
+    whole, other = annex_b((160, 120), 6), annex_b((128, 144), 6)
+    parameters = other[0][: other[0].rindex(b"\0\0\1\x65")]  # all but the key frame's slice
+    path = tmp_path / "a.h264"
+    path.write_bytes(b"".join([*whole, parameters, *other[1:], *whole]))
+    drops = DropCounter()
+    decoder = ContainerDecoder(str(path), drops, single_thread=True, low_delay=True)
+    sizes = [decoded.image.shape[:2] for decoded in iter(lambda: read_or_end(decoder), None)]
+    decoder.close()
+    assert sizes == [(120, 160)] * 12
+    assert drops.total()[DropCause.DECODE_ERROR] in (5, 6)  # some parsers make a packet of the parameters alone
 
 
 def read_or_end(decoder: ContainerDecoder) -> Decoded | None:
