@@ -6,7 +6,15 @@ from dataclasses import replace
 
 import pytest
 import torch
-from reference_fixture import (
+
+from spark3r_core.attention.plan import BlockCausal, Dense
+from spark3r_core.errors import ImageError
+from spark3r_core.models.da3 import DA3, relative_poses
+from spark3r_core.models.da3_parts import DA3_CONFIGS, DA3Config
+from spark3r_core.models.interface import Encoded
+from spark3r_core.models.layers import set_compute_dtype
+from spark3r_core.models.random_init import random_init
+from tests.core.models.reference_fixture import (
     TOLERANCE,
     RecordingPlan,
     ReferenceFixture,
@@ -17,14 +25,6 @@ from reference_fixture import (
     recorded_outputs,
     seeded,
 )
-
-from spark3r_core.attention.plan import BlockCausal, Dense
-from spark3r_core.errors import ImageError
-from spark3r_core.models.da3 import DA3, relative_poses
-from spark3r_core.models.da3_parts import DA3_CONFIGS, DA3Config
-from spark3r_core.models.interface import Encoded
-from spark3r_core.models.layers import set_compute_dtype
-from spark3r_core.models.random_init import random_init
 from tests.core.models.released import da3_config
 
 TINY = DA3Config(24, 6, 2, 2, (2, 3, 4, 5), 8, (8, 12, 16, 16), img_size=56, cam_enc_heads=2, cam_enc_depth=1)

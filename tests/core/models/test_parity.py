@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from reference_fixture import DATA
 from safetensors.torch import load_file, save_file
 
+from tests.core.models.reference_fixture import DATA
 from tools.check_parity import main
 
 FIXTURES = sorted(path.stem for path in DATA.glob("*_tiny_a.json"))

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from reference_fixture import DATA, manifest_state, meta_state
 from safetensors.torch import save_file
 
 from spark3r_core.errors import CheckpointError
@@ -21,6 +20,7 @@ from spark3r_core.models.interface import Backbone
 from spark3r_core.models.preprocess import StreamResize, preprocess
 from spark3r_core.models.random_init import random_init
 from spark3r_core.models.registry import BUNDLED, MODELS, find_weights, load_model
+from tests.core.models.reference_fixture import DATA, manifest_state, meta_state
 
 RELEASED = [name for name in MODELS if name != BUNDLED]
 MANIFEST_OF = {name: name.replace("-", "_") for name in RELEASED}
