@@ -1,6 +1,6 @@
 """Turn a checkpoint of tools/train_bundled.py into the weights that the package ships; print what a frame costs.
 
-    python tools/export_bundled.py runs/bundled/last.pt
+python tools/export_bundled.py runs/bundled/last.pt
 """
 
 from __future__ import annotations
