@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 from spark3r_core.attention.plan import AttentionPlan
 from spark3r_core.models.da3 import DA3
-from spark3r_core.models.da3_parts import DA3Config
 from spark3r_core.models.interface import Backbone, Decoded, Prediction
 from spark3r_core.models.pi3 import Pi3, Pi3Config
 from spark3r_core.models.pi3x import Pi3X, Pi3XConfig
 from spark3r_core.models.vggt import VGGT, VGGTConfig
 from spark3r_core.models.vggt_omega import VGGTOmega, VGGTOmegaConfig
 from tests.core.models.reference_fixture import ReferenceFixture
+from tools.parity_fixture import da3_config
 
 
 class Family(NamedTuple):
@@ -33,23 +33,6 @@ FAMILIES = {
 
 
 DA3_SIZES = ("da3", "da3giant")  # DA3's constructor has other names than its config, so it stands beside FAMILIES
-
-
-def da3_config(constructor: dict) -> DA3Config:
-    """What a fixture's constructor arguments mean here."""
-    return DA3Config(
-        embed_dim=constructor["embed_dim"],
-        depth=constructor["depth"],
-        num_heads=constructor["num_heads"],
-        alt_start=constructor["alt_start"],
-        out_layers=constructor["out_layers"],
-        head_features=constructor["head_features"],
-        head_out_channels=constructor["head_out_channels"],
-        img_size=constructor["img_size"],
-        ffn="gated" if "swiglu" in constructor["ffn_layer"] else "mlp",
-        cam_enc_heads=constructor["cam_enc_heads"],
-        cam_enc_depth=constructor["cam_enc_trunk"],
-    )
 
 
 def without_dropped(model: type[Backbone], keys: dict) -> dict:

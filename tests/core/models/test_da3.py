@@ -25,7 +25,7 @@ from tests.core.models.reference_fixture import (
     recorded_outputs,
     seeded,
 )
-from tests.core.models.released import da3_config
+from tools.parity_fixture import da3_config
 
 TINY = DA3Config(24, 6, 2, 2, (2, 3, 4, 5), 8, (8, 12, 16, 16), img_size=56, cam_enc_heads=2, cam_enc_depth=1)
 
