@@ -15,13 +15,16 @@ OCCLUSION_TOLERANCE = 0.08
 class PatchMatches:
     """Where each patch centre of frame `pairs[p][0]` is seen in frame `pairs[p][1]`.
 
-    target: (B, P, N) index of the patch it falls into (0 where invalid); valid: (B, P, N) seen, not occluded;
+    target: (B, P, N) index of the patch it falls into (0 where invalid); corners, shares: (B, P, N, 4) the four patches
+    whose centres surround it and their bilinear weights; valid: (B, P, N) seen, not occluded;
     uv: (B, P, N, 2) exact position in pixels of the other frame; moved: (B, P, N) how far that is from the patch's own
     place, in patches. N patches in row order, P pairs.
     """
 
     pairs: tuple[tuple[int, int], ...]
     target: Tensor
+    corners: Tensor
+    shares: Tensor
     valid: Tensor
     uv: Tensor
     moved: Tensor
@@ -84,4 +87,23 @@ def match_patches(
     target = (iv // patch) * (width // patch) + iu // patch
     uv = torch.stack([u, v], -1)
     moved = (uv - torch.stack([column, row], -1) - 0.5).norm(dim=-1) / patch
-    return PatchMatches(tuple(pairs), torch.where(valid, target, 0), valid, uv, moved)
+    corners, shares = surrounding(torch.where(valid[..., None], uv, 0.0), (height // patch, width // patch), patch)
+    return PatchMatches(tuple(pairs), torch.where(valid, target, 0), corners, shares, valid, uv, moved)
+
+
+def surrounding(uv: Tensor, grid_hw: tuple[int, int], patch: int) -> tuple[Tensor, Tensor]:
+    """Indices and bilinear weights (..., 4) of the patch centres around positions `uv` (..., 2) in pixels.
+
+    Attention that follows these weights fetches the position itself, to a fraction of a patch, and not the nearest
+    patch's. Outside the outermost centres the nearest ones are taken.
+    """
+    rows, columns = grid_hw
+    # patch_centres() takes the pixel right of the centre, whose own centre is half a pixel further
+    place = (uv - (patch // 2 + 0.5)) / patch
+    x, y = place[..., 0].clamp(0, columns - 1), place[..., 1].clamp(0, rows - 1)
+    left, top = x.floor().clamp(max=columns - 2), y.floor().clamp(max=rows - 2)
+    fx, fy = x - left, y - top
+    first = (top * columns + left).long()
+    corners = torch.stack([first, first + 1, first + columns, first + columns + 1], -1)
+    shares = torch.stack([(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy], -1)
+    return corners, shares

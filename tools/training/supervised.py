@@ -73,6 +73,9 @@ class SupervisedDense:
 def attention_loss(plan: SupervisedDense, matches: PatchMatches, queries: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Cross-entropy of attention logits towards the true matches, for the patches `queries` (Q,) of every frame.
 
+    The target is shared by the four patches around the true position, bilinearly: what is fetched is then the position
+    to a fraction of a patch.
+
     Patches that hardly move count a tenth: most do, and a network that is paid for them learns to look at the same
     place instead of the same thing.
 
@@ -95,13 +98,15 @@ def attention_loss(plan: SupervisedDense, matches: PatchMatches, queries: Tensor
         heads, frames = q.shape[1:3]
         q = q[:, :, :, plan.specials + queries] * q.shape[-1] ** -0.5  # (B, h, S, Q, d)
         goal = target[:, None].expand(-1, heads, -1, -1)
+        corners = matches.corners[:, :, queries][:, None].expand(-1, heads, -1, -1, -1)
+        shares = matches.shares[:, :, queries][:, None]
         if index == 0:
             among = (q[:, :, first] @ k[:, :, second, plan.specials :].transpose(-1, -2)).float()
         else:
             everything = (q.flatten(2, 3) @ k.flatten(2, 3).transpose(-1, -2)).float()
             everything = everything.unflatten(3, k.shape[2:4]).unflatten(2, q.shape[2:4])  # (B, h, S, Q, S, T)
             among = everything[:, :, first, :, second, plan.specials :].permute(1, 2, 0, 3, 4)
-        hit = among.gather(-1, goal[..., None])[..., 0]  # (B, h, P, Q)
+        hit = (among.gather(-1, corners) * shares).sum(-1)  # (B, h, P, Q)
         nll = among.logsumexp(-1) - hit
         pairwise = pairwise + (nll * weight[:, None]).sum() / (heads * len(plan.kept) * weight.sum().clamp_min(1))
         if index == 0:

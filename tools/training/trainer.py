@@ -14,6 +14,7 @@ from spark3r_core.models.da3 import DA3
 from spark3r_core.models.pose_encoding import rigid_matrix, rotation_from_quaternion
 from tools.training.augment import augment
 from tools.training.checkpoint import Ema
+from tools.training.curriculum import GROWTH_FRAMES, PAIRS_FRAMES
 from tools.training.losses import (
     Weights,
     depth_losses,
@@ -23,6 +24,7 @@ from tools.training.losses import (
     rotation_degrees,
 )
 from tools.training.matching import match_patches, window_pairs
+from tools.training.optimiser import Optimiser
 from tools.training.supervised import SupervisedDense, attention_loss, explicit_on_cpu
 from tools.training.window import Window, flip, to_gauge
 
@@ -78,9 +80,10 @@ class Trainer:
         self.weights = weights or Weights()
         self.auxiliary = AuxiliaryHeads(2 * model.config.embed_dim).to(device)
         self.ema = Ema(model, config.ema_decay)
-        self.optimiser = build_optimiser([self.model, self.auxiliary], config)
+        self.optimiser = Optimiser([self.model, self.auxiliary], config.learning_rate, config.weight_decay)
         self.steps = 0
         self.frames_seen = 0
+        self.first_step = 0  # of the optimiser, which warms up from there
 
     def rng(self) -> np.random.Generator:
         """Random numbers of the next step: a function of seed and step, so that resuming changes nothing."""
@@ -89,7 +92,7 @@ class Trainer:
     def learning_rate(self, progress: float) -> float:
         """Warm-up by steps, then flat, then a cosine over the last part of the run (`progress` in [0, 1])."""
         c = self.config
-        warm = min(1.0, (self.steps + 1) / c.warmup_steps)
+        warm = min(1.0, (self.steps - self.first_step + 1) / c.warmup_steps)
         late = max(0.0, (progress - (1 - c.decay_share)) / c.decay_share)
         cosine = c.final_factor + (1 - c.final_factor) * 0.5 * (1 + math.cos(math.pi * min(1.0, late)))
         return c.learning_rate * warm * cosine
@@ -107,15 +110,13 @@ class Trainer:
         """Train on one window (raw, as drawn) and return the losses and measures as numbers."""
         window = self.prepare(window, rng)
         rate = self.learning_rate(progress)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
+        self.optimiser.set_learning_rate(rate)
         self.model.train()
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.zero_grad()
         losses, measures = self.losses(window, rng)
         total = self.total(losses)
         total.backward()
-        parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.grad_clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.optimiser.parameters, self.config.grad_clip)
         if torch.isfinite(norm):
             self.optimiser.step()
             self.ema.update(self.model)
@@ -175,6 +176,7 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(),
             "steps": self.steps,
             "frames_seen": self.frames_seen,
+            "first_step": self.first_step,
             "train_config": asdict(self.config),
             "model_config": asdict(self.model.config),
         }
@@ -185,17 +187,19 @@ class Trainer:
         self.ema.load_state_dict(state["ema"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.steps, self.frames_seen = state["steps"], state["frames_seen"]
+        self.first_step = state["first_step"]
 
     def start_from(self, weights: dict[str, Tensor], steps: int, frames_seen: int) -> None:
         """Go on from weights alone: averages restart at them, the optimiser and auxiliary heads begin afresh."""
         self.model.load_state_dict(weights)
         self.ema = Ema(self.model, self.config.ema_decay)
-        self.steps, self.frames_seen = steps, frames_seen
+        self.steps = self.first_step = steps
+        self.frames_seen = frames_seen
 
 
 def matching_share(frames_seen: int) -> float:
-    """Weight of the attention supervision: full until matching has emerged, then falling to what keeps it alive."""
-    return 1.0 - 0.7 * min(1.0, max(0.0, (frames_seen - 24_000) / 24_000))
+    """Weight of the attention supervision: full while pairs are learned, then falling to what keeps it alive."""
+    return 1.0 - 0.7 * min(1.0, max(0.0, (frames_seen - PAIRS_FRAMES) / GROWTH_FRAMES))
 
 
 def pose_matrix(encoding: Tensor) -> Tensor:
@@ -215,15 +219,3 @@ def pose_measures(predicted: Tensor, true: Tensor) -> dict[str, Tensor]:
         "shift": (relative[..., :3, 3] - target[..., :3, 3]).norm(dim=-1).mean(),
         "shift_still": target[..., :3, 3].norm(dim=-1).mean(),
     }
-
-
-def build_optimiser(modules: list[nn.Module], config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW; matrices decay, vectors, embeddings and tokens do not."""
-    named = [(name, p) for module in modules for name, p in module.named_parameters() if p.requires_grad]
-    plain = [p for name, p in named if p.ndim < 2 or "token" in name or "pos_embed" in name]
-    decayed = [p for name, p in named if not (p.ndim < 2 or "token" in name or "pos_embed" in name)]
-    groups = [
-        {"params": decayed, "weight_decay": config.weight_decay},
-        {"params": plain, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98), foreach=True)
