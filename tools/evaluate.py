@@ -1,11 +1,14 @@
-"""Compare results with ground truth.
+"""Compare results with ground truth: one sequence, or everything that is promised of a network.
 
     python tools/evaluate.py --truth DATA/7scenes_redkitchen_a --result result/ --out docs/evaluation
-    python tools/evaluate.py --truth "synthetic:room?seed=100001&frames=300" --result mine=traj.txt --odometry --out DIR
+    python tools/evaluate.py --truth "synthetic:room?seed=100001&frames=300" --run --odometry --out DIR
+    python tools/evaluate.py --acceptance --data DATA --out docs/evaluation/acceptance
 
-A result is a folder written by `spark3r run` (trajectory.txt, and with --save-depth its depth maps) or any TUM file.
-The truth is a folder laid out like shared/data, or a synthetic URI. Beside every result stand two baselines, no motion
-and constant velocity, and with --odometry OpenCV's visual odometry with the true intrinsics.
+A result is a folder written by `spark3r run` (trajectory.txt, and with --save-depth its depth maps) or any TUM file;
+--run streams the frames through the engine here. The truth is a folder laid out like shared/data, or a synthetic URI.
+Beside every result stand two baselines, no motion and constant velocity, and with --odometry OpenCV's visual odometry
+with the true intrinsics. --acceptance (or --validation, which may be looked at during training) measures reserved
+worlds, 300-frame loops through the engine, and every sequence of --data that has ground truth.
 """
 
 from __future__ import annotations
@@ -14,86 +17,110 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from spark3r_core.errors import Spark3rError
-from spark3r_stream.outputs.trajectory import match_times, read_trajectory
-from tools.evaluation import baselines, metrics, report
-from tools.evaluation.depth_maps import result_depth_errors, result_fov_error
-from tools.evaluation.sequences import TrueSequence, open_sequence
-
-Array = NDArray[np.float64]
-
-
-def trajectory_numbers(estimate: Array, truth: Array, distance: int) -> tuple[dict[str, Any], Array]:
-    """All numbers of one trajectory, matched frame by frame with the truth, and its aligned poses."""
-    errors, aligned = metrics.ate(estimate, truth)
-    moved = metrics.spread(estimate)
-    scale = 1.0 if moved == 0 else metrics.spread(aligned) / moved
-    numbers = {
-        "frames": len(truth),
-        "ate": errors,
-        "rpe": metrics.rpe(estimate, truth, distance, scale),
-        "auc": metrics.pose_auc(estimate, truth),
-    }
-    return numbers, aligned
+from spark3r_core.models.interface import Backbone
+from spark3r_core.models.processor import cpu_has_bfloat16
+from spark3r_core.models.registry import MODELS, load_model
+from spark3r_core.synthetic.seeds import ACCEPTANCE, VALIDATION
+from tools.bench_reduction import describe_machine
+from tools.evaluation import report
+from tools.evaluation.comparison import compare
+from tools.evaluation.pairs import load as load_checkpoint
+from tools.evaluation.sequences import open_sequence
+from tools.evaluation.suite import SuiteConfig, run_suite
 
 
-def evaluate_result(path: Path, sequence: TrueSequence, distance: int) -> tuple[dict[str, Any], Array]:
-    """Numbers of one result; frames without a pose are left out and counted."""
-    found = read_trajectory(path / "trajectory.txt" if path.is_dir() else path)
-    frames, truth = sequence.truth_of_frames()
-    mine, theirs = match_times(found.time_ns, sequence.time_ns[frames], 10_000_000)
-    if len(mine) <= distance:
-        raise SystemExit(f"{path}: {len(mine)} poses match the truth's times; expected more than {distance}")
-    numbers, aligned = trajectory_numbers(found.world_from_camera[mine], truth[theirs], distance)
-    numbers["frames_missing"] = len(truth) - len(mine)
-    if path.is_dir():
-        numbers |= result_depth_errors(path, sequence) | result_fov_error(path, sequence)
-    return numbers, aligned
-
-
-def main() -> int:
-    args = parse()
-    sequence = open_sequence(args.truth)
-    frames, truth = sequence.truth_of_frames()
-    results: dict[str, dict[str, Any]] = {}
-    lines: dict[str, Array] = {}
+def main(arguments: list[str] | None = None) -> int:
+    args = parse(arguments)
+    if args.truth is None:
+        return evaluate_suite(args)
+    named = {}
     for text in args.result:
         name, _, path = text.rpartition("=")
-        path = Path(path)
-        results[name or path.stem], lines[name or path.stem] = evaluate_result(path, sequence, args.distance)
-    still = baselines.no_motion(len(truth))
-    results["no motion"], _ = trajectory_numbers(still, truth, args.distance)
-    if len(truth) > 2 * args.distance:
-        velocity = baselines.constant_velocity_rpe(truth, args.distance)
-        results["constant velocity"] = {"frames": len(truth), "rpe": velocity}
-    if args.odometry and sequence.intrinsics is not None:
-        poses, lost = baselines.visual_odometry(sequence.frames(), sequence.intrinsics)
-        results["OpenCV odometry"], lines["OpenCV odometry"] = trajectory_numbers(poses[frames], truth, args.distance)
-        results["OpenCV odometry"]["frames_lost"] = lost
-    name = args.name or sequence.name
-    report.write(args.out, name, args.distance, results)
-    report.plot(args.out / f"{name}.png", name, truth, lines)
-    print(json.dumps(results) if args.json else report.table(results))
+        named[name or Path(path).stem] = Path(path)
+    comparison = compare(
+        open_sequence(args.truth),
+        args.distance,
+        results=named,
+        model=network(args) if args.run else None,
+        model_name=args.model,
+        long_side=args.size,
+        with_odometry=args.odometry,
+    )
+    comparison.write(args.out, args.name)
+    print(json.dumps(comparison.numbers) if args.json else report.table(comparison.numbers))
     return 0
 
 
-def parse() -> argparse.Namespace:
+def evaluate_suite(args: argparse.Namespace) -> int:
+    """Writes NAME.json, .md and .png beside the reports of the single sequences; prints the table."""
+    config = SuiteConfig(
+        seeds=ACCEPTANCE if args.acceptance else VALIDATION,
+        worlds=args.worlds,
+        streams=args.streams,
+        stream_frames=args.frames,
+        data=args.data,
+        distance=args.distance,
+        odometry=not args.no_odometry,
+    )
+    name = args.name or ("acceptance" if args.acceptance else "validation")
+    args.out.mkdir(parents=True, exist_ok=True)
+    model = network(args)
+    result = run_suite(model, args.model, config, args.out, lambda text: print(text, file=sys.stderr, flush=True))
+    result = {"machine": describe_machine(torch.device("cpu")), "dtype": str(model.attention_dtype)} | result
+    report.write_json(args.out / f"{name}.json", result)
+    table = report.must_table(result["musts"])
+    head = (
+        f"# {name}: {args.model}\n\n"
+        f"`tools/evaluate.py` at {result['machine']['commit']}, weights {str(model.weights_sha256)[:12]}. Worlds: the "
+        "network alone, against frame 0, medians over all views. Streams: the whole engine, relative errors over "
+        f"frames {args.distance} apart, ATE after one Sim(3). Kitchen: a real clip, never trained on.\n\n"
+    )
+    (args.out / f"{name}.md").write_text(head + table + "\n")
+    report.plot_musts(args.out / f"{name}.png", f"{name}: {args.model}", result["musts"])
+    print(json.dumps(result["musts"]) if args.json else table)
+    return 0
+
+
+def network(args: argparse.Namespace) -> Backbone:
+    """The model in the arithmetic that `spark3r run` takes on this machine; a training checkpoint in float32."""
+    if args.checkpoint is not None:
+        return load_checkpoint(args.checkpoint)
+    dtype = torch.bfloat16 if cpu_has_bfloat16() else torch.float32
+    return load_model(args.model, dtype=dtype, weights=args.weights)
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--truth", required=True, help="folder with groundtruth.txt, or synthetic:URI")
-    parser.add_argument("--result", action="append", default=[], help="[name=]folder or TUM file; may be repeated")
-    parser.add_argument("--distance", type=int, default=8, help="frames between the two of a relative pose (default 8)")
-    parser.add_argument("--odometry", action="store_true", help="also run OpenCV's visual odometry")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--truth", help="folder with groundtruth.txt, or synthetic:URI")
+    what.add_argument("--acceptance", action="store_true", help="everything, on the worlds reserved for acceptance")
+    what.add_argument("--validation", action="store_true", help="everything, on the worlds reserved for validation")
     parser.add_argument("--out", type=Path, required=True, help="folder for NAME.json, NAME.md and NAME.png")
-    parser.add_argument("--name", help="name of the files (default: the sequence's)")
+    parser.add_argument("--name", help="name of the files (default: the sequence's, acceptance, or validation)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
-    return parser.parse_args()
+    parser.add_argument("--distance", type=int, default=8, help="frames between the two of a relative pose (default 8)")
+    one = parser.add_argument_group("one sequence (--truth)")
+    one.add_argument("--result", action="append", default=[], help="[name=]folder or TUM file; may be repeated")
+    one.add_argument("--run", action="store_true", help="also stream the frames through the engine here")
+    one.add_argument("--odometry", action="store_true", help="also run OpenCV's visual odometry")
+    one.add_argument("--size", type=int, help="longest side of the network input with --run (default: the model's own)")
+    suite = parser.add_argument_group("everything (--acceptance, --validation)")
+    suite.add_argument("--data", type=Path, help="folder with real sequences, as shared/data")
+    suite.add_argument("--worlds", type=int, default=24, help="worlds of short windows (default 24)")
+    suite.add_argument("--streams", type=int, default=4, help="synthetic loops (default 4)")
+    suite.add_argument("--frames", type=int, default=300, help="frames of each loop (default 300)")
+    suite.add_argument("--no-odometry", action="store_true", help="leave OpenCV's visual odometry out")
+    model = parser.add_argument_group("the network (--run, --acceptance, --validation)")
+    model.add_argument("--model", default="bundled", choices=sorted(MODELS))
+    model.add_argument("--weights", help='checkpoint file, or "random"; default: the released weights')
+    model.add_argument("--checkpoint", type=Path, help="averaged weights of a training run (last.pt) instead")
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

@@ -7,16 +7,20 @@ directions and rotations need none; depth after one scale per sequence.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from evo.core import metrics as evo_metrics
+from evo.core.geometry import GeometryException
 from evo.core.trajectory import PosePath3D
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
 
 from spark3r_core.geometry import se3
 from spark3r_core.geometry.rotation import rotation_angle
 
 Array = NDArray[np.float64]
+Indices = NDArray[np.int64]
 MOVED = 0.005  # shortest baseline, as a share of the path's spread, that has a direction
 
 
@@ -34,7 +38,8 @@ def ate(estimate: Array, truth: Array) -> tuple[dict[str, float], Array]:
     """Absolute trajectory error after Sim(3) alignment by evo, and the aligned poses.
 
     rmse in the units of the truth; of_spread and of_path relate it to the truth's size. A trajectory that does not
-    move at all cannot be aligned: it is placed at the truth's mean, where its error is the spread.
+    move at all cannot be aligned: it is placed at the truth's mean, where its error is the spread. For one on a line
+    evo finds no unique rotation and refuses; the error is unique all the same.
     """
     if spread(estimate) < 1e-9 * max(1.0, float(np.abs(estimate[:, :3, 3]).max())) or spread(truth) == 0:
         aligned = estimate.copy()
@@ -42,7 +47,10 @@ def ate(estimate: Array, truth: Array) -> tuple[dict[str, float], Array]:
         rmse = spread(truth)
     else:
         reference, path = PosePath3D(poses_se3=list(truth)), PosePath3D(poses_se3=list(estimate))
-        path.align(reference, correct_scale=True)
+        try:
+            path.align(reference, correct_scale=True)
+        except GeometryException:
+            path = PosePath3D(poses_se3=list(closest_similarity(estimate, truth)))
         error = evo_metrics.APE(evo_metrics.PoseRelation.translation_part)
         error.process_data((reference, path))
         rmse = float(error.get_statistic(evo_metrics.StatisticsType.rmse))
@@ -52,9 +60,23 @@ def ate(estimate: Array, truth: Array) -> tuple[dict[str, float], Array]:
     return numbers, aligned
 
 
-def relative(poses: Array, first: Sequence[int], second: Sequence[int]) -> Array:
+def closest_similarity(estimate: Array, truth: Array) -> Array:
+    """The estimate after the Sim(3) of least squares (Umeyama 1991), any of them where it is not unique."""
+    source, target = estimate[:, :3, 3], truth[:, :3, 3]
+    centred = source - source.mean(0)
+    u, d, vt = np.linalg.svd((target - target.mean(0)).T @ centred)
+    signs = np.array([1.0, 1.0, np.sign(np.linalg.det(u) * np.linalg.det(vt))])
+    rotation = (u * signs) @ vt
+    scale = float((d * signs).sum() / (centred**2).sum())
+    aligned = estimate.copy()
+    aligned[:, :3, :3] = rotation @ estimate[:, :3, :3]
+    aligned[:, :3, 3] = scale * centred @ rotation.T + target.mean(0)
+    return aligned
+
+
+def relative(poses: Array, first: Sequence[int] | Indices, second: Sequence[int] | Indices) -> Array:
     """Pose (m, 4, 4) of the second camera in the first one."""
-    return se3.compose(se3.invert(poses[list(first)]), poses[list(second)])
+    return se3.compose(se3.invert(poses[np.asarray(first, int)]), poses[np.asarray(second, int)])
 
 
 def relative_errors(estimate: Array, truth: Array, shortest: float) -> dict[str, Array]:
@@ -102,6 +124,20 @@ def summarise(errors: dict[str, Array], true: Array) -> dict[str, float]:
     }
 
 
+def trajectory(estimate: Array, truth: Array, distance: int) -> tuple[dict[str, Any], Array]:
+    """All numbers of a trajectory matched frame by frame with the truth, and its aligned poses."""
+    errors, aligned = ate(estimate, truth)
+    moved = spread(estimate)
+    scale = 1.0 if moved == 0 else spread(aligned) / moved
+    numbers = {
+        "frames": len(truth),
+        "ate": errors,
+        "rpe": rpe(estimate, truth, distance, scale),
+        "auc": pose_auc(estimate, truth),
+    }
+    return numbers, aligned
+
+
 def auc(errors: Array, thresholds: Sequence[float] = (5.0, 15.0, 30.0)) -> dict[str, float]:
     """Area under the recall curve up to each threshold, of errors in degrees (NaN counts as failed)."""
     errors = np.sort(np.where(np.isfinite(errors), errors, np.inf))
@@ -119,19 +155,21 @@ def pose_auc(estimate: Array, truth: Array, pairs: int = 2000, seed: int = 0) ->
     """
     rng = np.random.default_rng(seed)
     count = len(truth)
-    every = [(i, j) for i in range(count) for j in range(i + 1, count)]
-    chosen = [every[k] for k in rng.permutation(len(every))[:pairs]]
-    first, second = [i for i, _ in chosen], [j for _, j in chosen]
+    first, second = np.triu_indices(count, 1)
+    chosen = rng.permutation(len(first))[:pairs]
+    first, second = first[chosen], second[chosen]
     errors = relative_errors(relative(estimate, first, second), relative(truth, first, second), MOVED * spread(truth))
     return auc(np.fmax(errors["rotation"], errors["direction"]))
 
 
 def depth_errors(
     predicted: Sequence[Array], truth: Sequence[Array], confidence: Sequence[Array] | None = None
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """AbsRel and share with ratio below 1.25, after one scale (median ratio) for the whole sequence.
 
-    With confidences also the AbsRel of the most and least confident quarter: calibrated ones differ.
+    flat_abs_rel: of the same depth everywhere, after the same kind of scale: what any network must beat.
+    With confidences also the AbsRel of the most and least confident quarter, and how confidence orders the errors
+    (`calibration`). Empty when no pixel has both depths.
     """
     keep = [np.isfinite(t) & (t > 0) & np.isfinite(p) & (p > 0) for p, t in zip(predicted, truth, strict=True)]
     p = np.concatenate([a[k] for a, k in zip(predicted, keep, strict=True)])
@@ -141,10 +179,42 @@ def depth_errors(
     scaled = p * np.median(t / p)
     error = np.abs(scaled - t) / t
     ratio = np.maximum(scaled / t, t / scaled)
-    result = {"abs_rel": float(error.mean()), "delta_1.25": float((ratio < 1.25).mean()), "pixels": float(len(p))}
+    result: dict[str, Any] = {
+        "abs_rel": float(error.mean()),
+        "delta_1.25": float((ratio < 1.25).mean()),
+        "flat_abs_rel": float((np.abs(np.median(t) - t) / t).mean()),
+        "pixels": float(len(p)),
+    }
     if confidence is not None:
         c = np.concatenate([a[k] for a, k in zip(confidence, keep, strict=True)])
         low, high = np.quantile(c, [0.25, 0.75])
         result["abs_rel_confident_quarter"] = float(error[c >= high].mean())
         result["abs_rel_unsure_quarter"] = float(error[c <= low].mean())
+        result["calibration"] = calibration(error, c)
     return result
+
+
+def calibration(error: Array, confidence: Array, bins: int = 10) -> dict[str, Any]:
+    """How well confidence tells the error of a pixel, (n,) each; needs at least as many pixels as bins.
+
+    rank_correlation: Spearman's, of confidence with minus the error: 1 is a perfect order, 0 none.
+    sparsification: pixels leave, the least confident first; area between the mean error of those that stay and what
+        leaving by true error would give, over the same area for leaving at random. 0 is perfect, 1 says nothing.
+    bins: [mean confidence, mean error] of equally many pixels each, from least to most confident.
+    """
+    if len(error) < bins:
+        raise ValueError(f"{len(error)} pixels cannot fill {bins} bins")
+    order = np.argsort(confidence, kind="stable")
+    parts = np.array_split(order, bins)
+    shares = np.maximum(1, np.linspace(1, 0.05, 20) * len(error)).astype(int)
+    by_confidence, by_error = (
+        (np.cumsum(sequence) / np.arange(1, len(error) + 1))[shares - 1]
+        for sequence in (error[order[::-1]], np.sort(error))
+    )
+    chance = float((error.mean() - by_error).mean())
+    varies = float(np.ptp(confidence)) > 0 and float(np.ptp(error)) > 0
+    return {
+        "rank_correlation": float(spearmanr(confidence, -error).statistic) if varies else 0.0,
+        "sparsification": float((by_confidence - by_error).mean()) / chance if chance > 0 else float("nan"),
+        "bins": [[float(confidence[part].mean()), float(error[part].mean())] for part in parts],
+    }

@@ -9,50 +9,48 @@ import argparse
 import json
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from spark3r_core.attention.plan import Dense
 from spark3r_core.geometry import se3
 from spark3r_core.models.da3 import DA3, DA3Config
+from spark3r_core.models.interface import Backbone
+from spark3r_core.models.preprocess import PixelMap, Pixels, StreamResize
 from spark3r_core.models.registry import load_model
 from tools.evaluation import metrics
 from tools.evaluation.sequences import TrueSequence, open_sequence
 from tools.training import checkpoint
 
-Array = NDArray[np.float64]
 
+@torch.no_grad()
+def pair_errors(
+    model: Backbone, sequence: TrueSequence, distance: int, every: int, context: int = 0
+) -> dict[str, float]:
+    """Medians over pairs `distance` apart, one every `every` frames; `context` frames between them join the window.
 
-def network_size(width: int, height: int, patch: int = 12, tokens: int = 192) -> tuple[int, int]:
-    """(H, W) in whole patches with about `tokens` of them at the image's aspect ratio."""
-    rows = max(1, round((tokens * height / width) ** 0.5))
-    return rows * patch, max(1, round(rows * width / height)) * patch
-
-
-def pair_errors(model: DA3, sequence: TrueSequence, distance: int, every: int, context: int = 0) -> dict[str, float]:
-    """Medians over pairs `distance` apart, one every `every` frames; `context` frames between them join the window."""
-    images = list(sequence.frames())
+    Lengths after one scale for all pairs (least squares). fov_deg: horizontal, of the source image, median over pairs.
+    """
     frames, truth = sequence.truth_of_frames()
-    height, width = images[0].shape[:2]
-    size = network_size(width, height)
-    small = [cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA) for image in images]
-    tensor = torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2).float() / 255
+    if len(frames) <= distance:
+        raise ValueError(f"{sequence.name}: {len(frames)} frames with a truth give no pairs {distance} apart")
     first = list(range(0, len(frames) - distance, every))
+    windows = [np.unique(np.linspace(i, i + distance, context + 2).round().astype(int)) for i in first]
+    small, pixel_map, width = _read(model, sequence, {int(frames[i]) for window in windows for i in window})
+    device = next(model.parameters()).device
     estimates, fovs = [], []
-    for i in first:
-        window = np.unique(np.linspace(i, i + distance, context + 2).round().astype(int))
-        with torch.no_grad():
-            decoded = model.decode(model.encode(tensor[frames[window]][None]), Dense(), reference=0)
-            prediction = model.predict(decoded, [0, len(window) - 1])
-        pose = prediction.world_from_camera[0].double().numpy()
+    for window in windows:
+        images = torch.from_numpy(np.stack([small[int(frames[i])] for i in window])).permute(0, 3, 1, 2)
+        decoded = model.decode(model.encode(images[None].to(device).float() / 255), Dense(), reference=0)
+        prediction = model.predict(decoded, [0, len(window) - 1])
+        pose = prediction.world_from_camera[0].double().cpu().numpy()
         estimates.append(se3.compose(se3.invert(pose[0]), pose[1]))
-        fovs.append(2 * np.arctan(size[1] / (2 * float(prediction.intrinsics[0, 0, 0, 0]))))
+        camera = np.linalg.inv(pixel_map) @ prediction.intrinsics[0, 0].double().cpu().numpy()
+        fovs.append(2 * np.arctan(width / (2 * camera[0, 0])))
     true = metrics.relative(truth, first, [i + distance for i in first])
     estimate = np.stack(estimates)
-    found, known = (np.linalg.norm(p[:, :3, 3], axis=1) for p in (estimate, true))
-    estimate[:, :3, 3] *= (found @ known) / max(1e-12, float(found @ found))  # one scale for all pairs
+    product, square = (estimate[:, :3, 3] * true[:, :3, 3]).sum(), (estimate[:, :3, 3] ** 2).sum()
+    estimate[:, :3, 3] *= max(0.0, product / max(1e-12, square))
     shortest = metrics.MOVED * metrics.spread(truth)
     result = metrics.summarise(metrics.relative_errors(estimate, true, shortest), true)
     still = metrics.relative_errors(np.broadcast_to(np.eye(4), true.shape).copy(), true, shortest)
@@ -61,7 +59,22 @@ def pair_errors(model: DA3, sequence: TrueSequence, distance: int, every: int, c
     if sequence.intrinsics is not None:
         camera = sequence.intrinsics
         result["true_fov_deg"] = float(np.degrees(2 * np.arctan(camera.width / (2 * camera.fx))))
+        result["fov_error"] = abs(result["fov_deg"] / result["true_fov_deg"] - 1)
     return result
+
+
+def _read(model: Backbone, sequence: TrueSequence, wanted: set[int]) -> tuple[dict[int, Pixels], PixelMap, int]:
+    """The wanted frames at network size, the map from source pixels to theirs, and the width of the source."""
+    resize = None
+    small: dict[int, Pixels] = {}
+    for index, image in enumerate(sequence.frames()):
+        if resize is None:
+            patches = model.capabilities.native_patches or 192
+            resize = StreamResize.fit_patches(image.shape[:2], patches, model.patch_size)
+        if index in wanted:
+            small[index], pixel_map = resize(image)
+            width = image.shape[1]
+    return small, pixel_map, width
 
 
 def load(path: Path | None) -> DA3:
