@@ -28,7 +28,7 @@ from spark3r_core.models.pose_encoding import (
     rigid_matrix,
 )
 from spark3r_core.models.reference_view import STRATEGIES, choose_reference
-from spark3r_core.models.rope import TableCache, axial_rope, grid_positions
+from spark3r_core.models.rope import Rope, TableCache, axial_rope, grid_positions
 
 HEAD_FRAMES_PER_CHUNK = 8  # the dense head's maps are large; its frames are independent
 
@@ -58,7 +58,7 @@ class DA3(Backbone):
         )
         self.model = DA3Net(config)
         self.normalise = ImageNetNormalise()
-        self._tables = TableCache()
+        self._tables: TableCache[Rope] = TableCache()
 
     @property
     def _vit(self) -> VitStack:

@@ -35,7 +35,9 @@ class DualDptHead(DptHead):
         self.patch_size = patch_size
         half = features // 2
         self.scratch.output_conv1 = nn.Conv2d(features, half, 3, padding=1)
-        self.scratch.output_conv2 = nn.Sequential(nn.Conv2d(half, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 2, 1))
+        self.scratch.output_conv2 = nn.Sequential(
+            nn.Conv2d(half, 32, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(32, 2, 1)
+        )
         if with_rays:
             self.add_refinement("_aux")
             shared_norm = nn.LayerNorm(32, eps=1e-5)

@@ -16,6 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spark3r_core.models.layers import Norm
+from spark3r_core.models.rope import TableCache
+
+MAX_KEPT_TABLE = 1 << 20  # elements; larger position embeddings are made anew rather than held beside the weights
 
 
 def uv_vectors(
@@ -68,7 +71,9 @@ class ResidualConvUnit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         active = F.relu(x)
-        return self.conv2(F.relu(self.conv1(active))) + (active if self.relu_skip else x)
+        # in place where nobody else reads: on a CPU, fresh memory for maps this large costs as much as the arithmetic
+        refined = self.conv2(F.relu_(self.conv1(active)))
+        return refined.add_(active if self.relu_skip else x)
 
 
 class FusionBlock(nn.Module):
@@ -115,6 +120,7 @@ class DptHead(nn.Module):
         super().__init__()
         self.uv, self.uv_double = uv, uv_double
         self.features, self.relu_skip = features, relu_skip
+        self._uv_tables: TableCache[Tensor] = TableCache()
         self.norm = Norm(dim_in, eps=1e-5)
         self.projects = nn.ModuleList(nn.Conv2d(dim_in, c, 1) for c in out_channels)
         c0, c1, _, c3 = out_channels
@@ -157,9 +163,17 @@ class DptHead(nn.Module):
         return x
 
     def embed_uv(self, x: Tensor, image_hw: tuple[int, int]) -> Tensor:
-        """x (N, c, h, w) plus the UV position embedding."""
+        """x (N, c, h, w) plus the UV position embedding, written into x: callers pass what nobody else reads."""
         channels, height, width = x.shape[1:]
-        return x + uv_embedding(channels, height, width, image_hw, x.device, double=self.uv_double).to(x.dtype)
+
+        def table() -> Tensor:
+            made = uv_embedding(channels, height, width, image_hw, x.device, double=self.uv_double).to(x.dtype)
+            # as the maps lie in memory: tokens come channels last and convolutions keep that
+            return made[None].contiguous(memory_format=torch.channels_last)
+
+        if channels * height * width > MAX_KEPT_TABLE:
+            return x.add_(table())
+        return x.add_(self._uv_tables.get((channels, height, width, image_hw, x.device, x.dtype), table))
 
 
 def exp_and_confidence(raw: Tensor) -> tuple[Tensor, Tensor]:

@@ -104,7 +104,7 @@ class Pi3(Backbone):
         self.conf_head = self.make_conf_head()
         self.camera_decoder = FrameDecoder(config, config.camera_out_dim)
         self.camera_head = PoseHead(config.camera_out_dim)
-        self._tables = TableCache()
+        self._tables: TableCache[Rope] = TableCache()
 
     def make_point_head(self) -> nn.Module:
         return LinearMapHead(self.config.head_out_dim, self.patch_size, 3)

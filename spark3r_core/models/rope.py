@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -68,7 +69,10 @@ def omega_rope(height: int, width: int, special_tokens: int, periods: Tensor) ->
     return Rope(angle.cos(), angle.sin())
 
 
-class TableCache:
+Table = TypeVar("Table")
+
+
+class TableCache(Generic[Table]):
     """Keeps the last few tables a model has built, so that a stream of equal frames builds each once.
 
     Holds nothing that is trained. Tables are rebuilt when the key (grid, device, …) is new.
@@ -76,9 +80,9 @@ class TableCache:
 
     def __init__(self, capacity: int = 8) -> None:
         self._capacity = capacity
-        self._tables: dict[Hashable, Rope] = {}
+        self._tables: dict[Hashable, Table] = {}
 
-    def get(self, key: Hashable, build: Callable[[], Rope]) -> Rope:
+    def get(self, key: Hashable, build: Callable[[], Table]) -> Table:
         table = self._tables.get(key)
         if table is None:
             # a table made under inference_mode could not be used by a later training step

@@ -166,7 +166,7 @@ class VGGT(Backbone):
         self.depth_head = DenseHead(config, 2)
         self.point_head = DenseHead(config, 4)
         self.normalise = ImageNetNormalise()
-        self._tables = TableCache()
+        self._tables: TableCache[Rope] = TableCache()
 
     def cross_layers(self, image_hw: tuple[int, int]) -> list[CrossLayer]:
         """The global blocks, then each pass of the camera head over its trunk."""
