@@ -23,3 +23,7 @@ class DownloadError(Spark3rError):
 
 class MemoryBudgetError(Spark3rError):
     """A byte budget too small for one window and its anchor; says the smallest that works."""
+
+
+class SettingsError(Spark3rError):
+    """Settings of a session that contradict each other or the model; says which and what to change."""

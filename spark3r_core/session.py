@@ -1,7 +1,12 @@
 """StreamSession: the one place where a frame of a stream is reconstructed.
 
-A window is n new frames and the support frames that are run again with them (the anchor and the newest ones). Their
-keys and values are computed jointly, in sight of the memory; then the fresh pages are committed and old ones evicted.
+A window is n new frames and the support frames that are run again with them. They see each other and the pages of the
+memory. What the memory holds afterwards is the choice of `MemoryConfig.fill`:
+
+    support      anchor and newest frames are run again; the fresh pages of all are committed (the default)
+    causal       pages of the new frames are committed, nothing is run again
+    consolidate  nothing is committed; now and then all kept frames are computed jointly and replace the memory
+
 Why the anchor is run again in every window: released weights were trained bidirectionally, and training-free streaming
 without it loses a third of the accuracy that it keeps with it (docs/streaming.md).
 """
@@ -10,106 +15,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from spark3r_core.attention.streaming import Streaming
-from spark3r_core.errors import GeometryError, ImageError
-from spark3r_core.gauge import align_window, thin_depth
+from spark3r_core.consolidation import Consolidated, consolidate
+from spark3r_core.errors import ImageError, SettingsError
+from spark3r_core.estimates import FrameEstimate, WindowResult, estimates_of, into_gauge
+from spark3r_core.kept_frames import KeptFrames
 from spark3r_core.memory.budget import allocate
+from spark3r_core.memory.config import MemoryConfig
+from spark3r_core.memory.eviction import Evictor
 from spark3r_core.memory.kv_memory import KVMemory, page_dtype
-from spark3r_core.memory.policy import spread_victim
-from spark3r_core.models.interface import Backbone, Encoded, Prediction
+from spark3r_core.memory.policy import thinned
+from spark3r_core.models.interface import Backbone, Encoded
 from spark3r_core.tokens.sensitivity import sensitive_layers
 
-
-@dataclass(frozen=True)
-class MemoryConfig:
-    """What a stream keeps.
-
-    max_bytes: budget for pages, window slots and support frames together; None: as many as max_pages asks for.
-    max_pages: pages a sensitive layer holds at most, the others a third; None: the model's own number (Spark3R: 40).
-    anchors: first frames that are pinned for ever; frame 0 carries origin and scale.
-    support_recent: newest frames run again with each window, besides frame 0.
-    rerun_anchor: whether frame 0 is run again with each window (False and support_recent 0: plain causal streaming).
-    max_new_frames: most new frames one window may hold; the buffers are laid out for it.
-    recent: newest pages that are not evicted while they are recent; None: one window's worth, a quarter of the
-        capacity at most.
-    """
-
-    max_bytes: int | None = None
-    max_pages: int | None = None
-    anchors: int = 1
-    support_recent: int = 1
-    rerun_anchor: bool = True
-    max_new_frames: int = 8
-    recent: int | None = None
-
-    @staticmethod
-    def causal(**settings: int | None) -> MemoryConfig:
-        """Commit keys and values as computed, nothing run again: the cheapest and, without tuning, the worst."""
-        return MemoryConfig(support_recent=0, rerun_anchor=False, **settings)  # type: ignore[arg-type]
-
-    @property
-    def max_support_frames(self) -> int:
-        return self.support_recent + int(self.rerun_anchor)
-
-
-@dataclass(frozen=True)
-class FrameEstimate:
-    """Geometry of one frame in the gauge that the memory carries.
-
-    index: number of the frame within the session; counted from 0 again when nothing of the beginning could be kept.
-    world_from_camera: (4, 4) float64, OpenCV axes, model units. intrinsics: (3, 3) in pixels of the network input.
-    depth: (h, w) float32 z-depth. confidence: (h, w) float32 in (0, 1).
-    failure: why the estimate is not valid; None when it is.
-    """
-
-    index: int
-    world_from_camera: np.ndarray
-    intrinsics: np.ndarray
-    depth: np.ndarray
-    confidence: np.ndarray
-    failure: str | None = None
-
-    @property
-    def valid(self) -> bool:
-        return self.failure is None
-
-
-@dataclass(frozen=True)
-class WindowResult:
-    """What one step gave.
-
-    frames: an estimate per new frame, in order.
-    support: indices of the frames run again with them. admitted: new frames whose pages were kept.
-    evicted: frames that no layer holds any more.
-    support_shift: (rotation in degrees, translation over median depth), the largest change among the support frames
-        against their first estimate: a health signal, zero in a consistent map; None without support frames.
-    model_ns: wall time from images to results on the host.
-    """
-
-    frames: list[FrameEstimate]
-    support: tuple[int, ...]
-    admitted: tuple[int, ...]
-    evicted: tuple[int, ...]
-    support_shift: tuple[float, float] | None
-    model_ns: int
-    memory_used_bytes: int
-    memory_limit_bytes: int
-
-
-@dataclass
-class _Support:
-    """What is kept of a frame that may be run again."""
-
-    encoded: Encoded
-    world_from_camera: np.ndarray
-    median_depth: float
-    depth: np.ndarray  # thinned; only models without a gauge need it
+__all__ = ["FrameEstimate", "MemoryConfig", "StreamSession", "WindowResult"]
 
 
 class StreamSession:
@@ -119,6 +44,9 @@ class StreamSession:
         model: any backbone, in eval mode.
         memory: what to keep; see `MemoryConfig`.
         image_hw: network input size; fixed for the session because pages of different sizes do not mix.
+
+    Raises:
+        SettingsError: a model without a gauge and a memory that runs no frame again: nothing would align its windows.
     """
 
     def __init__(
@@ -128,8 +56,15 @@ class StreamSession:
         self.config = memory or MemoryConfig()
         self.image_hw = image_hw
         self.memory: KVMemory | None = None
-        self._support: dict[int, _Support] = {}
+        self._evictor: Evictor | None = None
+        self._kept = KeptFrames()
         self._next_index = 0
+        self._since_consolidation = 0
+        if self.config.fill == "causal" and not model.capabilities.has_gauge:
+            raise SettingsError(
+                f"{model.name or type(model).__name__} has no gauge of its own: frames that are run again align its "
+                'windows to the map, and a "causal" memory runs none; use fill="support" or "consolidate"'
+            )
 
     @torch.inference_mode()
     def step(self, images: Tensor | np.ndarray) -> WindowResult:
@@ -143,92 +78,104 @@ class StreamSession:
         """
         started_ns = time.perf_counter_ns()
         batch = self._checked(images)
-        if not self.remembered:  # the stream begins here, also after windows of which nothing could be kept
+        before = self.remembered
+        if not before:  # the stream begins here, also after windows of which nothing could be kept
             self._next_index = 0
         new = list(range(self._next_index, self._next_index + len(batch)))
         support = self._support_frames()
         self._next_index += len(batch)
 
         encoded = self.model.encode(batch[None])
-        memory = self._memory_for(encoded)
-        window = support + new
-        together = Encoded.cat([self._support[frame].encoded for frame in support] + [encoded])
-        memory.begin(window)
+        memory, evictor = self._memory_for(encoded)
+        memory.begin(support + new)
         try:
-            reference = window.index(0) if 0 in window else None
-            decoded = self.model.decode(together, Streaming(memory), reference=reference)
-            has_gauge = self.model.capabilities.has_gauge
-            shown = slice(len(support) if has_gauge else 0, len(window))  # else dense maps align the support frames
-            again = self.model.poses(decoded)[0, : len(support)] if has_gauge else None
-            estimates = _estimates(window[shown], self.model.predict(decoded, shown))
-            if again is None:
-                estimates, support_poses = self._into_gauge(support, estimates)
-            else:
-                support_poses = again.double().cpu().numpy()  # only now: a transfer waits for the device
+            estimates, support_poses = self._run_window(memory, support, new, encoded)
         except BaseException:
             memory.rollback()
             raise
-        if new[0] == 0 and self.model.capabilities.has_reference_frame and not estimates[0].valid:
-            reason = "the first frame, whose camera is the origin, failed"
-            estimates = [replace(estimate, failure=estimate.failure or reason) for estimate in estimates]
-        used_bytes = memory.used_bytes + self._support_bytes()
-        shift = self._support_shift(support, support_poses)
+        used_bytes = memory.used_bytes + self._kept.nbytes
+        shift = self._kept.shift(support, support_poses)
         admitted = [estimate.index for estimate in estimates if estimate.valid]
-        before = memory.all_frames()
-        if admitted:
-            memory.commit(set(support) | set(admitted), self._choose_victim)
-            self._remember(estimates, encoded)
-        else:  # nothing worth keeping, and refreshed support pages may be as broken as the rest
+        together: Consolidated | None = None
+        if not admitted:  # nothing worth keeping, and refreshed support pages may be as broken as the rest
             memory.rollback()
+        elif self.config.fill == "consolidate":
+            evictor.observe(admitted)
+            memory.rollback()
+            together = self._keep_and_consolidate(memory, evictor, estimates, encoded)
+            if together is not None:
+                used_bytes = max(used_bytes, together.used_bytes + self._kept.nbytes)
+                shift = self._shift_of(together) or shift
+        else:
+            evictor.observe({*support, *admitted})
+            memory.commit({*support, *admitted}, evictor.choose)
+            self._kept.update(self._newest_support(admitted), estimates, encoded)
+        remembered = self.remembered
+        evictor.forget_all_but(remembered)
         return WindowResult(
             frames=estimates,
             support=tuple(support),
             admitted=tuple(admitted),
-            evicted=tuple(sorted((before | set(admitted)) - memory.all_frames())),
+            evicted=tuple(sorted((before | set(admitted)) - remembered)),
             support_shift=shift,
             model_ns=time.perf_counter_ns() - started_ns,
             memory_used_bytes=used_bytes,
-            memory_limit_bytes=memory.limit_bytes + self._support_limit_bytes(encoded),
+            memory_limit_bytes=memory.limit_bytes + self._kept_limit(memory) * _frame_bytes(encoded),
+            consolidated=() if together is None else together.frames,
         )
-
-    def _into_gauge(
-        self, support: Sequence[int], estimates: list[FrameEstimate]
-    ) -> tuple[list[FrameEstimate], np.ndarray]:
-        """Move a window of a gauge-free model into the map's gauge by its support frames; without any it is the map's.
-
-        estimates: support frames first. Returns those of the new frames, and the support frames' poses as of now.
-        """
-        again, new = estimates[: len(support)], estimates[len(support) :]
-        if not support:
-            return new, np.zeros((0, 4, 4))
-        poses = np.stack([estimate.world_from_camera for estimate in again])
-        first = [self._support[frame] for frame in support]
-        try:
-            map_from_window = align_window(
-                poses,
-                np.stack([known.world_from_camera for known in first]),
-                [thin_depth(estimate.depth) for estimate in again],
-                [known.depth for known in first],
-            )
-        except GeometryError as error:
-            reason = f"the window could not be aligned to the map: {error}"
-            return [replace(e, failure=e.failure or reason) for e in new], poses
-        moved = [
-            replace(
-                estimate,
-                world_from_camera=map_from_window.apply_to_poses(estimate.world_from_camera),
-                depth=estimate.depth * np.float32(map_from_window.scale),
-            )
-            if estimate.valid
-            else estimate
-            for estimate in new
-        ]
-        return moved, map_from_window.apply_to_poses(poses)
 
     @property
     def remembered(self) -> set[int]:
         """Frames that later windows may read or run again."""
-        return set(self._support) | (set() if self.memory is None else self.memory.all_frames())
+        return set(self._kept) | (set() if self.memory is None else self.memory.all_frames())
+
+    def _run_window(
+        self, memory: KVMemory, support: Sequence[int], new: Sequence[int], encoded: Encoded
+    ) -> tuple[list[FrameEstimate], np.ndarray]:
+        """Estimates of the new frames, and what the window says of the support frames' poses, (n, 4, 4)."""
+        window = [*support, *new]
+        together = Encoded.cat([*self._kept.encoded(support), encoded])
+        decoded = self.model.decode(together, Streaming(memory), reference=window.index(0) if 0 in window else None)
+        if self.model.capabilities.has_gauge:
+            again = self.model.poses(decoded)[0, : len(support)]
+            estimates = estimates_of(new, self.model.predict(decoded, slice(len(support), len(window))))
+            support_poses = again.double().cpu().numpy()  # only now: a transfer waits for the device
+        else:  # dense maps of the support frames too: they align the window
+            shown = estimates_of(window, self.model.predict(decoded, slice(0, len(window))))
+            first = [self._kept[frame] for frame in support]
+            estimates, support_poses = into_gauge(
+                shown[: len(support)],
+                shown[len(support) :],
+                [known.world_from_camera for known in first],
+                [known.depth for known in first],
+            )
+        if new[0] == 0 and self.model.capabilities.has_reference_frame and not estimates[0].valid:
+            reason = "the first frame, whose camera is the origin, failed"
+            estimates = [replace(estimate, failure=estimate.failure or reason) for estimate in estimates]
+        return estimates, support_poses
+
+    def _keep_and_consolidate(
+        self, memory: KVMemory, evictor: Evictor, estimates: Sequence[FrameEstimate], encoded: Encoded
+    ) -> Consolidated | None:
+        """Keep the window's frames, thinned to what the memory can hold, and consolidate when it is time."""
+        admitted = {estimate.index for estimate in estimates if estimate.valid}
+        before = self._kept.copy()
+        fullest = _fullest_layer(memory)
+        candidates = sorted({*self._kept, *admitted})
+        keep = thinned(fullest, candidates, memory.budgets[fullest].pages, evictor.choose)
+        self._kept.update(keep, estimates, encoded)
+        self._since_consolidation += len(admitted)
+        if memory.all_frames() and self._since_consolidation < self.config.frames_per_consolidation:
+            return None
+        try:
+            together = consolidate(self.model, memory, self._kept, evictor, self.config.max_new_frames)
+        except BaseException:
+            self._kept = before  # the caller learns nothing of this window, so nothing of it may stay
+            raise
+        self._since_consolidation = 0
+        if together is None:  # what joined since the last good pass is what broke this one
+            self._kept.update(memory.all_frames())
+        return together
 
     def _checked(self, images: Tensor | np.ndarray) -> Tensor:
         batch = torch.as_tensor(images)
@@ -247,89 +194,63 @@ class StreamSession:
         batch = batch.to(device, non_blocking=True)
         return batch.float() / 255 if batch.dtype == torch.uint8 else batch.float()
 
-    def _memory_for(self, encoded: Encoded) -> KVMemory:
-        """The memory, laid out when the first frame shows the size of a page."""
+    def _memory_for(self, encoded: Encoded) -> tuple[KVMemory, Evictor]:
+        """The memory, laid out when the first frame shows the size of a page, and what chooses from it."""
         if self.memory is None:
-            layers = self.model.cross_layers(encoded.image_hw)
-            dtype = self.model.attention_dtype
-            budgets = allocate(
-                page_bytes=[layer.page_bytes(page_dtype(layer, dtype)) for layer in layers],
-                sensitive=sensitive_layers(self.model.name, layers),
-                window_frames=self.config.max_new_frames + self.config.max_support_frames,
-                max_bytes=self.config.max_bytes,
-                max_pages=self.config.max_pages or self.model.capabilities.stream_pages,
-                reserved_bytes=self._support_limit_bytes(encoded),
-            )
-            self.memory = KVMemory(layers, budgets, dtype, encoded.tokens.device)
-        return self.memory
+            self.memory = self._lay_out(encoded)
+        if self._evictor is None:
+            self._evictor = Evictor(self.config, self.memory)
+        return self.memory, self._evictor
+
+    def _lay_out(self, encoded: Encoded) -> KVMemory:
+        layers = self.model.cross_layers(encoded.image_hw)
+        dtype = self.model.attention_dtype
+        consolidates = self.config.fill == "consolidate"
+        budgets = allocate(
+            page_bytes=[layer.page_bytes(page_dtype(layer, dtype)) for layer in layers],
+            sensitive=sensitive_layers(self.model.name, layers),
+            window_frames=self.config.max_new_frames + (self.config.max_support_frames if self._supports else 0),
+            max_bytes=self.config.max_bytes,
+            max_pages=self.config.max_pages or self.model.capabilities.stream_pages,
+            reserved_bytes=0 if consolidates else self.config.max_support_frames * _frame_bytes(encoded),
+            swap_frame_bytes=_frame_bytes(encoded) if consolidates else None,
+        )
+        return KVMemory(layers, budgets, dtype, encoded.tokens.device)
+
+    @property
+    def _supports(self) -> bool:
+        """Whether windows run frames again: to refresh their pages, or to be aligned to the map by them."""
+        return self.config.fill == "support" or not self.model.capabilities.has_gauge
 
     def _support_frames(self) -> list[int]:
-        """Frame 0 first (it carries the reference tokens), then the newest ones."""
-        past = sorted(self._support)
-        newest = past[len(past) - self.config.support_recent :] if self.config.support_recent else []
-        anchor = [0] if self.config.rerun_anchor and 0 in self._support else []
-        return anchor + [frame for frame in newest if frame not in anchor]
+        return self._kept.anchor_and_newest(self.config.recent_support) if self._supports else []
 
-    def _remember(self, estimates: Sequence[FrameEstimate], encoded: Encoded) -> None:
-        """Keep what running a frame again takes: the anchor for ever, the newest until newer ones come."""
-        offset_of = {estimate.index: offset for offset, estimate in enumerate(estimates) if estimate.valid}
-        frames = sorted({*self._support, *offset_of})
-        anchor = {0} if self.config.rerun_anchor else set()
-        newest = [frame for frame in frames if frame not in anchor]
-        keep = anchor | set(newest[max(0, len(newest) - self.config.support_recent) :])
-        for frame in frames:
-            if frame not in keep:
-                self._support.pop(frame, None)
-            elif frame in offset_of:
-                estimate = estimates[offset_of[frame]]
-                self._support[frame] = _Support(
-                    encoded.frames([offset_of[frame]]),
-                    estimate.world_from_camera,
-                    float(np.median(estimate.depth)),
-                    thin_depth(estimate.depth),
-                )
+    def _newest_support(self, admitted: Sequence[int]) -> set[int]:
+        """Frames to keep for windows to come: the anchor for ever, the newest until newer ones come."""
+        if not self._supports:
+            return set()
+        frames = sorted({*self._kept, *admitted} - {0})
+        return {0, *frames[max(0, len(frames) - self.config.recent_support) :]}
 
-    def _choose_victim(self, layer: int, frames: Sequence[int]) -> int:
-        assert self.memory is not None
-        recent = self.config.recent
-        if recent is None:
-            recent = min(self.config.max_new_frames, self.memory.budgets[layer].pages // 4)
-        newest = max(frames)
-        protected = {frame for frame in frames if frame < self.config.anchors or frame > newest - recent}
-        return spread_victim(frames, protected)
+    def _kept_limit(self, memory: KVMemory) -> int:
+        """Frames whose tokens are kept at most."""
+        if self.config.fill == "consolidate":
+            return memory.budgets[_fullest_layer(memory)].pages
+        return self.config.max_support_frames
 
-    def _support_shift(self, support: Sequence[int], world_from_camera: np.ndarray) -> tuple[float, float] | None:
-        if not support or not np.isfinite(world_from_camera).all():
+    def _shift_of(self, together: Consolidated) -> tuple[float, float] | None:
+        """How far a consolidation moved the anchor and the newest frames: what later windows will disagree by."""
+        if together.world_from_camera is None:
             return None
-        rotations, translations = [], []
-        for frame, now in zip(support, world_from_camera, strict=True):
-            first = self._support[frame]
-            cosine = (np.trace(first.world_from_camera[:3, :3].T @ now[:3, :3]) - 1) / 2
-            rotations.append(float(np.degrees(np.arccos(np.clip(cosine, -1, 1)))))
-            moved = np.linalg.norm(now[:3, 3] - first.world_from_camera[:3, 3])
-            translations.append(float(moved / max(first.median_depth, 1e-9)))
-        return max(rotations), max(translations)
-
-    def _support_bytes(self) -> int:
-        return sum(support.encoded.nbytes for support in self._support.values())
-
-    def _support_limit_bytes(self, encoded: Encoded) -> int:
-        return self.config.max_support_frames * (encoded.nbytes // encoded.tokens.shape[1])
+        moved = self._kept.anchor_and_newest(self.config.recent_support)
+        return self._kept.shift(moved, together.world_from_camera[[together.frames.index(frame) for frame in moved]])
 
 
-def _estimates(indices: Sequence[int], prediction: Prediction) -> list[FrameEstimate]:
-    """One transfer per tensor to the host, then a validity check per frame."""
-    poses = prediction.world_from_camera[0].double().cpu().numpy()
-    intrinsics = prediction.intrinsics[0].double().cpu().numpy()
-    depth = prediction.depth[0].float().cpu().numpy()
-    confidence = prediction.confidence[0].float().cpu().numpy()
-    estimates = []
-    named = (("pose", poses), ("intrinsics", intrinsics), ("depth", depth), ("confidence", confidence))
-    for i, index in enumerate(indices):
-        failure = None
-        for name, arrays in named:
-            if not np.isfinite(arrays[i]).all():
-                failure = f"the network's {name} is not finite"
-                break
-        estimates.append(FrameEstimate(index, poses[i], intrinsics[i], depth[i], confidence[i], failure))
-    return estimates
+def _fullest_layer(memory: KVMemory) -> int:
+    """The first of the layers that hold the most pages: whose frames are kept."""
+    return max(range(len(memory.budgets)), key=lambda layer: (memory.budgets[layer].pages, -layer))
+
+
+def _frame_bytes(encoded: Encoded) -> int:
+    """Bytes of one frame's tokens."""
+    return encoded.nbytes // encoded.tokens.shape[1]

@@ -14,7 +14,7 @@ MIN_PAGES = 2  # the anchor and one more: with less there is no memory
 
 @dataclass(frozen=True)
 class LayerBudget:
-    """Pages one layer keeps and the slots its buffer has (pages + one window)."""
+    """Pages one layer keeps and the slots its buffer has (pages + one window, or twice the pages for a swap)."""
 
     pages: int
     slots: int
@@ -32,6 +32,7 @@ def allocate(
     max_bytes: int | None,
     max_pages: int = SENSITIVE_PAGES,
     reserved_bytes: int = 0,
+    swap_frame_bytes: int | None = None,
 ) -> list[LayerBudget]:
     """The most pages that fit `max_bytes`, window slots and `reserved_bytes` included.
 
@@ -42,16 +43,20 @@ def allocate(
         max_bytes: the budget; None asks for `max_pages` whatever it costs.
         max_pages: no layer keeps more.
         reserved_bytes: what else lives on this budget (tokens of the support frames).
+        swap_frame_bytes: for a memory whose pages are replaced all at once: bytes of one kept frame's tokens, of which
+            there are as many as a sensitive layer has pages; new pages then need slots beside the old ones.
 
     Raises:
         MemoryBudgetError: not even MIN_PAGES per layer fit.
     """
 
+    def layer_budget(sensitive_pages: int, is_sensitive: bool) -> LayerBudget:
+        n = pages_in_layer(sensitive_pages, is_sensitive)
+        return LayerBudget(n, n + (window_frames if swap_frame_bytes is None else max(window_frames, n)))
+
     def total(sensitive_pages: int) -> int:
-        per_layer = (
-            (pages_in_layer(sensitive_pages, s) + window_frames) * b for b, s in zip(page_bytes, sensitive, strict=True)
-        )
-        return reserved_bytes + sum(per_layer)
+        slots = (layer_budget(sensitive_pages, s).slots * b for b, s in zip(page_bytes, sensitive, strict=True))
+        return reserved_bytes + sensitive_pages * (swap_frame_bytes or 0) + sum(slots)
 
     pages = max(MIN_PAGES, max_pages)
     if max_bytes is not None:
@@ -63,5 +68,4 @@ def allocate(
             )
         while total(pages) > max_bytes:
             pages -= 1
-    layers = [pages_in_layer(pages, s) for s in sensitive]
-    return [LayerBudget(n, n + window_frames) for n in layers]
+    return [layer_budget(pages, s) for s in sensitive]

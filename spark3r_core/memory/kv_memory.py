@@ -7,24 +7,23 @@ bookkeeping is `pages.py`, the choice of what goes `policy.py`, the arithmetic o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
 
 from spark3r_core.memory.budget import LayerBudget
 from spark3r_core.memory.pages import Copy, PageTable, Swap
+from spark3r_core.memory.policy import ChooseVictim, thinned
 from spark3r_core.models.interface import CrossLayer
-
-ChooseVictim = Callable[[int, Sequence[int]], int]
-"""(layer, frames with a page there, ascending) -> the frame to evict."""
 
 
 class KVMemory:
     """Pages of all cross-frame layers.
 
     One frame's page holds its keys and values in one layer. A window is transactional:
-    `begin(frames)` → `write(layer, k, v)` once per layer → `commit(keep)` or `rollback()`.
+    `begin(frames)` → `write(layer, k, v)` once per layer → `commit(keep)` or `rollback()`; or, to replace every page,
+    `begin_swap(frames)` → `write(…)` → `swap()` or `rollback()`.
 
     Args:
         layers: what each layer's page looks like.
@@ -49,8 +48,7 @@ class KVMemory:
             )
             for layer, budget, kind in zip(self.layers, self.budgets, self.dtypes, strict=True)
         ]
-        # Layers with equal capacity always keep the same frames, so they share one table; `view` policies, which
-        # choose by content, decide on the group's first layer.
+        # Layers with equal capacity always keep the same frames, so they share one table.
         self._tables = {budget.pages: PageTable(budget.slots) for budget in self.budgets}
 
     @property
@@ -76,6 +74,10 @@ class KVMemory:
         """Frames with a page in any layer."""
         return {frame for table in self._tables.values() for frame in table.frames}
 
+    def window(self, layer: int) -> tuple[int, ...]:
+        """Frames of the open window whose pages this layer takes, in the order `write` wants them."""
+        return self._table(layer).window
+
     def begin(self, window_frames: Sequence[int]) -> None:
         """Open a window. Frames that have pages already (support frames) are hidden from it."""
         self._apply({pages: table.begin(window_frames) for pages, table in self._tables.items()})
@@ -84,7 +86,7 @@ class KVMemory:
         """Store the window's keys and values and return all that its queries may read.
 
         Args:
-            k, v: (1, heads, W*T, head_dim) for the W frames of the open window, after norm and RoPE.
+            k, v: (1, heads, W*T, head_dim) for the W frames of `window(layer)`, after norm and RoPE.
 
         Returns:
             Views of the buffer, (1, heads, N*T, head_dim): visible pages, then the window's.
@@ -103,9 +105,17 @@ class KVMemory:
         """Keep the pages of `keep`, drop those of the other window frames, then evict down to each capacity."""
         self._apply({pages: table.commit(keep) for pages, table in self._tables.items()})
         for pages, table in self._tables.items():
-            first_layer = next(i for i, budget in enumerate(self.budgets) if budget.pages == pages)
             while table.committed > pages:
-                self._apply({pages: table.evict(choose_victim(first_layer, table.frames))})
+                self._apply({pages: table.evict(choose_victim(self._first_layer(pages), table.frames))})
+
+    def begin_swap(self, frames: Sequence[int], choose_victim: ChooseVictim) -> None:
+        """Open a window that sees no old page; a layer that cannot hold all of `frames` (ascending) takes fewer."""
+        for pages, table in self._tables.items():
+            table.begin_swap(thinned(self._first_layer(pages), frames, pages, choose_victim))
+
+    def swap(self) -> None:
+        """Put the pages of the window in the place of all others, in every layer at once."""
+        self._apply({pages: table.swap() for pages, table in self._tables.items()})
 
     def rollback(self) -> None:
         """Forget the open window: the memory is as before `begin`."""
@@ -113,13 +123,16 @@ class KVMemory:
             table.rollback()
 
     def page(self, layer: int, frame: int) -> tuple[Tensor, Tensor]:
-        """Views of one committed page's keys and values, (heads, T, head_dim) each."""
+        """Views of one page's keys and values, (heads, T, head_dim) each; the fresh page of a frame in the window."""
         slot, tokens = self._table(layer).slot_of(frame), self.layers[layer].tokens_per_frame
         kv = self._buffers[layer][:, :, slot * tokens : (slot + 1) * tokens]
         return kv[0], kv[1]
 
     def _table(self, layer: int) -> PageTable:
         return self._tables[self.budgets[layer].pages]
+
+    def _first_layer(self, pages: int) -> int:
+        return next(i for i, budget in enumerate(self.budgets) if budget.pages == pages)
 
     def _apply(self, moves_by_capacity: dict[int, list[Copy]] | dict[int, list[Swap]]) -> None:
         for index, (layer, budget) in enumerate(zip(self.layers, self.budgets, strict=True)):

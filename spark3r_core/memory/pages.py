@@ -7,8 +7,8 @@ Slots of one layer group, in order:
 
 Attention of the window reads one contiguous run of slots: visible pages, then window pages. A frame that is run again
 in a window (a support frame) has its old page moved into the hidden prefix, so that the window does not read it twice;
-at commit the fresh page takes its place. Every operation returns the page moves that the tensor side must make, in
-that order, so the two can never disagree.
+at commit the fresh page takes its place. A swap hides all old pages and puts the window's in their place. Every
+operation returns the page moves that the tensor side must make, in that order, so the two can never disagree.
 """
 
 from __future__ import annotations
@@ -72,20 +72,14 @@ class PageTable:
         return range(self._hidden, self.committed + len(self._window))
 
     def slot_of(self, frame: int) -> int:
-        """Slot of a committed page; ValueError when the frame has none."""
+        """Slot of a frame's page, the fresh one if the frame is in the open window; ValueError when it has none."""
+        if frame in self._window:
+            return self.committed + self._window.index(frame)
         return self._frame_in_slot.index(frame)
 
     def begin(self, window_frames: Sequence[int]) -> list[Swap]:
         """Open a window: reserve a slot per frame and hide the old pages of frames that are run again."""
-        if self._window:
-            raise RuntimeError("a window is open already; commit or roll it back first")
-        if len(set(window_frames)) != len(window_frames):
-            raise ValueError(f"a frame stands twice in the window: {list(window_frames)}")
-        if self.committed + len(window_frames) > self.slots:
-            raise ValueError(
-                f"{self.committed} pages and a window of {len(window_frames)} do not fit {self.slots} slots; "
-                "run fewer frames per window or evict first"
-            )
+        self._check(window_frames)
         swaps: list[Swap] = []
         for frame in window_frames:
             if frame not in self._frame_in_slot:
@@ -98,6 +92,22 @@ class PageTable:
             self._hidden += 1
         self._window = list(window_frames)
         return swaps
+
+    def begin_swap(self, window_frames: Sequence[int]) -> None:
+        """Open a window that reads no old page and whose pages will replace them all."""
+        self._check(window_frames)
+        self._hidden = self.committed
+        self._window = list(window_frames)
+
+    def swap(self) -> list[Copy]:
+        """Close a window opened by `begin_swap`: its pages are the only ones from now on."""
+        if not self._window or self._hidden != self.committed:
+            raise RuntimeError("no swap is open")
+        # ascending, and no source lies below its target, so no page is overwritten before it was copied
+        copies = [Copy(source, target) for target, source in enumerate(self.window_slots) if source != target]
+        self._frame_in_slot = list(self._window)
+        self._close()
+        return copies
 
     def commit(self, keep: Collection[int]) -> list[Copy]:
         """Close the window: frames in `keep` get their fresh page, replacing the old one where there is one.
@@ -139,6 +149,17 @@ class PageTable:
         self._frame_in_slot[slot] = self._frame_in_slot[last]
         self._frame_in_slot.pop()
         return [] if slot == last else [Copy(last, slot)]
+
+    def _check(self, window_frames: Sequence[int]) -> None:
+        if self._window:
+            raise RuntimeError("a window is open already; commit or roll it back first")
+        if len(set(window_frames)) != len(window_frames):
+            raise ValueError(f"a frame stands twice in the window: {list(window_frames)}")
+        if self.committed + len(window_frames) > self.slots:
+            raise ValueError(
+                f"{self.committed} pages and a window of {len(window_frames)} do not fit {self.slots} slots; "
+                "run fewer frames per window or evict first"
+            )
 
     def _close(self) -> None:
         self._hidden = 0

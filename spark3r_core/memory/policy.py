@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
+
+ChooseVictim = Callable[[int, Sequence[int]], int]
+"""(layer, frames with a page there, ascending) -> the frame to evict."""
+
+
+def thinned(layer: int, frames: Sequence[int], count: int, choose_victim: ChooseVictim) -> list[int]:
+    """At most `count` of `frames` (ascending): victims leave one by one, as if a layer's pages were evicted."""
+    kept = list(frames)
+    while len(kept) > count:
+        kept.remove(choose_victim(layer, kept))
+    return kept
 
 
 def spread_victim(frames: Sequence[int], protected: Collection[int] = ()) -> int:

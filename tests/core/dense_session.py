@@ -11,10 +11,8 @@ from spark3r_core.session import StreamSession
 class DenseSession(StreamSession):
     """The same session over the memory by concatenation."""
 
-    def _memory_for(self, encoded: Encoded) -> KVMemory:
-        if self.memory is None:
-            paged = super()._memory_for(encoded)
-            dense = DenseMemory(paged.layers, [budget.pages for budget in paged.budgets])
-            dense.budgets, dense.used_bytes, dense.limit_bytes = paged.budgets, 0, 0  # type: ignore[attr-defined]
-            self.memory = dense  # type: ignore[assignment]
-        return self.memory  # type: ignore[return-value]
+    def _lay_out(self, encoded: Encoded) -> KVMemory:
+        paged = super()._lay_out(encoded)
+        dense = DenseMemory(paged.layers, [budget.pages for budget in paged.budgets])
+        dense.budgets, dense.used_bytes, dense.limit_bytes = paged.budgets, 0, 0  # type: ignore[attr-defined]
+        return dense  # type: ignore[return-value]

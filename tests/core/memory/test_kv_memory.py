@@ -1,5 +1,7 @@
 """The paged memory against the dense reference, under random begin / write / commit / rollback / evict."""
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -32,32 +34,42 @@ def attention_set(keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
 @given(st.data())
 def test_random_streams_equal_the_dense_reference(data: st.DataObject) -> None:
     max_pages = data.draw(st.integers(MIN_PAGES, 9))
-    budgets = allocate([b.page_bytes(torch.float32) for b in LAYERS], SENSITIVE, WINDOW, None, max_pages)
+    page_bytes = [b.page_bytes(torch.float32) for b in LAYERS]
+    budgets = allocate(page_bytes, SENSITIVE, WINDOW, None, max_pages, swap_frame_bytes=0)
     fast = KVMemory(LAYERS, budgets)
     slow = DenseMemory(LAYERS, [b.pages for b in budgets])
     generator = torch.Generator().manual_seed(data.draw(st.integers(0, 999)))
     next_frame = 0
+
+    def victim(layer: int, frames: Sequence[int]) -> int:
+        return spread_victim(frames, {0})
+
     for _ in range(data.draw(st.integers(1, 12))):
         old = sorted(set(fast.frames(0)) | set(fast.frames(1)))
         support = data.draw(st.lists(st.sampled_from(old), max_size=2, unique=True)) if old else []
         new = list(range(next_frame, next_frame + data.draw(st.integers(0 if support else 1, WINDOW - len(support)))))
         next_frame += len(new)
         window = support + new
-        fast.begin(window)
-        slow.begin(window)
+        is_swap = data.draw(st.booleans())
+        for memory in (fast, slow):
+            if is_swap:
+                window = sorted(window)
+                memory.begin_swap(window, victim)
+            else:
+                memory.begin(window)
         for index, layer in enumerate(LAYERS):
-            shape = (1, layer.num_heads, len(window) * layer.tokens_per_frame, layer.head_dim)
+            assert fast.window(index) == slow.window(index)
+            shape = (1, layer.num_heads, len(fast.window(index)) * layer.tokens_per_frame, layer.head_dim)
             k, v = torch.randn(shape, generator=generator), torch.randn(shape, generator=generator)
             got, want = fast.write(index, k, v), slow.write(index, k, v)
             torch.testing.assert_close(attention_set(*got), attention_set(*want), rtol=0, atol=0)
         if data.draw(st.booleans()):
             keep = set(data.draw(st.lists(st.sampled_from(window), unique=True)))
-
-            def victim(layer: int, frames: list[int]) -> int:
-                return spread_victim(frames, {0})
-
-            fast.commit(keep, victim)
-            slow.commit(keep, victim)
+            for memory in (fast, slow):
+                if is_swap:
+                    memory.swap()
+                else:
+                    memory.commit(keep, victim)
         else:
             fast.rollback()
             slow.rollback()
@@ -76,6 +88,15 @@ def test_budget_is_kept_and_insensitive_layers_hold_a_third() -> None:
         assert sum(b.slots * size for b, size in zip(budgets, page_bytes, strict=True)) <= max_bytes
         assert budgets[0].pages >= budgets[1].pages >= MIN_PAGES
     assert [b.pages for b in allocate(page_bytes, SENSITIVE, WINDOW, None)] == [40, 13, 40]
+
+
+def test_a_swap_needs_slots_for_new_pages_and_bytes_for_tokens() -> None:
+    page_bytes = [b.page_bytes(torch.float32) for b in LAYERS]
+    budgets = allocate(page_bytes, SENSITIVE, WINDOW, None, 9, swap_frame_bytes=100)
+    assert [(b.pages, b.slots) for b in budgets] == [(9, 18), (3, 7), (9, 18)]
+    needed = sum(b.slots * size for b, size in zip(budgets, page_bytes, strict=True)) + 9 * 100
+    assert allocate(page_bytes, SENSITIVE, WINDOW, needed, 40, swap_frame_bytes=100) == budgets
+    assert allocate(page_bytes, SENSITIVE, WINDOW, needed - 1, 40, swap_frame_bytes=100)[0].pages == 8
 
 
 def test_too_small_a_budget_says_what_is_needed() -> None:
@@ -108,3 +129,6 @@ def test_misuse_of_a_page_table_is_refused() -> None:
         table.rollback()
     with pytest.raises(ValueError, match="twice"):
         table.begin([2, 2])
+    table.begin([2])
+    with pytest.raises(RuntimeError, match="no swap is open"):
+        table.swap()
