@@ -28,7 +28,8 @@ class _Level(NamedTuple):
     confidence: NDArray[np.float32]
 
     def take(self, index: NDArray) -> _Level:
-        return _Level(*(column.take(index, axis=0) for column in self))  # on rows four times as fast as column[index]
+        rows = {name: column.take(index, axis=0) for name, column in self._asdict().items()}  # 4x faster than [index]
+        return _Level(**rows)
 
 
 def _empty() -> _Level:

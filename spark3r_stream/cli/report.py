@@ -1,0 +1,61 @@
+"""What a run says of itself when it is over: stats.json, the last line, its settings."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from spark3r_stream.comparison import ComparisonSink
+from spark3r_stream.config import RunConfig
+from spark3r_stream.reconstructor import Reconstructor
+from spark3r_stream.run_stats import RunStats
+from spark3r_stream.sources.base import Source
+from spark3r_stream.sources.redact import redact_uri
+
+
+def run_report(
+    config: RunConfig,
+    stats: RunStats,
+    source: Source,
+    reconstructor: Reconstructor,
+    comparison: ComparisonSink | None,
+    files: Mapping[str, int],
+) -> dict[str, Any]:
+    """For stats.json. files: what the result files lack, see `FilesSink.counts`."""
+    import torch
+
+    return {
+        **stats.as_dict(),
+        "latency_is": "capture to publication" if source.info.is_live else "window taken to publication",
+        "source": {"kind": source.info.kind.value, "size": source.info.size, "fps": source.info.nominal_fps},
+        "model": {
+            "name": config.model,
+            "weights_sha256": reconstructor.model.weights_sha256,
+            "input_hw": reconstructor.image_hw,
+            "attention_dtype": str(reconstructor.model.attention_dtype).removeprefix("torch."),
+        },
+        "settings": settings_of(config),
+        "machine": {
+            "processor": platform.processor() or platform.machine(),
+            "cores": os.cpu_count(),
+            "torch": str(torch.__version__),
+            "torch_threads": torch.get_num_threads(),
+        },
+        **{name: count for name, count in files.items() if count},
+        **({} if comparison is None else {"compared_with_recording": comparison.as_dict()}),
+    }
+
+
+def summary(config: RunConfig, stats: RunStats) -> str:
+    line = f"{stats.processed_frames} frames reconstructed, {stats.lost} lost, {stats.as_dict()['fps']} FPS"
+    return line if config.out is None else f"{line}; results in {config.out}"
+
+
+def settings_of(config: RunConfig) -> dict[str, Any]:
+    """The settings as stored with results: plain values, no credentials."""
+    plain = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(config).items()}
+    return plain | {"source": redact_uri(config.source)}
