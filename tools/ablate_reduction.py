@@ -1,19 +1,23 @@
-"""What token reduction costs in quality: every choice of SPARK3R.md as a row, on streams with exact ground truth.
+"""What token reduction costs in quality: every choice of Spark3R as a row, on streams with ground truth.
 
-    python tools/ablate_reduction.py --model bundled --streams 8 --frames 120 --out out/ablation
+    python tools/ablate_reduction.py --out docs/reduction
+    python tools/ablate_reduction.py --full --sequences DATA/7scenes_redkitchen_a --out docs/reduction
 
-Each procedural stream (held-out seeds) is encoded once and decoded with every setting. Errors: ATE after Sim(3) over
-the spread of the true positions, median rotation error against frame 0, depth AbsRel after one scale per stream. Rows
-are compared with dense per stream; streams on which dense does not beat "no motion" are counted, not hidden. Layers are
-probed first, with ground truth, for the layer-adaptive rows. Writes ablate_reduction.json, .png and sensitivity.json.
+Procedural streams (held-out seeds) and real sequences are encoded once and decoded with every setting: r_Q x r_KV, K/V
+pruned or merged, special tokens of all frames kept or not, group size, layers alike or by sensitivity. The last rows
+stream the same frames and vary how many of the newest pages are safe from eviction (`recent`). Errors: ATE after
+Sim(3) over the spread of the true positions, median rotation error against frame 0, depth AbsRel after one scale per
+stream; each is compared with dense on its own stream. Layers are probed first (with ground truth where all of it is
+known), or read from a table that `spark3r probe --save` wrote. The default takes about five minutes on two cores.
+Writes ablate_reduction.json, .md and .png, and sensitivity.json.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,213 +30,203 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from spark3r_core.attention.baselines import NoGlobalAttention, UniformMerging
 from spark3r_core.attention.plan import AttentionPlan
 from spark3r_core.attention.reduced import Reduced
-from spark3r_core.errors import GeometryError
-from spark3r_core.geometry import umeyama
-from spark3r_core.geometry.se3 import compose, invert, relative_angle
-from spark3r_core.models.registry import MODELS, load_model
-from spark3r_core.offline import Reconstruction, encode_in_chunks, reconstruct_encoded
-from spark3r_core.probe import Geometry, SensitivityTable, probe_sensitivity
+from spark3r_core.errors import Spark3rError
+from spark3r_core.models.interface import Backbone, Encoded
+from spark3r_core.models.registry import MODELS
+from spark3r_core.offline import encode_in_chunks, reconstruct_encoded
+from spark3r_core.probe import SensitivityTable, probe_sensitivity
+from spark3r_core.session import MemoryConfig, StreamSession
 from spark3r_core.synthetic.seeds import VALIDATION
-from spark3r_core.synthetic.sequence import SyntheticSequence
 from spark3r_core.tokens import Reduction
 from tools.bench_reduction import describe_machine
+from tools.evaluation import ablation, report
+from tools.evaluation.ablation import Stream
+from tools.evaluation.network import add_arguments, load_network
 
 KINDS = ("handheld", "orbit", "loop", "robot", "wander")
-MEASURES = ("ate", "rotation_deg", "depth_absrel")
-QUERY_FACTORS, KV_FACTORS = (1, 2, 4, 8, 16), (1, 2, 4, 8, 16, 32)
+FIRST_SEED = VALIDATION.start + 7000
+WINDOW = 4  # new frames per window of the streamed rows, as files are streamed
+
+Poses, Depths = NDArray[np.float64], NDArray[np.float32]
 
 
-def main() -> None:
-    args = parse_arguments()
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    model = load_model(args.model, device=args.device, weights=args.weights)
+@dataclass(frozen=True)
+class Amount:
+    """How much is measured. groups, recent: besides the defaults (20 frames; one window, a quarter of the pages)."""
+
+    streams: int
+    frames: int
+    query: tuple[int, ...]
+    kv: tuple[int, ...]
+    kv_alone: tuple[int, ...]
+    groups: tuple[int, ...]
+    recent: tuple[int, ...]
+
+
+QUICK = Amount(4, 64, (1, 2, 4, 8), (1, 4, 16), (4, 16), (1, 5), (0, 8))
+FULL = Amount(8, 120, (1, 2, 4, 8, 16), (1, 2, 4, 8, 16, 32), (2, 4, 8, 16, 32), (1, 5, 10, 40), (0, 1, 2, 4, 8))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One setting. run: from the model, a stream and its encoded frames to poses (S, 4, 4) and depth (S, H, W)."""
+
+    question: str
+    run: Callable[[Backbone, Stream, Encoded], tuple[Poses, Depths]]
+    factors: tuple[int, int] | None = None  # (r_Q, r_KV) where nothing else varies
+
+
+def main(arguments: list[str] | None = None) -> int:
+    args = parse_arguments(arguments)
+    amount = FULL if args.full else QUICK
+    frames, count = args.frames or amount.frames, amount.streams if args.streams is None else args.streams
+    model = load_network(args.model, args.weights, args.checkpoint, args.device)
     image_hw = tuple(args.size) if args.size else MODELS[args.model].native_size[::-1]
+    streams = load_streams(args, model, image_hw, count, frames)
     args.out.mkdir(parents=True, exist_ok=True)
-    streams = [render_stream(index, args, image_hw) for index in range(args.streams)]
-    images, truths = [stream[0] for stream in streams], [stream[1] for stream in streams]
-    table = probe_sensitivity(model, images, truths, progress=lambda done, all_: progress("probe", done, all_))
+    table = SensitivityTable.load(args.probe) if args.probe else probe(model, streams)
     table.save(args.out / "sensitivity.json")
-    settings = rows_of(args, table)
-    measured: dict[str, list[dict[str, float]]] = {name: [] for name in ("no motion", *settings)}
-    for index, (pixels, truth) in enumerate(streams):
-        encoded = encode_in_chunks(model, pixels)
-        measured["no motion"].append(measure(no_motion(truth), truth))
-        for done, (name, plan) in enumerate(settings.items(), start=1):
-            measured[name].append(measure(reconstruct_encoded(model, encoded, plan), truth))
-            progress(f"stream {index + 1}/{len(streams)}", done, len(settings))
-    report = {
-        "what": "quality of offline reconstruction under token reduction; medians over streams, ratios per stream",
+    print(sensitivity_entry(args.model, table))
+    if args.probe_only:
+        return 0
+    rows = rows_of(amount, frames, table)
+    measured: dict[str, list[dict[str, float]]] = {name: [] for name in (ablation.NO_MOTION, *rows)}
+    for index, stream in enumerate(streams):
+        encoded = encode_in_chunks(model, stream.images)
+        measured[ablation.NO_MOTION].append(ablation.measure_no_motion(stream))
+        for done, (name, row) in enumerate(rows.items(), start=1):
+            measured[name].append(ablation.measure(*row.run(model, stream, encoded), stream))
+            progress(f"stream {index + 1}/{len(streams)}", done, len(rows))
+    summary = ablation.summarise(measured)
+    groups = {name: row.question for name, row in rows.items()}
+    settings = {
+        "model": args.model,
+        "weights_sha256": model.weights_sha256,
+        "dtype": str(model.attention_dtype),
+        "image_hw": image_hw,
+        "frames": [len(stream.images) for stream in streams],
+        "step": args.step,
+        "streams": [stream.name for stream in streams],
+    }
+    document: dict[str, Any] = {
+        "what": "quality of reconstruction under token reduction; medians over streams, ratios per stream",
         "machine": describe_machine(torch.device(args.device)),
-        "settings": {
-            "model": args.model,
-            "weights": str(args.weights or "released"),
-            "image_hw": image_hw,
-            "frames": args.frames,
-            "step": args.step,
-            "seeds": [seed_of(index) for index in range(args.streams)],
-            "paths": [KINDS[index % len(KINDS)] for index in range(args.streams)],
-        },
+        "settings": settings,
         "probe": asdict(table) | {"ratios": table.ratios, "sensitive": table.sensitive},
-        "rows": summarise(measured),
+        "rows": [row | {"question": groups.get(row["name"], "reference")} for row in summary],
         "per_stream": measured,
     }
-    path = args.out / "ablate_reduction.json"
-    path.write_text(json.dumps(report, indent=1) + "\n")
-    print_table(report["rows"])
-    plot(report, args.out / "ablate_reduction.png")
-    print(f"written: {path}")
+    report.write_json(args.out / "ablate_reduction.json", document)
+    text = ablation.table(summary, groups)
+    title = f"{args.model} ({str(model.weights_sha256)[:12]}), {len(streams)} streams of up to {frames} frames"
+    head = f"# Token reduction: {title}\n\n{sensitivity_entry(args.model, table)}\n\n"
+    (args.out / "ablate_reduction.md").write_text(head + text + "\n")
+    factors = {name: row.factors for name, row in rows.items() if row.factors is not None}
+    ablation.plot(summary, groups, factors, title, args.out / "ablate_reduction.png")
+    print(f"{text}\nwritten: {args.out}/ablate_reduction.json, .md, .png, sensitivity.json")
+    return 0
 
 
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="bundled", choices=sorted(MODELS))
-    parser.add_argument("--weights", help='checkpoint file, or "random"; default: the released weights')
-    parser.add_argument("--streams", type=int, default=6, help="procedural streams, of held-out seeds")
-    parser.add_argument("--frames", type=int, default=120)
-    parser.add_argument("--step", type=float, default=3.0, help="video frames (30 per second) between samples")
-    parser.add_argument("--quick", action="store_true", help="a few rows only, as a rehearsal")
-    parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"))
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--out", type=Path, default=Path("out/ablate_reduction"))
-    return parser.parse_args()
+def load_streams(
+    args: argparse.Namespace, model: Backbone, image_hw: tuple[int, int], count: int, frames: int
+) -> list[Stream]:
+    """The procedural streams, then the named sequences. Raises Spark3rError when there is none."""
+    streams = []
+    for index in range(count):
+        kind = KINDS[index % len(KINDS)]
+        streams.append(ablation.synthetic_stream(FIRST_SEED + index, kind, frames, image_hw, args.step))
+        progress("render", index + 1, count)
+    streams += [ablation.real_stream(what, frames, image_hw, model.patch_size) for what in args.sequences]
+    if not streams:
+        raise Spark3rError("there is no stream to measure; give --streams or --sequences")
+    return streams
 
 
-def rows_of(args: argparse.Namespace, table: SensitivityTable) -> dict[str, AttentionPlan]:
-    """Settings by name; "dense" is the first. `fixed` keeps every choice but the named one at its default."""
-    reductions = {"dense": Reduction.dense()}
-    if args.quick:
-        pairs = [(1, 4), (4, 1), (4, 4)]
-    else:
-        pairs = [(q, kv) for q in QUERY_FACTORS for kv in KV_FACTORS if (q, kv) != (1, 1)]
-    reductions |= {f"q {q} kv {kv}": Reduction.fixed(q, kv) for q, kv in pairs}
-    factors = (8,) if args.quick else (4, 8, 16)
-    reductions |= {f"kv {f}, merged": Reduction.fixed(1, f).with_(kv_mode="merge") for f in factors}
-    reductions |= {f"kv {f}, all special": Reduction.fixed(1, f).with_(all_special_kv=True) for f in factors}
-    groups = (5,) if args.quick else (1, 5, 10, 40, args.frames)
-    reductions |= {f"q 4, group {g}": Reduction.fixed(4, 1).with_(group_frames=g) for g in groups}
-    # The published rules for 1000 frames scaled to this length: 40 of 1000 frames' keys, with and without the table.
+def probe(model: Backbone, streams: Sequence[Stream]) -> SensitivityTable:
+    """Against the truth on streams where all of it is known; without any, against dense on all streams."""
+    exact = [stream for stream in streams if stream.geometry is not None]
+    truth = [stream.geometry for stream in exact if stream.geometry is not None] or None
+    images = [stream.images for stream in exact or streams]
+    return probe_sensitivity(model, images, truth, progress=lambda done, total: progress("probe", done, total))
+
+
+def sensitivity_entry(model_name: str, table: SensitivityTable) -> str:
+    """The line of SENSITIVE_LAYERS (spark3r_core/tokens/sensitivity.py) that this table stands for."""
+    layers = ", ".join(str(layer) for layer in table.sensitive)
+    entry = f'"{model_name}": frozenset({{{layers}}})' if layers else f'"{model_name}": frozenset()'
+    ratios = " ".join(f"{ratio:.3f}" for ratio in table.ratios)
+    return f"SENSITIVE_LAYERS entry: {entry},  (error × {ratios}; compared with {table.compared_with})"
+
+
+def rows_of(amount: Amount, frames: int, table: SensitivityTable) -> dict[str, Row]:
+    """Settings by name; dense is the first. Every row keeps all choices but the named one at their defaults."""
+
+    def offline(question: str, plan: AttentionPlan, factors: tuple[int, int] | None = None) -> Row:
+        return Row(question, lambda model, _, encoded: decode(model, encoded, plan), factors)
+
+    def reduced(question: str, reduction: Reduction) -> Row:
+        return offline(question, Reduced(reduction))
+
+    rows = {ablation.DENSE: offline("reference", Reduced(Reduction.dense()), (1, 1))}
+    pairs = [(q, kv) for q in amount.query for kv in amount.kv if (q, kv) != (1, 1)]
+    pairs += [(1, kv) for kv in amount.kv_alone if (1, kv) not in pairs]
+    for q, kv in pairs:
+        rows[f"r_Q {q} r_KV {kv}"] = offline("factors", Reduced(Reduction.fixed(q, kv)), (q, kv))
+    for factor in amount.kv_alone:
+        merged = Reduction.fixed(1, factor).with_(kv_mode="merge")
+        rows[f"r_KV {factor}, merged"] = reduced("K/V merged instead of pruned", merged)
+        special = Reduction.fixed(1, factor).with_(all_special_kv=True)
+        rows[f"r_KV {factor}, special tokens of all frames"] = reduced("special tokens", special)
+    for group in (*amount.groups, frames):
+        rows[f"r_Q 4, group of {group}"] = reduced("group size", Reduction.fixed(4, 1).with_(group_frames=group))
     sensitive = frozenset(table.sensitive)
-    long = Reduction(query_factor=4, kv_factor=max(2, args.frames // 40), sensitive=sensitive)
-    reductions["published rule"] = Reduction.spark3r().with_(sensitive=sensitive)
-    reductions["layers alike"] = long.with_(insensitive_multiplier=1)
-    reductions["layer-adaptive"] = long
-    reductions["layer-adaptive reversed"] = long.with_(sensitive=frozenset(range(len(table.errors))) - sensitive)
-    plans: dict[str, AttentionPlan] = {name: Reduced(reduction) for name, reduction in reductions.items()}
-    return plans | {"fastvggt-style": UniformMerging(), "no global attention": NoGlobalAttention()}
-
-
-def seed_of(index: int) -> int:
-    return VALIDATION.start + 7000 + index
-
-
-def render_stream(index: int, args: argparse.Namespace, image_hw: tuple[int, int]) -> tuple[torch.Tensor, Geometry]:
-    """Images (S, 3, H, W) uint8 at the network's size, and their ground truth."""
-    kind = KINDS[index % len(KINDS)]
-    sequence = SyntheticSequence(seed_of(index), args.frames, kind, image_hw, step=args.step)
-    images, depths, poses, cameras = zip(*(sequence.frame(i) for i in range(len(sequence))), strict=True)
-    progress("render", index + 1, args.streams)
-    pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
-    return pixels, Geometry(np.stack(poses), np.stack(cameras), np.stack(depths))
-
-
-def no_motion(truth: Geometry) -> Geometry:
-    """The baseline that any reconstruction must beat: the camera never moves, everything is one unit away."""
-    poses = np.tile(np.eye(4), (len(np.asarray(truth.depth)), 1, 1))
-    return Geometry(poses, truth.intrinsics, np.ones_like(np.asarray(truth.depth)))
-
-
-def measure(estimate: Geometry | Reconstruction, truth: Geometry) -> dict[str, float]:
-    """MEASURES of one stream. A trajectory in one place or on one line has the ATE of a single point: 1."""
-    found, expected = np.asarray(estimate.world_from_camera), np.asarray(truth.world_from_camera)
-    positions = expected[:, :3, 3]
-    spread = float(np.sqrt(np.mean(np.sum((positions - positions.mean(0)) ** 2, 1))))
-    try:
-        aligned = umeyama(found[:, :3, 3], positions).apply_to_points(found[:, :3, 3])
-        ate = float(np.sqrt(np.mean(np.sum((aligned - positions) ** 2, 1)))) / spread
-    except GeometryError:
-        ate = 1.0
-    turned = [
-        relative_angle(compose(invert(p[0]), p[-1]), compose(invert(t[0]), t[-1]))
-        for p, t in ((found[[0, i]], expected[[0, i]]) for i in range(1, len(found)))
-    ]
-    return {
-        "ate": ate,
-        "rotation_deg": float(np.degrees(np.median(turned))),
-        "depth_absrel": depth_absrel(np.asarray(estimate.depth), np.asarray(truth.depth)),
-    }
-
-
-def depth_absrel(found: NDArray, expected: NDArray) -> float:
-    """Mean |d - t| / t over pixels with true depth, after the median ratio of the stream."""
-    usable = np.isfinite(expected) & (expected > 0) & np.isfinite(found) & (found > 0)
-    found, expected = found[usable].astype(np.float64), expected[usable].astype(np.float64)
-    scale = np.median(expected / found)
-    return float(np.mean(np.abs(scale * found - expected) / expected))
-
-
-def summarise(measured: dict[str, list[dict[str, float]]]) -> list[dict[str, Any]]:
-    """Per setting: medians over streams, and the geometric mean over streams of the ratio to dense."""
-    dense, still = measured["dense"], measured["no motion"]
-    beats = sum(d["ate"] * 3 <= s["ate"] for d, s in zip(dense, still, strict=True))
-    rows = []
-    for name, streams in measured.items():
-        row: dict[str, Any] = {"name": name, "streams": len(streams), "dense_beats_no_motion_3x": beats}
-        for key in MEASURES:
-            values = np.array([stream[key] for stream in streams])
-            ratios = values / np.maximum([d[key] for d in dense], 1e-12)
-            row[key] = float(np.median(values))
-            row[f"{key}_over_dense"] = float(np.exp(np.mean(np.log(np.maximum(ratios, 1e-12)))))
-        rows.append(row)
+    # The published factors for 1000 frames, scaled to this length; at 100 frames and fewer they reduce next to nothing.
+    long = Reduction(query_factor=4, kv_factor=max(4, frames // 40), sensitive=sensitive)
+    others = frozenset(range(len(table.errors))) - sensitive
+    rows["published, for this length"] = reduced("layers", Reduction.spark3r().with_(sensitive=sensitive))
+    rows["as for 1000 frames, layers alike"] = reduced("layers", long.with_(insensitive_multiplier=1))
+    rows["as for 1000 frames, layer-adaptive"] = reduced("layers", long)
+    rows["as for 1000 frames, the wrong layers"] = reduced("layers", long.with_(sensitive=others))
+    rows["FastVGGT-style merging"] = offline("other methods", UniformMerging())
+    rows["no global attention"] = offline("other methods", NoGlobalAttention())
+    rows["streamed, recent default"] = Row("recent pages", streamed(None))
+    for recent in amount.recent:
+        rows[f"streamed, recent {recent}"] = Row("recent pages", streamed(recent))
     return rows
 
 
-def print_table(rows: list[dict[str, Any]]) -> None:
-    print(f"\n{'setting':26}" + "".join(f"{key:>14} {'÷ dense':>8}" for key in MEASURES))
-    for row in rows:
-        cells = "".join(f"{row[key]:14.4f} {row[f'{key}_over_dense']:8.3f}" for key in MEASURES)
-        print(f"{row['name']:26}{cells}")
-    streams, beats = rows[0]["streams"], rows[0]["dense_beats_no_motion_3x"]
-    print(f"dense has a third of the ATE of no motion, or less, on {beats} of {streams} streams")
+def decode(model: Backbone, encoded: Encoded, plan: AttentionPlan) -> tuple[Poses, Depths]:
+    result = reconstruct_encoded(model, encoded, plan)
+    return result.world_from_camera, result.depth
 
 
-def plot(report: dict[str, Any], path: Path) -> None:
-    """Left: the asymmetry, one factor at a time. Right: every other row."""
-    import matplotlib
+def streamed(recent: int | None) -> Callable[[Backbone, Stream, Encoded], tuple[Poses, Depths]]:
+    """The stream through a session with the model's own number of pages."""
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    def run(model: Backbone, stream: Stream, _: Encoded) -> tuple[Poses, Depths]:
+        session = StreamSession(model, MemoryConfig(max_new_frames=WINDOW, recent=recent))
+        frames = [frame for part in stream.images.split(WINDOW) for frame in session.step(part).frames]
+        return np.stack([f.world_from_camera for f in frames]), np.stack([f.depth for f in frames])
 
-    rows = {row["name"]: row for row in report["rows"]}
-    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.8), constrained_layout=True)
-    for label, pattern, factors in (
-        ("queries", "q {} kv 1", QUERY_FACTORS),
-        ("keys and values", "q 1 kv {}", KV_FACTORS),
-    ):
-        present = [f for f in factors if f > 1 and pattern.format(f) in rows]
-        for key, style in (("ate", "-o"), ("rotation_deg", "--s")):
-            ratios = [rows[pattern.format(f)][f"{key}_over_dense"] for f in present]
-            left.plot([1, *present], [1.0, *ratios], style, label=f"{label}: {key}")
-    left.set(xscale="log", xlabel="reduction factor", ylabel="error over dense (geometric mean over streams)")
-    left.set_xticks(KV_FACTORS, [str(f) for f in KV_FACTORS])
-    left.set_xticks([], minor=True)
-    left.grid(alpha=0.2)
-    left.legend()
-    others = [name for name in rows if not name.startswith("q ") or "group" in name]
-    others = [name for name in others if name not in ("no motion", "dense")]
-    y = np.arange(len(others))
-    for offset, key in ((-0.2, "ate"), (0.2, "depth_absrel")):
-        right.barh(y + offset, [rows[name][f"{key}_over_dense"] for name in others], 0.38, label=key)
-    right.set_yticks(y, others, fontsize=8)
-    right.axvline(1.0, color="black", linewidth=0.8)
-    right.set(xlabel="error over dense")
-    right.legend()
-    settings = report["settings"]
-    figure.suptitle(
-        f"{settings['model']} ({settings['weights']}), {len(settings['seeds'])} streams of {settings['frames']}"
+    return run
+
+
+def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_arguments(parser)
+    parser.add_argument("--full", action="store_true", help=f"all factors, {FULL.streams} streams of {FULL.frames}")
+    parser.add_argument("--streams", type=int, help=f"procedural streams, of held-out seeds (default {QUICK.streams})")
+    parser.add_argument("--frames", type=int, help=f"frames of a stream at most (default {QUICK.frames})")
+    parser.add_argument("--step", type=float, default=3.0, help="video frames (30 per second) between samples")
+    parser.add_argument(
+        "--sequences", nargs="+", default=[], help="real sequences too: folders as shared/data, or URIs"
     )
-    figure.savefig(path, dpi=130)
+    parser.add_argument("--probe", type=Path, metavar="TABLE", help="of `spark3r probe --save`, instead of probing")
+    parser.add_argument("--probe-only", action="store_true", help="stop once the sensitive layers are known")
+    parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="network input; default: native 4:3")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--out", type=Path, default=Path("out/ablate_reduction"))
+    return parser.parse_args(arguments)
 
 
 def progress(what: str, done: int, total: int) -> None:
@@ -241,4 +235,7 @@ def progress(what: str, done: int, total: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        raise SystemExit(main())
+    except Spark3rError as error:
+        raise SystemExit(f"error: {error}") from None

@@ -23,14 +23,11 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from spark3r_core.errors import Spark3rError
-from spark3r_core.models.interface import Backbone
-from spark3r_core.models.processor import cpu_has_bfloat16
-from spark3r_core.models.registry import MODELS, load_model
 from spark3r_core.synthetic.seeds import ACCEPTANCE, VALIDATION
 from tools.bench_reduction import describe_machine
 from tools.evaluation import report
 from tools.evaluation.comparison import compare
-from tools.evaluation.pairs import load as load_checkpoint
+from tools.evaluation.network import add_arguments, load_network
 from tools.evaluation.sequences import open_sequence
 from tools.evaluation.suite import SuiteConfig, run_suite
 
@@ -47,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
         open_sequence(args.truth),
         args.distance,
         results=named,
-        model=network(args) if args.run else None,
+        model=load_network(args.model, args.weights, args.checkpoint) if args.run else None,
         model_name=args.model,
         long_side=args.size,
         with_odometry=args.odometry,
@@ -70,7 +67,7 @@ def evaluate_suite(args: argparse.Namespace) -> int:
     )
     name = args.name or ("acceptance" if args.acceptance else "validation")
     args.out.mkdir(parents=True, exist_ok=True)
-    model = network(args)
+    model = load_network(args.model, args.weights, args.checkpoint)
     result = run_suite(model, args.model, config, args.out, lambda text: print(text, file=sys.stderr, flush=True))
     result = {"machine": describe_machine(torch.device("cpu")), "dtype": str(model.attention_dtype)} | result
     report.write_json(args.out / f"{name}.json", result)
@@ -85,14 +82,6 @@ def evaluate_suite(args: argparse.Namespace) -> int:
     report.plot_musts(args.out / f"{name}.png", f"{name}: {args.model}", result["musts"])
     print(json.dumps(result["musts"]) if args.json else table)
     return 0
-
-
-def network(args: argparse.Namespace) -> Backbone:
-    """The model in the arithmetic that `spark3r run` takes on this machine; a training checkpoint in float32."""
-    if args.checkpoint is not None:
-        return load_checkpoint(args.checkpoint)
-    dtype = torch.bfloat16 if cpu_has_bfloat16() else torch.float32
-    return load_model(args.model, dtype=dtype, weights=args.weights)
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -116,10 +105,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     suite.add_argument("--streams", type=int, default=4, help="synthetic loops (default 4)")
     suite.add_argument("--frames", type=int, default=300, help="frames of each loop (default 300)")
     suite.add_argument("--no-odometry", action="store_true", help="leave OpenCV's visual odometry out")
-    model = parser.add_argument_group("the network (--run, --acceptance, --validation)")
-    model.add_argument("--model", default="bundled", choices=sorted(MODELS))
-    model.add_argument("--weights", help='checkpoint file, or "random"; default: the released weights')
-    model.add_argument("--checkpoint", type=Path, help="averaged weights of a training run (last.pt) instead")
+    add_arguments(parser.add_argument_group("the network (--run, --acceptance, --validation)"))
     return parser.parse_args(arguments)
 
 

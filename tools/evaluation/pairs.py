@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from spark3r_core.attention.plan import Dense
 from spark3r_core.geometry import se3
-from spark3r_core.models.da3 import DA3, DA3Config
 from spark3r_core.models.interface import Backbone
 from spark3r_core.models.preprocess import PixelMap, Pixels, StreamResize
-from spark3r_core.models.registry import load_model
 from tools.evaluation import metrics
+from tools.evaluation.network import add_arguments, load_network
 from tools.evaluation.sequences import TrueSequence, open_sequence
-from tools.training import checkpoint
 
 
 @torch.no_grad()
@@ -77,26 +74,17 @@ def _read(model: Backbone, sequence: TrueSequence, wanted: set[int]) -> tuple[di
     return small, pixel_map, width
 
 
-def load(path: Path | None) -> DA3:
-    """The EMA weights of a training checkpoint, or the bundled network."""
-    if path is None:
-        return load_model("bundled").eval()  # type: ignore[return-value]
-    state = checkpoint.load(path)
-    model = DA3(DA3Config(**state["model_config"]))
-    model.load_state_dict(state["ema"]["shadow"])
-    return model.eval()
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--truth", required=True)
-    parser.add_argument("--checkpoint", type=Path)
+    add_arguments(parser)
     parser.add_argument("--distance", type=int, default=8)
     parser.add_argument("--every", type=int, default=10)
     parser.add_argument("--context", type=int, default=0)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    errors = pair_errors(load(args.checkpoint), open_sequence(args.truth), args.distance, args.every, args.context)
+    model = load_network(args.model, args.weights, args.checkpoint)
+    errors = pair_errors(model, open_sequence(args.truth), args.distance, args.every, args.context)
     print(json.dumps({key: round(value, 4) for key, value in errors.items()}))
     return 0
 
