@@ -17,7 +17,7 @@ FAR = 30.0  # gauge units; beyond, depth is supervised as this far
 
 @dataclass(frozen=True)
 class Weights:
-    rotation: float = 4.0
+    rotation: float = 8.0
     translation: float = 4.0
     direction: float = 1.5
     fov: float = 2.0
@@ -27,8 +27,8 @@ class Weights:
     confidence: float = 0.05
     attention: float = 1.0
     fetch: float = 0.3
-    flow: float = 1.0
-    rays: float = 1.0
+    flow: float = 6.0  # carries the fractions of a patch that translations are made of
+    rays: float = 3.0
 
 
 def rotation_distance(a: Tensor, b: Tensor) -> Tensor:
