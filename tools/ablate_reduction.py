@@ -175,6 +175,7 @@ def rows_of(amount: Amount, frames: int, table: SensitivityTable) -> dict[str, R
     for factor in amount.kv_alone:
         merged = Reduction.fixed(1, factor).with_(kv_mode="merge")
         rows[f"r_KV {factor}, merged"] = reduced("K/V merged instead of pruned", merged)
+    for factor in amount.kv_alone:
         special = Reduction.fixed(1, factor).with_(all_special_kv=True)
         rows[f"r_KV {factor}, special tokens of all frames"] = reduced("special tokens", special)
     for group in (*amount.groups, frames):

@@ -158,8 +158,8 @@ def plot(
     for name, (query, kv) in factors.items():
         at = queries.index(query), keys.index(kv)
         grid[at] = by_name[name]["ate_over_dense"]
-        middle.text(at[1], at[0], f"{grid[at]:.2f}", ha="center", va="center", color="white")
-    middle.imshow(grid, cmap="viridis", aspect="auto")
+        middle.text(at[1], at[0], f"{grid[at]:.2f}", ha="center", va="center")
+    middle.imshow(grid, cmap="Oranges", alpha=0.7, aspect="auto")
     middle.set_xticks(range(len(keys)), [str(kv) for kv in keys])
     middle.set_yticks(range(len(queries)), [str(query) for query in queries])
     middle.set(xlabel="r_KV", ylabel="r_Q", title="ATE over dense")
