@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from spark3r_core.geometry.camera import Intrinsics
-from spark3r_core.models.da3 import DA3, DA3Config
+from spark3r_core.models.da3 import DA3
 from spark3r_core.models.interface import Decoded
 from spark3r_core.session import MemoryConfig
 from spark3r_stream.clock import SystemClock
@@ -21,28 +21,12 @@ from spark3r_stream.run_stats import RunStats
 from spark3r_stream.scheduler import WindowPlan
 from spark3r_stream.sources.base import SourceInfo, SourceKind, SourceState
 from spark3r_stream.stats import DropCause, DropCounter
+from tests.core.attention.tiny_da3 import tiny_da3
 
 
 @pytest.fixture(scope="module")
 def model() -> DA3:
-    torch.manual_seed(0)
-    config = DA3Config(
-        embed_dim=24,
-        depth=6,
-        num_heads=2,
-        alt_start=2,
-        out_layers=(2, 3, 4, 5),
-        head_features=8,
-        head_out_channels=(8, 8, 8, 8),
-        img_size=48,
-        patch_size=12,
-        with_rays=False,
-        with_cam_enc=False,
-        native_long_side=48,
-    )
-    model = DA3(config).eval()
-    model.after_random_init()
-    return model
+    return tiny_da3()
 
 
 class ScriptedSource:

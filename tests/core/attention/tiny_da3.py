@@ -1,4 +1,7 @@
-"""A Depth-Anything-3 of toy size with random weights: three global layers, 24x36 images, milliseconds per frame."""
+"""A Depth-Anything-3 of toy size with random weights: three global layers, milliseconds per frame.
+
+Patches of 6 pixels: 24x36 images as `images` makes them, 36x48 of what a stream brings at 4:3.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,7 @@ def tiny_da3() -> DA3:
             patch_size=6,
             with_rays=False,
             with_cam_enc=False,
+            native_long_side=48,
         )
         model = DA3(config).eval()
         for parameter in model.parameters():  # tokens and position embeddings start at zero; give every one a say
