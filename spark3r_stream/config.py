@@ -47,6 +47,9 @@ class RunConfig:
         size: longest side of the network input in pixels; default: the model's own.
         window: new frames per window, or auto (files 4; live: all that wait, up to 8).
         memory: byte budget of the attention memory, e.g. 64MiB; default: what the model's page table asks for.
+        fill: where the memory's keys and values come from: support runs anchor and newest frame again with each window,
+            causal nothing, consolidate now and then all kept frames at once (docs/streaming.md).
+        eviction: which frames stay when the memory is full: those spread over time, or over views.
         intrinsics: JSON of the camera (fx fy cx cy, OpenCV distortion): frames are undistorted, predictions replaced.
         save_depth: also write depth and confidence of each frame to OUT/depth.
         max_points: points of cloud.ply at most.
@@ -72,6 +75,8 @@ class RunConfig:
     size: int | None = None
     window: Literal["auto"] | int = "auto"
     memory: str | None = None
+    fill: Literal["support", "causal", "consolidate"] = "support"
+    eviction: Literal["time", "views"] = "time"
     intrinsics: Path | None = None
     save_depth: bool = False
     max_points: int = 2_000_000

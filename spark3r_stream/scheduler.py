@@ -16,6 +16,16 @@ class WindowPlan:
     max_frames: int
 
 
+def most_new_frames(window: int | None, is_file: bool) -> int:
+    """New frames a window may get under `plan_window`, for which a memory reserves slots.
+
+    is_file: certain before the source is open; in doubt a live source is assumed, which takes more.
+    """
+    if window is not None:
+        return window
+    return FILE_WINDOW if is_file else MAX_WINDOW
+
+
 def plan_window(is_live: bool, window: int | None, max_frames: int = MAX_WINDOW) -> WindowPlan:
     """The window rule of a session.
 

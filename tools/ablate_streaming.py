@@ -1,10 +1,12 @@
-"""What a stream should re-run and keep: windows, support frames, pages, on streams with ground truth.
+"""How a streaming memory should be filled, emptied and laid out, on streams with ground truth.
 
-    python tools/ablate_streaming.py --sequences SEQUENCE... --out docs/streaming [--weights FILE]
+    python tools/ablate_streaming.py --sequences SEQUENCE... --out docs/streaming [--weights FILE [--weights FILE]]
 
 A sequence is a folder laid out like shared/data or a synthetic URI. One row per setting: ATE over the spread of the
-true positions and rotation error against frame 0 and 8 frames apart (medians over the sequences), attention memory in
-bytes, and model seconds per frame. Offline dense is the reference: all frames see each other.
+true positions and rotation error against frame 0 and 8 frames apart (medians over the sequences), frames computed per
+new one, model seconds per frame, pages and bytes. All rows have the same bytes, those of the default setting with the
+model's own number of pages (window slots and kept tokens are part of them), except the rows that vary the pages.
+Offline dense is the reference: all frames see each other. --weights twice compares two checkpoints, a table each.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from rich.progress import track
 
 from spark3r_core import MemoryConfig, Reduction, StreamSession, load_model, reconstruct
+from spark3r_core.errors import MemoryBudgetError, SettingsError
 from spark3r_core.geometry.rotation import rotation_angle
+from spark3r_core.memory.config import CONSOLIDATE_EVERY, SUPPORT_RECENT, Eviction, Fill
 from spark3r_core.models.interface import Backbone
 from spark3r_core.models.preprocess import StreamResize
 from tools.evaluation import metrics
@@ -37,42 +41,47 @@ DISTANCE = 8
 
 @dataclass(frozen=True)
 class Setting:
-    """One row: new frames per window, what is run again with them, pages kept."""
+    """One row: new frames per window and what the memory does. pages: None takes what the common bytes allow."""
 
-    new: int
-    anchor: bool = True
-    recent_again: int = 1
-    pages: int = 12
+    fill: Fill = "support"
+    eviction: Eviction = "time"
+    new: int = 4
+    recent_again: int | None = None
+    every: int | None = None
+    pages: int | None = None
 
-    def memory(self) -> MemoryConfig:
+    def memory(self, max_bytes: int | None) -> MemoryConfig:
         return MemoryConfig(
-            max_pages=self.pages,
+            max_bytes=None if self.pages else max_bytes,
+            max_pages=self.pages or MOST_PAGES,
+            fill=self.fill,
+            eviction=self.eviction,
             support_recent=self.recent_again,
-            rerun_anchor=self.anchor,
             max_new_frames=self.new,
+            consolidate_every=self.every,
         )
 
     @property
     def label(self) -> str:
-        again = [*(["anchor"] if self.anchor else []), *([f"last {self.recent_again}"] if self.recent_again else [])]
-        return f"{self.new} new{' + ' + ' + '.join(again) if again else ''}, {self.pages} pages"
+        parts = [self.fill, f"{self.new} new"]
+        if self.fill == "support":
+            recent = SUPPORT_RECENT if self.recent_again is None else self.recent_again
+            parts.append(f"anchor + last {recent}" if recent else "anchor")
+        if self.fill == "consolidate":
+            parts.append(f"every {self.every or CONSOLIDATE_EVERY}")
+        return ", ".join([*parts, self.eviction, *([f"{self.pages} pages"] if self.pages else [])])
 
-    @property
-    def cost(self) -> float:
-        """Frames computed per new frame."""
-        return (self.new + self.anchor + self.recent_again) / self.new
 
-
+MOST_PAGES = 1000  # the bytes decide
 SETTINGS = [
-    Setting(4, anchor=False, recent_again=0),
-    Setting(1, anchor=False, recent_again=0),
-    Setting(4, recent_again=0),
-    Setting(4),
-    Setting(4, recent_again=2),
-    Setting(2, recent_again=2),
-    Setting(1),
-    Setting(8),
-    *(Setting(4, pages=pages) for pages in (4, 8, 16, 40)),
+    Setting(),
+    *(Setting("causal", new=new) for new in (4, 1)),
+    *(Setting("consolidate", every=every) for every in (8, 16, 32)),
+    *(Setting(fill, "views") for fill in ("support", "causal", "consolidate")),
+    *(Setting(recent_again=recent) for recent in (0, 2)),
+    *(Setting(new=new) for new in (1, 2, 8)),
+    Setting(new=2, recent_again=2),
+    *(Setting(pages=pages) for pages in (4, 8, 12, 16, 40)),
 ]
 
 
@@ -105,24 +114,27 @@ def measure(poses: NDArray[np.float64], truth: NDArray[np.float64]) -> dict[str,
     }
 
 
-def stream(model: Backbone, images: torch.Tensor, setting: Setting) -> tuple[NDArray[np.float64], float, int]:
-    """Poses (S, 4, 4), model seconds per frame, bytes of the memory at the end."""
-    session = StreamSession(model, setting.memory())
-    results = [session.step(part) for part in images.split(setting.new)]
-    poses = np.stack([frame.world_from_camera for result in results for frame in result.frames])
-    return poses, sum(r.model_ns for r in results) / 1e9 / len(images), results[-1].memory_used_bytes
+def common_bytes(model: Backbone, images: torch.Tensor) -> int:
+    """What the default setting takes with the model's own number of pages."""
+    config = Setting(pages=model.capabilities.stream_pages).memory(None)
+    return StreamSession(model, config).step(images[:1]).memory_limit_bytes
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sequences", nargs="+", required=True)
-    parser.add_argument("--max-frames", type=int, default=300)
-    parser.add_argument("--model", default="bundled")
-    parser.add_argument("--weights")
-    parser.add_argument("--offline", action="store_true", help="also the offline dense run (slow for long sequences)")
-    parser.add_argument("--out", type=Path, required=True, help="file name without suffix: .json and .md are written")
-    args = parser.parse_args()
-    model = load_model(args.model, weights=args.weights)
+def stream(model: Backbone, images: torch.Tensor, memory: MemoryConfig) -> tuple[NDArray[np.float64], dict[str, float]]:
+    """Poses (S, 4, 4), and what they cost."""
+    session = StreamSession(model, memory)
+    results = [session.step(part) for part in images.split(memory.max_new_frames)]
+    assert session.memory is not None
+    return np.stack([frame.world_from_camera for result in results for frame in result.frames]), {
+        "cost": sum(len(r.frames) + len(r.support) + len(r.consolidated) for r in results) / len(images),
+        "seconds_per_frame": sum(r.model_ns for r in results) / 1e9 / len(images),
+        "pages": max(budget.pages for budget in session.memory.budgets),
+        "memory_mib": results[-1].memory_limit_bytes / 2**20,
+    }
+
+
+def ablate(model: Backbone, args: argparse.Namespace) -> dict[str, Any]:
+    """All rows of one network."""
     collected: dict[str, list[dict[str, float]]] = {}
     for what in track(args.sequences, "sequences"):
         images, truth, frames = load_stream(what, model, args.max_frames)
@@ -131,31 +143,54 @@ def main() -> int:
         if args.offline:
             dense = reconstruct(model, images, Reduction.dense()).world_from_camera
             collected.setdefault("offline dense", []).append(measure(dense[frames], truth))
+        max_bytes = common_bytes(model, images)
         for setting in SETTINGS:
-            poses, seconds, used = stream(model, images, setting)
-            row = {**measure(poses[frames], truth), "seconds_per_frame": seconds, "memory_mib": used / 2**20}
-            collected.setdefault(setting.label, []).append({**row, "cost": setting.cost})
+            try:
+                poses, cost = stream(model, images, setting.memory(max_bytes))
+            except (SettingsError, MemoryBudgetError) as error:
+                print(f"{setting.label}: left out, {error}", file=sys.stderr)
+                continue
+            collected.setdefault(setting.label, []).append({**measure(poses[frames], truth), **cost})
     rows = {
         name: {key: float(np.median([r[key] for r in runs])) for key in runs[0]} for name, runs in collected.items()
     }
+    sha256, dtype = model.weights_sha256, str(model.attention_dtype)
+    return {"weights_sha256": sha256, "dtype": dtype, "rows": rows, "runs": collected}
+
+
+def table(rows: dict[str, dict[str, float]]) -> list[str]:
+    """Lines of a markdown table."""
+    keys = list(dict.fromkeys(key for row in rows.values() for key in row))
+    lines = ["| setting | " + " | ".join(keys) + " |", "|---" * (len(keys) + 1) + "|"]
+    for name, row in rows.items():
+        lines.append(f"| {name} | " + " | ".join(f"{row[key]:.3g}" if key in row else "–" for key in keys) + " |")
+    return lines
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sequences", nargs="+", required=True)
+    parser.add_argument("--max-frames", type=int, default=300)
+    parser.add_argument("--model", default="bundled")
+    parser.add_argument("--weights", action="append", help="checkpoint file; give it again for a second network")
+    parser.add_argument("--offline", action="store_true", help="also the offline dense run (slow for long sequences)")
+    parser.add_argument("--out", type=Path, required=True, help="file name without suffix: .json and .md are written")
+    args = parser.parse_args()
+    networks, lines = {}, []
+    for weights in args.weights or [None]:
+        name = args.model if weights is None else f"{args.model}, {weights}"
+        networks[name] = ablate(load_model(args.model, weights=weights), args)
+        lines += [f"{name}:", "", *table(networks[name]["rows"]), ""]
     report: dict[str, Any] = {
         "protocol": "medians over sequences; ATE after Sim(3) alignment (evo) over the RMS spread of true positions",
         "sequences": args.sequences,
         "max_frames": args.max_frames,
-        "model": args.model,
-        "weights_sha256": model.weights_sha256,
-        "dtype": str(model.attention_dtype),
         "machine": {"cores": os.cpu_count(), "torch": str(torch.__version__), "threads": torch.get_num_threads()},
-        "rows": rows,
-        "runs": collected,
+        "networks": networks,
     }
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")
-    keys = ["ate_of_spread", "rotation_from_first_deg", f"rotation_{DISTANCE}_apart_deg", "cost", "seconds_per_frame"]
-    lines = ["| setting | " + " | ".join(keys) + " |", "|---" * (len(keys) + 1) + "|"]
-    for name, row in rows.items():
-        lines.append(f"| {name} | " + " | ".join(f"{row[k]:.3g}" if k in row else "–" for k in keys) + " |")
-    args.out.with_suffix(".md").write_text("\n".join(lines) + "\n")
+    args.out.with_suffix(".md").write_text("\n".join(lines))
     print("\n".join(lines))
     return 0
 

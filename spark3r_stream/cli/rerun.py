@@ -17,7 +17,7 @@ from spark3r_stream.reconstructor import Reconstructor
 from spark3r_stream.recorded_run import RecordedRun
 
 # These decide the numbers; a user may leave them away or repeat them. The rest says how a live source is read.
-_NUMERIC = ("model", "size", "window", "memory", "device", "dtype")
+_NUMERIC = ("model", "size", "window", "memory", "fill", "eviction", "device", "dtype")
 _LIVE_ONLY = ("pace", "live", "rtsp_transport", "max_restarts")
 
 
@@ -31,6 +31,7 @@ def run_metadata(settings: Mapping[str, Any], reconstructor: Reconstructor) -> d
         "weights_sha256": model.weights_sha256 or "random",
         "device": str(next(model.parameters()).device),
         "dtype": str(model.attention_dtype).removeprefix("torch."),
+        "max_new_frames": str(reconstructor.memory.max_new_frames),
         "intrinsics": "" if camera is None else json.dumps(asdict(camera)),
         "spark3r_stream": version("spark3r-stream"),
         "torch": str(torch.__version__),
@@ -90,6 +91,16 @@ def recorded_camera(run: RecordedRun) -> Intrinsics | None:
         return Intrinsics(**{**content, "distortion": tuple(content["distortion"])})
     except (ValueError, TypeError, KeyError) as error:
         raise RecordingError(f"{run.path}: the camera in it cannot be read: {error}") from None
+
+
+def recorded_new_frames(run: RecordedRun) -> int:
+    """New frames per window that the recorded run reserved memory for: how many pages fit depends on it."""
+    text = run.recording.metadata.get("max_new_frames", "")
+    if not text.isdecimal() or int(text) < 1:
+        raise RecordingError(
+            f"{run.path} does not say how many new frames a window could have; it was made by another version"
+        )
+    return int(text)
 
 
 def check_weights(run: RecordedRun, reconstructor: Reconstructor) -> None:

@@ -22,6 +22,7 @@ from spark3r_stream.cli.rerun import (
     notes_of,
     recorded_camera,
     recorded_config,
+    recorded_new_frames,
     recorded_threads,
     run_metadata,
 )
@@ -38,11 +39,11 @@ from spark3r_stream.reconstructor import Reconstructor
 from spark3r_stream.recorded_run import RecordedRun
 from spark3r_stream.recording import Recorder
 from spark3r_stream.run_stats import SESSION_STATE, RunStats
-from spark3r_stream.scheduler import MAX_WINDOW, plan_window
+from spark3r_stream.scheduler import most_new_frames, plan_window
 from spark3r_stream.sinks import DecisionsSink, FilesSink, Heartbeat, JsonSink, MessageSink, WireSink
 from spark3r_stream.snapshot import SnapshotKeeper
 from spark3r_stream.sources.base import Source
-from spark3r_stream.sources.open import is_recording, open_source
+from spark3r_stream.sources.open import is_recording, is_surely_a_file, open_source
 from spark3r_stream.sources.options import Pace, ReconnectOptions, RtspTransport, SourceOptions
 from spark3r_stream.sources.redact import redact_uri
 from spark3r_stream.viewer.launch import launch_viewer
@@ -71,7 +72,8 @@ def _run(config: RunConfig, stop: _Stop) -> int:
         if run is not None:
             closing.enter_context(recorded_threads(run))
         with stop.interrupting():
-            reconstructor = build_reconstructor(config, None if run is None else recorded_camera(run))
+            recorded = () if run is None else (recorded_camera(run), recorded_new_frames(run))
+            reconstructor = build_reconstructor(config, *recorded)
         if run is not None:
             check_weights(run, reconstructor)
         recorder = _open_recorder(config, reconstructor, clock, closing)
@@ -117,17 +119,27 @@ def _run(config: RunConfig, stop: _Stop) -> int:
     return stop.exit_code(source.info.is_live)
 
 
-def build_reconstructor(config: RunConfig, camera: Intrinsics | None = None) -> Reconstructor:
-    """Model, memory and camera from the settings. camera: instead of the file of the settings. Imports torch."""
+def build_reconstructor(
+    config: RunConfig, camera: Intrinsics | None = None, max_new_frames: int | None = None
+) -> Reconstructor:
+    """Model, memory and camera from the settings. Imports torch.
+
+    camera: instead of the file of the settings. max_new_frames: instead of what the window rule gives for the source.
+    """
     from spark3r_core.models.registry import load_model
     from spark3r_core.session import MemoryConfig
 
     device = _device(config.device)
     if camera is None and config.intrinsics is not None:
         camera = read_intrinsics(config.intrinsics)
-    max_new = MAX_WINDOW if config.window == "auto" else int(config.window)
+    if max_new_frames is None:
+        is_file = config.pace == "fast" and not config.live and is_surely_a_file(config.source)
+        max_new_frames = most_new_frames(None if config.window == "auto" else int(config.window), is_file)
     memory = MemoryConfig(
-        max_bytes=None if config.memory is None else parse_bytes(config.memory), max_new_frames=max_new
+        max_bytes=None if config.memory is None else parse_bytes(config.memory),
+        fill=config.fill,
+        eviction=config.eviction,
+        max_new_frames=max_new_frames,
     )
     model = load_model(config.model, device=device, dtype=_dtype(config.dtype, device), weights=config.weights)
     return Reconstructor(model, memory, config.size, camera)

@@ -35,6 +35,14 @@ def is_recording(uri: str) -> bool:
     return uri.lower().endswith(".mcap") and _SCHEME.match(uri) is None
 
 
+def is_surely_a_file(uri: str) -> bool:
+    """Whether a URI names, for certain, something that waits for its reader: a file, a folder, a rendered sequence."""
+    if uri.startswith("synthetic:"):
+        return "live=" not in uri
+    path = Path(uri).expanduser()
+    return path.is_file() or path.is_dir()
+
+
 def _open(uri: str, options: SourceOptions, clock: Clock) -> Source:
     if not uri:
         raise SourceError("no source given; give a video file, an image folder, a URL, webcam:0 or synthetic:room")

@@ -13,7 +13,7 @@ from PIL import Image
 
 from spark3r_stream import wire
 from spark3r_stream.cli import main as cli
-from spark3r_stream.cli.rerun import check_weights, recorded_camera, recorded_config
+from spark3r_stream.cli.rerun import check_weights, recorded_camera, recorded_config, recorded_new_frames
 from spark3r_stream.cli.run import build_reconstructor
 from spark3r_stream.comparison import COMPARED, TIMINGS, without_timings
 from spark3r_stream.config import ConfigError, RunConfig
@@ -75,6 +75,33 @@ def test_a_video_comes_out_again_byte_by_byte(tmp_path: Path, spark3r, capfd: py
     assert payloads(tmp_path / "again.mcap")
     assert spark3r("run", tmp_path / "again.mcap") == 0, "a repeated run is a recording like any other"
     assert "all 30 messages are equal" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("fill", "eviction"), [("causal", "time"), ("support", "views"), ("consolidate", "views")])
+def test_the_memory_is_filled_and_emptied_as_it_was(tmp_path: Path, spark3r, fill: str, eviction: str) -> None:
+    video, first = write_video(tmp_path / "clip.mp4", moving_images(24, 128, 96)), tmp_path / "first.mcap"
+    memory = ("--fill", fill, "--eviction", eviction, "--memory", "3MiB")
+    assert spark3r("run", video, *SMALL, "--record", first, *memory, "--window", "2") == 0
+    stats = assert_repeated(spark3r, first, tmp_path)
+    assert (stats["settings"]["fill"], stats["settings"]["eviction"]) == (fill, eviction)
+    decisions = RecordedRun.load(first).decisions
+    assert any(window.evicted_frame_ids for window in decisions), "the memory was full"
+    assert any(window.support_frame_ids for window in decisions) == (fill == "support")
+
+
+def test_slots_for_new_frames_are_those_that_were_reserved(tmp_path: Path, spark3r) -> None:
+    """A file has windows of four, what may be live up to eight; a run that is repeated has what the recording says."""
+    video = write_video(tmp_path / "clip.mp4", moving_images(9, 128, 96))
+    for options, slots in (((), 4), (("--pace", "realtime"), 8), (("--window", "3"), 3)):
+        first = tmp_path / f"{slots}.mcap"
+        assert spark3r("run", video, *SMALL, "--record", first, *options) == 0
+        run = RecordedRun.load(first)
+        assert recorded_new_frames(run) == slots
+        assert_repeated(spark3r, first, tmp_path)
+        assert recorded_new_frames(RecordedRun.load(tmp_path / "again.mcap")) == slots
+    run.recording.metadata["max_new_frames"] = ""
+    with pytest.raises(RecordingError, match="does not say how many new frames"):
+        recorded_new_frames(run)
 
 
 def test_only_the_timings_are_left_out_of_the_comparison() -> None:
@@ -189,6 +216,8 @@ def test_options_that_contradict_the_recording_are_refused(
         (["--window", "2"], "--window 2, but", "made with auto"),
         (["--memory", "32MiB"], "--memory 32MiB, but", "made with 64MiB"),
         (["--model", "da3-small"], "--model da3-small, but", "made with bundled"),
+        (["--fill", "causal"], "--fill causal, but", "made with support"),
+        (["--eviction", "views"], "--eviction views, but", "made with time"),
         (["--dtype", "bfloat16"], "--dtype bfloat16, but", "made with float32"),
         (["--pace", "realtime"], "--pace", "live"),
         (["--live"], "--live", "as it was recorded"),
