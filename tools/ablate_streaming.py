@@ -27,13 +27,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from rich.progress import track
 
-from spark3r_core import MemoryConfig, Reduction, StreamSession, load_model, reconstruct
+from spark3r_core import MemoryConfig, Reduction, StreamSession, reconstruct
 from spark3r_core.errors import MemoryBudgetError, SettingsError
 from spark3r_core.geometry.rotation import rotation_angle
 from spark3r_core.memory.config import CONSOLIDATE_EVERY, SUPPORT_RECENT, Eviction, Fill
 from spark3r_core.models.interface import Backbone
 from spark3r_core.models.preprocess import StreamResize
 from tools.evaluation import metrics
+from tools.evaluation.network import load_network
 from tools.evaluation.sequences import open_sequence
 
 DISTANCE = 8
@@ -179,7 +180,7 @@ def main() -> int:
     networks, lines = {}, []
     for weights in args.weights or [None]:
         name = args.model if weights is None else f"{args.model}, {weights}"
-        networks[name] = ablate(load_model(args.model, weights=weights), args)
+        networks[name] = ablate(load_network(args.model, weights), args)
         lines += [f"{name}:", "", *table(networks[name]["rows"]), ""]
     report: dict[str, Any] = {
         "protocol": "medians over sequences; ATE after Sim(3) alignment (evo) over the RMS spread of true positions",

@@ -199,6 +199,14 @@ def test_views_keep_the_one_that_is_different(fill: Fill) -> None:
     assert odd not in held["time"]
 
 
+def test_a_window_of_more_frames_than_pages_is_thinned_before_the_joint_pass() -> None:
+    session = StreamSession(tiny("da3")[0], MemoryConfig.consolidate(max_pages=2, max_new_frames=8))
+    results = [session.step(window) for window in noise(24).split(8)]
+    assert [result.consolidated for result in results] == [(0, 7), (0, 15), (0, 23)]
+    assert [result.evicted for result in results] == [tuple(range(1, 7)), tuple(range(7, 15)), tuple(range(15, 23))]
+    assert all(result.memory_used_bytes <= result.memory_limit_bytes for result in results)
+
+
 class Broken(Backbone):
     """Fault injection around a model: a joint pass of more than one window fails as told."""
 
