@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 
 import cv2
@@ -12,9 +13,13 @@ import pytest
 
 from spark3r_core.synthetic.seeds import ACCEPTANCE, TRAIN, VALIDATION
 from spark3r_core.synthetic.sequence import SyntheticSequence
-from spark3r_stream.outputs.trajectory import Trajectory, write_trajectory
+from spark3r_stream.cli import main as cli
+from spark3r_stream.outputs.trajectory import Trajectory, read_trajectory, write_trajectory
 from tools import evaluate
+from tools.evaluation.comparison import result_numbers
+from tools.evaluation.engine_run import engine_numbers, run_engine
 from tools.evaluation.musts import KITCHEN, musts
+from tools.evaluation.network import load_network
 from tools.evaluation.sequences import open_sequence
 from tools.evaluation.suite import SuiteConfig, stream_uris
 
@@ -81,21 +86,21 @@ def test_a_result_with_too_few_poses_is_refused(data: Path, tmp_path: Path) -> N
 
 
 def test_everything_at_once(data: Path, tmp_path: Path, capfd) -> None:
-    small = ["--worlds", "1", "--streams", "1", "--frames", "7", "--distance", "3", "--data", str(data)]
+    small = ["--worlds", "1", "--streams", "1", "--frames", "5", "--distance", "2", "--data", str(data)]
     assert evaluate.main(["--validation", "--weights", "random", "--out", str(tmp_path), *small]) == 0
     table = capfd.readouterr().out
     result = read_json(tmp_path / "validation.json")
     assert result["worlds"]["pairs"]["worlds"] == 1
     assert set(result["real"]) == {KITCHEN}
     (stream,) = result["streams"].values()
-    assert stream["bundled"]["frames"] == 7
-    assert stream["bundled"]["depth"]["frames"] == 7
+    assert stream["bundled"]["frames"] == 5
+    assert stream["bundled"]["depth"]["frames"] == 5
     assert set(stream) == {"bundled", "no motion", "constant velocity", "OpenCV odometry"}
     wanted = [
         ("1 held-out worlds, pairs", "rotation"),
         ("1 held-out worlds, windows", "translation, network's own unit"),
         ("1 held-out worlds, windows", "AbsRel, one scale per sequence"),
-        ("1 synthetic loops of 7 frames, medians", "ATE / path length"),
+        ("1 synthetic loops of 5 frames, medians", "ATE / path length"),
         ("kitchen, streamed", "rotation"),
         ("kitchen, streamed", "direction of translation, median"),
         ("kitchen, streamed", "field of view, relative error"),
@@ -137,3 +142,24 @@ def test_musts_of_known_results() -> None:
     assert ate.of_no_motion == pytest.approx(0.15)
     assert ate.odometry is None
     assert musts({}, "net") == []
+
+
+def test_the_engine_runs_here_as_spark3r_run_runs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Same windows, same memory, same arithmetic: a result folder and a run of the tool give the same poses."""
+    uri = f"synthetic:room?seed={VALIDATION.start + 5}&frames=10&size=64x48&kind=wander"
+    out = tmp_path / "result"
+    command = ["spark3r", "run", uri, "--weights", "random", "--out", str(out), "--save-depth"]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert not end.value.code
+    sequence = open_sequence(uri)
+    run = run_engine(load_network("bundled", "random"), sequence)
+    saved = read_trajectory(out / "trajectory.txt").world_from_camera
+    assert np.allclose(np.stack([run.poses[i] for i in range(10)]), saved, atol=1e-6)
+    from_disk, _ = result_numbers(out, sequence, 4)
+    from_run, _ = engine_numbers(run, sequence, 4)
+    for key in ("abs_rel", "delta_1.25"):
+        assert from_disk["depth"][key] == pytest.approx(from_run["depth"][key], rel=2e-2)
+    assert from_disk["fov_error"] == pytest.approx(from_run["fov_error"], abs=1e-4)
+    assert from_run["frames_missing"] == from_disk["frames_missing"] == 0

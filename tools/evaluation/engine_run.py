@@ -20,7 +20,7 @@ from spark3r_core.session import MemoryConfig
 from spark3r_stream.frame import Frame
 from spark3r_stream.outputs.intrinsics_json import median_camera
 from spark3r_stream.reconstructor import Reconstructor, split_window
-from spark3r_stream.scheduler import MAX_WINDOW, plan_window
+from spark3r_stream.scheduler import plan_window
 from tools.evaluation import baselines, metrics
 from tools.evaluation.depth_maps import depth_numbers, fov_error
 from tools.evaluation.sequences import TrueSequence
@@ -54,14 +54,15 @@ def run_engine(
 
     long_side: of the network input; None: the model's own. Odometry needs the sequence's intrinsics.
     """
-    reconstructor = Reconstructor(model, MemoryConfig(max_new_frames=MAX_WINDOW), long_side)
+    new_frames = plan_window(is_live=False, window=None).max_frames
+    reconstructor = Reconstructor(model, MemoryConfig(max_new_frames=new_frames), long_side)
     tracker = None
     if with_odometry and sequence.intrinsics is not None:
         tracker = baselines.VisualOdometry(sequence.intrinsics)
     tracked: list[Array] = []
     run = EngineRun()
     began = time.monotonic()
-    for window in _windows(sequence):
+    for window in _windows(sequence, new_frames):
         for part in split_window(window):
             _collect(run, reconstructor, part, sequence)
         if tracker is not None:
@@ -73,12 +74,11 @@ def run_engine(
     return run
 
 
-def _windows(sequence: TrueSequence) -> Iterator[list[Frame]]:
+def _windows(sequence: TrueSequence, size: int) -> Iterator[list[Frame]]:
     frames = (
         Frame(image, index, 0, int(stamp), int(stamp), sequence.name)
         for index, (image, stamp) in enumerate(zip(sequence.frames(), sequence.time_ns, strict=False))
     )
-    size = plan_window(is_live=False, window=None).max_frames
     while window := list(islice(frames, size)):
         yield window
 
