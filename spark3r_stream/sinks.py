@@ -1,4 +1,4 @@
-"""Where windows go: the wire (publisher and recording), the result files, JSON lines; each on its own."""
+"""Where windows go: the wire (publisher and recording), decisions, JSON lines. Files have files_sink.py."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from spark3r_stream.encoding import encode_frame, encode_map_correction, encode_
 from spark3r_stream.frame import Frame
 from spark3r_stream.input_record import Decisions, DroppedFrames, FrameTime
 from spark3r_stream.messages import Status
-from spark3r_stream.outputs.result_writer import ResultWriter
 from spark3r_stream.plain import frame_as_dict
 from spark3r_stream.reconstructor import WindowOutput
 from spark3r_stream.recording import Recorder
@@ -48,19 +47,6 @@ class WireSink:
             sealed = self._sealer.seal(messages)
             for target in self._targets:
                 target.send(sealed)
-
-
-class FilesSink:
-    """Result files of a run, see `outputs.result_writer`."""
-
-    def __init__(self, writer: ResultWriter) -> None:
-        self._writer = writer
-
-    def window(self, frames: Sequence[Frame], result: WindowOutput) -> None:
-        by_id = {frame.frame_id: frame for frame in frames}
-        for output in result.outputs:
-            frame_id = output.result.frame_id
-            self._writer.add(output, by_id[frame_id].image, result.confidence.get(frame_id))
 
 
 class DecisionsSink:

@@ -1,10 +1,12 @@
-"""Shared by tests: a clock that moves when it is told to, and frames without a camera."""
+"""Shared by tests: a clock that moves when told to, frames without a camera, the command line in this process."""
 
 from __future__ import annotations
 
+import sys
 import threading
 
 import numpy as np
+import pytest
 
 from spark3r_stream.frame import Frame
 
@@ -43,3 +45,13 @@ def make_frame(frame_id: int, *, size: tuple[int, int] = (8, 6), epoch: int = 0,
     image = np.full((size[1], size[0], 3), frame_id % 251, np.uint8)
     pts_ns = frame_id * 33_333_333
     return Frame(image, frame_id, epoch, pts_ns, pts_ns, source_id)
+
+
+def spark3r(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    """Run the command line in this process; its exit code."""
+    from spark3r_stream.cli.main import main
+
+    monkeypatch.setattr(sys, "argv", ["spark3r", *map(str, arguments)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    return int(end.value.code or 0)

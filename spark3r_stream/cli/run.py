@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import platform
-import signal
 import sys
-import threading
 import uuid
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from spark3r_core.geometry.camera import Intrinsics, read_intrinsics
+from spark3r_stream.allocator import keep_freed_memory
 from spark3r_stream.cli.keys import server_security
 from spark3r_stream.cli.progress import LiveLine
+from spark3r_stream.cli.report import run_report, settings_of, summary
 from spark3r_stream.cli.rerun import (
     check_weights,
     notes_of,
@@ -26,11 +23,13 @@ from spark3r_stream.cli.rerun import (
     recorded_threads,
     run_metadata,
 )
+from spark3r_stream.cli.stop import Interrupted, Stop
 from spark3r_stream.clock import Clock, SystemClock
 from spark3r_stream.comparison import ComparisonSink
 from spark3r_stream.config import ConfigError, RunConfig, parse_bytes
 from spark3r_stream.engine import EngineConfig, Sink, run_stream
 from spark3r_stream.errors import RecordingError, StreamError
+from spark3r_stream.files_sink import FilesSink
 from spark3r_stream.messages import SessionState
 from spark3r_stream.outputs.result_writer import ResultWriter
 from spark3r_stream.outputs.trajectory import Trajectory
@@ -40,7 +39,7 @@ from spark3r_stream.recorded_run import RecordedRun
 from spark3r_stream.recording import Recorder
 from spark3r_stream.run_stats import SESSION_STATE, RunStats
 from spark3r_stream.scheduler import most_new_frames, plan_window
-from spark3r_stream.sinks import DecisionsSink, FilesSink, Heartbeat, JsonSink, MessageSink, WireSink
+from spark3r_stream.sinks import DecisionsSink, Heartbeat, JsonSink, MessageSink, WireSink
 from spark3r_stream.snapshot import SnapshotKeeper
 from spark3r_stream.sources.base import Source
 from spark3r_stream.sources.open import is_recording, is_surely_a_file, open_source
@@ -53,14 +52,15 @@ from spark3r_stream.wire import Sealer
 def run_command(config: RunConfig) -> int:
     """Exit code: 0 at the end of the source or after stopping a live one; 130/143 for a file cut short."""
     config.check()
-    stop = _Stop()
+    stop = Stop()
     try:
         return _run(config, stop)
-    except _Interrupted:  # before the first frame: there is nothing to keep, and everything is closed
+    except Interrupted:  # before the first frame: there is nothing to keep, and everything is closed
         return stop.exit_code(is_live=False)
 
 
-def _run(config: RunConfig, stop: _Stop) -> int:
+def _run(config: RunConfig, stop: Stop) -> int:
+    keep_freed_memory()
     clock = SystemClock()
     run = RecordedRun.load(Path(config.source)) if is_recording(config.source) else None
     if run is not None:
@@ -95,10 +95,14 @@ def _run(config: RunConfig, stop: _Stop) -> int:
             comparison = ComparisonSink(run.path)
             sinks.append(comparison)
         if config.out is not None:
-            writer = ResultWriter(config.out, config.max_points, config.save_depth)
-            sinks.append(FilesSink(writer))
+            writer = ResultWriter(config.out, config.max_points, config.save_depth, source.info.has_own_times)
+            files = FilesSink(writer, lossless=not source.info.is_live)
+            sinks.append(files)
             truth = _ground_truth(source)
-            closing.callback(lambda: writer.close(_stats(config, stats, source, reconstructor, comparison), truth))
+            closing.callback(
+                lambda: writer.close(run_report(config, stats, source, reconstructor, comparison, files.counts), truth)
+            )
+            closing.callback(files.close)  # runs first: what waits is written before the files are closed
         if config.json:
             sinks.append(JsonSink(sys.stdout))
         else:
@@ -113,7 +117,7 @@ def _run(config: RunConfig, stop: _Stop) -> int:
         if stats.failed and not stats.processed_frames:
             raise StreamError(f"no frame of {source.info.name} could be reconstructed: {stats.last_error}")
     if not config.json:
-        print(_summary(config, stats), file=sys.stderr)
+        print(summary(config, stats), file=sys.stderr)
         if comparison is not None:
             print(comparison.summary(), file=sys.stderr)
     return stop.exit_code(source.info.is_live)
@@ -201,93 +205,9 @@ def _open_publisher(config: RunConfig, session_id: uuid.UUID, closing: contextli
 
 
 def _ground_truth(source: Source) -> Trajectory | None:
-    """The exact path of a synthetic source, for the preview; a live one's Unix times match nothing."""
+    """The exact path of a synthetic source, for the preview."""
     truth = getattr(source, "ground_truth", None)
-    if truth is None or source.info.is_live:
-        return None
-    return Trajectory(truth.pts_ns, truth.world_from_camera)
-
-
-def _stats(
-    config: RunConfig,
-    stats: RunStats,
-    source: Source,
-    reconstructor: Reconstructor,
-    comparison: ComparisonSink | None,
-) -> dict[str, Any]:
-    import torch
-
-    return {
-        **stats.as_dict(),
-        "latency_is": "capture to publication" if source.info.is_live else "window taken to publication",
-        "source": {"kind": source.info.kind.value, "size": source.info.size, "fps": source.info.nominal_fps},
-        "model": {
-            "name": config.model,
-            "weights_sha256": reconstructor.model.weights_sha256,
-            "input_hw": reconstructor.image_hw,
-            "attention_dtype": str(reconstructor.model.attention_dtype).removeprefix("torch."),
-        },
-        "settings": _settings(config),
-        "machine": {
-            "processor": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-            "torch": str(torch.__version__),
-            "torch_threads": torch.get_num_threads(),
-        },
-        **({} if comparison is None else {"compared_with_recording": comparison.as_dict()}),
-    }
-
-
-def _summary(config: RunConfig, stats: RunStats) -> str:
-    line = f"{stats.processed_frames} frames reconstructed, {stats.lost} lost, {stats.as_dict()['fps']} FPS"
-    return line if config.out is None else f"{line}; results in {config.out}"
-
-
-class _Interrupted(BaseException):
-    """A signal came while something waited that looks at no event."""
-
-
-class _Stop:
-    """SIGINT and SIGTERM set the event once; a second one ends the program at once."""
-
-    def __init__(self) -> None:
-        self.event = threading.Event()
-        self._signal: int | None = None
-        self._interrupting = False
-
-    @contextlib.contextmanager
-    def interrupting(self) -> Iterator[None]:
-        """Inside, a signal raises _Interrupted: loading a model or waiting for a camera may take a minute."""
-        self._interrupting = True
-        try:
-            if self.event.is_set():
-                raise _Interrupted
-            yield
-        finally:
-            self._interrupting = False
-
-    @contextlib.contextmanager
-    def on_signals(self) -> Iterator[None]:
-        def handle(number: int, frame: object) -> None:
-            if self._signal is not None:
-                raise KeyboardInterrupt
-            self._signal = number
-            self.event.set()
-            if self._interrupting:
-                raise _Interrupted
-
-        if threading.current_thread() is not threading.main_thread():
-            yield  # embedded in a program that has its own signals
-            return
-        before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def exit_code(self, is_live: bool) -> int:
-        return 0 if self._signal is None or is_live else 128 + self._signal
+    return None if truth is None else Trajectory(truth.pts_ns, truth.world_from_camera)
 
 
 def _open_recorder(
@@ -295,7 +215,7 @@ def _open_recorder(
 ) -> Recorder | None:
     if config.record is None:
         return None
-    metadata = run_metadata(_settings(config), reconstructor)
+    metadata = run_metadata(settings_of(config), reconstructor)
 
     def report(error: RecordingError) -> None:
         print(f"spark3r: recording stopped, mapping goes on: {error}", file=sys.stderr)
@@ -333,12 +253,6 @@ def _heartbeat(
         beat(SessionState.FAILED)
         raise
     beat(SessionState.ENDED)
-
-
-def _settings(config: RunConfig) -> dict[str, Any]:
-    """The settings as stored with results: plain values, no credentials."""
-    plain = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(config).items()}
-    return plain | {"source": redact_uri(config.source)}
 
 
 def _torch_threads() -> int:

@@ -33,11 +33,15 @@ class ResultWriter:
 
     max_points: of cloud.ply. save_depth: also depth/<frame_id>.npz with `depth`, `intrinsics` and, where given,
     `confidence`; float16, whose relative step of 0.05 % is well below any network's error.
+    own_times: write when in its sequence a frame comes instead of when it was captured (a file played in real time).
     Raises OutputError when the folder cannot be made or written.
     """
 
-    def __init__(self, out_dir: str | Path, max_points: int = 2_000_000, save_depth: bool = False) -> None:
+    def __init__(
+        self, out_dir: str | Path, max_points: int = 2_000_000, save_depth: bool = False, own_times: bool = False
+    ) -> None:
         self.out_dir = Path(out_dir)
+        self._own_times = own_times
         self._depth_dir = self.out_dir / "depth" if save_depth else None
         try:
             self.out_dir.mkdir(parents=True, exist_ok=True)
@@ -75,9 +79,10 @@ class ResultWriter:
             self._trajectory.note(f"submap {result.submap} begins: a new gauge, its place and scale are guesses")
             self._submap = result.submap
         placed = output.map_from_submap.apply_to_poses(result.world_from_camera)
-        self._trajectory.add(result.captured_ns, placed)
+        time_ns = result.pts_ns if self._own_times and result.pts_ns is not None else result.captured_ns
+        self._trajectory.add(time_ns, placed)
         self._scene.apply_correction(result.submap, output.map_from_submap, result.revision)
-        self._scene.add_pose(result.world_from_camera, result.captured_ns, result.submap)
+        self._scene.add_pose(result.world_from_camera, time_ns, result.submap)
         if output.points is not None and output.colours is not None and output.point_confidence is not None:
             keep = self._threshold.keep(output.point_confidence)
             columns = (output.points, output.colours, output.point_confidence)

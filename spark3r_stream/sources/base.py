@@ -96,6 +96,11 @@ class SourceInfo:
     frame_count: int | None
     notes: tuple[str, ...] = ()
 
+    @property
+    def has_own_times(self) -> bool:
+        """Whether pts_ns says when in a finite sequence a frame comes, however fast it is played."""
+        return self.kind in (SourceKind.VIDEO, SourceKind.IMAGES, SourceKind.SYNTHETIC)
+
 
 @dataclass(frozen=True)
 class StreamFormat:

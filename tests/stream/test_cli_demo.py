@@ -1,19 +1,11 @@
 """The commands that need nothing but the package: demo, doctor, cameras; and the bundled network following a camera."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
-from spark3r_stream.cli import main as cli
-
-
-def spark3r(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["spark3r", *map(str, arguments)])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    return int(end.value.code or 0)
+from tests.helpers import spark3r
 
 
 def test_demo_maps_publishes_receives_and_compares(

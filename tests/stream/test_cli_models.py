@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from spark3r_core.models.registry import MODELS
-from spark3r_stream.cli import main as cli
+from tests import helpers
 
 WITHOUT_TORCH = """
 import sys
@@ -34,17 +34,14 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def spark3r(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["spark3r", "models", *arguments])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    return int(end.value.code or 0)
+def models(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    return helpers.spark3r(monkeypatch, "models", *arguments)
 
 
 def test_the_table_fits_a_hundred_columns(
     weights: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert spark3r(monkeypatch) == 0
+    assert models(monkeypatch) == 0
     lines = capfd.readouterr().out.splitlines()
     rows = {line.split()[0]: line for line in lines if line.split() and line.split()[0] in MODELS}
     assert list(rows) == list(MODELS)
@@ -59,7 +56,7 @@ def test_the_table_fits_a_hundred_columns(
 def test_json_lines_hold_the_same(
     weights: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert spark3r(monkeypatch, "--json") == 0
+    assert models(monkeypatch, "--json") == 0
     found = {line["name"]: line for line in map(json.loads, capfd.readouterr().out.splitlines())}
     assert list(found) == list(MODELS)
     assert found["pi3"]["weights"] == str(weights)
@@ -71,11 +68,11 @@ def test_a_download_without_consent_is_one_line_and_no_call(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # discard: a call would fail in other words
-    assert spark3r(monkeypatch, "--download", "vggt-1b") == 1
+    assert models(monkeypatch, "--download", "vggt-1b") == 1
     notice, refusal = capfd.readouterr().err.splitlines()
     assert notice.startswith("vggt-1b: weights of https://huggingface.co/facebook/VGGT-1B, licence CC BY-NC 4.0")
     assert refusal.startswith("spark3r: error: the weights of vggt-1b are for non-commercial use")
-    assert spark3r(monkeypatch, "--download", "vggt-1b", "--accept-licence") == 1
+    assert models(monkeypatch, "--download", "vggt-1b", "--accept-licence") == 1
     assert "cannot fetch model.safetensors" in capfd.readouterr().err
 
 

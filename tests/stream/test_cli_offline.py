@@ -1,24 +1,15 @@
 """`spark3r reconstruct` and `spark3r probe` as a user meets them."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from spark3r_stream.cli import main as cli
+from tests.helpers import spark3r
 from tests.helpers_media import moving_images
 
 SMALL = ["--weights", "random", "--size", "96"]
-
-
-def spark3r(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    """Run the command line in this process; its exit code."""
-    monkeypatch.setattr(sys, "argv", ["spark3r", *map(str, arguments)])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    return int(end.value.code or 0)
 
 
 @pytest.fixture

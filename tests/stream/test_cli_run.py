@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spark3r_stream.cli import main as cli
 from spark3r_stream.outputs.ply import read_ply
 from spark3r_stream.outputs.result_writer import ResultWriter
+from spark3r_stream.outputs.trajectory import read_trajectory
+from tests.helpers import spark3r
 from tests.helpers_media import moving_images, write_video
 
 ROOT = Path(__file__).parents[2]
@@ -23,14 +24,6 @@ SMALL = ["--weights", "random", "--size", "96"]
 
 def clip(path: Path, frames: int) -> Path:
     return write_video(path, moving_images(frames, 128, 96))
-
-
-def spark3r(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    """Run the command line in this process; its exit code."""
-    monkeypatch.setattr(sys, "argv", ["spark3r", *map(str, arguments)])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    return int(end.value.code or 0)
 
 
 def test_a_video_becomes_the_result_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,6 +52,17 @@ def test_json_lines_are_all_there_is_on_stdout(
     lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     assert [line["frame_id"] for line in lines] == list(range(5))
     assert all(line["valid"] and len(line["quat_xyzw"]) == 4 for line in lines)
+
+
+def test_a_file_played_in_real_time_keeps_its_own_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    video = clip(tmp_path / "clip.mp4", 6)
+    times = []
+    for pace in ("fast", "realtime"):
+        assert spark3r(monkeypatch, "run", video, *SMALL, "--pace", pace, "--out", tmp_path / pace) == 0
+        times.append(read_trajectory(tmp_path / pace / "trajectory.txt").time_ns.tolist())
+    assert len(times[0]) == 6
+    assert times[1]
+    assert set(times[1]) <= set(times[0])
 
 
 def test_one_frame_odd_sizes_grey_and_rgba(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,6 @@ from mcap.reader import make_reader
 from PIL import Image
 
 from spark3r_stream import wire
-from spark3r_stream.cli import main as cli
 from spark3r_stream.cli.rerun import check_weights, recorded_camera, recorded_config, recorded_new_frames
 from spark3r_stream.cli.run import build_reconstructor
 from spark3r_stream.comparison import COMPARED, TIMINGS, without_timings
@@ -21,6 +20,7 @@ from spark3r_stream.errors import RecordingError
 from spark3r_stream.proto import wire_pb2
 from spark3r_stream.recorded_run import RecordedRun
 from spark3r_stream.recording_reader import Recording
+from tests import helpers
 from tests.helpers_media import moving_images, write_video
 from tests.helpers_rtsp import RtspServer, why_unavailable
 
@@ -30,14 +30,7 @@ SMALL = ["--weights", "random", "--size", "96"]
 @pytest.fixture
 def spark3r(monkeypatch: pytest.MonkeyPatch):
     """Runs the command line in this process; its exit code."""
-
-    def call(*arguments: object) -> int:
-        monkeypatch.setattr(sys, "argv", ["spark3r", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        return int(end.value.code or 0)
-
-    return call
+    return partial(helpers.spark3r, monkeypatch)
 
 
 def payloads(path: Path) -> list[tuple[str, int, bytes]]:
