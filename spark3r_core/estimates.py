@@ -20,6 +20,7 @@ class FrameEstimate:
     world_from_camera: (4, 4) float64, OpenCV axes, model units. intrinsics: (3, 3) in pixels of the network input.
     depth: (h, w) float32 z-depth. confidence: (h, w) float32 in (0, 1).
     failure: why the estimate is not valid; None when it is.
+    aligned: False when the window could not be brought into the map's gauge; its numbers may be finite then.
     """
 
     index: int
@@ -28,6 +29,7 @@ class FrameEstimate:
     depth: np.ndarray
     confidence: np.ndarray
     failure: str | None = None
+    aligned: bool = True
 
     @property
     def valid(self) -> bool:
@@ -103,7 +105,7 @@ def into_gauge(
         )
     except GeometryError as error:
         reason = f"the window could not be aligned to the map: {error}"
-        return [replace(estimate, failure=estimate.failure or reason) for estimate in new], poses
+        return [replace(estimate, failure=estimate.failure or reason, aligned=False) for estimate in new], poses
     moved = [
         replace(
             estimate,

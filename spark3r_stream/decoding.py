@@ -90,6 +90,7 @@ def _decode_frame_result(m: wire_pb2.FrameResult) -> FrameResult:
         window_new=m.window_new,
         window_size=m.window_size,
         unit=_enum(LengthUnit, m.unit, LengthUnit.MODEL),
+        state_reason=m.state_reason,
     )
 
 
@@ -167,6 +168,7 @@ def _decode_status(m: wire_pb2.Status) -> Status:
         messages_dropped=m.messages_dropped,
         recording_dropped=m.recording_dropped,
         model=m.model,
+        frames_off_map=m.frames_off_map,
     )
 
 

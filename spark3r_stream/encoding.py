@@ -108,6 +108,7 @@ def encode_frame_result(result: FrameResult) -> bytes:
         window_new=result.window_new,
         window_size=result.window_size,
         unit=f"LENGTH_UNIT_{result.unit.name}",
+        state_reason=result.state_reason,
     )
     if result.world_from_camera is not None:
         message.world_from_camera.CopyFrom(pose_to_proto(result.world_from_camera))
@@ -177,6 +178,7 @@ def encode_status(status: Status, captured_ns: int) -> Unsealed:
         messages_dropped=status.messages_dropped,
         recording_dropped=status.recording_dropped,
         model=status.model,
+        frames_off_map=status.frames_off_map,
     ).SerializeToString()
     return Unsealed(wire.STATUS, payload, captured_ns, status.epoch, status.submap)
 

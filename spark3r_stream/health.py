@@ -32,9 +32,13 @@ class HealthConfig:
 
 @dataclass
 class HealthMonitor:
-    """Call `update` once per window, `new_epoch` when the source was interrupted."""
+    """Call `update` once per window, `new_epoch` when the source was interrupted.
+
+    reason: why the last state was not TRACKING, for people; empty if it was.
+    """
 
     config: HealthConfig = field(default_factory=HealthConfig)
+    reason: str = ""
     _typical_confidence: float | None = None
     _bad_windows: int = 0
     _settling: int = 0
@@ -58,21 +62,23 @@ class HealthMonitor:
         """
         degrees, depths = support_shift if support_shift is not None else (0.0, 0.0)
         cfg = self.config
-        bad = not valid or degrees > cfg.bad_shift_deg or depths > cfg.bad_shift_depths or not math.isfinite(confidence)
-        if bad:
+        shift = f"known frames moved by {degrees:.1f} degrees and {depths:.2f} of their depth"
+        self.reason = ""
+        if not valid or not math.isfinite(confidence):
+            self.reason = "no frame of the window has a valid estimate"
+        elif degrees > cfg.bad_shift_deg or depths > cfg.bad_shift_depths:
+            self.reason = shift
+        if self.reason:
             self._bad_windows += 1
             return TrackingState.LOST if self._bad_windows >= cfg.lost_windows else TrackingState.LOW_CONFIDENCE
         self._bad_windows = 0
         typical = confidence if self._typical_confidence is None else self._typical_confidence
-        low = (
-            degrees > cfg.low_shift_deg
-            or depths > cfg.low_shift_depths
-            or confidence < cfg.low_confidence_ratio * typical
-        )
         self._typical_confidence = 0.95 * typical + 0.05 * confidence
-        if low:
-            return TrackingState.LOW_CONFIDENCE
-        if self._settling:
+        if degrees > cfg.low_shift_deg or depths > cfg.low_shift_depths:
+            self.reason = shift
+        elif confidence < cfg.low_confidence_ratio * typical:
+            self.reason = f"the confidence is {confidence:.2f}, usually {typical:.2f}"
+        elif self._settling:
             self._settling -= 1
-            return TrackingState.LOW_CONFIDENCE
-        return TrackingState.TRACKING
+            self.reason = "after an interruption, this camera has yet to prove that it is where the map says"
+        return TrackingState.LOW_CONFIDENCE if self.reason else TrackingState.TRACKING

@@ -75,7 +75,7 @@ class FrameResult:
     world_from_camera: (4, 4) float64, world = `submap_<k>`, OpenCV axes; None if the frame is not valid.
     camera: of the source image.  depth_camera: of the image on /depth/, None without one.
     confidence: mean of the frame's confidence map, in (0, 1).
-    failure_reason: empty if valid.
+    failure_reason: empty if valid.  state_reason: why the state is not TRACKING, empty if it is.
     drops_since_last: frames lost between the previous result and this one, by cause.
     model_ms: the network's share of the window.  latency_ms: capture to publication.
     memory_bytes, memory_limit_bytes: of the attention memory.
@@ -105,6 +105,7 @@ class FrameResult:
     window_new: int = 0
     window_size: int = 0
     unit: LengthUnit = LengthUnit.MODEL
+    state_reason: str = ""
 
     @property
     def frame_name(self) -> str:
@@ -119,7 +120,8 @@ class FrameOutput:
     depth: (h, w) float32, z in the camera frame, result.unit; h, w as in result.depth_camera.
     points: (N, 3) float32 in the submap's frame.  colours: (N, 4) uint8 red green blue alpha.
     point_confidence: (N,) float32 in (0, 1).
-    The arrays may be None (nothing to publish on that topic); the three of the cloud go together.
+    The arrays may be None (nothing to publish on that topic); the three of the cloud go together, and are left out
+    while the state is not TRACKING: what may lie elsewhere must not enter a map.
     """
 
     result: FrameResult
@@ -194,6 +196,7 @@ class Status:
     """Topic /status/: once a second, whether frames come or not. Counts are of the whole session.
 
     frames_in: handed out by the source; frames_processed: with a valid result.
+    frames_off_map: valid, but published without points, because their window was not TRACKING.
     frames_per_second: over the last seconds.  latency_*: capture to publication.  model_ms: of the last window.
     messages_dropped: by the publisher's own queue, before any subscriber; recording_dropped: by the recorder's.
     """
@@ -220,6 +223,7 @@ class Status:
     messages_dropped: int = 0
     recording_dropped: int = 0
     model: str = ""
+    frames_off_map: int = 0
 
 
 Content = FrameResult | PoseInFrame | Transform | Calibration | DepthImage | Cloud | MapCorrection | Status

@@ -40,6 +40,8 @@ def frame_as_dict(result: FrameResult) -> dict[str, object]:
             "width": result.camera.width,
             "height": result.camera.height,
         }
+    if result.state_reason:
+        content["state_reason"] = result.state_reason
     if not result.valid:
         content["failure_reason"] = result.failure_reason
     return content

@@ -15,12 +15,12 @@ import numpy as np
 
 from spark3r_core.errors import Spark3rError
 from spark3r_core.geometry.camera import Intrinsics
-from spark3r_core.geometry.pointmap import confident, depth_edges, points_from_depth, subsample, valid_depth
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.models.interface import Backbone
 from spark3r_core.models.preprocess import StreamResize
 from spark3r_core.session import FrameEstimate, MemoryConfig, StreamSession, WindowResult
 from spark3r_stream.frame import Frame
+from spark3r_stream.frame_cloud import CloudConfig, cloud_of
 from spark3r_stream.health import HealthConfig, HealthMonitor
 from spark3r_stream.messages import CameraView, FrameOutput, FrameResult, MapCorrection, TrackingState
 from spark3r_stream.stats import DropCause
@@ -29,22 +29,6 @@ from spark3r_stream.undistort import Undistorter
 log = logging.getLogger(__name__)
 
 MAX_ASPECT_CHANGE = 1.25  # beyond this the padding would outweigh the image, so a submap of its own is cleaner
-
-
-@dataclass(frozen=True)
-class CloudConfig:
-    """Which points of a frame are published.
-
-    max_points: per frame. confidence_quantile: this share of each frame's pixels, the least trusted, is left out; an
-        absolute bound would mean something else for every network. max_edge_step: relative depth step that counts as
-        an edge.
-    max_depth_ratio: points beyond this multiple of the frame's median depth are left out.
-    """
-
-    max_points: int = 50_000
-    confidence_quantile: float = 0.1
-    max_edge_step: float = 0.06
-    max_depth_ratio: float = 6.0
 
 
 @dataclass(frozen=True)
@@ -172,8 +156,10 @@ class Reconstructor:
         counted = {}
         if failures:
             counted[DropCause.UNDISTORT_ERROR] = len(failures)
-        if broken := sum(not estimate.valid for estimate in window.frames):
-            counted[DropCause.NOT_FINITE] = broken
+        for estimate in window.frames:
+            if not estimate.valid:
+                cause = DropCause.NOT_FINITE if estimate.aligned else DropCause.NOT_ALIGNED
+                counted[cause] = counted.get(cause, 0) + 1
         if state is TrackingState.LOST:
             corrections.append(self._new_submap("tracking was lost"))
         return WindowOutput(outputs, images, trust, window, corrections, counted, support, admitted, evicted)
@@ -230,9 +216,11 @@ class Reconstructor:
             source_k, depth_k = given.matrix, pixel_map @ given.matrix
         else:
             source_k, depth_k = np.linalg.inv(pixel_map) @ estimate.intrinsics, estimate.intrinsics
-        points, colours, confidence = cloud_of(
-            self.cloud, image, estimate.depth, estimate.confidence, depth_k, estimate.world_from_camera
-        )
+        points = colours = confidence = None
+        if state is TrackingState.TRACKING:  # what may lie elsewhere must not enter a map
+            points, colours, confidence = cloud_of(
+                self.cloud, image, estimate.depth, estimate.confidence, depth_k, estimate.world_from_camera
+            )
         return FrameOutput(
             result=FrameResult(
                 frame_id=frame.frame_id,
@@ -246,6 +234,7 @@ class Reconstructor:
                 camera=CameraView(source_k, source_w, source_h),
                 depth_camera=CameraView(depth_k, width, height),
                 state=state,
+                state_reason=self._health.reason,
                 confidence=float(estimate.confidence.mean()),
                 **common,
             ),
@@ -267,27 +256,6 @@ class Reconstructor:
         self._resize, self._aspect, self._last_good = None, None, None
         self._frame_id = {}
         return MapCorrection(self.submap, 0, self._map_from_submap, reason)
-
-
-def cloud_of(
-    config: CloudConfig,
-    image: np.ndarray,
-    depth: np.ndarray,
-    confidence: np.ndarray,
-    depth_k: np.ndarray,
-    world_from_camera: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Points (N, 3) float32 in the pose's world, colours (N, 4) uint8 and confidence (N,) of the pixels worth showing.
-
-    image: (h, w, 3) uint8; depth, confidence: (h, w); depth_k: (3, 3) camera of that depth map.
-    """
-    keep = valid_depth(depth, config.max_depth_ratio * float(np.median(depth)))
-    keep &= confident(confidence, config.confidence_quantile, keep) & ~depth_edges(depth, config.max_edge_step)
-    chosen = subsample(keep, config.max_points)
-    points = points_from_depth(depth, depth_k, world_from_camera).reshape(-1, 3)[chosen]
-    colours = np.full((len(chosen), 4), 255, np.uint8)
-    colours[:, :3] = image.reshape(-1, 3)[chosen]
-    return points.astype(np.float32), colours, confidence.reshape(-1)[chosen]
 
 
 def split_window(frames: Sequence[Frame]) -> list[list[Frame]]:

@@ -30,7 +30,8 @@ class RunStats:
     """Written by the engine's thread, read by any.
 
     `frames_in` counts frames the source handed to the network, `processed_frames` those with a valid result, `failed`
-    those without. `drops` holds by cause whatever has no valid result: lost before the network, or failed in it.
+    those without, `off_map` the processed ones whose points stayed out of the map. `drops` holds by cause whatever has
+    no valid result: lost before the network, or failed in it.
     """
 
     def __init__(self, clock: Clock, source_id: str, model: str) -> None:
@@ -42,6 +43,7 @@ class RunStats:
         self.frames_in = 0
         self.processed_frames = 0
         self.failed = 0
+        self.off_map = 0
         self.windows = 0
         self.drops = DropCounter()
         self.latency = LatencyHistogram()
@@ -73,6 +75,7 @@ class RunStats:
             self.windows += 1
             self.processed_frames += len(valid)
             self.failed += len(result.outputs) - len(valid)
+            self.off_map += sum(frame.state is not TrackingState.TRACKING for frame in valid)
             last = result.outputs[-1].result
             self.tracking, self.submap, self.epoch = last.state, last.submap, last.epoch
             self.state_windows[last.state.name] = self.state_windows.get(last.state.name, 0) + 1
@@ -131,6 +134,7 @@ class RunStats:
             uptime_ns=self.uptime_ns(),
             last_error=self.last_error,
             model=self.model,
+            frames_off_map=self.off_map,
             **sinks,
         )
 
@@ -147,6 +151,7 @@ class RunStats:
             },
             "windows": self.windows,
             "window_states": self.state_windows,
+            "frames_off_map": self.off_map,
             "submaps": self.submap + 1,
             "epochs": self.epoch + 1,
             "seconds": round(seconds, 3),

@@ -16,6 +16,7 @@ class DropCause(Enum):
     QUEUE_FULL = "queue_full"  # live: decoded in the child process, but the reader had no slot free for it
     DECODE_ERROR = "decode_error"  # corrupt packet or image file
     NOT_FINITE = "not_finite"  # the network answered with NaN or infinity
+    NOT_ALIGNED = "not_aligned"  # a window of a network without a gauge did not fit the map
     MODEL_ERROR = "model_error"  # the network raised
     UNDISTORT_ERROR = "undistort_error"  # the given intrinsics do not fit the image
 

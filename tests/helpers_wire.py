@@ -55,6 +55,7 @@ def make_output(frame_id: int = 0, size: tuple[int, int] = (6, 8), points: int =
         window_new=2,
         window_size=4,
         unit=LengthUnit.METRE,
+        state_reason="known frames moved",
     )
     return FrameOutput(
         result=result,
@@ -95,6 +96,7 @@ def make_status() -> Status:
         messages_dropped=5,
         recording_dropped=6,
         model="bundled",
+        frames_off_map=4,
     )
 
 

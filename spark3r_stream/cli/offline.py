@@ -15,9 +15,9 @@ from spark3r_stream.clock import SystemClock
 from spark3r_stream.config import ConfigError, RunConfig
 from spark3r_stream.errors import EndOfStream
 from spark3r_stream.frame import Frame
+from spark3r_stream.frame_cloud import CloudConfig, cloud_of
 from spark3r_stream.messages import CameraView, FrameOutput, FrameResult
 from spark3r_stream.outputs.result_writer import ResultWriter
-from spark3r_stream.reconstructor import CloudConfig, cloud_of
 from spark3r_stream.sources.open import open_source
 from spark3r_stream.sources.options import SourceOptions
 

@@ -2,12 +2,16 @@
 
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from spark3r_core import estimates
+from spark3r_core.errors import GeometryError
 from spark3r_core.geometry.camera import Intrinsics
+from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.models.da3 import DA3
 from spark3r_core.models.interface import Decoded
 from spark3r_core.session import MemoryConfig
@@ -22,6 +26,7 @@ from spark3r_stream.scheduler import WindowPlan
 from spark3r_stream.sources.base import SourceInfo, SourceKind, SourceState
 from spark3r_stream.stats import DropCause, DropCounter
 from tests.core.attention.tiny_da3 import tiny_da3
+from tests.core.models.released import tiny
 
 
 @pytest.fixture(scope="module")
@@ -219,28 +224,61 @@ def test_a_stream_whose_first_window_failed_still_gets_an_anchor(model: DA3, mon
     assert [r.admitted for r in sink.results] == [(), (2, 3), (4, 5)]
 
 
-def test_a_lost_stream_goes_on_from_the_last_camera_that_agreed_with_the_map(
-    model: DA3, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    reconstructor = mapper(model)
+def run_that_gets_lost(model: DA3, monkeypatch: pytest.MonkeyPatch) -> tuple[Collect, RunStats]:
+    """Five windows of one frame; the support frames of the last three are not where they were."""
     poses, windows = model.poses, 0
 
     def shifted(decoded: Decoded) -> torch.Tensor:
         nonlocal windows
         windows += 1
         again = poses(decoded).clone()
-        if windows > 2:  # the support frames of windows three to five are not where they were
+        if windows > 2:
             again[..., :3, 3] += 1e3
         return again
 
     monkeypatch.setattr(model, "poses", shifted)
-    sink, _ = run(ScriptedSource([frame(i) for i in range(5)]), reconstructor, WindowPlan(1, 1))
+    return run(ScriptedSource([frame(i) for i in range(5)]), mapper(model), WindowPlan(1, 1))
+
+
+def test_points_of_windows_that_disagree_with_the_map_stay_out_of_it(
+    model: DA3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink, stats = run_that_gets_lost(model, monkeypatch)
+    assert all(o.result.valid and o.depth is not None for o in sink.outputs)
+    assert [o.points is not None for o in sink.outputs] == [True, True, False, False, False]
+    assert [o.result.state_reason for o in sink.outputs[:2]] == ["", ""]
+    assert all("known frames moved by" in o.result.state_reason for o in sink.outputs[2:])
+    assert stats.off_map == stats.as_dict()["frames_off_map"] == 3
+
+
+def test_a_lost_stream_goes_on_from_the_last_camera_that_agreed_with_the_map(
+    model: DA3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink, _ = run_that_gets_lost(model, monkeypatch)
     assert sink.outputs[-1].result.state is TrackingState.LOST
     (correction,) = sink.results[-1].corrections
     last_good = sink.outputs[1].result.world_from_camera
     assert last_good is not None
     assert np.allclose(correction.map_from_submap.matrix, last_good)
     assert not np.allclose(last_good, sink.outputs[-1].result.world_from_camera)
+
+
+def test_a_window_that_cannot_be_aligned_has_a_cause_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    align = estimates.align_window
+    windows = iter(range(9))
+
+    def failing_once(*args: Any) -> Sim3:
+        if next(windows) == 0:
+            raise GeometryError("cameras on one spot (injected)")
+        return align(*args)
+
+    monkeypatch.setattr(estimates, "align_window", failing_once)
+    model = tiny("pi3")[0]
+    reconstructor = Reconstructor(model, MemoryConfig(), long_side=42)
+    sink, stats = run(ScriptedSource([frame(i) for i in range(6)]), reconstructor, WindowPlan(2, 2))
+    assert [o.result.valid for o in sink.outputs] == [True, True, False, False, True, True]
+    assert "on one spot" in sink.outputs[2].result.failure_reason
+    assert stats.drops.total() == {DropCause.NOT_ALIGNED: 2}
 
 
 def test_a_frame_that_does_not_fit_the_given_camera_does_not_cost_the_map(model: DA3) -> None:

@@ -21,6 +21,26 @@ def test_shift_or_falling_confidence_lowers_the_state_and_it_recovers() -> None:
     assert monitor.update(0.6, GOOD, True) is TrackingState.TRACKING
 
 
+def test_whatever_is_not_tracking_has_a_reason() -> None:
+    monitor = HealthMonitor()
+    reasons = []
+    for confidence, shift, valid in [
+        (0.6, None, True),
+        (0.6, (8.0, 0.0), True),
+        (0.6, (90.0, 0.0), True),
+        (0.2, GOOD, True),
+        (float("nan"), GOOD, False),
+    ]:
+        monitor.update(confidence, shift, valid)
+        reasons.append(monitor.reason)
+    monitor.new_epoch()
+    monitor.update(0.6, GOOD, True)
+    reasons.append(monitor.reason)
+    expected = ["", "by 8.0 degrees", "by 90.0 degrees", "confidence is 0.20, usually 0.60", "valid", "interruption"]
+    assert all(part in reason for part, reason in zip(expected, reasons, strict=True))
+    assert [bool(reason) for reason in reasons] == [False, True, True, True, True, True]
+
+
 def test_bad_windows_in_a_row_lose_the_stream_single_ones_do_not() -> None:
     monitor = HealthMonitor()
     states = [monitor.update(0.6, (90.0, 0.0), True) for _ in range(3)]

@@ -136,7 +136,7 @@ class DropCount(_message.Message):
     def __init__(self, cause: _Optional[str] = ..., count: _Optional[int] = ...) -> None: ...
 
 class FrameResult(_message.Message):
-    __slots__ = ("frame_id", "source_id", "epoch", "submap", "revision", "pts_ns", "captured_ns", "published_ns", "frame_name", "world_from_camera", "intrinsics", "depth_intrinsics", "state", "confidence", "valid", "failure_reason", "drops_since_last", "model_ms", "latency_ms", "memory_bytes", "memory_limit_bytes", "window_new", "window_size", "unit")
+    __slots__ = ("frame_id", "source_id", "epoch", "submap", "revision", "pts_ns", "captured_ns", "published_ns", "frame_name", "world_from_camera", "intrinsics", "depth_intrinsics", "state", "confidence", "valid", "failure_reason", "drops_since_last", "model_ms", "latency_ms", "memory_bytes", "memory_limit_bytes", "window_new", "window_size", "unit", "state_reason")
     FRAME_ID_FIELD_NUMBER: _ClassVar[int]
     SOURCE_ID_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
@@ -161,6 +161,7 @@ class FrameResult(_message.Message):
     WINDOW_NEW_FIELD_NUMBER: _ClassVar[int]
     WINDOW_SIZE_FIELD_NUMBER: _ClassVar[int]
     UNIT_FIELD_NUMBER: _ClassVar[int]
+    STATE_REASON_FIELD_NUMBER: _ClassVar[int]
     frame_id: int
     source_id: str
     epoch: int
@@ -185,7 +186,8 @@ class FrameResult(_message.Message):
     window_new: int
     window_size: int
     unit: LengthUnit
-    def __init__(self, frame_id: _Optional[int] = ..., source_id: _Optional[str] = ..., epoch: _Optional[int] = ..., submap: _Optional[int] = ..., revision: _Optional[int] = ..., pts_ns: _Optional[int] = ..., captured_ns: _Optional[int] = ..., published_ns: _Optional[int] = ..., frame_name: _Optional[str] = ..., world_from_camera: _Optional[_Union[Pose, _Mapping]] = ..., intrinsics: _Optional[_Union[Intrinsics, _Mapping]] = ..., depth_intrinsics: _Optional[_Union[Intrinsics, _Mapping]] = ..., state: _Optional[_Union[TrackingState, str]] = ..., confidence: _Optional[float] = ..., valid: bool = ..., failure_reason: _Optional[str] = ..., drops_since_last: _Optional[_Iterable[_Union[DropCount, _Mapping]]] = ..., model_ms: _Optional[float] = ..., latency_ms: _Optional[float] = ..., memory_bytes: _Optional[int] = ..., memory_limit_bytes: _Optional[int] = ..., window_new: _Optional[int] = ..., window_size: _Optional[int] = ..., unit: _Optional[_Union[LengthUnit, str]] = ...) -> None: ...
+    state_reason: str
+    def __init__(self, frame_id: _Optional[int] = ..., source_id: _Optional[str] = ..., epoch: _Optional[int] = ..., submap: _Optional[int] = ..., revision: _Optional[int] = ..., pts_ns: _Optional[int] = ..., captured_ns: _Optional[int] = ..., published_ns: _Optional[int] = ..., frame_name: _Optional[str] = ..., world_from_camera: _Optional[_Union[Pose, _Mapping]] = ..., intrinsics: _Optional[_Union[Intrinsics, _Mapping]] = ..., depth_intrinsics: _Optional[_Union[Intrinsics, _Mapping]] = ..., state: _Optional[_Union[TrackingState, str]] = ..., confidence: _Optional[float] = ..., valid: bool = ..., failure_reason: _Optional[str] = ..., drops_since_last: _Optional[_Iterable[_Union[DropCount, _Mapping]]] = ..., model_ms: _Optional[float] = ..., latency_ms: _Optional[float] = ..., memory_bytes: _Optional[int] = ..., memory_limit_bytes: _Optional[int] = ..., window_new: _Optional[int] = ..., window_size: _Optional[int] = ..., unit: _Optional[_Union[LengthUnit, str]] = ..., state_reason: _Optional[str] = ...) -> None: ...
 
 class MapCorrection(_message.Message):
     __slots__ = ("submap", "revision", "map_from_submap", "reason")
@@ -200,7 +202,7 @@ class MapCorrection(_message.Message):
     def __init__(self, submap: _Optional[int] = ..., revision: _Optional[int] = ..., map_from_submap: _Optional[_Union[Similarity, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class Status(_message.Message):
-    __slots__ = ("state", "source_id", "frames_in", "frames_processed", "frames_failed", "drops", "frames_per_second", "latency_p50_ms", "latency_p95_ms", "latency_max_ms", "model_ms", "memory_bytes", "memory_limit_bytes", "tracking", "epoch", "submap", "uptime_ns", "last_error", "subscribers", "messages_dropped", "recording_dropped", "model")
+    __slots__ = ("state", "source_id", "frames_in", "frames_processed", "frames_failed", "drops", "frames_per_second", "latency_p50_ms", "latency_p95_ms", "latency_max_ms", "model_ms", "memory_bytes", "memory_limit_bytes", "tracking", "epoch", "submap", "uptime_ns", "last_error", "subscribers", "messages_dropped", "recording_dropped", "model", "frames_off_map")
     STATE_FIELD_NUMBER: _ClassVar[int]
     SOURCE_ID_FIELD_NUMBER: _ClassVar[int]
     FRAMES_IN_FIELD_NUMBER: _ClassVar[int]
@@ -223,6 +225,7 @@ class Status(_message.Message):
     MESSAGES_DROPPED_FIELD_NUMBER: _ClassVar[int]
     RECORDING_DROPPED_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_OFF_MAP_FIELD_NUMBER: _ClassVar[int]
     state: SessionState
     source_id: str
     frames_in: int
@@ -245,7 +248,8 @@ class Status(_message.Message):
     messages_dropped: int
     recording_dropped: int
     model: str
-    def __init__(self, state: _Optional[_Union[SessionState, str]] = ..., source_id: _Optional[str] = ..., frames_in: _Optional[int] = ..., frames_processed: _Optional[int] = ..., frames_failed: _Optional[int] = ..., drops: _Optional[_Iterable[_Union[DropCount, _Mapping]]] = ..., frames_per_second: _Optional[float] = ..., latency_p50_ms: _Optional[float] = ..., latency_p95_ms: _Optional[float] = ..., latency_max_ms: _Optional[float] = ..., model_ms: _Optional[float] = ..., memory_bytes: _Optional[int] = ..., memory_limit_bytes: _Optional[int] = ..., tracking: _Optional[_Union[TrackingState, str]] = ..., epoch: _Optional[int] = ..., submap: _Optional[int] = ..., uptime_ns: _Optional[int] = ..., last_error: _Optional[str] = ..., subscribers: _Optional[int] = ..., messages_dropped: _Optional[int] = ..., recording_dropped: _Optional[int] = ..., model: _Optional[str] = ...) -> None: ...
+    frames_off_map: int
+    def __init__(self, state: _Optional[_Union[SessionState, str]] = ..., source_id: _Optional[str] = ..., frames_in: _Optional[int] = ..., frames_processed: _Optional[int] = ..., frames_failed: _Optional[int] = ..., drops: _Optional[_Iterable[_Union[DropCount, _Mapping]]] = ..., frames_per_second: _Optional[float] = ..., latency_p50_ms: _Optional[float] = ..., latency_p95_ms: _Optional[float] = ..., latency_max_ms: _Optional[float] = ..., model_ms: _Optional[float] = ..., memory_bytes: _Optional[int] = ..., memory_limit_bytes: _Optional[int] = ..., tracking: _Optional[_Union[TrackingState, str]] = ..., epoch: _Optional[int] = ..., submap: _Optional[int] = ..., uptime_ns: _Optional[int] = ..., last_error: _Optional[str] = ..., subscribers: _Optional[int] = ..., messages_dropped: _Optional[int] = ..., recording_dropped: _Optional[int] = ..., model: _Optional[str] = ..., frames_off_map: _Optional[int] = ...) -> None: ...
 
 class TopicPosition(_message.Message):
     __slots__ = ("topic", "next_sequence")
