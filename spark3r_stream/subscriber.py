@@ -18,14 +18,13 @@ from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 
 import zmq
-from google.protobuf.message import DecodeError
 
-from spark3r_stream import endpoints, wire
+from spark3r_stream import wire
 from spark3r_stream.errors import VersionMismatch, WireError
 from spark3r_stream.handshake import HandshakeMonitor
 from spark3r_stream.keys import ClientSecurity
-from spark3r_stream.proto import wire_pb2
-from spark3r_stream.snapshot import MAX_REPLY_BYTES, Snapshot, parse_reply
+from spark3r_stream.snapshot import Snapshot
+from spark3r_stream.snapshot_client import SnapshotClient
 from spark3r_stream.wire import Message
 
 _ATTEMPT_S = 3.0  # a publisher with a full queue of answers drops one; then it is asked again
@@ -166,7 +165,10 @@ class Subscriber:
             if not self._snapshots:
                 raise WireError(f"the publisher on {self.endpoint} keeps no snapshot; follow the stream from here on")
             lost_before = sum(self.missed.values())
-            snapshot = self._request_snapshot(min(deadline_s, time.monotonic() + _ATTEMPT_S), max_points)
+            asking = SnapshotClient(self._context, self.endpoint, self._security, max_points)
+            with contextlib.closing(asking):
+                attempt_s = min(deadline_s, time.monotonic() + _ATTEMPT_S)
+                snapshot = asking.wait(attempt_s, meanwhile=self._socket, receive=self._buffer_one)
             # Another session began meanwhile, or messages after the snapshot were lost: the two do not fit together.
             if snapshot is None or snapshot.session_id != self.session_id or sum(self.missed.values()) > lost_before:
                 continue
@@ -204,39 +206,6 @@ class Subscriber:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _request_snapshot(self, deadline_s: float, max_points: int) -> Snapshot | None:
-        """Ask once; meanwhile what is published is buffered. None if there is no answer to this in time."""
-        address = endpoints.snapshot_address(self.endpoint)
-        with self._context.socket(zmq.DEALER) as asking, contextlib.ExitStack() as closing:
-            asking.setsockopt(zmq.LINGER, 0)
-            asking.setsockopt(zmq.MAXMSGSIZE, MAX_REPLY_BYTES)
-            if self._security is not None:
-                self._security.protect(asking)
-            handshakes = HandshakeMonitor(asking, address, self._security)
-            closing.callback(handshakes.close)
-            asking.connect(address)
-            asking.send(
-                wire_pb2.SnapshotRequest(
-                    schema_major=wire.SCHEMA_MAJOR,
-                    schema_minor=wire.SCHEMA_MINOR,
-                    max_points=max_points,
-                ).SerializeToString()
-            )
-            poller = zmq.Poller()
-            poller.register(asking, zmq.POLLIN)
-            poller.register(self._socket, zmq.POLLIN)
-            poller.register(handshakes.socket, zmq.POLLIN)
-            while (left_s := deadline_s - time.monotonic()) > 0:
-                ready = dict(poller.poll(int(1000 * left_s) + 1))
-                if self._socket in ready:
-                    self._buffer_one()
-                if handshakes.socket in ready:
-                    handshakes.read()
-                if asking in ready:
-                    parts = asking.recv_multipart()
-                    return parse_reply(parts[0]) if len(parts) == 1 else None
-        return None
 
     def _buffer_one(self) -> None:
         """Receive one message for a later `poll`; the oldest go when there are too many."""
@@ -290,7 +259,7 @@ class Subscriber:
 
     def _handle_welcome(self, payload: bytes) -> None:
         """A connection was made: ask on it for the proof that the subscriptions sent before have arrived."""
-        self._enter_session(_parse_welcome(payload))
+        self._set_session(wire.session_from_bytes(wire.parse_welcome(payload).session_id))
         self.connections += 1
         self.connected = False
         if self._ready_topic:
@@ -303,8 +272,8 @@ class Subscriber:
             raise WireError(f"answer of {len(parts)} parts on {wire.READY}; expected 2")
         if parts[0] != self._ready_topic:
             return  # the answer to an earlier connection
-        welcome = _parse_welcome(parts[1])
-        self._enter_session(welcome)
+        welcome = wire.parse_welcome(parts[1])
+        self._set_session(wire.session_from_bytes(welcome.session_id))
         for position in welcome.positions[: len(wire.TOPICS)]:
             # known numbers stay: they hold the gap of the time without a connection
             self._next.setdefault(position.topic, position.next_sequence)
@@ -312,9 +281,6 @@ class Subscriber:
         self._ready_topic = b""
         self._snapshots = welcome.snapshot
         self.connected = True
-
-    def _enter_session(self, welcome: wire_pb2.Welcome) -> None:
-        self._set_session(wire.session_from_bytes(welcome.session_id))
 
     def _set_session(self, session_id: uuid.UUID) -> None:
         if session_id != self.session_id:
@@ -332,15 +298,3 @@ class Subscriber:
         self._next[topic] = sequence + 1
         self.received[topic] += 1
         self._last_received_s = self._monotonic_s()
-
-
-def _parse_welcome(payload: bytes) -> wire_pb2.Welcome:
-    if len(payload) > wire.MAX_WELCOME_BYTES:
-        raise WireError(f"welcome of {len(payload)} bytes; at most {wire.MAX_WELCOME_BYTES} are allowed")
-    try:
-        welcome = wire_pb2.Welcome.FromString(payload)
-    except DecodeError as error:
-        raise WireError(f"not a welcome: {error}") from None
-    if len(welcome.session_id) == 16:  # else this is noise, not a peer of another version
-        wire.check_major("the publisher", welcome.schema_major, welcome.schema_minor)
-    return welcome

@@ -217,3 +217,16 @@ class Sealer:
                 )
                 sealed.append(Message(message.topic, envelope, message.payload))
         return sealed
+
+
+def parse_welcome(payload: bytes) -> wire_pb2.Welcome:
+    """The proof of a connection or of subscriptions, checked; raises WireError, VersionMismatch."""
+    if len(payload) > MAX_WELCOME_BYTES:
+        raise WireError(f"welcome of {len(payload)} bytes; at most {MAX_WELCOME_BYTES} are allowed")
+    try:
+        welcome = wire_pb2.Welcome.FromString(payload)
+    except DecodeError as error:
+        raise WireError(f"not a welcome: {error}") from None
+    if len(welcome.session_id) == 16:  # else this is noise, not a peer of another version
+        check_major("the publisher", welcome.schema_major, welcome.schema_minor)
+    return welcome

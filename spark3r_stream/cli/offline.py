@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,31 +18,61 @@ from spark3r_stream.errors import EndOfStream
 from spark3r_stream.frame import Frame
 from spark3r_stream.frame_cloud import CloudConfig, cloud_of
 from spark3r_stream.messages import CameraView, FrameOutput, FrameResult
-from spark3r_stream.outputs.result_writer import ResultWriter
+from spark3r_stream.outputs.result_writer import ResultWriter, thumbnail
+from spark3r_stream.reconstructor import Reconstructor
 from spark3r_stream.sources.open import open_source
 from spark3r_stream.sources.options import SourceOptions
 
 
-def read_frames(config: RunConfig) -> tuple[list[Frame], dict[str, int]]:
-    """All frames of a finite source, and what was lost of it by cause; ConfigError for a live one without --max-frames.
+@dataclass(frozen=True)
+class KeptFrame:
+    """What is needed of a frame until all are reconstructed; its own image, which may be large, is let go.
 
-    The source's notes go to stderr.
+    image: (h, w, 3) uint8 at network size. pixel_map, camera: as `Reconstructor.prepare` gives them.
+    source_hw: of the frame as it came. thumbnail: of it, for preview.png.
     """
-    source = open_source(config.source, SourceOptions(), SystemClock())
-    try:
+
+    frame_id: int
+    source_id: str
+    captured_ns: int
+    source_hw: tuple[int, int]
+    thumbnail: np.ndarray
+    image: np.ndarray
+    pixel_map: np.ndarray
+    camera: CameraView | None
+
+
+def read_frames(config: RunConfig) -> tuple[list[KeptFrame], dict[str, int], Reconstructor]:
+    """All frames of a finite source, what was lost of it by cause, and the reconstructor that prepared them.
+
+    The source's notes go to stderr. Raises ConfigError for a live source without --max-frames and for frames that do
+    not fit the user's camera.
+    """
+    with contextlib.closing(open_source(config.source, SourceOptions(), SystemClock())) as source:
         if source.info.is_live and config.max_frames is None:
             raise ConfigError(f"{source.info.name} is live and has no end; give --max-frames")
         for note in source.info.notes:
             print(f"spark3r: note: {note}", file=sys.stderr)
-        frames: list[Frame] = []
+        mapper = build_reconstructor(config)
+        frames: list[KeptFrame] = []
         while config.max_frames is None or len(frames) < config.max_frames:
             try:
-                frames.append(source.read())
+                frames.append(_kept(source.read(), mapper))
             except EndOfStream:
                 break
-        return frames, {cause.value: count for cause, count in source.drops.total().items()}
-    finally:
-        source.close()
+        return frames, {cause.value: count for cause, count in source.drops.total().items()}, mapper
+
+
+def _kept(frame: Frame, mapper: Reconstructor) -> KeptFrame:
+    prepared, failures = mapper.prepare([frame])
+    if failures:
+        raise ConfigError(failures[0][1])
+    ((_, image, pixel_map, camera),) = prepared
+    height, width = frame.image.shape[:2]
+    small = thumbnail(frame.image)
+    return KeptFrame(
+        frame.frame_id, frame.source_id, frame.captured_ns, (height, width), small, image, pixel_map, camera
+    )
 
 
 def reconstruct_command(config: RunConfig, reduction: str, out: Path) -> int:
@@ -51,11 +82,7 @@ def reconstruct_command(config: RunConfig, reduction: str, out: Path) -> int:
 
     config = replace(config, out=out)
     config.check()
-    frames, dropped = read_frames(config)
-    mapper = build_reconstructor(config)
-    prepared, failures = mapper.prepare(frames)
-    if failures:
-        raise ConfigError(failures[0][1])
+    frames, dropped, mapper = read_frames(config)
     presets = {"spark3r": Reduction.spark3r, "dense": Reduction.dense, "kv-stride": Reduction.kv_stride_only}
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
     with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as progress:
@@ -66,16 +93,16 @@ def reconstruct_command(config: RunConfig, reduction: str, out: Path) -> int:
                 tasks[stage] = progress.add_task(stage, total=total or len(frames))
             progress.update(tasks[stage], completed=done)  # type: ignore[arg-type]
 
-        images = (image for _, image, _, _ in prepared)
+        images = (frame.image for frame in frames)
         result = reconstruct(mapper.model, images, presets[reduction](), progress=report)
     writer = ResultWriter(out, config.max_points, config.save_depth)
-    for i, (frame, image, pixel_map, camera) in enumerate(prepared):
-        depth_k = result.intrinsics[i] if camera is None else pixel_map @ camera.matrix
-        source_k = np.linalg.inv(pixel_map) @ depth_k
+    for i, frame in enumerate(frames):
+        depth_k = result.intrinsics[i] if frame.camera is None else frame.pixel_map @ frame.camera.matrix
+        source_k = np.linalg.inv(frame.pixel_map) @ depth_k
         height, width = result.depth[i].shape
         confidence = result.confidence[i].astype(np.float32)
         points, colours, trust = cloud_of(
-            CloudConfig(), image, result.depth[i], confidence, depth_k, result.world_from_camera[i]
+            CloudConfig(), frame.image, result.depth[i], confidence, depth_k, result.world_from_camera[i]
         )
         output = FrameOutput(
             FrameResult(
@@ -86,7 +113,7 @@ def reconstruct_command(config: RunConfig, reduction: str, out: Path) -> int:
                 captured_ns=frame.captured_ns,
                 published_ns=0,
                 world_from_camera=result.world_from_camera[i],
-                camera=CameraView(source_k, frame.image.shape[1], frame.image.shape[0]),
+                camera=CameraView(source_k, frame.source_hw[1], frame.source_hw[0]),
                 depth_camera=CameraView(depth_k, width, height),
                 confidence=float(confidence.mean()),
             ),
@@ -95,7 +122,7 @@ def reconstruct_command(config: RunConfig, reduction: str, out: Path) -> int:
             colours,
             trust,
         )
-        writer.add(output, frame.image, confidence)
+        writer.add(output, frame.thumbnail, confidence)
     seconds = {stage: round(value, 3) for stage, value in result.seconds.items()}
     stats = {
         "frames": len(frames),
@@ -117,11 +144,8 @@ def probe_command(config: RunConfig, save: Path | None) -> int:
 
     from spark3r_core.probe import probe_sensitivity
 
-    mapper = build_reconstructor(config)
-    prepared, failures = mapper.prepare(read_frames(config)[0])
-    if failures:
-        raise ConfigError(failures[0][1])
-    images = torch.from_numpy(np.stack([image for _, image, _, _ in prepared]).transpose(0, 3, 1, 2))
+    frames, _, mapper = read_frames(config)
+    images = torch.from_numpy(np.stack([frame.image for frame in frames]).transpose(0, 3, 1, 2))
     table = probe_sensitivity(mapper.model, [images])
     for layer, ratio in enumerate(table.ratios):
         print(f"global layer {layer:>2}: error x {ratio:.3f}{'  sensitive' if layer in table.sensitive else ''}")

@@ -92,7 +92,9 @@ class ResultWriter:
             self._cameras.add(result.camera)
         if output.depth is not None:
             wanted = self._snapshots.wants_next()
-            self._snapshots.add(_snapshot(result.frame_id, image, output.depth) if wanted else None)
+            self._snapshots.add(
+                Snapshot(result.frame_id, thumbnail(image), np.array(output.depth, np.float32)) if wanted else None
+            )
             if self._depth_dir is not None:
                 self._save_depth(self._depth_dir / f"{result.frame_id:06d}.npz", output, confidence)
         if self.num_frames >= self._next_checkpoint:
@@ -133,9 +135,9 @@ class ResultWriter:
             raise OutputError(f"cannot write {path}: {error.strerror}") from error
 
 
-def _snapshot(frame_id: int, image: NDArray[np.uint8], depth: NDArray[np.float32]) -> Snapshot:
+def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A frame as wide as the preview wants it; of a thumbnail, itself."""
     from PIL import Image
 
     height = max(1, round(_SNAPSHOT_WIDTH * image.shape[0] / image.shape[1]))
-    small = Image.fromarray(image).resize((_SNAPSHOT_WIDTH, height), Image.Resampling.BOX)
-    return Snapshot(frame_id, np.asarray(small), np.array(depth, np.float32))
+    return np.asarray(Image.fromarray(image).resize((_SNAPSHOT_WIDTH, height), Image.Resampling.BOX))

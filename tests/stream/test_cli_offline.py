@@ -3,9 +3,12 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from spark3r_stream.cli.offline import read_frames
+from spark3r_stream.config import RunConfig
 from tests.helpers import spark3r
 from tests.helpers_media import moving_images
 
@@ -54,3 +57,16 @@ def test_what_cannot_be_done_is_one_line(
         err = capfd.readouterr().err
         assert err.count("spark3r: error: ") == 1, err
         assert word in err
+
+
+def test_full_size_frames_are_let_go_as_they_are_read(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.name != "2.png":  # the broken one
+            Image.open(path).resize((1280, 960)).save(path)
+    config = RunConfig(source=str(folder), weights="random", size=96)
+    frames, dropped, _ = read_frames(config)
+    assert dropped == {"decode_error": 1}
+    assert [frame.source_hw for frame in frames] == [(960, 1280)] * 3
+    arrays = [value for frame in frames for value in vars(frame).values() if isinstance(value, np.ndarray)]
+    assert sum(array.nbytes for array in arrays) < 3 * 960 * 1280  # a third of them at full size
+    assert all(getattr(array.base, "nbytes", 0) <= array.nbytes for array in arrays)  # no view of something larger
