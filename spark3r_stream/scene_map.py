@@ -134,6 +134,8 @@ class SceneMap:
         return Trajectory(times, np.array(poses, np.float64).reshape(-1, 4, 4))
 
     def _keep_bound(self) -> None:
+        if sum(cloud.most_points for cloud in self._clouds.values()) <= self.max_points:
+            return  # without merging what waits
         while len(self) > self.max_points:
             largest = max(self._clouds.values(), key=len)
             if len(largest) > 8:

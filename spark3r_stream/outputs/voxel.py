@@ -1,9 +1,10 @@
 """A point cloud of bounded size: at most one point per voxel, and the voxels grow when there are too many.
 
 Two arrays sorted by voxel key, the large `settled` one and a small `young` one, as in a two-level log-structured merge
-tree. A frame is sorted on its own and looked up in both by bisection; new voxels enter `young`, which joins
+tree. A few frames together are sorted and looked up in both by bisection; new voxels enter `young`, which joins
 `settled` when it exceeds an eighth of it. So a frame costs O(n log m) and each point is copied O(log m) times in all,
 where m is the number of points held; a growing voxel costs one sort, and doubles, so that it happens rarely.
+Consecutive frames show the same surface, so taking several at once halves the work.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from spark3r_stream.outputs.ply import PointCloud
 _AXIS_BITS = 21
 _HALF_RANGE = 1 << (_AXIS_BITS - 1)
 _MIN_YOUNG = 16_384
+_MAX_WAITING = 65_536  # points added and not yet merged
 
 
 class _Level(NamedTuple):
@@ -53,29 +55,53 @@ class VoxelCloud:
             raise GeometryError(f"voxel size is {voxel_size}; expected a positive length")
         self.max_points = max_points
         self.voxel_size = float(voxel_size)
-        self.out_of_range = 0
+        self._out_of_range = 0
         self._settled = _empty()
         self._young = _empty()
+        self._waiting: list[tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.float32]]] = []
 
     def __len__(self) -> int:
-        return len(self._settled.keys) + len(self._young.keys)
+        self._merge()
+        return self.most_points
+
+    @property
+    def most_points(self) -> int:
+        """An upper bound of `len` that costs nothing; merging may find that points share voxels."""
+        return len(self._settled.keys) + len(self._young.keys) + sum(len(points) for points, _, _ in self._waiting)
+
+    @property
+    def out_of_range(self) -> int:
+        """Points refused so far."""
+        self._merge()
+        return self._out_of_range
 
     @property
     def num_bytes(self) -> int:
         """Bytes of the arrays held."""
+        self._merge()
         return sum(column.nbytes for level in (self._settled, self._young) for column in level)
 
     def add(self, points: ArrayLike, colours: ArrayLike, confidence: ArrayLike) -> None:
-        """Points (n, 3), colours (n, 3) uint8, confidence (n,)."""
-        points, colours = np.asarray(points, np.float32), np.asarray(colours, np.uint8)
-        confidence = np.asarray(confidence, np.float32)
+        """Points (n, 3), colours (n, 3) uint8, confidence (n,); copied."""
+        points, colours = np.array(points, np.float32), np.array(colours, np.uint8)
+        confidence = np.array(confidence, np.float32)
         n = len(points)
         if points.shape != (n, 3) or colours.shape != (n, 3) or confidence.shape != (n,):
             raise GeometryError(f"cloud of shapes {points.shape}, {colours.shape}, {confidence.shape}; expected n rows")
+        self._waiting.append((points, colours, confidence))
+        if sum(len(waiting) for _, _, waiting in self._waiting) >= _MAX_WAITING:
+            self._merge()
+
+    def _merge(self) -> None:
+        """Take in what was added since the last time, in that order."""
+        if not self._waiting:
+            return
+        points, colours, confidence = (np.concatenate(columns) for columns in zip(*self._waiting, strict=True))
+        self._waiting = []
         with np.errstate(invalid="ignore", over="ignore"):
             cells = np.floor(points / np.float64(self.voxel_size))
         inside = np.all(np.abs(cells) < _HALF_RANGE, axis=1) & np.isfinite(confidence)  # NaN compares False
-        self.out_of_range += int(n - inside.sum())
+        self._out_of_range += int(len(inside) - inside.sum())
         index = np.flatnonzero(inside)
         columns = (column.take(index, axis=0) for column in (points, colours, confidence))
         fresh = _best_per_key(_Level(_pack(cells.take(index, axis=0).astype(np.int64)), *columns))
@@ -84,11 +110,12 @@ class VoxelCloud:
         self._young = _join(self._young, fresh)
         if len(self._young.keys) > max(_MIN_YOUNG, len(self._settled.keys) // 8):
             self._settle()
-        while len(self) > self.max_points:
+        while self.most_points > self.max_points:  # nothing waits now: the number held
             self.coarsen()
 
     def coarsen(self) -> None:
         """Double the voxel edge. Never changes which is the most confident point of a (larger) voxel."""
+        self._merge()
         self._settle()
         self.voxel_size *= 2
         keys = _pack(_unpack(self._settled.keys) >> 1)  # floor division, also for negative cells
@@ -96,6 +123,7 @@ class VoxelCloud:
 
     def cloud(self) -> PointCloud:
         """A copy of the points held, in a fixed order (by voxel)."""
+        self._merge()
         both = _join(self._settled, self._young)
         return PointCloud(both.points.copy(), both.colours.copy(), both.confidence.copy())
 

@@ -60,6 +60,18 @@ def test_many_small_and_large_levels_equal_the_plain_dictionary(monkeypatch: pyt
     }
 
 
+@pytest.mark.parametrize("max_points", [10**6, 300])
+def test_frames_merged_together_equal_the_plain_dictionary(monkeypatch: pytest.MonkeyPatch, max_points: int) -> None:
+    monkeypatch.setattr(voxel, "_MAX_WAITING", 220)  # five frames of 50
+    frames = random_frames(np.random.default_rng(2), 23, 50)
+    cloud = VoxelCloud(max_points, 0.1)
+    for frame in frames:
+        cloud.add(*frame)
+    assert len(cloud) <= cloud.most_points <= max_points
+    expected = plain_voxels(frames, cloud.voxel_size)
+    assert {tuple(point) for point in cloud.cloud().points} == {value[0] for value in expected.values()}
+
+
 def test_memory_is_bounded_however_long_the_stream() -> None:
     rng = np.random.default_rng(0)
     cloud = VoxelCloud(2_000, 0.01)
