@@ -40,7 +40,7 @@ def cloud_of(
     keep = valid_depth(depth, config.max_depth_ratio * float(np.median(depth)))
     keep &= confident(confidence, config.confidence_quantile, keep) & ~depth_edges(depth, config.max_edge_step)
     chosen = subsample(keep, config.max_points)
-    points = points_from_depth(depth, depth_k, world_from_camera).reshape(-1, 3)[chosen]
+    points = points_from_depth(depth, depth_k, world_from_camera).reshape(-1, 3).take(chosen, axis=0)
     colours = np.full((len(chosen), 4), 255, np.uint8)
-    colours[:, :3] = image.reshape(-1, 3)[chosen]
+    colours[:, :3] = image.reshape(-1, 3).take(chosen, axis=0)
     return points.astype(np.float32), colours, confidence.reshape(-1)[chosen]
