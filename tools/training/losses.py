@@ -13,6 +13,8 @@ from tools.training.window import Window
 
 CONFIDENCE_ALPHA = 0.2  # log-depth error at which confidence is worth nothing
 FAR = 30.0  # gauge units; beyond, depth is supervised as this far
+FULL_OVERLAP = 0.3  # share of a frame's patches seen in the other frame from which on its pose counts fully
+BLIND_WEIGHT = 0.1
 
 
 @dataclass(frozen=True)
@@ -72,22 +74,35 @@ def direction_error(predicted: Tensor, true: Tensor) -> Tensor:
 
 
 def pose_losses(
-    world_from_camera: Tensor, fov: Tensor, window: Window, pairs: Sequence[tuple[int, int]]
+    world_from_camera: Tensor, fov: Tensor, window: Window, matches: PatchMatches | None
 ) -> dict[str, Tensor]:
-    """Errors of poses (B, S, 4, 4) against frame 0 and along `pairs`, and of fields of view (B, S, 2) in radians."""
+    """Errors of poses (B, S, 4, 4) against frame 0 and along pairs, and of fields of view (B, S, 2) in radians.
+
+    Frames and pairs that share few patches count less: what cannot be seen can only be guessed, and its error would
+    drown that of the rest.
+    """
     true = window.world_from_camera
+    frame_share = torch.ones(true.shape[:2], device=true.device)
+    if matches is not None:
+        pair_share = (matches.valid.float().mean(-1) / FULL_OVERLAP).clamp(BLIND_WEIGHT, 1.0)  # (B, P)
+        chosen = [p for p, (_, j) in enumerate(matches.pairs) if j == 0]
+        frame_share[:, [matches.pairs[p][0] for p in chosen]] = pair_share[:, chosen]
+
+    def mean(error: Tensor, share: Tensor) -> Tensor:
+        return (error * share).sum() / share.sum()
+
     losses = {
-        "rotation": rotation_distance(world_from_camera[..., :3, :3], true[..., :3, :3]).mean(),
-        "translation": translation_error(world_from_camera[..., :3, 3], true[..., :3, 3]).mean(),
-        "direction": direction_error(world_from_camera[..., :3, 3], true[..., :3, 3]).mean(),
+        "rotation": mean(rotation_distance(world_from_camera[..., :3, :3], true[..., :3, :3]), frame_share),
+        "translation": mean(translation_error(world_from_camera[..., :3, 3], true[..., :3, 3]), frame_share),
+        "direction": mean(direction_error(world_from_camera[..., :3, 3], true[..., :3, 3]), frame_share),
         "fov": (fov - true_fov(window)).abs().mean(),
     }
-    if pairs:
-        rotation, translation = relative_poses(world_from_camera, pairs)
-        rotation_true, translation_true = relative_poses(true, pairs)
-        losses["relative_rotation"] = rotation_distance(rotation, rotation_true).mean()
-        losses["relative_direction"] = direction_error(translation, translation_true).mean()
-        losses["relative_translation"] = translation_error(translation, translation_true).mean()
+    if matches is not None:
+        rotation, translation = relative_poses(world_from_camera, matches.pairs)
+        rotation_true, translation_true = relative_poses(true, matches.pairs)
+        losses["relative_rotation"] = mean(rotation_distance(rotation, rotation_true), pair_share)
+        losses["relative_direction"] = mean(direction_error(translation, translation_true), pair_share)
+        losses["relative_translation"] = mean(translation_error(translation, translation_true), pair_share)
     return losses
 
 

@@ -35,9 +35,7 @@ class Optimiser:
         plain = [p for name, p in rest if p.ndim < 2 or "token" in name or "pos_embed" in name]
         decayed = [p for name, p in rest if not (p.ndim < 2 or "token" in name or "pos_embed" in name)]
         self.parameters = [p for _, p in named]
-        self.muon = torch.optim.Muon(
-            trunk, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
-        )
+        self.muon = torch.optim.Muon(trunk, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
         self.adam = torch.optim.AdamW(
             [
                 {"params": decayed, "weight_decay": weight_decay, "share": 1.0},

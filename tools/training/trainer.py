@@ -144,14 +144,16 @@ class Trainer:
         raw = self.model.predict(some).raw
         encoding = decoded.pose.float()
         pose = pose_matrix(encoding)
-        losses = pose_losses(pose, encoding[..., 7:9], window, pairs)
+        matches = (
+            match_patches(window.depth, window.world_from_camera, window.intrinsics, patch, pairs) if pairs else None
+        )
+        losses = pose_losses(pose, encoding[..., 7:9], window, matches)
         losses |= depth_losses(raw["depth"][:, 0], raw["depth_conf"][:, 0], window.depth.flatten(0, 1)[chosen])
         patches = (image_hw[0] // patch) * (image_hw[1] // patch)
         last = decoded.taps[-1][:, :, -patches:].float()
         losses["rays"] = ray_loss(self.auxiliary.rays(last), window, patch)
         measures: dict[str, Tensor] = {}
-        if pairs:
-            matches = match_patches(window.depth, window.world_from_camera, window.intrinsics, patch, pairs)
+        if matches is not None:
             queries = torch.from_numpy(rng.permutation(patches)[: self.config.queries]).to(self.device)
             middle = decoded.taps[1][:, :, -patches:].float()
             losses["flow"] = flow_loss(self.auxiliary.flow(middle), matches, image_hw, patch)
