@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
 from spark3r_core.geometry.camera import Intrinsics
+from spark3r_core.geometry.rotation import exp_so3, rotation_angle
 from spark3r_core.synthetic.seeds import VALIDATION
 from spark3r_core.synthetic.sequence import SyntheticSequence
 from tools.evaluation import baselines, metrics
@@ -48,3 +50,23 @@ def test_frames_without_features_are_counted_and_keep_the_last_pose(room) -> Non
     assert lost >= 2
     assert np.array_equal(poses[8], poses[7])
     assert np.array_equal(poses[9], poses[7])
+
+
+def test_a_camera_that_only_turns_is_followed_and_stays_in_place() -> None:
+    """No feature moves against another, so nothing can be triangulated: an essential matrix would invent a way."""
+    rng = np.random.default_rng(0)
+    far = cv2.resize(rng.integers(0, 256, (60, 120, 3), dtype=np.uint8), (960, 480), interpolation=cv2.INTER_CUBIC)
+    camera = Intrinsics(200.0, 200.0, 100.0, 75.0, 200, 150)
+    images, truth = [], []
+    for degrees in range(0, 10, 2):
+        turn = exp_so3(np.array([0, np.radians(degrees), 0]))
+        # pixels of the picture at infinity, seen by a camera of the same focal length that looks at its middle
+        picture = np.array([[200.0, 0, 480], [0, 200.0, 240], [0, 0, 1]])
+        homography = picture @ turn @ np.linalg.inv(camera.matrix)
+        images.append(cv2.warpPerspective(far, homography, (200, 150), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP))
+        truth.append(turn)
+    poses, lost = baselines.visual_odometry(images, camera)
+    assert lost == 0
+    assert np.allclose(poses[:, :3, 3], 0)
+    errors = np.degrees(rotation_angle(np.swapaxes(np.stack(truth), 1, 2) @ poses[:, :3, :3]))
+    assert errors.max() < 0.5

@@ -34,10 +34,13 @@ def constant_velocity_rpe(truth: Array, distance: int) -> dict[str, float]:
 class VisualOdometry:
     """Monocular odometry: SIFT features, essential matrix to start, PnP against the map, triangulation at keyframes.
 
-    No loop closing and no bundle adjustment; a frame that cannot be placed keeps the last pose.
+    No loop closing and no bundle adjustment. Until features have moved against each other by more than a rotation
+    explains, only the rotation is followed; a frame that cannot be placed keeps the last pose.
     """
 
-    min_parallax = 0.03  # of the image width, median motion before triangulating
+    min_parallax = 0.008  # of the image width: median motion beyond a rotation's before triangulating,
+    min_parallax_pixels = 2.5  # but no less than this, or the noise of the features decides
+    key_parallax = 0.06  # of the image width: median motion since the keyframe that asks for the next one
     min_inliers = 20
 
     def __init__(self, intrinsics: Intrinsics) -> None:
@@ -72,12 +75,11 @@ class VisualOdometry:
         parallax = float(np.median(np.linalg.norm(self.key_points[old] - points[new], axis=1)))
         known = np.isfinite(self.key_world[old, 0])
         if known.sum() < self.min_inliers:
-            if parallax > self.min_parallax * self.width:
-                self._start(points, descriptors, old, new)
+            self._start(points, descriptors, old, new)
             return self.pose.copy()
         if not self._locate(self.key_world[old[known]], points[new[known]]):
             self._lose(points, descriptors)
-        elif parallax > 2 * self.min_parallax * self.width or known.sum() < 3 * self.min_inliers:
+        elif parallax > self.key_parallax * self.width or known.sum() < 3 * self.min_inliers:
             self._extend(points, descriptors, old, new)
         return self.pose.copy()
 
@@ -87,6 +89,12 @@ class VisualOdometry:
         return np.array([m.queryIdx for m in good], int), np.array([m.trainIdx for m in good], int)
 
     def _start(self, points: Array, descriptors: NDArray[np.float32], old: NDArray, new: NDArray) -> None:
+        rotation, beyond = self._rotation(self.key_points[old], points[new])
+        if beyond < max(self.min_parallax_pixels, self.min_parallax * self.width):
+            self.pose = self.key_pose @ se3.invert(se3.make_pose(rotation, np.zeros(3)))
+            if len(old) < 3 * self.min_inliers:
+                self._set_key(points, descriptors, np.full((len(points), 3), np.nan))
+            return
         essential, mask = cv2.findEssentialMat(
             self.key_points[old], points[new], self.k, method=cv2.RANSAC, prob=0.999, threshold=1.0
         )
@@ -95,6 +103,20 @@ class VisualOdometry:
         _, rotation, translation, _ = cv2.recoverPose(essential, self.key_points[old], points[new], self.k, mask=mask)
         self.pose = self.key_pose @ se3.invert(se3.make_pose(rotation, translation[:, 0]))
         self._extend(points, descriptors, old, new)
+
+    def _rotation(self, before: Array, after: Array) -> tuple[Array, float]:
+        """Rotation (3, 3) that best explains how pixels (n, 2) moved, and the median motion it leaves, in pixels."""
+        inverse = np.linalg.inv(self.k)
+        rays = [np.column_stack([pixels, np.ones(len(pixels))]) @ inverse.T for pixels in (before, after)]
+        old, new = (ray / np.linalg.norm(ray, axis=1, keepdims=True) for ray in rays)
+        keep = np.ones(len(old), bool)
+        for _ in range(3):  # the half that fits best decides: wrong matches and near things do not
+            u, _, vt = np.linalg.svd(new[keep].T @ old[keep])
+            rotation = (u * [1.0, 1.0, np.linalg.det(u) * np.linalg.det(vt)]) @ vt
+            turned = rays[0] @ rotation.T @ self.k.T
+            left = np.linalg.norm(turned[:, :2] / np.maximum(turned[:, 2:], 1e-9) - after, axis=1)
+            keep = left <= np.median(left)
+        return rotation, float(np.median(left))
 
     def _locate(self, world: Array, pixels: Array) -> bool:
         guess = se3.invert(self.pose)
