@@ -11,7 +11,7 @@ from torch import Tensor
 from tools.training.matching import PatchMatches, patch_centres
 from tools.training.window import Window
 
-CONFIDENCE_ALPHA = 0.2  # log-depth error at which confidence is worth nothing
+CONFIDENCE_ALPHA = 1.0  # log-depth error at which confidence is worth nothing: DA3 confidences start at 1
 FAR = 30.0  # gauge units; beyond, depth is supervised as this far
 FULL_OVERLAP = 0.3  # share of a frame's patches seen in the other frame from which on its pose counts fully
 BLIND_WEIGHT = 0.1

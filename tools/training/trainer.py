@@ -201,7 +201,7 @@ class Trainer:
 
 def matching_share(frames_seen: int) -> float:
     """Weight of the attention supervision: full while pairs are learned, then falling to what keeps it alive."""
-    return 1.0 - 0.7 * min(1.0, max(0.0, (frames_seen - PAIRS_FRAMES) / GROWTH_FRAMES))
+    return 1.0 - 0.5 * min(1.0, max(0.0, (frames_seen - PAIRS_FRAMES) / GROWTH_FRAMES))
 
 
 def pose_matrix(encoding: Tensor) -> Tensor:
