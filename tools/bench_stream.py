@@ -32,6 +32,7 @@ from spark3r_core.models.interface import Backbone
 from spark3r_core.models.registry import MODELS, load_model
 from spark3r_core.session import MemoryConfig, StreamSession
 from spark3r_core.timing import PeakMemory, Stopwatch
+from spark3r_stream.allocator import keep_freed_memory
 from spark3r_stream.clock import SystemClock
 from spark3r_stream.config import parse_bytes
 from spark3r_stream.errors import EndOfStream
@@ -54,6 +55,7 @@ class Window(NamedTuple):
 
 def main() -> None:
     args = parse_arguments()
+    keep_freed_memory()  # as `spark3r run` does
     if args.threads:
         torch.set_num_threads(args.threads)
     device = torch.device(args.device)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from spark3r_core.attention import cpu_bfloat16
 from spark3r_core.attention.plan import AttentionPlan
 from spark3r_core.models.interface import CrossLayer
 
@@ -36,7 +37,9 @@ class Streaming:
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, *, q_unrotated: Tensor | None = None) -> Tensor:
         del q_unrotated
         keys, values = self.memory.write(layer, k, v)
-        return F.scaled_dot_product_attention(q.to(keys.dtype), keys, values).to(q.dtype)
+        queries = q.to(keys.dtype)
+        attend = cpu_bfloat16.attend if cpu_bfloat16.pays(queries, keys) else F.scaled_dot_product_attention
+        return attend(queries, keys, values).to(q.dtype)
 
 
 class Filling:
