@@ -2,12 +2,14 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-export OMP_WAIT_POLICY := passive
 
 .PHONY: demo test test-all lint setup clean
 
 demo: $(VENV)/.engine
 	$(BIN)/spark3r demo --out out/demo
+
+# Tests run several processes on the same cores: threads that wait by spinning would take them from each other.
+test test-all: export OMP_WAIT_POLICY := passive
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -q
