@@ -9,6 +9,7 @@ import numpy as np
 
 from spark3r_core.errors import GeometryError
 from spark3r_core.gauge import align_window, thin_depth
+from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.models.interface import Prediction
 
 
@@ -106,7 +107,12 @@ def into_gauge(
     except GeometryError as error:
         reason = f"the window could not be aligned to the map: {error}"
         return [replace(estimate, failure=estimate.failure or reason, aligned=False) for estimate in new], poses
-    moved = [
+    return moved(new, map_from_window), map_from_window.apply_to_poses(poses)
+
+
+def moved(estimates: Sequence[FrameEstimate], map_from_window: Sim3) -> list[FrameEstimate]:
+    """Estimates of a window in the map's gauge; those that failed stay as they are."""
+    return [
         replace(
             estimate,
             world_from_camera=map_from_window.apply_to_poses(estimate.world_from_camera),
@@ -114,6 +120,5 @@ def into_gauge(
         )
         if estimate.valid
         else estimate
-        for estimate in new
+        for estimate in estimates
     ]
-    return moved, map_from_window.apply_to_poses(poses)

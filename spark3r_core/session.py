@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from spark3r_core.attention.streaming import Streaming
+from spark3r_core.chain import Chain
 from spark3r_core.consolidation import Consolidated, consolidate
 from spark3r_core.errors import ImageError, SettingsError
 from spark3r_core.estimates import FrameEstimate, WindowResult, estimates_of, into_gauge
@@ -58,7 +59,8 @@ class StreamSession:
         self.memory: KVMemory | None = None
         self._evictor: Evictor | None = None
         self._kept = KeptFrames()
-        self._next_index = 0
+        self._chain = Chain()
+        self._next_index = 0  # within the chain's link
         self._since_consolidation = 0
         if self.config.fill == "causal" and not model.capabilities.has_gauge:
             raise SettingsError(
@@ -80,7 +82,9 @@ class StreamSession:
         batch = self._checked(images)
         before = self.remembered
         if not before:  # the stream begins here, also after windows of which nothing could be kept
-            self._next_index = 0
+            self._next_index, self._chain = 0, Chain()
+        elif self._link_is_over():
+            self._begin_link()
         new = list(range(self._next_index, self._next_index + len(batch)))
         support = self._support_frames()
         self._next_index += len(batch)
@@ -110,13 +114,14 @@ class StreamSession:
             evictor.observe({*support, *admitted})
             memory.commit({*support, *admitted}, evictor.choose)
             self._kept.update(self._newest_support(admitted), estimates, encoded)
-        remembered = self.remembered
-        evictor.forget_all_but(remembered)
+            self._chain.untied = False
+        evictor.forget_all_but(self._remembered)
+        admitted = self._chain.in_stream(admitted)
         return WindowResult(
-            frames=estimates,
-            support=tuple(support),
+            frames=self._chain.numbered(estimates),
+            support=tuple(self._chain.in_stream(support)),
             admitted=tuple(admitted),
-            evicted=tuple(sorted((before | set(admitted)) - remembered)),
+            evicted=tuple(sorted((before | set(admitted)) - self.remembered)),
             support_shift=shift,
             model_ns=time.perf_counter_ns() - started_ns,
             memory_used_bytes=used_bytes,
@@ -127,7 +132,27 @@ class StreamSession:
     @property
     def remembered(self) -> set[int]:
         """Frames that later windows may read or run again."""
+        return set(self._chain.in_stream(self._remembered))
+
+    @property
+    def _remembered(self) -> set[int]:
         return set(self._kept) | (set() if self.memory is None else self.memory.all_frames())
+
+    def _link_is_over(self) -> bool:
+        """Whether the newest kept frame is to become the anchor of an empty memory."""
+        every = self.config.reanchor_every
+        if every is None:
+            every = self.model.capabilities.reanchor_every
+        able = self.config.fill == "support" and self.model.capabilities.has_gauge
+        return able and every > 0 and self._next_index > every and max(self._kept, default=0) > 0
+
+    def _begin_link(self) -> None:
+        assert self.memory is not None
+        anchor = max(self._kept)
+        self._kept = KeptFrames({0: self._kept[anchor]})
+        self.memory.clear()
+        self._chain.next_link(anchor)
+        self._next_index -= anchor
 
     def _run_window(
         self, memory: KVMemory, support: Sequence[int], new: Sequence[int], encoded: Encoded
@@ -136,10 +161,14 @@ class StreamSession:
         window = [*support, *new]
         together = Encoded.cat([*self._kept.encoded(support), encoded])
         decoded = self.model.decode(together, Streaming(memory), reference=window.index(0) if 0 in window else None)
-        if self.model.capabilities.has_gauge:
+        if self._chain.untied:  # the anchor's dense map too: it ties the link to the map
+            shown = estimates_of(window, self.model.predict(decoded, slice(0, len(window))))
+            estimates, support_poses = self._chain.into_map(shown[0], self._kept[support[0]], shown[1:])
+        elif self.model.capabilities.has_gauge:
             again = self.model.poses(decoded)[0, : len(support)]
             estimates = estimates_of(new, self.model.predict(decoded, slice(len(support), len(window))))
             support_poses = again.double().cpu().numpy()  # only now: a transfer waits for the device
+            estimates, support_poses = self._chain.place(estimates, support_poses)
         else:  # dense maps of the support frames too: they align the window
             shown = estimates_of(window, self.model.predict(decoded, slice(0, len(window))))
             first = [self._kept[frame] for frame in support]

@@ -36,6 +36,9 @@ class MemoryConfig:
     recent: newest pages that are not evicted while they are recent; None: one window's worth, a quarter of the
         capacity at most.
     consolidate_every: new frames from one consolidation to the next; None: 8.
+    reanchor_every: frames after which the newest kept frame becomes the anchor of a new, empty memory, whose gauge is
+        chained to the map by that frame's pose and depth; 0: never; None: the model's own number. Only with "support"
+        and models that have a gauge.
 
     Raises SettingsError for values that make no sense together.
     """
@@ -49,13 +52,14 @@ class MemoryConfig:
     max_new_frames: int = 8
     recent: int | None = None
     consolidate_every: int | None = None
+    reanchor_every: int | None = None
 
     def __post_init__(self) -> None:
         for name, values in (("fill", get_args(Fill)), ("eviction", get_args(Eviction))):
             if getattr(self, name) not in values:
                 raise SettingsError(f"{name} is {getattr(self, name)!r}; expected {', '.join(values)}")
         least = {"max_pages": 1, "anchors": 0, "support_recent": 0, "max_new_frames": 1, "recent": 0}
-        for name, lowest in {**least, "consolidate_every": 1}.items():
+        for name, lowest in {**least, "consolidate_every": 1, "reanchor_every": 0}.items():
             value = getattr(self, name)
             if value is not None and value < lowest:
                 raise SettingsError(f"{name} is {value}; expected at least {lowest}")
@@ -68,6 +72,11 @@ class MemoryConfig:
             raise SettingsError(
                 f'consolidate_every is {self.consolidate_every}, but the memory is filled by "{self.fill}"; leave it '
                 'out or use fill="consolidate"'
+            )
+        if self.fill != "support" and self.reanchor_every:
+            raise SettingsError(
+                f'reanchor_every is {self.reanchor_every}, but the memory is filled by "{self.fill}"; leave it out or '
+                'use fill="support"'
             )
         if self.fill == "consolidate" and self.anchors == 0:
             raise SettingsError('a "consolidate" memory needs its anchor: frame 0 carries origin and scale; anchors=1')

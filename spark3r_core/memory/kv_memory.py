@@ -117,6 +117,11 @@ class KVMemory:
         """Put the pages of the window in the place of all others, in every layer at once."""
         self._apply({pages: table.swap() for pages, table in self._tables.items()})
 
+    def clear(self) -> None:
+        """Forget all pages; no window may be open."""
+        for table in self._tables.values():
+            table.clear()
+
     def rollback(self) -> None:
         """Forget the open window: the memory is as before `begin`."""
         for table in self._tables.values():

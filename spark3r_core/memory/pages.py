@@ -141,6 +141,12 @@ class PageTable:
             raise RuntimeError("no window is open")
         self._close()
 
+    def clear(self) -> None:
+        """Drop all pages."""
+        if self._window:
+            raise RuntimeError("pages cannot be dropped while a window is open")
+        self._frame_in_slot = []
+
     def evict(self, frame: int) -> list[Copy]:
         """Drop a committed page; the last page moves into the hole so that the pages stay contiguous."""
         if self._window:

@@ -31,6 +31,7 @@ BUNDLED_CONFIG = DA3Config(
     native_long_side=192,
     native_patches=192,
     stream_pages=12,  # 3.6 GFLOP per frame; more pages bring nothing on a network this small (docs/streaming.md)
+    reanchor_every=48,  # it has learned to compare near views: far from its anchor it guesses
 )
 
 LOGIT_SCALE = math.exp(0.5)

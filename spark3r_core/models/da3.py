@@ -55,6 +55,7 @@ class DA3(Backbone):
             native_long_side=config.native_long_side,
             native_patches=config.native_patches,
             stream_pages=config.stream_pages,
+            reanchor_every=config.reanchor_every,
         )
         self.model = DA3Net(config)
         self.normalise = ImageNetNormalise()

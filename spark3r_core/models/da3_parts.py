@@ -38,6 +38,7 @@ class DA3Config:
     native_long_side: int = 504
     native_patches: int | None = None
     stream_pages: int = 40
+    reanchor_every: int = 0
 
     def __post_init__(self) -> None:
         # JSON has lists where a frozen, hashable config wants tuples

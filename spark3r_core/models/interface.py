@@ -46,6 +46,7 @@ class Capabilities:
     has_gauge: poses of different windows that share the memory are in one frame and scale (not so for pi3).
     native_long_side: longest image side the released weights were trained at, for a 4:3 picture.
     stream_pages: pages a sensitive layer keeps in a stream unless told otherwise (Spark3R: about 40).
+    reanchor_every: frames after which a stream begins a new gauge at its newest frame, unless told otherwise; 0: never.
     native_patches: patches per frame they were trained at whatever the shape; None where the long side was fixed.
     """
 
@@ -54,6 +55,7 @@ class Capabilities:
     native_long_side: int
     native_patches: int | None = None
     stream_pages: int = 40
+    reanchor_every: int = 0
 
 
 @dataclass(frozen=True)
