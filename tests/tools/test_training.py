@@ -9,7 +9,14 @@ import torch
 from spark3r_core.models.bundled import build_bundled
 from tools.training import checkpoint
 from tools.training.curriculum import ASPECTS, Step, choose_frames, plan_step
-from tools.training.losses import depth_losses, ray_targets, relative_poses, rotation_degrees, rotation_distance
+from tools.training.losses import (
+    CONFIDENCE_ALPHA,
+    depth_losses,
+    ray_targets,
+    relative_poses,
+    rotation_degrees,
+    rotation_distance,
+)
 from tools.training.matching import match_patches, window_pairs
 from tools.training.trainer import TrainConfig, Trainer
 from tools.training.window import Window, flip, gauge_scale, to_gauge
@@ -91,7 +98,10 @@ def test_relative_pose_of_the_second_camera_in_the_first() -> None:
 def test_best_confidence_is_alpha_over_error() -> None:
     error, depth = 0.05, torch.full((1, 8, 8), 2.0)
     predicted = depth * np.exp(error)
-    losses = [depth_losses(predicted, torch.full_like(depth, c), depth)["confidence"] for c in (3.0, 4.0, 5.0)]
+    best = CONFIDENCE_ALPHA / error
+    losses = [
+        depth_losses(predicted, torch.full_like(depth, c), depth)["confidence"] for c in (0.8 * best, best, 1.25 * best)
+    ]
     assert losses[1] < losses[0]
     assert losses[1] < losses[2]
 
