@@ -16,11 +16,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from spark3r_core.errors import GeometryError
 from spark3r_core.estimates import FrameEstimate, moved
-from spark3r_core.gauge import align_window, thin_depth
 from spark3r_core.geometry.sim3 import Sim3
-from spark3r_core.kept_frames import KeptFrame
 
 
 class Chain:
@@ -39,29 +36,6 @@ class Chain:
         """Begin a link; anchor: index of its first frame within the present one."""
         self.first += anchor
         self.untied = True
-
-    def into_map(
-        self, again: FrameEstimate, known: KeptFrame, new: Sequence[FrameEstimate]
-    ) -> tuple[list[FrameEstimate], np.ndarray]:
-        """Tie the link to the map by its anchor.
-
-        Args:
-            again, known: the anchor in the link's gauge, and as it is known in the map's.
-            new: the window's new frames in the link's gauge.
-
-        Returns:
-            The new frames in the map's gauge and the anchor's pose (1, 4, 4) in it. When there is too little to align
-            by, the new frames say so as their failure, and the next window has to try again.
-        """
-        pose = again.world_from_camera[None]
-        try:
-            self.map_from_link = align_window(
-                pose, known.world_from_camera[None], [thin_depth(again.depth)], [known.depth]
-            )
-        except GeometryError as error:
-            reason = f"the new anchor could not be aligned to the map: {error}"
-            return [replace(e, failure=e.failure or reason, aligned=False) for e in new], pose
-        return moved(new, self.map_from_link), self.map_from_link.apply_to_poses(pose)
 
     def place(
         self, estimates: list[FrameEstimate], support_poses: np.ndarray

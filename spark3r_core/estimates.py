@@ -86,19 +86,20 @@ def into_gauge(
     new: Sequence[FrameEstimate],
     first_poses: Sequence[np.ndarray],
     first_depths: Sequence[np.ndarray],
-) -> tuple[list[FrameEstimate], np.ndarray]:
-    """Move a window of a gauge-free model into the map's gauge by its support frames; without any it is the map's.
+) -> tuple[list[FrameEstimate], np.ndarray, Sim3 | None]:
+    """Move a window with a gauge of its own into the map's by its support frames; without any it is the map's.
 
     Args:
         again, new: estimates of support frames and new frames in the window's gauge.
         first_poses, first_depths: (4, 4) poses and thinned depths (`thin_depth`) of the support frames in the map's.
 
     Returns:
-        The new frames in the map's gauge, and the poses (n, 4, 4) of the support frames as of now. When the window
-        cannot be aligned, the new frames say so as their failure.
+        The new frames in the map's gauge, the poses (n, 4, 4) of the support frames as of now, and what moved them:
+        None when there was nothing to move by. When the window cannot be aligned, the new frames say so as their
+        failure.
     """
     if not again:
-        return list(new), np.zeros((0, 4, 4))
+        return list(new), np.zeros((0, 4, 4)), None
     poses = np.stack([estimate.world_from_camera for estimate in again])
     try:
         map_from_window = align_window(
@@ -106,8 +107,8 @@ def into_gauge(
         )
     except GeometryError as error:
         reason = f"the window could not be aligned to the map: {error}"
-        return [replace(estimate, failure=estimate.failure or reason, aligned=False) for estimate in new], poses
-    return moved(new, map_from_window), map_from_window.apply_to_poses(poses)
+        return [replace(estimate, failure=estimate.failure or reason, aligned=False) for estimate in new], poses, None
+    return moved(new, map_from_window), map_from_window.apply_to_poses(poses), map_from_window
 
 
 def moved(estimates: Sequence[FrameEstimate], map_from_window: Sim3) -> list[FrameEstimate]:

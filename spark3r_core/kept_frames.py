@@ -9,6 +9,7 @@ import numpy as np
 
 from spark3r_core.estimates import FrameEstimate
 from spark3r_core.gauge import thin_depth
+from spark3r_core.geometry.rotation import rotation_angle
 from spark3r_core.models.interface import Encoded
 
 
@@ -90,8 +91,8 @@ class KeptFrames:
         rotations, translations = [], []
         for frame, now in zip(frames, world_from_camera, strict=True):
             first = self._frames[frame]
-            cosine = (np.trace(first.world_from_camera[:3, :3].T @ now[:3, :3]) - 1) / 2
-            rotations.append(float(np.degrees(np.arccos(np.clip(cosine, -1, 1)))))
-            moved = np.linalg.norm(now[:3, 3] - first.world_from_camera[:3, 3])
-            translations.append(float(moved / max(first.median_depth, 1e-9)))
+            turn = rotation_angle(first.world_from_camera[:3, :3].T @ now[:3, :3])
+            rotations.append(float(np.degrees(turn)))
+            distance = np.linalg.norm(now[:3, 3] - first.world_from_camera[:3, 3])
+            translations.append(float(distance / max(first.median_depth, 1e-9)))
         return max(rotations), max(translations)

@@ -161,23 +161,23 @@ class StreamSession:
         window = [*support, *new]
         together = Encoded.cat([*self._kept.encoded(support), encoded])
         decoded = self.model.decode(together, Streaming(memory), reference=window.index(0) if 0 in window else None)
-        if self._chain.untied:  # the anchor's dense map too: it ties the link to the map
-            shown = estimates_of(window, self.model.predict(decoded, slice(0, len(window))))
-            estimates, support_poses = self._chain.into_map(shown[0], self._kept[support[0]], shown[1:])
-        elif self.model.capabilities.has_gauge:
-            again = self.model.poses(decoded)[0, : len(support)]
-            estimates = estimates_of(new, self.model.predict(decoded, slice(len(support), len(window))))
-            support_poses = again.double().cpu().numpy()  # only now: a transfer waits for the device
-            estimates, support_poses = self._chain.place(estimates, support_poses)
-        else:  # dense maps of the support frames too: they align the window
+        if self._chain.untied or not self.model.capabilities.has_gauge:
+            # dense maps of the support frames too: they tie the window, or the chain's new link, to the map
             shown = estimates_of(window, self.model.predict(decoded, slice(0, len(window))))
             first = [self._kept[frame] for frame in support]
-            estimates, support_poses = into_gauge(
+            estimates, support_poses, map_from_window = into_gauge(
                 shown[: len(support)],
                 shown[len(support) :],
                 [known.world_from_camera for known in first],
                 [known.depth for known in first],
             )
+            if self._chain.untied and map_from_window is not None:
+                self._chain.map_from_link = map_from_window
+        else:
+            again = self.model.poses(decoded)[0, : len(support)]
+            estimates = estimates_of(new, self.model.predict(decoded, slice(len(support), len(window))))
+            support_poses = again.double().cpu().numpy()  # only now: a transfer waits for the device
+            estimates, support_poses = self._chain.place(estimates, support_poses)
         if new[0] == 0 and self.model.capabilities.has_reference_frame and not estimates[0].valid:
             reason = "the first frame, whose camera is the origin, failed"
             estimates = [replace(estimate, failure=estimate.failure or reason) for estimate in estimates]

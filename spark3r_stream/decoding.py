@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from spark3r_core.errors import GeometryError
 from spark3r_core.geometry import se3
 from spark3r_core.geometry.sim3 import Sim3
-from spark3r_stream import wire
+from spark3r_stream import bulk_field, wire
 from spark3r_stream.encoding import POINT_DTYPE, POINT_FIELDS
 from spark3r_stream.errors import WireError
 from spark3r_stream.messages import (
@@ -51,17 +51,20 @@ def decode(message: Message) -> Content:
 def decode_payload(topic: str, payload: bytes) -> Content:
     """As `decode`, from the two parts; the arrays returned are read-only views."""
     wire.check_payload_size(topic, len(payload))
-    schema, convert = _DECODERS[topic]
+    schema: Any = schema_of(topic)
     try:
         with np.errstate(all="ignore"):  # a hostile 1e300 is refused below, without a warning on the way
-            return convert(schema.FromString(payload))
+            if topic in _BULK_DECODERS:
+                rest, data = bulk_field.split(payload)
+                return _BULK_DECODERS[topic][1](schema.FromString(rest), data)
+            return _DECODERS[topic][1](schema.FromString(payload))
     except (DecodeError, GeometryError, ValueError, OverflowError) as error:
         raise WireError(f"unreadable payload on {topic}: {error}") from None
 
 
 def schema_of(topic: str) -> type:
     """The protobuf class of a topic's payload."""
-    return _DECODERS[topic][0]
+    return (_DECODERS.get(topic) or _BULK_DECODERS[topic])[0]
 
 
 def _decode_frame_result(m: wire_pb2.FrameResult) -> FrameResult:
@@ -110,29 +113,29 @@ def _decode_calibration(m: CameraCalibration) -> Calibration:
     return Calibration(_nanoseconds(m.timestamp), CameraView(matrix, m.width, m.height))
 
 
-def _decode_depth(m: RawImage) -> DepthImage:
+def _decode_depth(m: RawImage, data: memoryview) -> DepthImage:
     if m.encoding != "32FC1":
         raise WireError(f"depth encoded as {m.encoding[:40]!r}; expected 32FC1")
     if not (0 < m.width <= _MAX_IMAGE_SIDE and 0 < m.height <= _MAX_IMAGE_SIDE):
         raise WireError(f"depth of {m.width} x {m.height} pixels; expected 1 to {_MAX_IMAGE_SIDE} each")
-    if m.step < 4 * m.width or m.step % 4 or len(m.data) != m.step * m.height:
+    if m.step < 4 * m.width or m.step % 4 or len(data) != m.step * m.height:
         raise WireError(
-            f"depth of {len(m.data)} bytes in rows of {m.step}; expected {m.height} rows of at least {4 * m.width}"
+            f"depth of {len(data)} bytes in rows of {m.step}; expected {m.height} rows of at least {4 * m.width}"
         )
-    rows = np.frombuffer(m.data, "<f4").reshape(m.height, m.step // 4)
+    rows = np.frombuffer(data, "<f4").reshape(m.height, m.step // 4)
     return DepthImage(_nanoseconds(m.timestamp), rows[:, : m.width])
 
 
-def _decode_cloud(m: PointCloud) -> Cloud:
+def _decode_cloud(m: PointCloud, data: memoryview) -> Cloud:
     found = [(field.name, field.offset, field.type) for field in m.fields[:64]]
     missing = [name for name, offset, type_ in POINT_FIELDS if (name, offset, type_) not in found]
     if missing:
         raise WireError(f"cloud without {' '.join(missing)} at its place; see docs/wire.md for the layout")
-    if m.point_stride < POINT_DTYPE.itemsize or len(m.data) % m.point_stride:
-        raise WireError(f"cloud of {len(m.data)} bytes in points of {m.point_stride}; expected {POINT_DTYPE.itemsize}")
+    if m.point_stride < POINT_DTYPE.itemsize or len(data) % m.point_stride:
+        raise WireError(f"cloud of {len(data)} bytes in points of {m.point_stride}; expected {POINT_DTYPE.itemsize}")
     # a newer minor version may append fields: the stride says so, the first 20 bytes stay
     rest = m.point_stride - POINT_DTYPE.itemsize
-    packed = np.frombuffer(m.data, np.dtype([*POINT_DTYPE.descr, ("rest", f"V{rest}")]) if rest else POINT_DTYPE)
+    packed = np.frombuffer(data, np.dtype([*POINT_DTYPE.descr, ("rest", f"V{rest}")]) if rest else POINT_DTYPE)
     return Cloud(_nanoseconds(m.timestamp), m.frame_id, packed["xyz"], packed["rgba"], packed["confidence"])
 
 
@@ -177,10 +180,12 @@ _DECODERS: dict[str, tuple[Any, Callable[[Any], Content]]] = {
     wire.POSE: (PoseInFrameProto, _decode_pose_in_frame),
     wire.TF: (FrameTransform, _decode_transform),
     wire.CALIB: (CameraCalibration, _decode_calibration),
-    wire.DEPTH: (RawImage, _decode_depth),
-    wire.CLOUD: (PointCloud, _decode_cloud),
     wire.MAP_CORRECTION: (wire_pb2.MapCorrection, correction_from_proto),
     wire.STATUS: (wire_pb2.Status, _decode_status),
+}
+_BULK_DECODERS: dict[str, tuple[Any, Callable[[Any, memoryview], Content]]] = {
+    wire.DEPTH: (RawImage, _decode_depth),
+    wire.CLOUD: (PointCloud, _decode_cloud),
 }
 
 

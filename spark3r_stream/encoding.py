@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from spark3r_core.errors import GeometryError
 from spark3r_core.geometry import se3
-from spark3r_stream import wire
+from spark3r_stream import bulk_field, wire
 from spark3r_stream.errors import WireError
 from spark3r_stream.messages import (
     CAMERA_FRAME,
@@ -44,6 +44,8 @@ POINT_FIELDS = [
     *((name, 16 + index, _UINT8) for index, name in enumerate(("red", "green", "blue", "alpha"))),
 ]
 
+_Pose = tuple[list[float], list[float]]  # translation, quaternion xyzw
+
 
 def encode_frame(output: FrameOutput) -> list[Unsealed]:
     """The messages of one frame, /frame/ first: consumers that join by frame_id then know what follows.
@@ -55,11 +57,12 @@ def encode_frame(output: FrameOutput) -> list[Unsealed]:
     if result.valid:
         if result.world_from_camera is None:
             raise WireError(f"frame {result.frame_id} is valid but has no pose; mark it invalid or give its pose")
-        stamp, frame_name, pose = _timestamp(result.captured_ns), result.frame_name, result.world_from_camera
+        stamp, frame_name = _timestamp(result.captured_ns), result.frame_name
         map_from_submap = se3.make_pose(output.map_from_submap.rotation, output.map_from_submap.translation)
+        pose, submap_pose = _checked_poses([result.world_from_camera, map_from_submap])
         payloads += [
             (wire.POSE, _encode_pose_in_frame(stamp, frame_name, pose)),
-            (wire.TF, _encode_transform(stamp, MAP_FRAME, frame_name, map_from_submap)),
+            (wire.TF, _encode_transform(stamp, MAP_FRAME, frame_name, submap_pose)),
             (wire.TF, _encode_transform(stamp, frame_name, CAMERA_FRAME, pose)),
         ]
         if result.camera is not None:
@@ -144,7 +147,7 @@ def encode_cloud(
     )
     message.pose.position.SetInParent()
     message.pose.orientation.w = 1.0
-    return _with_data(message.SerializeToString(), packed)
+    return bulk_field.join(message.SerializeToString(), packed)
 
 
 def encode_map_correction(correction: MapCorrection, captured_ns: int, epoch: int = 0) -> Unsealed:
@@ -197,7 +200,7 @@ def correction_to_proto(correction: MapCorrection) -> wire_pb2.MapCorrection:
     )
 
 
-def _encode_pose_in_frame(stamp: Timestamp, frame_name: str, pose: NDArray[np.float64]) -> bytes:
+def _encode_pose_in_frame(stamp: Timestamp, frame_name: str, pose: _Pose) -> bytes:
     message = PoseInFrameProto(timestamp=stamp, frame_id=frame_name)
     translation, rotation = _foxglove_pose(pose)
     message.pose.position.CopyFrom(translation)
@@ -205,7 +208,7 @@ def _encode_pose_in_frame(stamp: Timestamp, frame_name: str, pose: NDArray[np.fl
     return message.SerializeToString()
 
 
-def _encode_transform(stamp: Timestamp, parent: str, child: str, pose: NDArray[np.float64]) -> bytes:
+def _encode_transform(stamp: Timestamp, parent: str, child: str, pose: _Pose) -> bytes:
     translation, rotation = _foxglove_pose(pose)
     return FrameTransform(
         timestamp=stamp, parent_frame_id=parent, child_frame_id=child, translation=translation, rotation=rotation
@@ -234,42 +237,29 @@ def _encode_depth(stamp: Timestamp, depth: ArrayLike) -> bytes:
     height, width = depth.shape
     before = RawImage(timestamp=stamp, width=width, height=height, encoding="32FC1", step=4 * width)
     after = RawImage(frame_id=CAMERA_FRAME)  # its number is above that of `data`
-    return _with_data(before.SerializeToString(), depth, after.SerializeToString())
-
-
-def _with_data(before: bytes, data: NDArray[Any], after: bytes = b"") -> bytes:
-    """The bytes field `data` (number 6 in RawImage and PointCloud) between the fields around it, written by hand: the
-    same bytes as from protobuf with one copy of some megabytes instead of three."""
-    size = data.nbytes
-    if size == 0:
-        return before + after
-    head = bytearray(b"\x32")
-    while size > 0x7F:
-        head.append(size & 0x7F | 0x80)
-        size >>= 7
-    head.append(size)
-    return b"".join((before, head, data.reshape(-1).view(np.uint8).data, after))
+    return bulk_field.join(before.SerializeToString(), depth, after.SerializeToString())
 
 
 def pose_to_proto(pose: NDArray[np.float64]) -> wire_pb2.Pose:
     """(4, 4) parent_from_child. Raises WireError if it is no rigid transform."""
-    (x, y, z), (qx, qy, qz, qw) = _checked_pose(pose)
+    ((x, y, z), (qx, qy, qz, qw)) = _checked_poses([pose])[0]
     return wire_pb2.Pose(
         translation=wire_pb2.Vector3(x=x, y=y, z=z), rotation=wire_pb2.Quaternion(x=qx, y=qy, z=qz, w=qw)
     )
 
 
-def _foxglove_pose(pose: NDArray[np.float64]) -> tuple[Vector3, Quaternion]:
-    (x, y, z), (qx, qy, qz, qw) = _checked_pose(pose)
+def _foxglove_pose(pose: _Pose) -> tuple[Vector3, Quaternion]:
+    (x, y, z), (qx, qy, qz, qw) = pose
     return Vector3(x=x, y=y, z=z), Quaternion(x=qx, y=qy, z=qz, w=qw)
 
 
-def _checked_pose(pose: NDArray[np.float64]) -> tuple[list[float], list[float]]:
+def _checked_poses(poses: Sequence[NDArray[np.float64]]) -> list[_Pose]:
+    """All at once: what the check costs, it costs per call."""
     try:
-        translation, quat_xyzw = se3.to_quat_xyzw(se3.require_se3(pose, "world_from_camera"))
+        translations, quats_xyzw = se3.to_quat_xyzw(se3.require_se3(np.stack(poses), "world_from_camera"))
     except GeometryError as error:
         raise WireError(f"cannot publish a pose: {error}") from None
-    return translation.tolist(), quat_xyzw.tolist()
+    return list(zip(translations.tolist(), quats_xyzw.tolist(), strict=True))
 
 
 def _camera_matrix(camera: CameraView) -> NDArray[np.float64]:

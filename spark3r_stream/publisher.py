@@ -215,8 +215,10 @@ class Publisher:
                 self._enter_session(message.envelope.session_id)
             self._positions[message.topic] = message.envelope.sequence + 1
             self._sent += 1
-            if self._snapshot is not None:
-                self._snapshot.add(message)
+        if self._snapshot is not None:  # after all are on their way: who joins asks this thread, later
+            for message in messages:
+                if message.envelope.session_id == self.session_id:  # not of one that ended just now
+                    self._snapshot.add(message)
         with self._lock:
             self._unsent -= len(messages)
             self._all_sent.notify_all()

@@ -30,18 +30,21 @@ from spark3r_stream.encoding import encode_frame
 from spark3r_stream.messages import CameraView, FrameOutput, FrameResult
 from spark3r_stream.publisher import Publisher
 from spark3r_stream.snapshot import SnapshotKeeper
+from spark3r_stream.steady import keep_freed_memory, long_lived_objects
 from spark3r_stream.subscriber import Subscriber
 from spark3r_stream.wire import CLOUD, Sealer
 
 
 def main() -> None:
     args = parse_arguments()
+    keep_freed_memory()  # as `spark3r run` does
     import torch  # not by the subscribers, which import this file
 
     from tools.bench_reduction import describe_machine
 
     machine = describe_machine(torch.device("cpu"))
-    repeats = [run_once(args) for _ in range(args.repeats)]
+    with long_lived_objects():  # as there, too
+        repeats = [run_once(args) for _ in range(args.repeats)]
     print(
         json.dumps(
             {
@@ -100,8 +103,9 @@ def run_once(args: argparse.Namespace) -> dict[str, Any]:
 
 def subscribe(endpoint: str, frames: int, fps: float, ready: Any, results: Any) -> None:
     """In a process of its own: when each frame's cloud, its last message, was decoded (monotonic ns)."""
+    keep_freed_memory()  # as docs/wire.md advises programs that take many maps
     done_ns: dict[int, int] = {}
-    with Subscriber(endpoint) as subscriber:
+    with long_lived_objects(), Subscriber(endpoint) as subscriber:
         assert subscriber.wait_connected(30.0)
         ready.wait(60)
         while len(done_ns) < frames and (message := subscriber.poll(3.0)) is not None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from spark3r_core.geometry.camera import Intrinsics, read_intrinsics
-from spark3r_stream.allocator import keep_freed_memory
 from spark3r_stream.cli.keys import server_security
 from spark3r_stream.cli.progress import LiveLine
 from spark3r_stream.cli.report import run_report, settings_of, summary
@@ -45,6 +44,7 @@ from spark3r_stream.sources.base import Source
 from spark3r_stream.sources.open import is_recording, is_surely_a_file, open_source
 from spark3r_stream.sources.options import Pace, ReconnectOptions, RtspTransport, SourceOptions
 from spark3r_stream.sources.redact import redact_uri
+from spark3r_stream.steady import keep_freed_memory, long_lived_objects
 from spark3r_stream.viewer.launch import launch_viewer
 from spark3r_stream.wire import Sealer
 
@@ -113,7 +113,8 @@ def _run(config: RunConfig, stop: Stop) -> int:
         plan = plan_window(source.info.is_live, window, reconstructor.memory.max_new_frames)
         engine = EngineConfig(plan, max_frames=config.max_frames)
         decided = None if run is None else run.decisions
-        run_stream(source, reconstructor, sinks, engine, stats, clock, stop.event, decided)
+        with long_lived_objects():
+            run_stream(source, reconstructor, sinks, engine, stats, clock, stop.event, decided)
         if stats.failed and not stats.processed_frames:
             raise StreamError(f"no frame of {source.info.name} could be reconstructed: {stats.last_error}")
     if not config.json:

@@ -1,9 +1,12 @@
-"""One setting of the C library that a stream of equal windows profits from."""
+"""What a program that runs for hours with even latency sets for its whole process. Libraries leave these alone."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import gc
 import sys
+from collections.abc import Iterator
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # mallopt(3), glibc
 _KEPT_BYTES = 1 << 30
@@ -24,3 +27,18 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError):
         return False
     return bool(mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)) and bool(mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES))
+
+
+@contextlib.contextmanager
+def long_lived_objects() -> Iterator[None]:
+    """Within it, the garbage collector does not look again at what exists already.
+
+    After torch is imported that is some hundred thousand objects, and every full collection in mid-stream stops all of
+    Python's threads for as long as it takes to visit them. They are collected again afterwards.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

@@ -1,14 +1,15 @@
+import gc
 import subprocess
 import sys
 
 import pytest
 
-from spark3r_stream.allocator import keep_freed_memory
+from spark3r_stream.steady import keep_freed_memory, long_lived_objects
 
 FAULTS = """
 import resource, sys
 import numpy as np
-from spark3r_stream.allocator import keep_freed_memory
+from spark3r_stream.steady import keep_freed_memory
 assert len(sys.argv) < 2 or keep_freed_memory()
 def use():
     big = [np.ones(3 << 20, np.uint8) for _ in range(8)]
@@ -29,3 +30,10 @@ def test_freed_memory_is_used_again_instead_of_cleared_anew() -> None:
         for args in ([], ["kept"])
     ]
     assert faults[1] < faults[0] / 10
+
+
+def test_old_objects_are_left_alone_and_given_back() -> None:
+    before = gc.get_freeze_count()
+    with long_lived_objects():
+        assert gc.get_freeze_count() > before + 1000
+    assert gc.get_freeze_count() <= before
