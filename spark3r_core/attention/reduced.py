@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from spark3r_core.attention import cpu_bfloat16
 from spark3r_core.timing import Stopwatch
 from spark3r_core.tokens.layout import TokenLayout, stride_frames
 from spark3r_core.tokens.merge import Merge, match_in_groups, match_queries
@@ -30,6 +31,11 @@ def join_heads(x: Tensor) -> Tensor:
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """(B, N, h*d) → (B, h, N, d)"""
     return x.unflatten(2, (heads, -1)).transpose(1, 2)
+
+
+def _attend_pruned(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(QKᵀ / sqrt(d)) V for keys few enough that a block of rows fits the caches."""
+    return (cpu_bfloat16.attend if cpu_bfloat16.pays(q, k) else F.scaled_dot_product_attention)(q, k, v)
 
 
 class Reduced:
@@ -79,9 +85,9 @@ class Reduced:
                     kept = self._kept(layout, factors.kv_factor, q.device)
                     k, v = k.index_select(2, kept), v.index_select(2, kept)
             if merge is None:
-                return F.scaled_dot_product_attention(q, k, v)
-            merged = split_heads(merge.merge(join_heads(q)), q.shape[1])
-            out = F.scaled_dot_product_attention(merged, k, v)
+                # with whole K/V this is `Dense`, bit for bit
+                return _attend_pruned(q, k, v) if factors.kv_factor > 1 else F.scaled_dot_product_attention(q, k, v)
+            out = _attend_pruned(split_heads(merge.merge(join_heads(q)), q.shape[1]), k, v)
             return split_heads(merge.unmerge(join_heads(out)), q.shape[1])
 
     def _kept(self, layout: TokenLayout, factor: int, device: torch.device) -> Tensor:

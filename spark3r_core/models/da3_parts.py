@@ -62,7 +62,12 @@ DA3_CONFIGS: dict[str, DA3Config] = {
 
 
 class PatchEmbed(nn.Module):
-    """(N, 3, H, W) → (N, P, C), row by row."""
+    """(N, 3, H, W) → (N, P, C), row by row.
+
+    The convolutional stem looks at 23 pixels and more around each patch: one strided convolution, two at that
+    resolution, and one that gathers the patch. Matching rests on it: with two strided convolutions alone a patch's
+    place was known half as well after the same number of steps (docs/bundled_model.md).
+    """
 
     def __init__(self, dim: int, patch_size: int, stem: str) -> None:
         super().__init__()
@@ -70,22 +75,26 @@ class PatchEmbed(nn.Module):
         if stem == "linear":
             self.proj = Conv2d(3, dim, patch_size, stride=patch_size)
             return
-        strides = _stem_strides(patch_size)
-        layers: list[nn.Module] = []
-        channels = 3
-        for i, stride in enumerate(strides):
-            # width doubles towards `dim`; kernels overlap by one pixel or more and keep size / stride exact
-            out = max(dim >> (len(strides) - i), 16)
-            layers += [Conv2d(channels, out, 2 * stride - 1, stride=stride, padding=stride - 1), nn.GELU()]
-            channels = out
+        first, *between, last = _stem_strides(patch_size)
+        narrow, wide = max(3 * dim // 10, 16), max(2 * dim // 5, 16)
+        layers = [_strided(3, narrow, first), nn.GELU()]
+        for channels, stride in ((narrow, 0), (wide, 0), *((wide, stride) for stride in between)):
+            convolution = _strided(channels, wide, stride) if stride else Conv2d(channels, wide, 3, padding=1)
+            layers += [convolution, nn.GELU()]
         self.stem = nn.Sequential(*layers)
-        self.proj = Conv2d(channels, dim, 1)
+        self.proj = _strided(wide, dim, last)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.proj(self.stem(images)).flatten(2).transpose(1, 2)
 
 
+def _strided(channels: int, out: int, stride: int) -> Conv2d:
+    """Kernels overlap by `stride` - 1 pixels and keep size / stride exact."""
+    return Conv2d(channels, out, 2 * stride - 1, stride=stride, padding=stride - 1)
+
+
 def _stem_strides(patch_size: int) -> list[int]:
+    """At least two factors of the patch size, large ones first; a 1 where there are fewer."""
     strides, rest = [], patch_size
     for factor in (4, 2, 7, 3, 5):
         while rest % factor == 0:
@@ -93,7 +102,7 @@ def _stem_strides(patch_size: int) -> list[int]:
             rest //= factor
     if rest != 1:
         raise ValueError(f"a convolutional stem needs a patch size with factors 2, 3, 5, 7; got {patch_size}")
-    return strides
+    return strides + [1] * (2 - len(strides))
 
 
 class VitStack(nn.Module):

@@ -2,8 +2,9 @@
 
 import torch
 
-from tools.training.matching import patch_centres, surrounding
+from tools.training.matching import match_patches, patch_centres, surrounding, window_pairs
 from tools.training.optimiser import CAMERA_RATE, Optimiser
+from tools.training.supervised import AttentionLosses, SupervisedDense, attention_loss
 
 
 def test_shares_of_the_surrounding_centres_give_the_position_back() -> None:
@@ -32,3 +33,29 @@ def test_the_camera_decoder_learns_at_its_own_rate() -> None:
     assert [group["lr"] for group in optimiser.adam.param_groups] == [2e-3, 2e-3, 2e-3 * CAMERA_RATE]
     assert optimiser.muon.param_groups[0]["lr"] == 2e-3
     assert len(optimiser.muon.param_groups[0]["params"]) == 1
+
+
+def test_attention_that_follows_the_shares_finds_the_position() -> None:
+    """Queries and keys made so that the attention is exactly the bilinear shares, and then so that it is uniform."""
+    wall = torch.full((1, 2, 48, 72), 4.0)
+    pose = torch.eye(4).repeat(1, 2, 1, 1)
+    pose[0, 1, 0, 3] = 0.3  # 4.5 pixels at a focal length of 60
+    intrinsics = torch.tensor([[60.0, 0, 36], [0, 60, 24], [0, 0, 1]]).expand(1, 2, 3, 3)
+    matches = match_patches(wall, pose, intrinsics, 12, window_pairs(2))
+    patches = matches.centres.shape[0]
+    logits = torch.full((1, 2, patches, patches), 1e-9)
+    for pair, (first, _) in enumerate(matches.pairs):
+        logits[:, first] = logits[:, first].scatter_add(-1, matches.corners[:, pair], matches.shares[:, pair])
+    plan = SupervisedDense()
+    queries = torch.arange(patches)
+
+    def found(q: torch.Tensor) -> AttentionLosses:
+        q = (q * patches**0.5)[:, None].expand(-1, 2, -1, -1, -1)
+        k = torch.eye(patches).expand(1, 2, 2, -1, -1)
+        plan.kept = [(q, k), (q, k)]
+        return attention_loss(plan, matches, queries)
+
+    exact, blind = found(logits.log()), found(torch.zeros_like(logits))
+    assert exact.position < 1e-4
+    assert blind.position > 0.5
+    assert exact.pairwise < blind.pairwise

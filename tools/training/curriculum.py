@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 ONE_ASPECT_FRAMES = 16_000
-PAIRS_FRAMES = 124_000  # windows at 22,000 frames already left matching at 55 % and translations unlearned
+PAIRS_FRAMES = 200_000  # windows at 22,000 frames already left matching at 55 % and translations unlearned
 GROWTH_FRAMES = 30_000
 
 

@@ -18,7 +18,8 @@ class PatchMatches:
     target: (B, P, N) index of the patch it falls into (0 where invalid); corners, shares: (B, P, N, 4) the four patches
     whose centres surround it and their bilinear weights; valid: (B, P, N) seen, not occluded;
     uv: (B, P, N, 2) exact position in pixels of the other frame; moved: (B, P, N) how far that is from the patch's own
-    place, in patches. N patches in row order, P pairs.
+    place, in patches. centres: (N, 2) of the patches, and place: (B, P, N, 2) that of `uv` within the outermost ones,
+    both in patches, column first. N patches in row order, P pairs.
     """
 
     pairs: tuple[tuple[int, int], ...]
@@ -28,6 +29,8 @@ class PatchMatches:
     valid: Tensor
     uv: Tensor
     moved: Tensor
+    centres: Tensor
+    place: Tensor
 
 
 def window_pairs(frames: int) -> tuple[tuple[int, int], ...]:
@@ -87,8 +90,12 @@ def match_patches(
     target = (iv // patch) * (width // patch) + iu // patch
     uv = torch.stack([u, v], -1)
     moved = (uv - torch.stack([column, row], -1) - 0.5).norm(dim=-1) / patch
+    own = (torch.stack([column, row], -1) + 0.5) / patch
+    place = torch.where(valid[..., None], uv / patch, 0.0)
+    place = torch.minimum(torch.maximum(place, own[0]), own[-1])  # no mean of centres lies outside of them
     corners, shares = surrounding(torch.where(valid[..., None], uv, 0.0), (height // patch, width // patch), patch)
-    return PatchMatches(tuple(pairs), torch.where(valid, target, 0), corners, shares, valid, uv, moved)
+    target = torch.where(valid, target, 0)
+    return PatchMatches(tuple(pairs), target, corners, shares, valid, uv, moved, own, place)
 
 
 def surrounding(uv: Tensor, grid_hw: tuple[int, int], patch: int) -> tuple[Tensor, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,6 +21,7 @@ SUPERVISED_HEADS = 2
 EXPLICIT_TOKENS = 600  # below this, softmax(QKᵀ)V trains faster on CPUs than the fused kernel
 STILL_WEIGHT = 0.1
 FULL_WEIGHT_MOTION = 1.5  # patches
+POSITION_BETA = 0.25  # patches
 ABSENT = -1e4  # log-probability of a partner that does not exist; finite, so that its gradient is zero and not nan
 
 
@@ -70,7 +72,17 @@ class SupervisedDense:
         return explicit_attention(q, k, v) if explicit else self._fused(q, k, v)
 
 
-def attention_loss(plan: SupervisedDense, matches: PatchMatches, queries: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+@dataclass(frozen=True)
+class AttentionLosses:
+    """See `attention_loss`; scalars."""
+
+    pairwise: Tensor
+    window: Tensor
+    position: Tensor
+    accuracy: Tensor
+
+
+def attention_loss(plan: SupervisedDense, matches: PatchMatches, queries: Tensor) -> AttentionLosses:
     """Cross-entropy of attention logits towards the true matches, for the patches `queries` (Q,) of every frame.
 
     The target is shared by the four patches around the true position, bilinearly: what is fetched is then the position
@@ -79,10 +91,13 @@ def attention_loss(plan: SupervisedDense, matches: PatchMatches, queries: Tensor
     Patches that hardly move count a tenth: most do, and a network that is paid for them learns to look at the same
     place instead of the same thing.
 
-    Returns (pairwise, window, accuracy):
+    Returns:
         pairwise: within the other frame of each pair, both heads (TRAINING.md's supervision);
         window: over all tokens of the window, so that the heads do not look at their own frame: head 0 of frames
             t > 0 must fetch from frame 0, head 1 from any supervised partner. Layers after the first only;
+        position: how far the mean position under the attention within the other frame is from the true one, in patches,
+            Huber, layers after the first. The cross-entropy alone leaves the fraction of a patch to be learned last,
+            and its error is one that all patches of a pair share;
         accuracy: share of the patches that moved by FULL_WEIGHT_MOTION or more whose best patch in the other frame is
             the true one, last supervised layer.
     """
@@ -93,7 +108,8 @@ def attention_loss(plan: SupervisedDense, matches: PatchMatches, queries: Tensor
     weight = valid * (moved / FULL_WEIGHT_MOTION).clamp(STILL_WEIGHT, 1.0)
     far = valid & (moved >= FULL_WEIGHT_MOTION)
     to_reference = weight * torch.tensor([j == 0 for j in second], device=valid.device)[None, :, None]
-    pairwise = window = accuracy = valid.new_zeros((), dtype=torch.float32)
+    pairwise = window = position = accuracy = valid.new_zeros((), dtype=torch.float32)
+    centres, places = matches.centres, matches.place[:, :, queries]  # (N, 2), (B, P, Q, 2) in patches
     for index, (q, k) in enumerate(plan.kept):
         heads, frames = q.shape[1:3]
         q = q[:, :, :, plan.specials + queries] * q.shape[-1] ** -0.5  # (B, h, S, Q, d)
@@ -111,6 +127,9 @@ def attention_loss(plan: SupervisedDense, matches: PatchMatches, queries: Tensor
         pairwise = pairwise + (nll * weight[:, None]).sum() / (heads * len(plan.kept) * weight.sum().clamp_min(1))
         if index == 0:
             continue
+        mean = among.softmax(-1) @ centres  # (B, h, P, Q, 2)
+        off = F.smooth_l1_loss(mean, places[:, None].expand_as(mean), beta=POSITION_BETA, reduction="none").sum(-1)
+        position = position + (off * valid[:, None]).sum() / (heads * (len(plan.kept) - 1) * valid.sum().clamp_min(1))
         if index == len(plan.kept) - 1:
             right = (among.argmax(-1) == goal) & far[:, None]
             accuracy = right.any(1).sum() / far.sum().clamp_min(1)
@@ -123,4 +142,4 @@ def attention_loss(plan: SupervisedDense, matches: PatchMatches, queries: Tensor
         partner = torch.stack([share[:, pairs].logsumexp(1) for pairs in of_frame], 1)
         importance = torch.stack([weight[:, pairs].amax(1) for pairs in of_frame], 1)
         window = window - (partner.clamp_min(ABSENT / 2) * importance).sum() / importance.sum().clamp_min(1)
-    return pairwise, window / max(1, len(plan.kept) - 1), accuracy
+    return AttentionLosses(pairwise, window / max(1, len(plan.kept) - 1), position, accuracy)

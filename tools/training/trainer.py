@@ -39,7 +39,7 @@ class TrainConfig:
     final_factor: float = 0.03
     decay_share: float = 0.3  # last part of a run over which the learning rate falls
     frames_per_batch: int = 24
-    queries: int = 64  # patches per frame whose attention is supervised
+    queries: int = 128  # patches per frame whose attention is supervised
     depth_frames: int = 8  # frames per batch whose dense maps are supervised
     max_frames: int = 8
     grad_clip: float = 1.0
@@ -51,14 +51,15 @@ class TrainConfig:
 class AuxiliaryHeads(nn.Module):
     """Linear read-outs that exist in training only: where a patch is in frame 0, and the ray it looks along.
 
-    They read the token maps of the taps (width 2C): the flow head the second one (after the supervised layers), the
-    ray head the last.
+    They read the token maps of the taps (width 2C): the flow heads the second one (after the supervised layers) and
+    the last, so that what was matched stays at hand for the camera token; the ray head the last.
     """
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.flow = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2))
         self.rays = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 6))
+        self.late_flow = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2))
 
 
 class Trainer:
@@ -157,16 +158,19 @@ class Trainer:
             queries = torch.from_numpy(rng.permutation(patches)[: self.config.queries]).to(self.device)
             middle = decoded.taps[1][:, :, -patches:].float()
             losses["flow"] = flow_loss(self.auxiliary.flow(middle), matches, image_hw, patch)
-            losses["attention"], losses["fetch"], measures["accuracy"] = attention_loss(plan, matches, queries)
+            losses["late_flow"] = flow_loss(self.auxiliary.late_flow(last), matches, image_hw, patch)
+            found = attention_loss(plan, matches, queries)
+            losses |= {"attention": found.pairwise, "fetch": found.window, "position": found.position}
+            measures["accuracy"] = found.accuracy
             measures |= pose_measures(pose.detach(), window.world_from_camera)
         return losses, measures
 
     def total(self, losses: dict[str, Tensor]) -> Tensor:
         w = self.weights
-        factor = {**asdict(w), "relative_rotation": w.relative * w.rotation}
+        factor = {**asdict(w), "relative_rotation": w.relative * w.rotation, "late_flow": w.flow}
         factor["relative_direction"] = w.relative * w.direction
         factor["relative_translation"] = w.relative * w.translation
-        for name in ("attention", "fetch"):
+        for name in ("attention", "fetch", "position"):
             factor[name] *= matching_share(self.frames_seen)
         return torch.stack([factor[name] * value for name, value in losses.items()]).sum()
 
