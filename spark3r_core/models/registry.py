@@ -77,7 +77,7 @@ def _da3(size: str, parameters: int, licence: str, kv: int, hub_id: str) -> Mode
 
 _SPECS = (
     ModelSpec(
-        BUNDLED, "da3", BUNDLED_CONFIG, 3_754_683, "Apache-2.0", "Apache-2.0",
+        BUNDLED, "da3", BUNDLED_CONFIG, 3_983_627, "Apache-2.0", "Apache-2.0",
         (192, 144), 193, 617_600, None, "bundled.safetensors",
     ),
     _da3("small", 34_299_463, "Apache-2.0", 5_978_112, "depth-anything/DA3-SMALL"),
