@@ -20,6 +20,7 @@ SENSITIVE_LAYERS: dict[str, frozenset[int]] = {
     "vggt-1b": frozenset(range(11, 17)),
     "pi3": frozenset(range(11, 17)),
     "da3-giant": frozenset(range(3, 13)),
+    "bundled": frozenset(),  # measured: docs/reduction/sensitivity.json
     "vggt-omega-1b": frozenset({7, 8, 9, 10, 11, 12, 13, 16}),
 }
 
