@@ -17,7 +17,7 @@ def test_every_row_has_a_name_of_its_own() -> None:
 
 
 def test_rows_are_measured_at_equal_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    chosen = [Setting(), Setting("causal"), Setting("consolidate", "views"), Setting(pages=4), Setting(new=64)]
+    chosen = [Setting(), Setting("causal"), Setting("consolidate", "views"), Setting(pages=12), Setting(new=64)]
     monkeypatch.setattr(ablate_streaming, "SETTINGS", chosen)
     stream = "synthetic:room?seed=7&frames=10&size=64x48"
     out = tmp_path / "streaming"
@@ -35,7 +35,7 @@ def test_rows_are_measured_at_equal_bytes(tmp_path: Path, monkeypatch: pytest.Mo
     for row in (causal, consolidate):
         assert 0.8 * support["memory_mib"] < row["memory_mib"] <= support["memory_mib"]
     assert consolidate["pages"] < support["pages"] < causal["pages"]
-    assert pages["pages"] == 4
+    assert pages["pages"] == 4, "a third: no layer of the bundled network is sensitive"
     assert all(row["ate_of_spread"] > 0 for row in rows.values())
     assert support_line(out) == 7
     assert "64 new" not in out.with_suffix(".md").read_text()
