@@ -33,7 +33,7 @@ def test_a_report_adds_up(monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
         assert min(parts.values()) > 0
         assert sum(parts.values()) * 8 == pytest.approx(1e3 * result["seconds"], rel=1e-2)
         assert result["window_ms"]["p50"] <= result["window_ms"]["p95"] <= result["window_ms"]["max"]
-        assert result["with_full_memory"]["windows"] == 6  # a third of 12 pages, no layer being sensitive: window 3 evicts
+        assert result["with_full_memory"]["windows"] == 6  # a third of 12 pages each: window 3 evicts
         assert 0 < result["memory_used_bytes"] <= result["memory_limit_bytes"]
     assert report["settings"]["image_hw"] == [36, 48]
     assert report["settings"]["tokens_per_frame"] == 13
