@@ -119,9 +119,18 @@ class Soak:
         command += ["--size", "96", "--publish", endpoint, "--record", str(self.recording), "--json"]
         command += ["--max-restarts", str(10 * args.disconnects + 100)]
         self.engine = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=self.log)
+        # A subscriber that is refused tries again after up to two seconds, and would miss the first results.
+        self._wait_published(folder / "engine.log")
         self.watcher = Watcher(endpoint)
         self.visitors = Visitors(endpoint, args.seed)
         self.samples: list[Usage] = []
+
+    def _wait_published(self, log: Path) -> None:
+        deadline = time.monotonic() + self.args.patience
+        while "publishing on" not in log.read_text():
+            if time.monotonic() > deadline or self.engine.poll() is not None:
+                raise Hang(f"the engine did not begin to publish: {log.read_text()[-500:]}")
+            time.sleep(0.05)
 
     def run(self) -> None:
         steps = ["disconnect"] * self.args.disconnects + ["size"] * self.args.sizes
