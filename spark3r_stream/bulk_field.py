@@ -17,6 +17,7 @@ from spark3r_stream.errors import WireError
 _NUMBER = 6
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types of protobuf's encoding
 _MAX_VARINT_BYTES = 10
+_MAX_FIELDS = 1024  # ours have about twenty; megabytes of empty ones would hold up the reader for seconds
 
 
 def join(before: bytes, data: NDArray[Any], after: bytes = b"") -> bytes:
@@ -35,13 +36,17 @@ def join(before: bytes, data: NDArray[Any], after: bytes = b"") -> bytes:
 def split(payload: bytes) -> tuple[bytes, memoryview]:
     """The message without `data`, and `data` as a read-only view of `payload`; the last one if there are several.
 
-    Raises WireError for bytes that are no message. Groups, which no schema of ours has, are refused.
+    Raises WireError for bytes that are no message. Groups, which no schema of ours has, and more than 1,024
+    fields are refused.
     """
     view = memoryview(payload)
     data, others = view[:0], []
-    position = 0
+    position = fields = 0
     while position < len(payload):
         begin = position
+        fields += 1
+        if fields > _MAX_FIELDS:
+            raise WireError(f"more than {_MAX_FIELDS} fields, at byte {begin}")
         tag, position = _varint(payload, position)
         kind = tag & 7
         length = 0

@@ -66,8 +66,28 @@ def test_damaged_messages_are_read_as_protobuf_reads_them_or_refused():
 
 @pytest.mark.parametrize(
     "payload",
-    [b"\x32", b"\x32\x05abc", b"\x80" * 11, b"\x33", b"\x0f", b"\x09\x00", b"\xff" * 9],
-    ids=["no length", "cut off", "endless number", "group", "no wire type", "cut fixed64", "cut number"],
+    [
+        b"\x32",
+        b"\x32\x05abc",
+        b"\x80" * 11,
+        b"\x33",
+        b"\x0f",
+        b"\x09\x00",
+        b"\xff" * 9,
+        b"\x32\x00" * 2000,
+        b"\x08\x01" * 2000,
+    ],
+    ids=[
+        "no length",
+        "cut off",
+        "endless number",
+        "group",
+        "no wire type",
+        "cut fixed64",
+        "cut number",
+        "2,000 data fields",
+        "2,000 numbers",
+    ],
 )
 def test_what_is_no_message_is_refused(payload):
     with pytest.raises(WireError):
