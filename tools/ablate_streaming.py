@@ -184,7 +184,7 @@ def main() -> int:
         lines += [f"{name}:", "", *table(networks[name]["rows"]), ""]
     report: dict[str, Any] = {
         "protocol": "medians over sequences; ATE after Sim(3) alignment (evo) over the RMS spread of true positions",
-        "sequences": args.sequences,
+        "sequences": [what if ":" in what else Path(what).name for what in args.sequences],
         "max_frames": args.max_frames,
         "machine": {"cores": os.cpu_count(), "torch": str(torch.__version__), "threads": torch.get_num_threads()},
         "networks": networks,

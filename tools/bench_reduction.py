@@ -66,7 +66,7 @@ def main() -> None:
             "tokens_per_frame": [layer.tokens_per_frame for layer in model.cross_layers(image_hw)],
             "frames_per_chunk": args.frames_per_chunk,
             "repeats": args.repeats,
-            "images": args.video or "uniform noise",
+            "images": "/".join(Path(args.video).parts[-2:]) if args.video else "uniform noise",
         },
         "runs": [],
     }
