@@ -33,11 +33,6 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
     return x.unflatten(2, (heads, -1)).transpose(1, 2)
 
 
-def _attend_pruned(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """softmax(QKᵀ / sqrt(d)) V for keys few enough that a block of rows fits the caches."""
-    return (cpu_bfloat16.attend if cpu_bfloat16.pays(q, k) else F.scaled_dot_product_attention)(q, k, v)
-
-
 class Reduced:
     """Plan that reduces the tokens of global layers; where both factors are 1 it is `Dense`, bit for bit.
 
@@ -86,8 +81,10 @@ class Reduced:
                     k, v = k.index_select(2, kept), v.index_select(2, kept)
             if merge is None:
                 # with whole K/V this is `Dense`, bit for bit
-                return _attend_pruned(q, k, v) if factors.kv_factor > 1 else F.scaled_dot_product_attention(q, k, v)
-            out = _attend_pruned(split_heads(merge.merge(join_heads(q)), q.shape[1]), k, v)
+                return (
+                    cpu_bfloat16.fastest(q, k, v) if factors.kv_factor > 1 else F.scaled_dot_product_attention(q, k, v)
+                )
+            out = cpu_bfloat16.fastest(split_heads(merge.merge(join_heads(q)), q.shape[1]), k, v)
             return split_heads(merge.unmerge(join_heads(out)), q.shape[1])
 
     def _kept(self, layout: TokenLayout, factor: int, device: torch.device) -> Tensor:

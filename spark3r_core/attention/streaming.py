@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from spark3r_core.attention import cpu_bfloat16
@@ -38,8 +37,7 @@ class Streaming:
         del q_unrotated
         keys, values = self.memory.write(layer, k, v)
         queries = q.to(keys.dtype)
-        attend = cpu_bfloat16.attend if cpu_bfloat16.pays(queries, keys) else F.scaled_dot_product_attention
-        return attend(queries, keys, values).to(q.dtype)
+        return cpu_bfloat16.fastest(queries, keys, values).to(q.dtype)
 
 
 class Filling:

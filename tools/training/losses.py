@@ -146,15 +146,13 @@ def _gradient(residual: Tensor, solid: Tensor, dim: int, step: int = 2) -> Tenso
     return torch.where(both, change, 0.0).sum() / both.sum().clamp_min(1)
 
 
-def flow_loss(predicted: Tensor, matches: PatchMatches, image_hw: tuple[int, int], patch: int) -> Tensor:
+def flow_loss(predicted: Tensor, matches: PatchMatches, patch: int) -> Tensor:
     """Where each patch is seen in frame 0, in patches, Huber; predicted: (B, S, N, 2) offset from where it is."""
     chosen = [p for p, (i, j) in enumerate(matches.pairs) if j == 0]
     frames = [matches.pairs[p][0] for p in chosen]
     if not chosen:
         return predicted.sum() * 0.0
-    row, column = patch_centres(*image_hw, patch, predicted.device)
-    here = torch.stack([column, row], -1) + 0.5
-    offset = (matches.uv[:, chosen] - here) / patch
+    offset = matches.uv[:, chosen] / patch - matches.centres
     valid = matches.valid[:, chosen]
     error = torch.nn.functional.smooth_l1_loss(
         predicted[:, frames], torch.where(valid[..., None], offset, 0.0), beta=0.25, reduction="none"

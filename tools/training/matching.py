@@ -89,8 +89,8 @@ def match_patches(
     valid = solid[:, first] & in_front & inside & visible
     target = (iv // patch) * (width // patch) + iu // patch
     uv = torch.stack([u, v], -1)
-    moved = (uv - torch.stack([column, row], -1) - 0.5).norm(dim=-1) / patch
     own = (torch.stack([column, row], -1) + 0.5) / patch
+    moved = (uv / patch - own).norm(dim=-1)
     place = torch.where(valid[..., None], uv / patch, 0.0)
     place = torch.minimum(torch.maximum(place, own[0]), own[-1])  # no mean of centres lies outside of them
     corners, shares = surrounding(torch.where(valid[..., None], uv, 0.0), (height // patch, width // patch), patch)

@@ -157,8 +157,8 @@ class Trainer:
         if matches is not None:
             queries = torch.from_numpy(rng.permutation(patches)[: self.config.queries]).to(self.device)
             middle = decoded.taps[1][:, :, -patches:].float()
-            losses["flow"] = flow_loss(self.auxiliary.flow(middle), matches, image_hw, patch)
-            losses["late_flow"] = flow_loss(self.auxiliary.late_flow(last), matches, image_hw, patch)
+            losses["flow"] = flow_loss(self.auxiliary.flow(middle), matches, patch)
+            losses["late_flow"] = flow_loss(self.auxiliary.late_flow(last), matches, patch)
             found = attention_loss(plan, matches, queries)
             losses |= {"attention": found.pairwise, "fetch": found.window, "position": found.position}
             measures["accuracy"] = found.accuracy
