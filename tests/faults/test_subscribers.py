@@ -39,6 +39,10 @@ def test_rude_subscribers_disturb_nobody_and_leave_nothing() -> None:
         # A large message first: pyzmq starts a thread and a context of its own for those, once per process.
         publisher.send(frames(sealer, [sent], size=(480, 640))[0])
         sent += 1
+        first = faithful.poll(10)
+        assert first is not None
+        received.append(first.envelope.frame_id)
+        time.sleep(0.2)  # that context's threads start one after the other
         before = usage_of(os.getpid())
         zmq_threads = names_of_threads()["ZMQbg"]
         visitors = Visitors(publisher.endpoint)
