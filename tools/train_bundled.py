@@ -1,6 +1,7 @@
 """Train the bundled network, or go on training it.
 
     python tools/train_bundled.py --out runs/bundled --minutes 90 --resume auto --device cpu
+    python tools/train_bundled.py --out runs/streams --minutes 90 --resume runs/bundled/last.pt --phase streams
 
 One checkpoint file (`last.pt`) holds everything: the run can be stopped at any moment (SIGINT and SIGTERM save first)
 and goes on where it was. Logs: `log.jsonl` (every 50 steps) and `validation.jsonl` (every 10 minutes).
@@ -15,6 +16,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -25,10 +27,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from spark3r_core.models.bundled import build_bundled
 from tools.training import checkpoint
-from tools.training.curriculum import ASPECTS, plan_step
+from tools.training.curriculum import ASPECTS, PHASES, plan_step
 from tools.training.pool import Pool, fill_forever
 from tools.training.trainer import TrainConfig, Trainer
-from tools.training.validation import validate, validation_window
+from tools.training.validation import HeldOut, validate
 
 
 class Stop:
@@ -74,6 +76,10 @@ RESUME_HELP = (
     "auto: OUT/last.pt if it is there; no: afresh; shipped: the weights in the package, with a fresh optimiser; "
     "or a checkpoint file"
 )
+PHASE_HELP = (
+    "bidirectional: pairs, then windows that see all of themselves; streams: mostly streams, window by window over a "
+    "memory (default: that of the checkpoint, bidirectional when training begins)"
+)
 
 
 def main() -> int:
@@ -87,8 +93,8 @@ def main() -> int:
     last = args.out / "last.pt" if args.resume == "auto" else Path(args.resume)
     state = checkpoint.load(last) if args.resume not in ("no", "shipped") and last.exists() else None
     config = TrainConfig(**state["train_config"]) if state else TrainConfig(seed=args.seed)
-    if args.learning_rate:
-        config = TrainConfig(**{**vars(config), "learning_rate": args.learning_rate})
+    chosen = {"learning_rate": args.learning_rate, "phase": args.phase}
+    config = replace(config, **{name: value for name, value in chosen.items() if value})
     trainer = Trainer(model, config, args.device)
     if state:
         trainer.load_state_dict(state)
@@ -96,6 +102,7 @@ def main() -> int:
     elif args.resume == "shipped":
         trainer.start_from(*checkpoint.shipped())
         print(f"started from the shipped weights of step {trainer.steps}", flush=True)
+    print(f"phase {config.phase}", flush=True)
     pool_folder = args.pool or args.out / "pool"
     pool = Pool(pool_folder, ASPECTS, args.slots)
     renderer = multiprocessing.get_context("spawn").Process(
@@ -103,7 +110,7 @@ def main() -> int:
     )
     renderer.start()
     pool.wait_until_ready(0, min(32, args.slots // 4))
-    held_out = validation_window(pool_folder / "validation.pt")
+    held_out = HeldOut.kept_in(pool_folder)
     run(args, trainer, pool, stop, held_out)
     checkpoint.save(args.out / "last.pt", trainer.state_dict())
     log = Log(args.out, args.log_every)
@@ -112,7 +119,7 @@ def main() -> int:
     return 0
 
 
-def run(args: argparse.Namespace, trainer: Trainer, pool: Pool, stop: Stop, held_out: object) -> None:
+def run(args: argparse.Namespace, trainer: Trainer, pool: Pool, stop: Stop, held_out: HeldOut) -> None:
     """Steps until time, step limit or a signal; saves and validates on the way."""
     config = trainer.config
     log = Log(args.out, args.log_every)
@@ -127,8 +134,10 @@ def run(args: argparse.Namespace, trainer: Trainer, pool: Pool, stop: Stop, held
         if progress >= 1:
             break
         rng = trainer.rng()
-        plan = plan_step(trainer.frames_seen, config.frames_per_batch, rng, config.max_frames, pool.aspects)
-        log.add(trainer, trainer.step(pool.draw(plan, rng), progress, rng))
+        plan = plan_step(
+            trainer.frames_seen, config.frames_per_batch, rng, config.max_frames, pool.aspects, config.phase
+        )
+        log.add(trainer, trainer.step(pool.draw(plan, rng), progress, rng, plan.schedule))
         if now - saved > 60 * args.save_minutes:
             checkpoint.save(args.out / "last.pt", trainer.state_dict())
             saved = now
@@ -149,6 +158,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--learning-rate", type=float, default=None, help="replaces that of the checkpoint")
+    parser.add_argument("--phase", choices=PHASES, default=None, help=PHASE_HELP)
     parser.add_argument("--pool", type=Path, default=None, help="folder of rendered sequences (default OUT/pool)")
     parser.add_argument("--slots", type=int, default=600, help="rendered sequences kept, about 1.6 MB each")
     parser.add_argument("--fresh", type=float, default=0.5, help="frames rendered per frame drawn")

@@ -9,7 +9,7 @@ import torch
 
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.memory.kv_memory import KVMemory
-from spark3r_core.memory.policy import spread_victim, view_victim
+from spark3r_core.memory.policy import pinned, recent_pages, spread_victim, view_victim
 
 
 class ViewDistances:
@@ -71,9 +71,8 @@ class Evictor:
         pages = self._memory.budgets[layer].pages
         recent = self.config.recent
         if recent is None:
-            recent = min(self.config.max_new_frames, pages // 4)
-        newest = max(frames)
-        protected = {frame for frame in frames if frame < self.config.anchors or frame > newest - recent}
+            recent = recent_pages(pages, self.config.max_new_frames)
+        protected = pinned(frames, self.config.anchors, recent)
         if self.config.eviction == "time":
             return spread_victim(frames, protected)
         return view_victim(frames, self._views[pages].among(frames), protected)

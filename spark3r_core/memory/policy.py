@@ -18,6 +18,17 @@ def thinned(layer: int, frames: Sequence[int], count: int, choose_victim: Choose
     return kept
 
 
+def recent_pages(capacity: int, max_new_frames: int) -> int:
+    """Newest pages that stay unless told otherwise: one window's worth, a quarter of the capacity at most."""
+    return min(max_new_frames, capacity // 4)
+
+
+def pinned(frames: Sequence[int], anchors: int, recent: int) -> set[int]:
+    """Frames that no policy gives up: those before frame `anchors`, and those within `recent` of the newest."""
+    newest = max(frames)
+    return {frame for frame in frames if frame < anchors or frame > newest - recent}
+
+
 def spread_victim(frames: Sequence[int], protected: Collection[int] = ()) -> int:
     """Spark3R's temporal stride, online: the page whose removal leaves the smallest gap.
 

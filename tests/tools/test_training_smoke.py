@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from spark3r_core.models.bundled import BUNDLED_CONFIG, build_bundled
 from spark3r_core.models.da3 import DA3
 from spark3r_core.synthetic.seeds import TRAIN
+from tests.tools.tiny_training import IMAGE_HW, TINY, sliding, tiny_trainer
 from tools.training import checkpoint
 from tools.training.curriculum import Aspect, Step, plan_step
 from tools.training.pool import AspectPool, Pool, render_sequences
-from tools.training.trainer import TrainConfig, Trainer
-from tools.training.validation import validate
-from tools.training.window import Window
+from tools.training.trainer import Trainer
+from tools.training.validation import HeldOut, validate
+from tools.training.window import to_gauge
 
-TINY = replace(
-    BUNDLED_CONFIG,
-    embed_dim=64,
-    depth=6,
-    num_heads=2,
-    out_layers=(1, 2, 3, 5),
-    head_features=8,
-    head_out_channels=(8, 8, 8, 8),
-    img_size=96,
-)
-ASPECT = Aspect((72, 96), 1.0)
+ASPECT = Aspect(IMAGE_HW, 1.0)
 FRAMES = 5
 
 
@@ -40,12 +29,6 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
     for slot, seed in enumerate(range(TRAIN.start + 3, TRAIN.start + 11)):
         part.write(slot, *render_sequences([seed], ASPECT, FRAMES)[0])
     return Pool(folder, [ASPECT], 8, FRAMES)
-
-
-def tiny_trainer(**settings: object) -> Trainer:
-    torch.manual_seed(0)
-    defaults = {"warmup_steps": 10, "frames_per_batch": 16, "autocast": False, "queries": 48, "learning_rate": 2e-3}
-    return Trainer(build_bundled(TINY), TrainConfig(**{**defaults, **settings}))
 
 
 def run(trainer: Trainer, pool: Pool, steps: int, kind: str = "first", frames: int = 2) -> list[dict[str, float]]:
@@ -117,6 +100,6 @@ def test_loss_falls_and_matching_leaves_chance(pool: Pool) -> None:
     assert late["attention"] < early["attention"] - 0.5
     assert late["accuracy"] > 5 / 48  # five times chance, on patches that moved
     rng = np.random.default_rng(0)
-    drawn = pool.draw(plan_step(0, 8, rng, 8, [ASPECT]), rng)
-    numbers = validate(trainer, Window(drawn.images, drawn.depth, drawn.world_from_camera, drawn.intrinsics))
+    drawn = to_gauge(pool.draw(plan_step(0, 8, rng, 8, [ASPECT]), rng))
+    numbers = validate(trainer, HeldOut(drawn, sliding(2, 12)))
     assert np.isfinite(numbers["pair_abs_rel"])

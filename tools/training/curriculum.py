@@ -11,9 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tools.training.schedule import Schedule, draw_schedule
+
 ONE_ASPECT_FRAMES = 16_000
 PAIRS_FRAMES = 200_000  # windows at 22,000 frames already left matching at 55 % and translations unlearned
 GROWTH_FRAMES = 30_000
+PHASES = ("bidirectional", "streams")
+STREAM_SHARE = 0.65  # of the steps of phase "streams"; the rest keeps pairs and windows alive
+STREAM_FRAMES = {6: 0.2, 8: 0.3, 12: 0.5}  # length: share; divisors of the 24 frames of a step
 
 
 @dataclass(frozen=True)
@@ -36,22 +41,36 @@ ASPECTS = (
 
 @dataclass(frozen=True)
 class Step:
-    """frames per window (B follows from the frame budget), the kind of window, and the aspect index."""
+    """frames per window (B follows from the frame budget), the kind of window, the aspect index, and how the frames of
+    a stream are cut into windows of their own (None: they are not).
+    """
 
     frames: int
     kind: str  # "first", "pair", "single", "near", "stream", "any"
     aspect: int
     batch: int
+    schedule: Schedule | None = None
 
 
 def plan_step(
-    frames_seen: int, frames_per_batch: int, rng: np.random.Generator, max_frames: int, aspects: Sequence[Aspect]
+    frames_seen: int,
+    frames_per_batch: int,
+    rng: np.random.Generator,
+    max_frames: int,
+    aspects: Sequence[Aspect],
+    phase: str = "bidirectional",
 ) -> Step:
-    """Pairs first; then windows grow from 3 to `max_frames` while pairs, stills and singles stay in the mix."""
+    """Pairs first; then windows grow from 3 to `max_frames` while pairs, stills and singles stay in the mix.
+
+    In phase "streams" most steps are streams instead: runs of neighbours that begin at any frame, cut into windows.
+    """
     if frames_seen < ONE_ASPECT_FRAMES:
         aspect = 0  # one grid until matching has emerged
     else:
         aspect = int(rng.choice(len(aspects), p=[a.share / sum(b.share for b in aspects) for a in aspects]))
+    if phase == "streams" and rng.random() < STREAM_SHARE:
+        frames = int(rng.choice(list(STREAM_FRAMES), p=list(STREAM_FRAMES.values())))
+        return Step(frames, "near", aspect, max(1, frames_per_batch // frames), draw_schedule(frames, rng))
     if frames_seen < PAIRS_FRAMES or max_frames < 3:
         kind, frames = ("first", 2)
     else:

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from spark3r_core.models.da3 import DA3
-from spark3r_core.models.pose_encoding import rigid_matrix, rotation_from_quaternion
 from tools.training.augment import augment
 from tools.training.checkpoint import Ema
 from tools.training.curriculum import GROWTH_FRAMES, PAIRS_FRAMES
-from tools.training.losses import (
-    Weights,
-    depth_losses,
-    flow_loss,
-    pose_losses,
-    ray_loss,
-    rotation_degrees,
-)
-from tools.training.matching import match_patches, window_pairs
+from tools.training.losses import Weights
+from tools.training.objective import AuxiliaryHeads, DenseFrames, FrameMeans, window_losses
 from tools.training.optimiser import Optimiser
-from tools.training.supervised import SupervisedDense, attention_loss, explicit_on_cpu
+from tools.training.schedule import Schedule, whole
+from tools.training.streamed import SupervisedStream, decode_window
+from tools.training.supervised import explicit_on_cpu
 from tools.training.window import Window, flip, to_gauge
 
 
@@ -46,24 +42,11 @@ class TrainConfig:
     ema_decay: float = 0.998
     seed: int = 0
     autocast: bool = True
-
-
-class AuxiliaryHeads(nn.Module):
-    """Linear read-outs that exist in training only: where a patch is in frame 0, and the ray it looks along.
-
-    They read the token maps of the taps (width 2C): the flow heads the second one (after the supervised layers) and
-    the last, so that what was matched stays at hand for the camera token; the ray head the last.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.flow = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2))
-        self.rays = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 6))
-        self.late_flow = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2))
+    phase: str = "bidirectional"  # one of curriculum.PHASES
 
 
 class Trainer:
-    """Model, auxiliary heads, optimiser and average; `step` trains on one window.
+    """Model, auxiliary heads, optimiser and average; `step` trains on one batch of windows or streams.
 
     Args:
         model: the network; its patch tokens are the last tokens of each tap.
@@ -99,22 +82,26 @@ class Trainer:
         return c.learning_rate * warm * cosine
 
     def prepare(self, window: Window, rng: np.random.Generator) -> Window:
-        """Mirror half of the samples, express them in the gauge, change their colours."""
+        """Mirror half of the samples, change their colours."""
         window = window.to(self.device)
         window = flip(window, torch.from_numpy(rng.random(window.images.shape[0]) < 0.5).to(self.device))
-        window = to_gauge(window)
         generator = torch.Generator(device=self.device).manual_seed(int(rng.integers(2**62)))
         images = augment(window.images, generator)
         return Window(images, window.depth, window.world_from_camera, window.intrinsics)
 
-    def step(self, window: Window, progress: float, rng: np.random.Generator) -> dict[str, float]:
-        """Train on one window (raw, as drawn) and return the losses and measures as numbers."""
+    def step(
+        self, window: Window, progress: float, rng: np.random.Generator, schedule: Schedule | None = None
+    ) -> dict[str, float]:
+        """Train on one batch (raw, as drawn) and return the losses and measures as numbers.
+
+        schedule: cuts the frames, which are streams, into windows; their numbers are named stream_…. None: one window.
+        """
         window = self.prepare(window, rng)
         rate = self.learning_rate(progress)
         self.optimiser.set_learning_rate(rate)
         self.model.train()
         self.optimiser.zero_grad()
-        losses, measures = self.losses(window, rng)
+        losses, measures = self.losses(window, schedule or whole(window.frames), rng)
         total = self.total(losses)
         total.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.optimiser.parameters, self.config.grad_clip)
@@ -123,47 +110,38 @@ class Trainer:
             self.ema.update(self.model)
         self.steps += 1
         self.frames_seen += window.images.shape[0] * window.frames
-        numbers = {name: float(value.detach()) for name, value in {**losses, **measures}.items()}
-        return {"loss": float(total.detach()), "norm": float(norm), "rate": rate, **numbers}
+        kind = "stream_" if schedule else ""
+        numbers = {kind + name: float(value.detach()) for name, value in {"loss": total, **losses, **measures}.items()}
+        return {"norm": float(norm), "rate": rate, **numbers}
 
-    def losses(self, window: Window, rng: np.random.Generator) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        batch, frames = window.images.shape[:2]
-        image_hw = (window.images.shape[-2], window.images.shape[-1])
-        patch = self.model.patch_size
-        pairs = window_pairs(frames)
-        plan = SupervisedDense()
+    def losses(
+        self, stream: Window, schedule: Schedule, rng: np.random.Generator
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Losses and measures of the windows of a batch of streams, each window in the gauge of its anchor."""
+        batch, patch = stream.images.shape[0], self.model.patch_size
+        patches = (stream.images.shape[-2] // patch) * (stream.images.shape[-1] // patch)
+        dense = DenseFrames(batch, stream.frames, self.config.depth_frames, rng)
+        queries = torch.from_numpy(rng.permutation(patches)[: self.config.queries]).to(self.device)
+        plan = SupervisedStream(schedule)
+        losses, measures = FrameMeans(), FrameMeans()
+        with self._fast():
+            encoded = self.model.encode(stream.images)
+        for window in schedule.windows:
+            with self._fast():
+                decoded = decode_window(self.model, encoded, window, plan)
+            target = to_gauge(stream.of_frames(window.frames))
+            dense.add(window, decoded, target)
+            told, seen = window_losses(decoded, target, plan, self.auxiliary, queries, patch)
+            losses.add(told, len(window.new))
+            measures.add(seen, len(window.new))
+        return losses.means() | dense.losses(self.model), measures.means()
+
+    @contextmanager
+    def _fast(self) -> Iterator[None]:
+        """bfloat16 and the attention kernels that train fastest."""
         bfloat16 = torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.autocast)
         with bfloat16, explicit_on_cpu(self.device):
-            decoded = self.model.decode(self.model.encode(window.images), plan, reference=0)
-        # Dense maps of some frames only: the head costs as much as the trunk, and its lesson is the same everywhere.
-        chosen = torch.from_numpy(rng.permutation(batch * frames)[: self.config.depth_frames]).to(self.device)
-        some = replace(
-            decoded,
-            taps=tuple(tap.flatten(0, 1)[chosen, None] for tap in decoded.taps),
-            pose=decoded.pose.flatten(0, 1)[chosen, None],
-        )
-        raw = self.model.predict(some).raw
-        encoding = decoded.pose.float()
-        pose = pose_matrix(encoding)
-        matches = (
-            match_patches(window.depth, window.world_from_camera, window.intrinsics, patch, pairs) if pairs else None
-        )
-        losses = pose_losses(pose, encoding[..., 7:9], window, matches)
-        losses |= depth_losses(raw["depth"][:, 0], raw["depth_conf"][:, 0], window.depth.flatten(0, 1)[chosen])
-        patches = (image_hw[0] // patch) * (image_hw[1] // patch)
-        last = decoded.taps[-1][:, :, -patches:].float()
-        losses["rays"] = ray_loss(self.auxiliary.rays(last), window, patch)
-        measures: dict[str, Tensor] = {}
-        if matches is not None:
-            queries = torch.from_numpy(rng.permutation(patches)[: self.config.queries]).to(self.device)
-            middle = decoded.taps[1][:, :, -patches:].float()
-            losses["flow"] = flow_loss(self.auxiliary.flow(middle), matches, patch)
-            losses["late_flow"] = flow_loss(self.auxiliary.late_flow(last), matches, patch)
-            found = attention_loss(plan, matches, queries)
-            losses |= {"attention": found.pairwise, "fetch": found.window, "position": found.position}
-            measures["accuracy"] = found.accuracy
-            measures |= pose_measures(pose.detach(), window.world_from_camera)
-        return losses, measures
+            yield
 
     def total(self, losses: dict[str, Tensor]) -> Tensor:
         w = self.weights
@@ -206,22 +184,3 @@ class Trainer:
 def matching_share(frames_seen: int) -> float:
     """Weight of the attention supervision: full while pairs are learned, then falling to what keeps it alive."""
     return 1.0 - 0.5 * min(1.0, max(0.0, (frames_seen - PAIRS_FRAMES) / GROWTH_FRAMES))
-
-
-def pose_matrix(encoding: Tensor) -> Tensor:
-    """World-from-camera (..., 4, 4) from DA3's pose encoding (..., 9): translation, quaternion xyzw, fov."""
-    return rigid_matrix(rotation_from_quaternion(encoding[..., 3:7]), encoding[..., :3])
-
-
-@torch.no_grad()
-def pose_measures(predicted: Tensor, true: Tensor) -> dict[str, Tensor]:
-    """Mean rotation error of frames 1… against frame 0 in degrees, that of predicting no motion, and translations."""
-    relative = torch.linalg.inv(predicted[:, :1]) @ predicted[:, 1:]
-    target = true[:, 1:]
-    still = torch.eye(3, device=true.device).expand_as(target[..., :3, :3])
-    return {
-        "degrees": rotation_degrees(relative[..., :3, :3], target[..., :3, :3]).mean(),
-        "degrees_still": rotation_degrees(still, target[..., :3, :3]).mean(),
-        "shift": (relative[..., :3, 3] - target[..., :3, 3]).norm(dim=-1).mean(),
-        "shift_still": target[..., :3, 3].norm(dim=-1).mean(),
-    }

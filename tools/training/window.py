@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -24,6 +25,16 @@ class Window:
     @property
     def frames(self) -> int:
         return self.images.shape[1]
+
+    def of_frames(self, index: Sequence[int]) -> Window:
+        """The chosen frames, in that order."""
+        chosen = list(index)
+        return Window(
+            self.images[:, chosen],
+            self.depth[:, chosen],
+            self.world_from_camera[:, chosen],
+            self.intrinsics[:, chosen],
+        )
 
     def to(self, device: torch.device | str) -> Window:
         moved = (t.to(device) for t in (self.images, self.depth, self.world_from_camera, self.intrinsics))
