@@ -50,6 +50,7 @@ class WindowResult:
     model_ns: wall time from images to results on the host.
     memory_used_bytes: at the fullest moment of this step, tokens of kept frames included.
     consolidated: frames that were computed jointly after this window, empty when nothing was.
+    confirmed: for each new frame, whether its pixels confirm its pose; None where poses are the network's own.
     """
 
     frames: list[FrameEstimate]
@@ -61,6 +62,7 @@ class WindowResult:
     memory_used_bytes: int
     memory_limit_bytes: int
     consolidated: tuple[int, ...] = ()
+    confirmed: tuple[bool, ...] | None = None
 
 
 def estimates_of(indices: Sequence[int], prediction: Prediction) -> list[FrameEstimate]:

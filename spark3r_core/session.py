@@ -9,6 +9,9 @@ memory. What the memory holds afterwards is the choice of `MemoryConfig.fill`:
 
 Why the anchor is run again in every window: released weights were trained bidirectionally, and training-free streaming
 without it loses a third of the accuracy that it keeps with it (docs/streaming.md).
+
+What the network says of the new frames is then, where the model asks for it, refined against their pixels
+(`spark3r_core.refine`); the memory and the network's own gauge know nothing of that.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ from spark3r_core.memory.eviction import Evictor
 from spark3r_core.memory.kv_memory import KVMemory, page_dtype
 from spark3r_core.memory.policy import thinned
 from spark3r_core.models.interface import Backbone, Encoded
+from spark3r_core.refine import PhotometricRefiner
 from spark3r_core.tokens.sensitivity import sensitive_layers
 
 __all__ = ["FrameEstimate", "MemoryConfig", "StreamSession", "WindowResult"]
@@ -45,13 +49,19 @@ class StreamSession:
         model: any backbone, in eval mode.
         memory: what to keep; see `MemoryConfig`.
         image_hw: network input size; fixed for the session because pages of different sizes do not mix.
+        refine: whether poses are refined against the pixels; None: as the model's capabilities say.
 
     Raises:
         SettingsError: a model without a gauge and a memory that runs no frame again: nothing would align its windows.
     """
 
     def __init__(
-        self, model: Backbone, memory: MemoryConfig | None = None, image_hw: tuple[int, int] | None = None
+        self,
+        model: Backbone,
+        memory: MemoryConfig | None = None,
+        image_hw: tuple[int, int] | None = None,
+        *,
+        refine: bool | None = None,
     ) -> None:
         self.model = model
         self.config = memory or MemoryConfig()
@@ -62,6 +72,8 @@ class StreamSession:
         self._chain = Chain()
         self._next_index = 0  # within the chain's link
         self._since_consolidation = 0
+        self.refines = model.capabilities.refines if refine is None else refine
+        self._refiner = PhotometricRefiner()
         if self.config.fill == "causal" and not model.capabilities.has_gauge:
             raise SettingsError(
                 f"{model.name or type(model).__name__} has no gauge of its own: frames that are run again align its "
@@ -69,11 +81,18 @@ class StreamSession:
             )
 
     @torch.inference_mode()
-    def step(self, images: Tensor | np.ndarray) -> WindowResult:
+    def step(
+        self,
+        images: Tensor | np.ndarray,
+        times_s: Sequence[float] | None = None,
+        intrinsics: np.ndarray | None = None,
+    ) -> WindowResult:
         """Reconstruct the next n frames.
 
         Args:
             images: (n, 3, H, W) in [0, 1], or uint8, on any device; n from 1 to `max_new_frames`.
+            times_s: when each was captured, and intrinsics: (3, 3) in pixels of the network input, where they are
+                known. Only the refinement uses them.
 
         Raises:
             ImageError: wrong shape, or a size other than the session's.
@@ -82,7 +101,7 @@ class StreamSession:
         batch = self._checked(images)
         before = self.remembered
         if not before:  # the stream begins here, also after windows of which nothing could be kept
-            self._next_index, self._chain = 0, Chain()
+            self._next_index, self._chain, self._refiner = 0, Chain(), PhotometricRefiner()
         elif self._link_is_over():
             self._begin_link()
         new = list(range(self._next_index, self._next_index + len(batch)))
@@ -117,8 +136,12 @@ class StreamSession:
             self._chain.untied = False
         evictor.forget_all_but(self._remembered)
         admitted = self._chain.in_stream(admitted)
+        frames, confirmed = self._chain.numbered(estimates), None
+        if self.refines:
+            refined = self._refiner.step(batch, frames, times_s, intrinsics)
+            frames, confirmed = refined.frames, tuple(refined.aligned)
         return WindowResult(
-            frames=self._chain.numbered(estimates),
+            frames=frames,
             support=tuple(self._chain.in_stream(support)),
             admitted=tuple(admitted),
             evicted=tuple(sorted((before | set(admitted)) - self.remembered)),
@@ -127,6 +150,7 @@ class StreamSession:
             memory_used_bytes=used_bytes,
             memory_limit_bytes=memory.limit_bytes + self._kept_limit(memory) * _frame_bytes(encoded),
             consolidated=() if together is None else together.frames,
+            confirmed=confirmed,
         )
 
     @property

@@ -1,13 +1,15 @@
 """From numbers to a state a robot can act on. Pure: the same history gives the same states.
 
-Two signals: the network's own confidence, relative to what this stream has shown so far, and the shift of the support
-frames, which are estimated anew in every window and should not move. TRACKING means consistent, LOW_CONFIDENCE usable
+Three signals: the network's own confidence, relative to what this stream has shown so far; whether pixels confirm the
+poses, where these are refined; and the shift of the support frames, which are estimated anew in every window and should
+not move. Once pixels have confirmed a pose, where the network would put it does not matter. TRACKING means consistent, LOW_CONFIDENCE usable
 with care, LOST that the pose means nothing.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from spark3r_stream.messages import TrackingState
@@ -52,15 +54,22 @@ class HealthMonitor:
         """Whether the last window agreed with the map, or there was none yet."""
         return self._bad_windows == 0
 
-    def update(self, confidence: float, support_shift: tuple[float, float] | None, valid: bool) -> TrackingState:
+    def update(
+        self,
+        confidence: float,
+        support_shift: tuple[float, float] | None,
+        valid: bool,
+        confirmed: Sequence[bool] | None = None,
+    ) -> TrackingState:
         """State after one window.
 
         Args:
             confidence: mean over the window's new frames, in (0, 1).
             support_shift: (degrees, median depths) from the session; None in a first window.
             valid: whether any frame of the window has a finite estimate.
+            confirmed: of each new frame; None where poses are not refined.
         """
-        degrees, depths = support_shift if support_shift is not None else (0.0, 0.0)
+        degrees, depths = support_shift if support_shift is not None and not any(confirmed or ()) else (0.0, 0.0)
         cfg = self.config
         shift = f"known frames moved by {degrees:.1f} degrees and {depths:.2f} of their depth"
         self.reason = ""
@@ -78,6 +87,9 @@ class HealthMonitor:
             self.reason = shift
         elif confidence < cfg.low_confidence_ratio * typical:
             self.reason = f"the confidence is {confidence:.2f}, usually {typical:.2f}"
+        elif not all(confirmed or ()):
+            assert confirmed is not None
+            self.reason = f"the pixels confirm only {sum(confirmed)} of {len(confirmed)} poses; the rest are guesses"
         elif self._settling:
             self._settling -= 1
             self.reason = "after an interruption, this camera has yet to prove that it is where the map says"

@@ -60,6 +60,7 @@ class Reconstructor:
         long_side: longest side of the network input in pixels; None: the model's own.
         camera: the user's camera; frames are undistorted and the predicted intrinsics replaced.
         cloud, health: settings of points and states.
+        refine: whether poses are refined against the pixels; None: as the model's capabilities say.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Reconstructor:
         camera: Intrinsics | None = None,
         cloud: CloudConfig | None = None,
         health: HealthConfig | None = None,
+        refine: bool | None = None,
     ) -> None:
         self.model = model
         self.memory = memory
@@ -79,7 +81,8 @@ class Reconstructor:
         self._undistorter = Undistorter(camera) if camera is not None else None
         self._health_config = health or HealthConfig()
         self._health = HealthMonitor(self._health_config)
-        self._session = StreamSession(model, memory)
+        self._refine = refine
+        self._session = StreamSession(model, memory, refine=refine)
         self._resize: StreamResize | None = None
         self._aspect: float | None = None
         self._epoch: int | None = None
@@ -122,7 +125,7 @@ class Reconstructor:
         assert self._resize is not None
         batch = np.stack([image for _, image, _, _ in prepared])
         try:
-            window = self._session.step(batch.transpose(0, 3, 1, 2))
+            window = self._session.step(batch.transpose(0, 3, 1, 2), _times_s(prepared), _camera_of(prepared))
         except Spark3rError:
             raise
         except RuntimeError as error:  # torch: out of memory, a broken kernel; the stream outlives the window
@@ -133,7 +136,10 @@ class Reconstructor:
 
         confidence = [float(estimate.confidence.mean()) for estimate in window.frames if estimate.valid]
         state = self._health.update(
-            float(np.mean(confidence)) if confidence else float("nan"), window.support_shift, bool(confidence)
+            float(np.mean(confidence)) if confidence else float("nan"),
+            window.support_shift,
+            bool(confidence),
+            window.confirmed,
         )
         outputs = [
             self._output(frame, image, pixel_map, camera, estimate, window, state)
@@ -251,7 +257,7 @@ class Reconstructor:
             last = Sim3.from_matrix(self._last_good)
             self._map_from_submap = self._map_from_submap @ last
         self.submap += 1
-        self._session = StreamSession(self.model, self.memory)
+        self._session = StreamSession(self.model, self.memory, refine=self._refine)
         self._health = HealthMonitor(self._health_config)
         self._resize, self._aspect, self._last_good = None, None, None
         self._frame_id = {}
@@ -270,6 +276,19 @@ def split_window(frames: Sequence[Frame]) -> list[list[Frame]]:
                 continue
         parts.append([frame])
     return parts
+
+
+def _times_s(prepared: Sequence[tuple[Frame, np.ndarray, np.ndarray, CameraView | None]]) -> list[float]:
+    """When the frames were taken: by the source's own stamps, which do not jitter, where it has them."""
+    stamps = [frame.pts_ns for frame, *_ in prepared]
+    known = [stamp for stamp in stamps if stamp is not None]
+    return [s / 1e9 for s in (known if len(known) == len(stamps) else [p[0].captured_ns for p in prepared])]
+
+
+def _camera_of(prepared: Sequence[tuple[Frame, np.ndarray, np.ndarray, CameraView | None]]) -> np.ndarray | None:
+    """(3, 3) of the network input where the user gave the camera."""
+    _, _, pixel_map, given = prepared[0]
+    return None if given is None else pixel_map @ given.matrix
 
 
 def _aspect_change(a: Frame, b: Frame) -> float:

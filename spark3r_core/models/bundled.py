@@ -31,6 +31,7 @@ BUNDLED_CONFIG = DA3Config(
     native_long_side=192,
     native_patches=192,
     stream_pages=36,  # no layer is sensitive, so each holds 12: 3.9 GFLOP per frame (docs/streaming.md)
+    refines=True,  # poses of a network this small are several times worse than what pixels can tell
     reanchor_every=48,  # it has learned to compare near views: far from its anchor it guesses
 )
 

@@ -56,6 +56,7 @@ class DA3(Backbone):
             native_patches=config.native_patches,
             stream_pages=config.stream_pages,
             reanchor_every=config.reanchor_every,
+            refines=config.refines,
         )
         self.model = DA3Net(config)
         self.normalise = ImageNetNormalise()

@@ -39,6 +39,7 @@ class DA3Config:
     native_patches: int | None = None
     stream_pages: int = 40
     reanchor_every: int = 0
+    refines: bool = False
 
     def __post_init__(self) -> None:
         # JSON has lists where a frozen, hashable config wants tuples

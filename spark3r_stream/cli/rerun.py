@@ -17,7 +17,7 @@ from spark3r_stream.reconstructor import Reconstructor
 from spark3r_stream.recorded_run import RecordedRun
 
 # These decide the numbers; a user may leave them away or repeat them. The rest says how a live source is read.
-_NUMERIC = ("model", "size", "window", "memory", "fill", "eviction", "device", "dtype")
+_NUMERIC = ("model", "size", "window", "memory", "fill", "eviction", "refine", "device", "dtype")
 _LIVE_ONLY = ("pace", "live", "rtsp_transport", "max_restarts")
 
 
@@ -56,6 +56,7 @@ def recorded_config(given: RunConfig, run: RecordedRun) -> RunConfig:
     metadata = run.recording.metadata
     # what "auto" became: it may become something else on another machine
     recorded = {**run.settings, **{name: metadata[name] for name in ("device", "dtype") if metadata.get(name)}}
+    recorded.setdefault("refine", "off")  # recordings from before there was a choice
     missing = [name for name in (*_NUMERIC, "weights") if name not in recorded]
     if missing:
         raise RecordingError(f"{run.path} does not say what --{missing[0]} was; it was made by another version")

@@ -147,7 +147,8 @@ def build_reconstructor(
         max_new_frames=max_new_frames,
     )
     model = load_model(config.model, device=device, dtype=_dtype(config.dtype, device), weights=config.weights)
-    return Reconstructor(model, memory, config.size, camera)
+    refine = None if config.refine == "auto" else config.refine == "on"
+    return Reconstructor(model, memory, config.size, camera, refine=refine)
 
 
 def _device(name: str) -> str:

@@ -1,0 +1,181 @@
+"""Adjustment of one window: poses of its frames against the keyframe, its depth correction and the focal length.
+
+Gauss-Newton over all of them at once (Baker & Matthews, Lucas-Kanade 20 Years On, 2004; Kerl et al., Robust Odometry
+Estimation for RGB-D Cameras, 2013), coarse to fine. The depth correction and the focal length are shared by the frames
+of the window, so every frame's parallax tells about them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from spark3r_core.geometry import se3
+from spark3r_core.refine.depth_grid import NODES
+from spark3r_core.refine.keyframe import Keyframe, Points
+from spark3r_core.refine.residuals import FOCAL, NODE, POSE, linearise
+
+Array = NDArray[np.float64]
+
+ITERATIONS = (4, 4, 5)  # most per level, finest first; coarser levels take the last number
+SETTLED = 1e-4  # largest change of a pose at which a level is done (radians, map units)
+DAMPING = 1e-4
+PER_FRAME = 8  # unknowns of a frame: twist, gain, bias
+INLIER = 2.5  # sigmas
+GUESS_SIGMA = np.array([0.1] * 3 + [0.05] * 3)  # of the first guess of a pose: map units, radians
+BRIGHTNESS_SIGMA = 0.1  # of gain and bias
+# A hand or a robot changes its speed little from frame to frame. In pixels whose errors were independent this would
+# be a weak opinion; they are not, and where a flat wall leaves turn and sidestep apart only by a hair, it decides.
+SPEED_CHANGE = 0.1  # sigma of the change of speed per frame, of the speed
+SLOWEST = 0.002  # map units per frame, added to it
+TURN_CHANGE = 0.003  # radians per frame
+
+
+@dataclass(frozen=True)
+class Past:
+    """The two frames before the window, camera_from_key (2, 4, 4), and the usual speed in map units per frame.
+
+    steps: (n + 1,) time from each frame to the next, of the two and the window's n, in units of the usual interval.
+    """
+
+    camera_from_key: Array
+    speed: float
+    steps: Array
+
+
+@dataclass(frozen=True)
+class Adjusted:
+    """camera_from_key: (n, 4, 4). nodes: (NODES,). log_focal. inliers, overlap: (n,) share of the visible points that
+    agree, and share of all points that are visible. focal_information: what this window knew of log_focal."""
+
+    camera_from_key: Array
+    nodes: Array
+    log_focal: float
+    inliers: Array
+    overlap: Array
+    focal_information: float
+
+
+def adjust(
+    keyframe: Keyframe,
+    pyramid: Sequence[Tensor],
+    guess: Array,
+    log_focal: float,
+    focal_prior: tuple[float, float],
+    past: Past | None,
+) -> Adjusted:
+    """Align the frames of `pyramid`, (n, 3, h, w) per level, to the keyframe, from camera_from_key `guess` (n, 4, 4).
+
+    log_focal: where to start; focal_prior: its mean and precision.
+    """
+    poses, brightness = guess.copy(), np.tile([1.0, 0.0], (len(guess), 1))
+    shared = np.append(keyframe.nodes, log_focal)
+    prior = np.append(keyframe.prior_nodes, focal_prior[0])
+    precision = np.zeros((NODES + 1, NODES + 1))
+    precision[:-1, :-1], precision[-1, -1] = keyframe.prior_precision, focal_prior[1]
+    for level in reversed(range(len(pyramid))):
+        points = keyframe.levels[level]
+        for _ in range(ITERATIONS[min(level, len(ITERATIONS) - 1)]):
+            parts = linearise(points, pyramid[level], *_tensors(poses, brightness, shared[:-1]), float(shared[-1]))
+            matrix, gradient = _normal_equations(parts.squares().double().numpy())
+            known = matrix[-NODES - 1 :, -NODES - 1 :].copy()
+            _add_priors(matrix, gradient, poses, brightness, guess, past)
+            matrix[-NODES - 1 :, -NODES - 1 :] += precision
+            gradient[-NODES - 1 :] += precision @ (shared - prior)
+            matrix[np.diag_indices_from(matrix)] *= 1 + DAMPING
+            change = -np.linalg.solve(matrix, gradient)
+            of_frames = change[: -NODES - 1].reshape(-1, PER_FRAME)
+            poses = se3.compose(se3.exp(of_frames[:, POSE]), poses)
+            brightness = brightness + of_frames[:, 6:]
+            shared = shared + change[-NODES - 1 :]
+            if np.abs(of_frames[:, POSE]).max() < SETTLED:
+                break
+    visible = parts.visible.sum(1).clamp_min(1)
+    return Adjusted(
+        poses,
+        shared[:-1],
+        float(shared[-1]),
+        (((parts.error < INLIER) & parts.visible).sum(1) / visible).double().numpy(),
+        parts.visible.float().mean(1).double().numpy(),
+        _left_for_focal(matrix, known, precision),
+    )
+
+
+def misfit(keyframe: Keyframe, level: int, images: Tensor, poses: Array, log_focal: float) -> Array:
+    """(n,) mean error in sigmas of camera_from_key `poses` at one level; large where little is visible."""
+    brightness = np.tile([1.0, 0.0], (len(poses), 1))
+    points: Points = keyframe.levels[level]
+    parts = linearise(points, images, *_tensors(poses, brightness, keyframe.nodes), log_focal)
+    error = (parts.error.clamp_max(3) * parts.visible).sum(1) / parts.visible.sum(1).clamp_min(1)
+    return torch.where(parts.visible.float().mean(1) > 0.3, error, 9.0).double().numpy()
+
+
+def _tensors(poses: Array, brightness: Array, nodes: Array) -> tuple[Tensor, Tensor, Tensor]:
+    return tuple(torch.from_numpy(array).float() for array in (poses, brightness, nodes))  # type: ignore[return-value]
+
+
+def _normal_equations(squares: Array) -> tuple[Array, Array]:
+    """Arrow-shaped matrix and gradient over [frame 0, frame 1, ..., nodes, focal] from each frame's own, (n, c, c)."""
+    frames = len(squares)
+    size = PER_FRAME * frames + NODES + 1
+    matrix, gradient = np.zeros((size, size)), np.zeros(size)
+    shared = slice(NODE.start, FOCAL + 1)
+    for frame, own in enumerate(squares):
+        at = slice(PER_FRAME * frame, PER_FRAME * (frame + 1))
+        matrix[at, at] = own[:PER_FRAME, :PER_FRAME]
+        matrix[at, -NODES - 1 :] = own[:PER_FRAME, shared]
+        matrix[-NODES - 1 :, at] = own[shared, :PER_FRAME]
+        gradient[at] = own[:PER_FRAME, -1]
+    matrix[-NODES - 1 :, -NODES - 1 :] = squares[:, shared, shared].sum(0)
+    gradient[-NODES - 1 :] = squares[:, shared, -1].sum(0)
+    return matrix, gradient
+
+
+def _add_priors(
+    matrix: Array, gradient: Array, poses: Array, brightness: Array, guess: Array, past: Past | None
+) -> None:
+    """First guess, brightness and steadiness of the motion, added in place."""
+    frames = len(poses)
+    off = _small_twist(poses @ se3.invert(guess))
+    for frame in range(frames):
+        at = PER_FRAME * frame + np.arange(PER_FRAME)
+        precision = np.append(GUESS_SIGMA**-2.0, [BRIGHTNESS_SIGMA**-2.0] * 2)
+        matrix[at, at] += precision
+        gradient[at] += precision * np.append(off[frame], brightness[frame] - (1.0, 0.0))
+    if past is None:
+        return
+    track = np.concatenate([past.camera_from_key, poses])
+    speeds = _small_twist(track[1:] @ se3.invert(track[:-1])) / past.steps[:, None]  # (n + 1, 6)
+    sigma = np.array([SPEED_CHANGE * past.speed + SLOWEST] * 3 + [TURN_CHANGE] * 3)
+    for frame in range(frames):
+        change = speeds[frame + 1] - speeds[frame]
+        after, before = 1 / past.steps[frame + 1], 1 / past.steps[frame]
+        parts = [(frame - 2, before), (frame - 1, -after - before), (frame, after)]
+        for i, by_i in parts:
+            if i < 0:
+                continue  # frames of the past stand fast
+            rows = PER_FRAME * i + np.arange(6)
+            gradient[rows] += by_i * change / sigma**2
+            for j, by_j in parts:
+                if j >= 0:
+                    matrix[rows, PER_FRAME * j + np.arange(6)] += by_i * by_j / sigma**2
+
+
+def _small_twist(poses: Array) -> Array:
+    """(n, 4, 4) -> (n, 6), to first order: what a prior on small motions needs, at a tenth of `se3.log`'s price."""
+    turn = 0.5 * (poses[:, :3, :3] - poses[:, :3, :3].swapaxes(1, 2))
+    return np.concatenate([poses[:, :3, 3], np.stack([turn[:, 2, 1], turn[:, 0, 2], turn[:, 1, 0]], 1)], 1)
+
+
+def _left_for_focal(matrix: Array, known: Array, precision: Array) -> float:
+    """Information about the focal length once everything else is solved for (Schur complement, without its prior)."""
+    reduced = matrix.copy()
+    reduced[-NODES - 1 :, -NODES - 1 :] = known + precision
+    others, own = reduced[:-1, :-1], reduced[:-1, -1]
+    left = known[-1, -1] - own @ np.linalg.solve(others, own)
+    return max(0.0, float(left))
