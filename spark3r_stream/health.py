@@ -2,8 +2,9 @@
 
 Three signals: the network's own confidence, relative to what this stream has shown so far; whether pixels confirm the
 poses, where these are refined; and the shift of the support frames, which are estimated anew in every window and should
-not move. Once pixels have confirmed a pose, where the network would put it does not matter. TRACKING means consistent, LOW_CONFIDENCE usable
-with care, LOST that the pose means nothing.
+not move. Once pixels have confirmed a pose, where the network would put it does not matter.
+
+TRACKING means consistent, LOW_CONFIDENCE usable with care, LOST that the pose means nothing.
 """
 
 from __future__ import annotations

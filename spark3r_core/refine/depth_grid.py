@@ -26,11 +26,18 @@ MIN_DEPTH = 1e-6
 
 def weights(u: Tensor, v: Tensor) -> Tensor:
     """(N, NODES) bilinear weights of places (u, v), fractions of width and height in [0, 1]; each row sums to one."""
+    return (_hats(v, ROWS)[:, :, None] * _hats(u, COLUMNS)[:, None]).flatten(1)
 
-    def hats(x: Tensor, count: int) -> Tensor:
-        return (1 - (x[:, None] * (count - 1) - torch.arange(count, dtype=x.dtype)).abs()).clamp_min(0)
 
-    return (hats(v, ROWS)[:, :, None] * hats(u, COLUMNS)[:, None]).flatten(1)
+def factors(nodes: Array, height: int, width: int) -> NDArray[np.float32]:
+    """(height, width) what `nodes` multiply a depth map by."""
+    rows, columns = (torch.arange(count) + 0.5 for count in (height, width))
+    grid = torch.from_numpy(nodes).float().view(ROWS, COLUMNS)
+    return (_hats(rows / height, ROWS) @ grid @ _hats(columns / width, COLUMNS).T).exp().numpy()
+
+
+def _hats(x: Tensor, count: int) -> Tensor:
+    return (1 - (x[:, None] * (count - 1) - torch.arange(count, dtype=x.dtype)).abs()).clamp_min(0)
 
 
 def fit(log_ratio: Array, places: Array) -> tuple[float, Array, Array]:

@@ -44,8 +44,11 @@ class Points:
 
 @dataclass
 class Keyframe:
-    """world_from_camera: (4, 4). intrinsics: (3, 3) of its points, finest level. levels: finest first. nodes: (NODES,) present correction of its depth; prior_nodes and
-    prior_precision: what was known of it when it was made. frames: so many were aligned to it."""
+    """world_from_camera: (4, 4). intrinsics: (3, 3) of its points, finest level. levels: finest first.
+
+    nodes: (NODES,) present correction of its depth; prior_nodes and prior_precision: what was known of it when it was
+    made. frames: so many were aligned to it.
+    """
 
     world_from_camera: Array
     intrinsics: Array

@@ -24,11 +24,13 @@ Array = NDArray[np.float64]
 FOCAL_SIGMA = 0.03  # of the network's log focal length
 KNOWN_CAMERA = 1e12  # precision of a focal length that was given
 LEAST_INLIERS, LEAST_OVERLAP = 0.75, 0.3  # below, a frame was not aligned
+LEAST_LIKENESS = 0.5  # likewise: there noise is as strong as what both show
 SURE_INLIERS = 0.85  # below, another first guess is tried
 NEXT_OVERLAP = 0.65  # when the newest frame sees less of the keyframe than this, it becomes the keyframe,
 NEXT_DISTANCE = 0.25  # or when it is farther from it, in median depths,
 NEXT_FRAMES = 40  # or when the keyframe has served so long
-LEAST_POINTS = 50  # for a scale
+LEAST_POINTS = 50  # of the keyframe in view, for a pose and for a scale
+NETWORK_FOCALS = 256  # newest ones, whose median counts
 
 
 @dataclass(frozen=True)
@@ -40,14 +42,6 @@ class Refined:
 
     frames: list[FrameEstimate]
     aligned: list[bool]
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """Where a frame sees the keyframe's points: log depth over that of the network, and places as fractions."""
-
-    log_ratio: Array
-    places: Array
 
 
 class PhotometricRefiner:
@@ -105,10 +99,11 @@ class PhotometricRefiner:
         camera = first.intrinsics if intrinsics is None else intrinsics
         if intrinsics is not None:
             self._focal_prior = (0.0, KNOWN_CAMERA)
-        self.keyframe = Keyframe.of(first.world_from_camera, pyramid, torch.from_numpy(first.depth), camera)
+        pose = se3.require_se3(first.world_from_camera)
+        self.keyframe = Keyframe.of(pose, pyramid, torch.from_numpy(first.depth), camera)
         self._network = first.world_from_camera
-        self._motion.append(first.world_from_camera, time_s)
-        return replace(first, intrinsics=camera)
+        self._motion.append(pose, time_s)
+        return replace(first, world_from_camera=pose, intrinsics=camera)
 
     def _align(
         self, pyramid: list[Tensor], new: list[FrameEstimate], times_s: list[float], again: bool = True
@@ -121,31 +116,37 @@ class PhotometricRefiner:
         key = self.keyframe
         assert key is not None
         found = self._adjusted(pyramid, new, times_s)
-        good = (found.inliers > LEAST_INLIERS) & (found.overlap > LEAST_OVERLAP)
+        good = (found.inliers > LEAST_INLIERS) & (found.overlap > LEAST_OVERLAP) & (found.likeness > LEAST_LIKENESS)
+        good &= found.overlap * len(key.levels[0].depth) >= LEAST_POINTS
         count = len(new)
         if good.all():
-            key.nodes, self._log_focal = found.nodes, found.log_focal
+            key.nodes = found.nodes
+            if self._focal_prior[1] < KNOWN_CAMERA:
+                self._log_focal = found.log_focal
         elif again:
             count = max(1, int(np.argmin(good)))
         camera = self._intrinsics()
-        frames, seen = [], None
+        frames, tie = [], None
         for i, (estimate, time_s) in enumerate(zip(new[:count], times_s[:count], strict=True)):
             if good[i]:
                 pose = se3.compose(key.world_from_camera, se3.invert(found.camera_from_key[i]))
                 pose = se3.require_se3(pose)  # rounding would grow from keyframe to keyframe
-                seen = self._seen(estimate, pose, camera)
-                if seen is not None:
-                    self._scale = float(np.exp(np.median(seen.log_ratio)))
+                tie = self._tie(estimate, pose, camera)
+                if tie is not None:
+                    self._scale = math.exp(tie[0])
             else:  # the pixels do not say: the network's motion from the frame before
-                pose, seen = se3.require_se3(self._as_network_moves([estimate])[0]), None
+                pose, tie = se3.require_se3(self._as_network_moves([estimate])[0]), None
             self._network = estimate.world_from_camera
             self._motion.append(pose, time_s)
             depth = estimate.depth * np.float32(self._scale)
+            if tie is not None:
+                depth *= depth_grid.factors(tie[1], *depth.shape)
             frames.append(replace(estimate, world_from_camera=pose, depth=depth, intrinsics=camera))
         key.frames += count
         if count < len(new) or self._is_over(found, bool(good[-1])):
             newest = [level[count - 1] for level in pyramid]
-            self._next_keyframe(newest, new[count - 1], seen, camera, found.focal_information)
+            focal_information = found.focal_information if good.all() else 0.0  # else of a focal length not taken
+            self._next_keyframe(newest, new[count - 1], tie, camera, focal_information)
         aligned = [bool(one) for one in good[:count]]
         if count < len(new):
             rest = self._align([level[count:] for level in pyramid], new[count:], times_s[count:], again=False)
@@ -193,7 +194,8 @@ class PhotometricRefiner:
         key = self.keyframe
         assert key is not None
         if precision == FOCAL_SIGMA**-2:
-            self._network_focals += [float(estimate.intrinsics[0, 0]) for estimate in new]
+            newest = [float(estimate.intrinsics[0, 0]) for estimate in new]
+            self._network_focals = (self._network_focals + newest)[-NETWORK_FOCALS:]
             mean = math.log(float(np.median(self._network_focals)) / float(key.intrinsics[0, 0]))
         return mean, precision
 
@@ -203,8 +205,11 @@ class PhotometricRefiner:
         wider = math.exp(self._log_focal)
         return self.keyframe.intrinsics * np.array([[wider, 1, 1], [1, wider, 1], [1, 1, 1]])
 
-    def _seen(self, estimate: FrameEstimate, world_from_camera: Array, camera: Array) -> _Seen | None:
-        """The keyframe's points in a frame, where they are in view; None when too few are."""
+    def _tie(
+        self, estimate: FrameEstimate, world_from_camera: Array, camera: Array
+    ) -> tuple[float, Array, Array] | None:
+        """Scale and correction of a frame's depth by the keyframe's points in view (`depth_grid.fit`); None when too
+        few are."""
         key = self.keyframe
         assert key is not None
         nodes = torch.from_numpy(key.nodes).float()
@@ -215,11 +220,13 @@ class PhotometricRefiner:
         ahead = np.where(z > depth_grid.MIN_DEPTH, z, np.inf)
         u, v = camera[0, 0] * x / ahead + camera[0, 2], camera[1, 1] * y / ahead + camera[1, 2]
         inside = np.isfinite(ahead) & (u >= 0) & (u < width) & (v >= 0) & (v < height)
-        if inside.sum() < LEAST_POINTS:
-            return None
         u, v, z = u[inside], v[inside], z[inside]
-        by_network = np.maximum(estimate.depth[v.astype(int), u.astype(int)], depth_grid.MIN_DEPTH)
-        return _Seen(np.log(z / by_network), np.stack([u / width, v / height], -1))
+        by_network = estimate.depth[v.astype(int), u.astype(int)]
+        known = np.isfinite(by_network) & (by_network > depth_grid.MIN_DEPTH)
+        if known.sum() < LEAST_POINTS:
+            return None
+        u, v, z, by_network = u[known], v[known], z[known], by_network[known]
+        return depth_grid.fit(np.log(z / by_network), np.stack([u / width, v / height], -1))
 
     def _is_over(self, found: Adjusted, good: bool) -> bool:
         """Whether the newest frame should be the next keyframe."""
@@ -230,12 +237,17 @@ class PhotometricRefiner:
         return not good or found.overlap[-1] < NEXT_OVERLAP or far or key.frames >= NEXT_FRAMES
 
     def _next_keyframe(
-        self, pyramid: list[Tensor], newest: FrameEstimate, seen: _Seen | None, camera: Array, focal_information: float
+        self,
+        pyramid: list[Tensor],
+        newest: FrameEstimate,
+        tie: tuple[float, Array, Array] | None,
+        camera: Array,
+        focal_information: float,
     ) -> None:
         """The newest frame, its depth tied to the old keyframe's where both see the same."""
         nodes, precision = np.zeros(depth_grid.NODES), depth_grid.prior_precision()
-        if seen is not None:
-            _, nodes, information = depth_grid.fit(seen.log_ratio, seen.places)
+        if tie is not None:
+            _, nodes, information = tie
             precision = precision + information
         depth = torch.from_numpy(newest.depth) * self._scale
         self.keyframe = Keyframe.of(self._motion.newest, pyramid, depth, camera, nodes, precision)
