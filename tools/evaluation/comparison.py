@@ -20,6 +20,7 @@ from tools.evaluation.sequences import TrueSequence
 
 Array = NDArray[np.float64]
 NO_MOTION, CONSTANT_VELOCITY, ODOMETRY = "no motion", "constant velocity", "OpenCV odometry"
+UNREFINED = "network's own poses"
 
 
 class EvaluationError(Spark3rError):
@@ -66,7 +67,7 @@ def compare(
     Args:
         distance: frames between the two of a relative pose.
         results: folders of `spark3r run`, or TUM files, by name.
-        model: run through the engine here, under `model_name`.
+        model: run through the engine here, under `model_name`; where the engine refines its poses, also without that.
         with_odometry: also OpenCV's, where the true intrinsics are known.
 
     Raises:
@@ -84,6 +85,9 @@ def compare(
         odometry = run.odometry
         try:
             comparison.add(model_name, engine_numbers(run, sequence, distance))
+            if model.capabilities.refines:
+                own = run_engine(model, sequence, long_side, refine=False)
+                comparison.add(UNREFINED, engine_numbers(own, sequence, distance))
         except ValueError as error:
             raise EvaluationError(str(error)) from error
     elif with_odometry and sequence.intrinsics is not None:

@@ -48,14 +48,20 @@ class EngineRun:
 
 
 def run_engine(
-    model: Backbone, sequence: TrueSequence, long_side: int | None = None, *, with_odometry: bool = False
+    model: Backbone,
+    sequence: TrueSequence,
+    long_side: int | None = None,
+    *,
+    with_odometry: bool = False,
+    refine: bool | None = None,
 ) -> EngineRun:
     """Stream every frame of the sequence through a fresh session of `model`.
 
-    long_side: of the network input; None: the model's own. Odometry needs the sequence's intrinsics.
+    long_side: of the network input; refine: whether poses are refined photometrically; None: the model's own choice.
+    Odometry needs the sequence's intrinsics.
     """
     new_frames = plan_window(is_live=False, window=None).max_frames
-    reconstructor = Reconstructor(model, MemoryConfig(max_new_frames=new_frames), long_side)
+    reconstructor = Reconstructor(model, MemoryConfig(max_new_frames=new_frames), long_side, refine=refine)
     tracker = None
     if with_odometry and sequence.intrinsics is not None:
         tracker = baselines.VisualOdometry(sequence.intrinsics)

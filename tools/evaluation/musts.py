@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from tools.evaluation.comparison import CONSTANT_VELOCITY, NO_MOTION, ODOMETRY
+from tools.evaluation.comparison import CONSTANT_VELOCITY, NO_MOTION, ODOMETRY, UNREFINED
 
 KITCHEN = "7scenes_redkitchen_a"
 ABS_REL = "AbsRel, one scale per sequence"
@@ -19,13 +19,15 @@ DEGREES, OF_MOTION, PERCENT = "°", "of the true length", "%"
 class Must:
     """One measured number beside the same number of what needs no network (None: it has none).
 
-    no_motion: for depths, the same depth everywhere. of_no_motion: value over it; below 1 beats predicting nothing.
+    unrefined: by the network's own poses, where value is after refinement. no_motion: for depths, the same depth
+    everywhere. of_no_motion: value over it; below 1 beats predicting nothing.
     """
 
     where: str
     what: str
     unit: str
     value: float | None
+    unrefined: float | None = None
     no_motion: float | None = None
     constant_velocity: float | None = None
     odometry: float | None = None
@@ -40,7 +42,13 @@ class Must:
 
 def musts(result: Mapping[str, Any], method: str) -> list[Must]:
     """Rows of whatever parts the suite ran. method: the network's name in the results."""
-    rows = [must for name, row in result.get("worlds", {}).items() for must in _of_worlds(name, row)]
+    worlds = dict(result.get("worlds", {}))
+    refined_pairs = worlds.pop("pairs, refined", None)
+    rows = [
+        must
+        for name, row in worlds.items()
+        for must in _of_worlds(name, row, refined_pairs if name == "pairs" else None)
+    ]
     streams = list(result.get("streams", {}).values())
     if streams:
         where = f"{len(streams)} synthetic loops of {streams[0][method]['frames']} frames, medians"
@@ -65,27 +73,34 @@ def musts(result: Mapping[str, Any], method: str) -> list[Must]:
             _row([kitchen], method, "kitchen, whole clip", "ATE / spread", "", "ate", "of_spread"),
             _abs_rel([kitchen], method, "kitchen, whole clip"),
         ]
-    pairs = result.get("kitchen_pairs")
-    if pairs is not None:
-        where = "kitchen, pairs, network alone"
+    pairs, own = result.get("kitchen_pairs"), result.get("kitchen_pairs_unrefined")
+    if pairs is not None and own is not None:
+        where, still = "kitchen, pairs", pairs["no_motion_rotation_deg"]
+        fovs = (_times(numbers.get("fov_error"), 100) for numbers in (pairs, own))
         rows += [
-            Must(where, "rotation", DEGREES, pairs["rotation_deg"], pairs["no_motion_rotation_deg"]),
-            Must(where, "direction of translation, median", DEGREES, pairs["direction_deg"], 90.0),
-            Must(where, "field of view, relative error", PERCENT, _times(pairs.get("fov_error"), 100)),
+            Must(where, "rotation", DEGREES, pairs["rotation_deg"], own["rotation_deg"], still),
+            Must(
+                where, "direction of translation, median", DEGREES, pairs["direction_deg"], own["direction_deg"], 90.0
+            ),
+            Must(where, "field of view, relative error", PERCENT, *fovs),
         ]
     return rows
 
 
-def _of_worlds(name: str, row: Mapping[str, Any]) -> list[Must]:
-    where = f"{row['worlds']} held-out worlds, {name}"
-    return [
-        Must(where, "rotation", DEGREES, row["rotation_deg"], row["no_motion_rotation_deg"]),
-        Must(where, "translation, network's own unit", OF_MOTION, row["translation_of_length"], 1.0),
-        Must(where, "translation, in the depths' one scale", OF_MOTION, row["translation_of_length_depth_scale"], 1.0),
-        Must(where, "direction of translation, median", DEGREES, row["direction_deg"], 90.0),
-        Must(where, ABS_REL, "", row["depth"]["abs_rel"], row["depth"]["flat_abs_rel"]),
-        Must(where, "field of view, relative error", PERCENT, 100 * row["fov_error"]),
+def _of_worlds(name: str, own: Mapping[str, Any], refined: Mapping[str, Any] | None) -> list[Must]:
+    """own: the network alone; refined: the same views after refinement, where one keyframe sees them all."""
+    where = f"{own['worlds']} held-out worlds, {name}"
+    kinds: list[tuple[str, str, Callable[[Mapping[str, Any]], float], float | None]] = [
+        ("rotation", DEGREES, lambda row: row["rotation_deg"], own["no_motion_rotation_deg"]),
+        ("translation, network's own unit", OF_MOTION, lambda row: row["translation_of_length"], 1.0),
+        ("translation, in the depths' one scale", OF_MOTION, lambda row: row["translation_of_length_depth_scale"], 1.0),
+        ("direction of translation, median", DEGREES, lambda row: row["direction_deg"], 90.0),
+        (ABS_REL, "", lambda row: row["depth"]["abs_rel"], own["depth"]["flat_abs_rel"]),
+        ("field of view, relative error", PERCENT, lambda row: 100 * row["fov_error"], None),
     ]
+    if refined is None:
+        return [Must(where, what, unit, pick(own), no_motion=still) for what, unit, pick, still in kinds]
+    return [Must(where, what, unit, pick(refined), pick(own), still) for what, unit, pick, still in kinds]
 
 
 def _relative(sequences: Sequence[Mapping[str, Any]], method: str, where: str) -> list[Must]:
@@ -98,13 +113,13 @@ def _relative(sequences: Sequence[Mapping[str, Any]], method: str, where: str) -
 
 def _abs_rel(sequences: Sequence[Mapping[str, Any]], method: str, where: str) -> Must:
     found, flat = (_median(sequences, method, ("depth", key)) for key in ("abs_rel", "flat_abs_rel"))
-    return Must(where, ABS_REL, "", found, flat)
+    return Must(where, ABS_REL, "", found, _median(sequences, UNREFINED, ("depth", "abs_rel")), flat)
 
 
 def _row(
     sequences: Sequence[Mapping[str, Any]], method: str, where: str, what: str, unit: str, *keys: str, factor: float = 1
 ) -> Must:
-    methods = (method, NO_MOTION, CONSTANT_VELOCITY, ODOMETRY)
+    methods = (method, UNREFINED, NO_MOTION, CONSTANT_VELOCITY, ODOMETRY)
     values = (_times(_median(sequences, name, keys), factor) for name in methods)
     return Must(where, what, unit, *values)
 

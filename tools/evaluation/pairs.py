@@ -17,16 +17,17 @@ from spark3r_core.models.interface import Backbone
 from spark3r_core.models.preprocess import PixelMap, Pixels, StreamResize
 from tools.evaluation import metrics
 from tools.evaluation.network import add_arguments, load_network
+from tools.evaluation.refined import refined
 from tools.evaluation.sequences import TrueSequence, open_sequence
 
 
 @torch.no_grad()
 def pair_errors(
-    model: Backbone, sequence: TrueSequence, distance: int, every: int, context: int = 0
+    model: Backbone, sequence: TrueSequence, distance: int, every: int, context: int = 0, *, refine: bool = False
 ) -> dict[str, float]:
     """Medians over pairs `distance` apart, one every `every` frames; `context` frames between them join the window.
 
-    Lengths after one scale for all pairs (least squares). fov_deg: horizontal, of the source image, median over pairs.
+    refine: photometrically, each pair on its own. Lengths after one scale for all pairs (least squares). fov_deg: horizontal, of the source image, median over pairs.
     """
     frames, truth = sequence.truth_of_frames()
     if len(frames) <= distance:
@@ -38,8 +39,11 @@ def pair_errors(
     estimates, fovs = [], []
     for window in windows:
         images = torch.from_numpy(np.stack([small[int(frames[i])] for i in window])).permute(0, 3, 1, 2)
-        decoded = model.decode(model.encode(images[None].to(device).float() / 255), Dense(), reference=0)
+        small_images = images[None].to(device).float() / 255
+        decoded = model.decode(model.encode(small_images), Dense(), reference=0)
         prediction = model.predict(decoded, [0, len(window) - 1])
+        if refine:
+            prediction = refined(small_images[:, [0, -1]], prediction)
         pose = prediction.world_from_camera[0].double().cpu().numpy()
         estimates.append(se3.compose(se3.invert(pose[0]), pose[1]))
         camera = np.linalg.inv(pixel_map) @ prediction.intrinsics[0, 0].double().cpu().numpy()
@@ -81,10 +85,11 @@ def main() -> int:
     parser.add_argument("--distance", type=int, default=8)
     parser.add_argument("--every", type=int, default=10)
     parser.add_argument("--context", type=int, default=0)
+    parser.add_argument("--refine", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)
     model = load_network(args.model, args.weights, args.checkpoint)
-    errors = pair_errors(model, open_sequence(args.truth), args.distance, args.every, args.context)
+    errors = pair_errors(model, open_sequence(args.truth), args.distance, args.every, args.context, refine=args.refine)
     print(json.dumps({key: round(value, 4) for key, value in errors.items()}))
     return 0
 

@@ -90,8 +90,8 @@ def _finite(value: Any) -> Any:
 
 def must_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Markdown of `musts.Must.as_dict` rows."""
-    titles = ("value", "no motion, flat depth", "ratio", "constant velocity", "OpenCV odometry")
-    keys = ("value", "no_motion", "of_no_motion", "constant_velocity", "odometry")
+    titles = ("value", "network alone", "no motion, flat depth", "ratio", "constant velocity", "OpenCV odometry")
+    keys = ("value", "unrefined", "no_motion", "of_no_motion", "constant_velocity", "odometry")
     lines = ["| where | what | " + " | ".join(titles) + " |", "|---" * (len(titles) + 2) + "|"]
     for row in rows:
         unit = f" ({row['unit']})" if row["unit"] else ""
@@ -146,8 +146,8 @@ def plot_musts(path: Path, title: str, rows: Sequence[Mapping[str, Any]]) -> Non
     shown = [row for row in rows if row["value"] is not None and row["no_motion"]]
     figure, axis = plt.subplots(figsize=(10, 1.5 + 0.32 * len(shown)), layout="constrained")
     y = np.arange(len(shown))[::-1]
-    axis.barh(y, [row["value"] / row["no_motion"] for row in shown], height=0.6, label="network")
-    for key, mark in (("constant_velocity", "d"), ("odometry", "x")):
+    axis.barh(y, [row["value"] / row["no_motion"] for row in shown], height=0.6, label="value")
+    for key, mark in (("unrefined", "o"), ("constant_velocity", "d"), ("odometry", "x")):
         known = [(at, row[key] / row["no_motion"]) for at, row in zip(y, shown, strict=True) if row[key] is not None]
         if known:
             axis.plot([ratio for _, ratio in known], [at for at, _ in known], f"k{mark}", label=key.replace("_", " "))

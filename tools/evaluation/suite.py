@@ -82,9 +82,11 @@ def run_suite(
             comparison.write(out)
             result[group][comparison.sequence.name] = _without_bins(comparison)
             if comparison.sequence.name == KITCHEN:
-                note(f"{KITCHEN}: pairs {config.distance} apart, the network alone")
-                pairs = pair_errors(model, comparison.sequence, config.distance, KITCHEN_PAIR_STEP)
-                result["kitchen_pairs"] = pairs
+                note(f"{KITCHEN}: pairs {config.distance} apart, each on its own")
+                for key, refine in (("kitchen_pairs", True), ("kitchen_pairs_unrefined", False)):
+                    result[key] = pair_errors(
+                        model, comparison.sequence, config.distance, KITCHEN_PAIR_STEP, refine=refine
+                    )
     result["musts"] = [must.as_dict() for must in musts(result, model_name)]
     return result
 

@@ -17,6 +17,7 @@ from spark3r_core.attention.plan import Dense
 from spark3r_core.models.interface import Backbone, Prediction
 from spark3r_core.models.preprocess import StreamResize
 from tools.evaluation import metrics
+from tools.evaluation.refined import refined
 from tools.training.curriculum import Aspect
 from tools.training.pool import render_sequences
 from tools.training.window import Window, to_gauge
@@ -85,16 +86,19 @@ def world_errors(prediction: Prediction, window: Window) -> dict[str, Any]:
 
 
 def worlds_numbers(model: Backbone, seeds: range, views: int = VIEWS) -> dict[str, dict[str, Any]]:
-    """{"pairs": …, "windows": …}: frames 0 and 1 alone, and all views together.
+    """{"pairs": …, "windows": …}: frames 0 and 1 alone, and all views together; "pairs, refined": photometrically.
 
     Medians over all views of all worlds (direction, translation: those that moved); depth after one scale per world,
     median over worlds; AUC over all views.
     """
-    rows: dict[str, list[dict[str, Any]]] = {"pairs": [], "windows": []}
+    rows: dict[str, list[dict[str, Any]]] = {"pairs": [], "windows": [], "pairs, refined": []}
     for window in rendered_worlds(model, seeds, views):
         for name, count in (("pairs", 2), ("windows", views)):
             part = Window(*(tensor[:, :count] for tensor in vars(window).values()))
-            rows[name].append(world_errors(predict(model, part), part))
+            prediction = predict(model, part)
+            rows[name].append(world_errors(prediction, part))
+            if name == "pairs":
+                rows["pairs, refined"].append(world_errors(refined(part.images, prediction), part))
     return {name: _summarise(worlds) for name, worlds in rows.items()}
 
 
