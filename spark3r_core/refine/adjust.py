@@ -51,13 +51,15 @@ class Past:
 @dataclass(frozen=True)
 class Adjusted:
     """camera_from_key: (n, 4, 4). nodes: (NODES,). log_focal. inliers, overlap: (n,) share of the visible points that
-    agree, and share of all points that are visible. focal_information: what this window knew of log_focal."""
+    agree, and share of all points that are visible. likeness: (n,) correlation with the keyframe where they agree.
+    focal_information: what this window knew of log_focal."""
 
     camera_from_key: Array
     nodes: Array
     log_focal: float
     inliers: Array
     overlap: Array
+    likeness: Array
     focal_information: float
 
 
@@ -89,21 +91,36 @@ def adjust(
             gradient[-NODES - 1 :] += precision @ (shared - prior)
             matrix[np.diag_indices_from(matrix)] *= 1 + DAMPING
             change = -np.linalg.solve(matrix, gradient)
+            if not np.isfinite(change).all():
+                break  # residuals that are no numbers count as disagreeing below
             of_frames = change[: -NODES - 1].reshape(-1, PER_FRAME)
             poses = se3.compose(se3.exp(of_frames[:, POSE]), poses)
             brightness = brightness + of_frames[:, 6:]
             shared = shared + change[-NODES - 1 :]
             if np.abs(of_frames[:, POSE]).max() < SETTLED:
                 break
-    visible = parts.visible.sum(1).clamp_min(1)
+    agree, visible = (parts.error < INLIER) & parts.visible, parts.visible.sum(1).clamp_min(1)
     return Adjusted(
         poses,
         shared[:-1],
         float(shared[-1]),
-        (((parts.error < INLIER) & parts.visible).sum(1) / visible).double().numpy(),
+        (agree.sum(1) / visible).double().numpy(),
         parts.visible.float().mean(1).double().numpy(),
+        _likeness(keyframe.levels[0].intensity, parts.intensity, agree),
         _left_for_focal(matrix, known, precision),
     )
+
+
+def _likeness(key: Tensor, frames: Tensor, agree: Tensor) -> Array:
+    """(n,) correlation of intensities key (N,) and frames (n, N) over the points of `agree` (n, N); 0 without any.
+
+    A wall of one colour agrees with every keyframe once its gain is nought, and so does the noise of a covered lens.
+    """
+    share = agree / agree.sum(1, keepdim=True).clamp_min(1)
+    off_key = key - (share * key).sum(1, keepdim=True)
+    off = frames - (share * frames).sum(1, keepdim=True)
+    spread = (share * off_key.square()).sum(1) * (share * off.square()).sum(1)
+    return ((share * off_key * off).sum(1) / spread.clamp_min(1e-16).sqrt()).double().numpy()
 
 
 def misfit(keyframe: Keyframe, level: int, images: Tensor, poses: Array, log_focal: float) -> Array:

@@ -31,6 +31,8 @@ def grey_pyramid(images: Tensor) -> list[Tensor]:
     levels = []
     for level in range(level_count(images.shape[-1])):
         if level:
+            if min(grey.shape[-2:]) < 2:
+                break  # a strip
             grey = F.avg_pool2d(grey, 2)
         levels.append(_with_gradients(_blurred(grey)))
     return levels

@@ -25,12 +25,13 @@ COLUMNS = 9 + NODES
 @dataclass(frozen=True)
 class Linearised:
     """jacobian: (n, N, COLUMNS + 1), the residual as its last column; weight: (n, N) of squares, zero where not
-    visible; error: (n, N) residuals in sigmas; visible: (n, N)."""
+    visible; error: (n, N) residuals in sigmas; visible: (n, N); intensity: (n, N) of the frames there."""
 
     jacobian: Tensor
     weight: Tensor
     error: Tensor
     visible: Tensor
+    intensity: Tensor
 
     def squares(self) -> Tensor:
         """(n, COLUMNS + 1, COLUMNS + 1): normal equations, gradient and cost of each frame in one product."""
@@ -87,4 +88,4 @@ def linearise(
     variance = INTENSITY_SIGMA**2 + (by_log_depth * DEPTH_SIGMA).square()
     error = residual.abs() * variance.rsqrt()
     weight = HUBER / error.clamp_min(HUBER) / variance * visible
-    return Linearised(jacobian, weight, error, visible)
+    return Linearised(jacobian, weight, error, visible, sampled[:, 0])
