@@ -25,6 +25,7 @@ Array = NDArray[np.float64]
 ITERATIONS = (4, 4, 5)  # most per level, finest first; coarser levels take the last number
 SETTLED = 1e-4  # largest change of a pose at which a level is done (radians, map units)
 DAMPING = 1e-4
+HELD = 1e12  # precision of depth and focal length at the coarsest level: a pose that is far off would bend them
 PER_FRAME = 8  # unknowns of a frame: twist, gain, bias
 INLIER = 2.5  # sigmas
 GUESS_SIGMA = np.array([0.1] * 3 + [0.05] * 3)  # of the first guess of a pose: map units, radians
@@ -90,6 +91,8 @@ def adjust(
             matrix[-NODES - 1 :, -NODES - 1 :] += precision
             gradient[-NODES - 1 :] += precision @ (shared - prior)
             matrix[np.diag_indices_from(matrix)] *= 1 + DAMPING
+            if level and level == len(pyramid) - 1:
+                matrix[-NODES - 1 :, -NODES - 1 :] += HELD * np.eye(NODES + 1)
             change = -np.linalg.solve(matrix, gradient)
             if not np.isfinite(change).all():
                 break  # residuals that are no numbers count as disagreeing below

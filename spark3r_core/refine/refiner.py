@@ -165,14 +165,14 @@ class PhotometricRefiner:
         return poses
 
     def _adjusted(self, pyramid: list[Tensor], new: list[FrameEstimate], times_s: list[float]) -> Adjusted:
-        """From the better of two first guesses, the network's motion and steady motion; from both when in doubt."""
+        """From the better of two first guesses, the network's motion and steady motion, or none where no speed is
+        known; from both when in doubt."""
         key = self.keyframe
         assert key is not None
-        guesses = [self._as_network_moves(new), self._motion.continued(times_s)]
+        guesses = [self._as_network_moves(new), self._motion.continued(times_s) or [self._motion.newest] * len(new)]
         from_key = [
             np.stack([se3.compose(se3.invert(pose), key.world_from_camera) for pose in poses])
             for poses in guesses
-            if poses is not None
         ]
         errors = [misfit(key, len(key.levels) - 1, pyramid[-1], poses, self._log_focal) for poses in from_key]
         from_key = [from_key[i] for i in np.argsort([error.mean() for error in errors])]
