@@ -18,35 +18,16 @@ from torch import Tensor
 from spark3r_core.geometry import se3
 from spark3r_core.refine.depth_grid import NODES
 from spark3r_core.refine.keyframe import Keyframe, Points
+from spark3r_core.refine.priors import PER_FRAME, Past, Priors
 from spark3r_core.refine.residuals import FOCAL, NODE, POSE, linearise
 
 Array = NDArray[np.float64]
 
 ITERATIONS = (4, 4, 5)  # most per level, finest first; coarser levels take the last number
-SETTLED = 1e-4  # largest change of a pose at which a level is done (radians, map units)
+SETTLED = 1e-3  # largest change of a pose at which a level is done (radians, map units): a fifth of a pixel
 DAMPING = 1e-4
 HELD = 1e12  # precision of depth and focal length at the coarsest level: a pose that is far off would bend them
-PER_FRAME = 8  # unknowns of a frame: twist, gain, bias
 INLIER = 2.5  # sigmas
-GUESS_SIGMA = np.array([0.1] * 3 + [0.05] * 3)  # of the first guess of a pose: map units, radians
-BRIGHTNESS_SIGMA = 0.1  # of gain and bias
-# A hand or a robot changes its speed little from frame to frame. In pixels whose errors were independent this would
-# be a weak opinion; they are not, and where a flat wall leaves turn and sidestep apart only by a hair, it decides.
-SPEED_CHANGE = 0.1  # sigma of the change of speed per frame, of the speed
-SLOWEST = 0.002  # map units per frame, added to it
-TURN_CHANGE = 0.003  # radians per frame
-
-
-@dataclass(frozen=True)
-class Past:
-    """The two frames before the window, camera_from_key (2, 4, 4), and the usual speed in map units per frame.
-
-    steps: (n + 1,) time from each frame to the next, of the two and the window's n, in units of the usual interval.
-    """
-
-    camera_from_key: Array
-    speed: float
-    steps: Array
 
 
 @dataclass(frozen=True)
@@ -81,13 +62,15 @@ def adjust(
     prior = np.append(keyframe.prior_nodes, focal_prior[0])
     precision = np.zeros((NODES + 1, NODES + 1))
     precision[:-1, :-1], precision[-1, -1] = keyframe.prior_precision, focal_prior[1]
+    priors = Priors(guess, past)
     for level in reversed(range(len(pyramid))):
         points = keyframe.levels[level]
         for _ in range(ITERATIONS[min(level, len(ITERATIONS) - 1)]):
             parts = linearise(points, pyramid[level], *_tensors(poses, brightness, shared[:-1]), float(shared[-1]))
             matrix, gradient = _normal_equations(parts.squares().double().numpy())
             known = matrix[-NODES - 1 :, -NODES - 1 :].copy()
-            _add_priors(matrix, gradient, poses, brightness, guess, past)
+            matrix[: -NODES - 1, : -NODES - 1] += priors.matrix
+            gradient[: -NODES - 1] += priors.gradient(poses, brightness)
             matrix[-NODES - 1 :, -NODES - 1 :] += precision
             gradient[-NODES - 1 :] += precision @ (shared - prior)
             matrix[np.diag_indices_from(matrix)] *= 1 + DAMPING
@@ -154,42 +137,6 @@ def _normal_equations(squares: Array) -> tuple[Array, Array]:
     matrix[-NODES - 1 :, -NODES - 1 :] = squares[:, shared, shared].sum(0)
     gradient[-NODES - 1 :] = squares[:, shared, -1].sum(0)
     return matrix, gradient
-
-
-def _add_priors(
-    matrix: Array, gradient: Array, poses: Array, brightness: Array, guess: Array, past: Past | None
-) -> None:
-    """First guess, brightness and steadiness of the motion, added in place."""
-    frames = len(poses)
-    off = _small_twist(poses @ se3.invert(guess))
-    for frame in range(frames):
-        at = PER_FRAME * frame + np.arange(PER_FRAME)
-        precision = np.append(GUESS_SIGMA**-2.0, [BRIGHTNESS_SIGMA**-2.0] * 2)
-        matrix[at, at] += precision
-        gradient[at] += precision * np.append(off[frame], brightness[frame] - (1.0, 0.0))
-    if past is None:
-        return
-    track = np.concatenate([past.camera_from_key, poses])
-    speeds = _small_twist(track[1:] @ se3.invert(track[:-1])) / past.steps[:, None]  # (n + 1, 6)
-    sigma = np.array([SPEED_CHANGE * past.speed + SLOWEST] * 3 + [TURN_CHANGE] * 3)
-    for frame in range(frames):
-        change = speeds[frame + 1] - speeds[frame]
-        after, before = 1 / past.steps[frame + 1], 1 / past.steps[frame]
-        parts = [(frame - 2, before), (frame - 1, -after - before), (frame, after)]
-        for i, by_i in parts:
-            if i < 0:
-                continue  # frames of the past stand fast
-            rows = PER_FRAME * i + np.arange(6)
-            gradient[rows] += by_i * change / sigma**2
-            for j, by_j in parts:
-                if j >= 0:
-                    matrix[rows, PER_FRAME * j + np.arange(6)] += by_i * by_j / sigma**2
-
-
-def _small_twist(poses: Array) -> Array:
-    """(n, 4, 4) -> (n, 6), to first order: what a prior on small motions needs, at a tenth of `se3.log`'s price."""
-    turn = 0.5 * (poses[:, :3, :3] - poses[:, :3, :3].swapaxes(1, 2))
-    return np.concatenate([poses[:, :3, 3], np.stack([turn[:, 2, 1], turn[:, 0, 2], turn[:, 1, 0]], 1)], 1)
 
 
 def _left_for_focal(matrix: Array, known: Array, precision: Array) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spark3r_core.geometry import se3
-from spark3r_core.refine.adjust import Past
+from spark3r_core.refine.priors import Past
 
 Array = NDArray[np.float64]
 
