@@ -205,7 +205,7 @@ def streamed(recent: int | None) -> Callable[[Backbone, Stream, Encoded], tuple[
     """The stream through a session with the model's own number of pages."""
 
     def run(model: Backbone, stream: Stream, _: Encoded) -> tuple[Poses, Depths]:
-        session = StreamSession(model, MemoryConfig(max_new_frames=WINDOW, recent=recent))
+        session = StreamSession(model, MemoryConfig(max_new_frames=WINDOW, recent=recent), refine=False)
         frames = [frame for part in stream.images.split(WINDOW) for frame in session.step(part).frames]
         return np.stack([f.world_from_camera for f in frames]), np.stack([f.depth for f in frames])
 

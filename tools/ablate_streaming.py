@@ -123,7 +123,7 @@ def common_bytes(model: Backbone, images: torch.Tensor) -> int:
 
 def stream(model: Backbone, images: torch.Tensor, memory: MemoryConfig) -> tuple[NDArray[np.float64], dict[str, float]]:
     """Poses (S, 4, 4), and what they cost."""
-    session = StreamSession(model, memory)
+    session = StreamSession(model, memory, refine=False)  # what the memory does, not what pixels mend
     results = [session.step(part) for part in images.split(memory.max_new_frames)]
     assert session.memory is not None
     return np.stack([frame.world_from_camera for result in results for frame in result.frames]), {

@@ -107,6 +107,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--pages", type=int, default=SENSITIVE_PAGES, help="pages of a sensitive layer at most")
     parser.add_argument("--warm-up", type=int, default=2, metavar="WINDOWS", help="first windows that do not count")
     parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--no-refine", action="store_true", help="the network alone, where the model refines poses")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"], help="of the trunk")
     parser.add_argument("--threads", type=int, help="torch threads; default: torch's own")
@@ -120,7 +121,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def run_once(model: Backbone, memory: MemoryConfig, args: argparse.Namespace) -> dict[str, Any]:
     """A stream from its first frame to its last."""
-    session = StreamSession(model, memory)
+    session = StreamSession(model, memory, refine=False if args.no_refine else None)
     windows: list[Window] = []
     watch, busy, valid, result = Stopwatch(), 0.0, True, None
     for images in batches(model, memory, args):
@@ -232,6 +233,7 @@ def settings(
         "support_frames_per_window": memory.max_support_frames,
         "max_pages": memory.max_pages,
         "max_bytes": memory.max_bytes,
+        "refines": model.capabilities.refines and not args.no_refine,
         "warm_up_windows": args.warm_up,
         "repeats": args.repeats,
     }
