@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -44,6 +45,17 @@ class Refined:
     aligned: list[bool]
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Thousands of small products: handing each to several threads takes longer than it saves (a third of a window)."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 class PhotometricRefiner:
     """One stream's refinement; call `step` once per window.
 
@@ -75,6 +87,16 @@ class PhotometricRefiner:
             times_s: when each was captured; None: at equal intervals.
             intrinsics: (3, 3) of the network input, where the camera is known.
         """
+        with _one_thread():
+            return self._step(images, estimates, times_s, intrinsics)
+
+    def _step(
+        self,
+        images: Tensor,
+        estimates: Sequence[FrameEstimate],
+        times_s: Sequence[float] | None,
+        intrinsics: Array | None,
+    ) -> Refined:
         times = list(times_s) if times_s is not None else self._motion.next_times(len(estimates))
         valid = [i for i, estimate in enumerate(estimates) if estimate.valid]
         frames, aligned = list(estimates), [False] * len(estimates)
@@ -171,8 +193,7 @@ class PhotometricRefiner:
         assert key is not None
         guesses = [self._as_network_moves(new), self._motion.continued(times_s) or [self._motion.newest] * len(new)]
         from_key = [
-            np.stack([se3.compose(se3.invert(pose), key.world_from_camera) for pose in poses])
-            for poses in guesses
+            np.stack([se3.compose(se3.invert(pose), key.world_from_camera) for pose in poses]) for poses in guesses
         ]
         errors = [misfit(key, len(key.levels) - 1, pyramid[-1], poses, self._log_focal) for poses in from_key]
         from_key = [from_key[i] for i in np.argsort([error.mean() for error in errors])]
