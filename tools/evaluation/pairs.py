@@ -27,7 +27,8 @@ def pair_errors(
 ) -> dict[str, float]:
     """Medians over pairs `distance` apart, one every `every` frames; `context` frames between them join the window.
 
-    refine: photometrically, each pair on its own. Lengths after one scale for all pairs (least squares). fov_deg: horizontal, of the source image, median over pairs.
+    refine: photometrically, each pair on its own. Lengths after one scale for all pairs (least squares). fov_deg:
+    horizontal, of the source image, median over pairs.
     """
     frames, truth = sequence.truth_of_frames()
     if len(frames) <= distance:
