@@ -88,8 +88,7 @@ class HealthMonitor:
             self.reason = shift
         elif confidence < cfg.low_confidence_ratio * typical:
             self.reason = f"the confidence is {confidence:.2f}, usually {typical:.2f}"
-        elif not all(confirmed or ()):
-            assert confirmed is not None
+        elif confirmed is not None and not all(confirmed):
             self.reason = f"the pixels confirm only {sum(confirmed)} of {len(confirmed)} poses; the rest are guesses"
         elif self._settling:
             self._settling -= 1

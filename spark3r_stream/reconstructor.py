@@ -280,9 +280,10 @@ def split_window(frames: Sequence[Frame]) -> list[list[Frame]]:
 
 def _times_s(prepared: Sequence[tuple[Frame, np.ndarray, np.ndarray, CameraView | None]]) -> list[float]:
     """When the frames were taken: by the source's own stamps, which do not jitter, where it has them."""
-    stamps = [frame.pts_ns for frame, *_ in prepared]
-    known = [stamp for stamp in stamps if stamp is not None]
-    return [s / 1e9 for s in (known if len(known) == len(stamps) else [p[0].captured_ns for p in prepared])]
+    stamps = [frame.pts_ns for frame, *_ in prepared if frame.pts_ns is not None]
+    if len(stamps) < len(prepared):
+        stamps = [frame.captured_ns for frame, *_ in prepared]
+    return [stamp / 1e9 for stamp in stamps]
 
 
 def _camera_of(prepared: Sequence[tuple[Frame, np.ndarray, np.ndarray, CameraView | None]]) -> np.ndarray | None:

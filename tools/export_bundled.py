@@ -18,7 +18,7 @@ from safetensors.torch import save
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from spark3r_core.models.bundled import BUNDLED_CONFIG, flops_per_frame  # noqa: E402
+from spark3r_core.models.bundled import flops_per_frame  # noqa: E402
 from spark3r_core.models.da3 import DA3Config  # noqa: E402
 from tools.training import checkpoint  # noqa: E402
 
@@ -37,7 +37,7 @@ def main() -> int:
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
     summary = {
         "sha256": hashlib.sha256(blob).hexdigest(),
-        "config": asdict(BUNDLED_CONFIG) | state["model_config"],  # settings added since training began: today's
+        "config": asdict(checkpoint.model_config(state)),
         "training": {
             "steps": state["steps"],
             "frames_seen": state["frames_seen"],
@@ -49,7 +49,7 @@ def main() -> int:
     (args.out / "bundled.safetensors").write_bytes(blob)
     (args.out / "bundled.json").write_text(json.dumps(summary, indent=2) + "\n")
     print(f"{args.out / 'bundled.safetensors'}: {len(blob) / 1e6:.2f} MB, step {state['steps']}")
-    print_flops(DA3Config(**state["model_config"]))
+    print_flops(checkpoint.model_config(state))
     return 0
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
-from spark3r_core.models.bundled import BUNDLED_CONFIG
-from spark3r_core.models.da3 import DA3, DA3Config
+from spark3r_core.models.da3 import DA3
 from spark3r_core.models.interface import Backbone
 from spark3r_core.models.processor import cpu_has_bfloat16
 from spark3r_core.models.registry import MODELS, load_model
@@ -19,8 +17,7 @@ from tools.training import checkpoint
 def load_averaged(path: Path) -> DA3:
     """The averaged weights of a checkpoint of tools/train_bundled.py, in float32."""
     state = checkpoint.load(path)
-    # settings added since training began: today's
-    model = DA3(DA3Config(**(asdict(BUNDLED_CONFIG) | state["model_config"])))
+    model = DA3(checkpoint.model_config(state))
     model.load_state_dict(state["ema"]["shadow"])
     model.name = "bundled"
     return model.eval().requires_grad_(False)

@@ -94,7 +94,7 @@ def worlds_numbers(model: Backbone, seeds: range, views: int = VIEWS) -> dict[st
     rows: dict[str, list[dict[str, Any]]] = {"pairs": [], "windows": [], "pairs, refined": []}
     for window in rendered_worlds(model, seeds, views):
         for name, count in (("pairs", 2), ("windows", views)):
-            part = Window(*(tensor[:, :count] for tensor in vars(window).values()))
+            part = window.of_frames(range(count))
             prediction = predict(model, part)
             rows[name].append(world_errors(prediction, part))
             if name == "pairs":

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+
+from spark3r_core.models.bundled import BUNDLED_CONFIG
+from spark3r_core.models.da3 import DA3Config
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "spark3r_core" / "weights"
 
@@ -51,6 +55,11 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 def load(path: Path) -> dict[str, Any]:
     return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def model_config(state: dict[str, Any]) -> DA3Config:
+    """That of a checkpoint's network; settings that were added since its training began are today's."""
+    return DA3Config(**(asdict(BUNDLED_CONFIG) | state["model_config"]))
 
 
 def half_weights(shadow: dict[str, Tensor]) -> dict[str, Tensor]:
