@@ -17,8 +17,8 @@ import numpy as np
 from spark3r_core.geometry import se3
 from spark3r_stream import Subscriber, decode
 from spark3r_stream.errors import StreamError
-from spark3r_stream.keys import ClientSecurity
-from spark3r_stream.messages import Cloud, FrameResult, SessionState, Status, TrackingState
+from spark3r_stream.pubsub.keys import ClientSecurity
+from spark3r_stream.wire.messages import Cloud, FrameResult, SessionState, Status, TrackingState
 
 SILENCE_S = 3.0  # a status comes every second, so this long without anything means: the publisher is gone
 CONE_COS = np.cos(np.radians(15.0))  # "ahead": this close to the optical axis

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spark3r_core.models.registry import load_model
-    from spark3r_core.offline import Reconstruction, reconstruct
-    from spark3r_core.session import FrameEstimate, MemoryConfig, StreamSession, WindowResult
+    from spark3r_core.offline.reconstruct import Reconstruction, reconstruct
+    from spark3r_core.stream.session import FrameEstimate, MemoryConfig, StreamSession, WindowResult
     from spark3r_core.tokens.schedule import Reduction
 
 _HOME = {
     "load_model": "spark3r_core.models.registry",
-    "reconstruct": "spark3r_core.offline",
-    "Reconstruction": "spark3r_core.offline",
+    "reconstruct": "spark3r_core.offline.reconstruct",
+    "Reconstruction": "spark3r_core.offline.reconstruct",
     "Reduction": "spark3r_core.tokens.schedule",
-    "StreamSession": "spark3r_core.session",
-    "MemoryConfig": "spark3r_core.session",
-    "FrameEstimate": "spark3r_core.session",
-    "WindowResult": "spark3r_core.session",
+    "StreamSession": "spark3r_core.stream.session",
+    "MemoryConfig": "spark3r_core.stream.session",
+    "FrameEstimate": "spark3r_core.stream.session",
+    "WindowResult": "spark3r_core.stream.session",
 }
 
 __all__ = [

@@ -3,7 +3,7 @@
 from spark3r_stream import Subscriber, decode      # no torch on this side
 """
 
-from spark3r_stream.decoding import decode as decode
-from spark3r_stream.subscriber import Subscriber as Subscriber
+from spark3r_stream.pubsub.subscriber import Subscriber as Subscriber
+from spark3r_stream.wire.decode import decode as decode
 
 __all__ = ["Subscriber", "decode"]

@@ -11,8 +11,9 @@ import numpy as np
 
 from spark3r_core.geometry import se3
 from spark3r_core.geometry.sim3 import Sim3
-from spark3r_stream.encoding import encode_frame, encode_map_correction, encode_status
-from spark3r_stream.messages import (
+from spark3r_stream.wire.encode import encode_frame, encode_map_correction, encode_status
+from spark3r_stream.wire.envelope import Message, Sealer, Unsealed
+from spark3r_stream.wire.messages import (
     CameraView,
     FrameOutput,
     FrameResult,
@@ -22,7 +23,6 @@ from spark3r_stream.messages import (
     Status,
     TrackingState,
 )
-from spark3r_stream.wire import Message, Sealer, Unsealed
 
 SESSION = uuid.UUID(int=7)
 START_NS = 1_700_000_000_000_000_000

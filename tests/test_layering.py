@@ -12,20 +12,34 @@ ROOT = Path(__file__).parents[1]
 # What each part of the core may import from the core; geometry, tokens and memory know nothing of each other.
 CORE_MAY_IMPORT = {
     "geometry": {"errors"},
+    "photometric": {"errors", "geometry"},
     "tokens": {"errors", "models.interface"},
     "attention": {"errors", "timing", "tokens", "models.interface", "attention"},
     "memory": {"errors", "models.interface"},
     "synthetic": {"errors", "geometry"},
 }
+# The rooms of the stream package, in the order of the data; each may import what stands here, and the core.
+LEAVES = {"frame", "clock", "stats", "errors", "config", "packets"}
+STREAM_MAY_IMPORT: dict[str, set[str]] = {
+    "wire": {"errors", "proto"},
+    "pubsub": LEAVES | {"wire", "proto"},
+    "recording": LEAVES | {"wire", "pubsub", "proto"},
+    "sources": LEAVES | {"recording"},
+    "map": LEAVES | {"wire"},
+    "outputs": LEAVES | {"wire", "map"},
+    "viewer": LEAVES | {"wire", "pubsub", "map"},
+    "engine": LEAVES | {"wire", "pubsub", "recording", "sources", "map", "outputs"},
+    "cli": LEAVES | {"wire", "pubsub", "recording", "sources", "map", "outputs", "viewer", "engine"},
+}
 SUBSCRIBER_SIDE = [
     "spark3r_stream",
-    "spark3r_stream.messages",
-    "spark3r_stream.wire",
-    "spark3r_stream.decoding",
-    "spark3r_stream.subscriber",
-    "spark3r_stream.recording",
-    "spark3r_stream.replay",
-    "spark3r_stream.scene_map",
+    "spark3r_stream.wire.messages",
+    "spark3r_stream.wire.envelope",
+    "spark3r_stream.wire.decode",
+    "spark3r_stream.pubsub.subscriber",
+    "spark3r_stream.recording.writer",
+    "spark3r_stream.recording.replay",
+    "spark3r_stream.map.scene_map",
     "spark3r_stream.viewer.open3d_viewer",
     "spark3r_stream.cli.main",
     "spark3r_stream.cli.echo",
@@ -77,6 +91,30 @@ def test_parts_of_the_core_know_only_what_they_should(part: str) -> None:
             assert any(inside == a or inside.startswith(f"{a}.") for a in allowed) or any(
                 a.startswith(f"{inside}.") for a in allowed
             ), f"{path.relative_to(ROOT)} imports {name}; {part} may import {sorted(allowed)}"
+
+
+@pytest.mark.parametrize("room", sorted(STREAM_MAY_IMPORT))
+def test_rooms_of_the_stream_package_import_what_the_table_says(room: str) -> None:
+    allowed = STREAM_MAY_IMPORT[room] | {room}
+    for path in (ROOT / "spark3r_stream" / room).rglob("*.py"):
+        rooms = {name.split(".")[1] for name in imports_of(path) if name.startswith("spark3r_stream.")}
+        assert rooms <= allowed, (
+            f"{path.relative_to(ROOT)} imports {sorted(rooms - allowed)}; allowed {sorted(allowed)}"
+        )
+
+
+def test_the_table_of_rooms_has_no_cycle_and_no_gap() -> None:
+    seen: set[str] = set()
+    left = dict(STREAM_MAY_IMPORT)
+    while left:
+        free = [room for room, others in left.items() if not (others & set(left)) - {room}]
+        assert free, f"rooms import each other in a circle: {sorted(left)}"
+        seen |= set(free)
+        left = {room: others for room, others in left.items() if room not in free}
+    folders = {path.parent.name for path in (ROOT / "spark3r_stream").glob("*/__init__.py")} - {"proto"}
+    assert folders == seen
+    files = {path.stem for path in (ROOT / "spark3r_stream").glob("*.py")} - {"__init__"}
+    assert files == LEAVES
 
 
 @pytest.mark.parametrize("module", SUBSCRIBER_SIDE)

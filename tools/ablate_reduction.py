@@ -27,21 +27,21 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from spark3r_core.attention.baselines import NoGlobalAttention, UniformMerging
 from spark3r_core.attention.plan import AttentionPlan
 from spark3r_core.attention.reduced import Reduced
 from spark3r_core.errors import Spark3rError
 from spark3r_core.models.interface import Backbone, Encoded
 from spark3r_core.models.registry import MODELS
-from spark3r_core.offline import encode_in_chunks, reconstruct_encoded
-from spark3r_core.probe import SensitivityTable, probe_sensitivity
-from spark3r_core.session import MemoryConfig, StreamSession
+from spark3r_core.offline.probe import SensitivityTable, probe_sensitivity
+from spark3r_core.offline.reconstruct import encode_in_chunks, reconstruct_encoded
+from spark3r_core.stream.session import MemoryConfig, StreamSession
 from spark3r_core.synthetic.seeds import VALIDATION
 from spark3r_core.tokens import Reduction
 from tools.bench_reduction import describe_machine
 from tools.evaluation import ablation, report
 from tools.evaluation.ablation import Stream
 from tools.evaluation.network import add_arguments, load_network
+from tools.reduction_baselines import NoGlobalAttention, UniformMerging
 
 KINDS = ("handheld", "orbit", "loop", "robot", "wander")
 FIRST_SEED = VALIDATION.start + 7000

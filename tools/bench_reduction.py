@@ -27,14 +27,14 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from spark3r_core.attention.baselines import NoGlobalAttention, UniformMerging
 from spark3r_core.attention.plan import AttentionPlan, Dense
 from spark3r_core.attention.reduced import Reduced
 from spark3r_core.models.interface import Backbone
 from spark3r_core.models.registry import MODELS, load_model
-from spark3r_core.offline import reconstruct_with_plan
+from spark3r_core.offline.reconstruct import reconstruct_with_plan
 from spark3r_core.timing import Stopwatch
 from spark3r_core.tokens import Reduction
+from tools.reduction_baselines import NoGlobalAttention, UniformMerging
 
 METHODS: dict[str, Callable[[str, Stopwatch], AttentionPlan]] = {
     "dense": lambda name, watch: Reduced(Reduction.dense(), name, watch),  # Dense itself, under the stopwatch

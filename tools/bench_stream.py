@@ -30,15 +30,15 @@ from spark3r_core.errors import Spark3rError
 from spark3r_core.memory.budget import SENSITIVE_PAGES
 from spark3r_core.models.interface import Backbone
 from spark3r_core.models.registry import MODELS, load_model
-from spark3r_core.session import MemoryConfig, StreamSession
+from spark3r_core.stream.session import MemoryConfig, StreamSession
 from spark3r_core.timing import PeakMemory, Stopwatch
 from spark3r_stream.clock import SystemClock
 from spark3r_stream.config import parse_bytes
+from spark3r_stream.engine.reconstructor import Reconstructor
+from spark3r_stream.engine.steady import keep_freed_memory
 from spark3r_stream.errors import EndOfStream
-from spark3r_stream.reconstructor import Reconstructor
 from spark3r_stream.sources import SourceOptions, open_source
 from spark3r_stream.sources.redact import redact_uri
-from spark3r_stream.steady import keep_freed_memory
 from tools.bench_reduction import describe_machine
 
 EXCLUDED = ["loading of weights", "reading, decoding and resizing", "points, messages and files", "warm-up windows"]

@@ -25,14 +25,14 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from spark3r_stream.clock import SystemClock
-from spark3r_stream.decoding import decode
-from spark3r_stream.encoding import encode_frame
-from spark3r_stream.messages import CameraView, FrameOutput, FrameResult
-from spark3r_stream.publisher import Publisher
-from spark3r_stream.snapshot import SnapshotKeeper
-from spark3r_stream.steady import keep_freed_memory, long_lived_objects
-from spark3r_stream.subscriber import Subscriber
-from spark3r_stream.wire import CLOUD, Sealer
+from spark3r_stream.engine.steady import keep_freed_memory, long_lived_objects
+from spark3r_stream.pubsub.publisher import Publisher
+from spark3r_stream.pubsub.snapshot import SnapshotKeeper
+from spark3r_stream.pubsub.subscriber import Subscriber
+from spark3r_stream.wire.decode import decode
+from spark3r_stream.wire.encode import encode_frame
+from spark3r_stream.wire.envelope import CLOUD, Sealer
+from spark3r_stream.wire.messages import CameraView, FrameOutput, FrameResult
 
 
 def main() -> None:

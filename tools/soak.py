@@ -28,10 +28,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from spark3r_stream.decoding import decode
-from spark3r_stream.messages import FrameResult, MapCorrection, SessionState, Status
-from spark3r_stream.recording_reader import Recording
-from spark3r_stream.subscriber import Subscriber
+from spark3r_stream.pubsub.subscriber import Subscriber
+from spark3r_stream.recording.reader import Recording
+from spark3r_stream.wire.decode import decode
+from spark3r_stream.wire.messages import FrameResult, MapCorrection, SessionState, Status
 from tests.helpers_rtsp import RtspServer, why_unavailable
 from tests.helpers_rtsp_proxy import RtspProxy
 from tools.process_usage import Usage, usage_of

@@ -14,7 +14,7 @@ from collections import Counter
 import zmq
 
 from spark3r_stream.errors import StreamError
-from spark3r_stream.subscriber import Subscriber
+from spark3r_stream.pubsub.subscriber import Subscriber
 
 STAY_S = 3.0
 

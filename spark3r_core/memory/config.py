@@ -23,7 +23,7 @@ class MemoryConfig:
         them, computed jointly, are committed.
         "causal": pages are committed as computed, nothing is run again. The cheapest and, without tuning, the worst.
         "consolidate": windows read the memory and write nothing; every `consolidate_every` frames all kept frames are
-        computed jointly and their pages replace the old ones (`spark3r_core.consolidation`).
+        computed jointly and their pages replace the old ones (`spark3r_core.stream.consolidation`).
     eviction: which page goes when a layer is full. "time": pages stay spread over the history (Spark3R's stride
         online). "views": pages stay spread over what was seen; the one most like another by its mean key goes.
     max_bytes: budget for pages, window slots and tokens of kept frames together; None: as many as max_pages asks for.

@@ -47,7 +47,7 @@ class Capabilities:
     native_long_side: longest image side the released weights were trained at, for a 4:3 picture.
     stream_pages: pages a sensitive layer keeps in a stream unless told otherwise (Spark3R: about 40).
     reanchor_every: frames after which a stream begins a new gauge at its newest frame, unless told otherwise; 0: never.
-    refines: whether its poses gain by photometric refinement (`spark3r_core.refine`), which then is the default.
+    refines: whether its poses gain by photometric refinement (`spark3r_core.photometric`), which then is the default.
     native_patches: patches per frame they were trained at whatever the shape; None where the long side was fixed.
     """
 

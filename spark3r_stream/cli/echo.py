@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from spark3r_stream.decoding import decode
 from spark3r_stream.errors import StreamError, WireError
-from spark3r_stream.keys import ClientSecurity
-from spark3r_stream.messages import (
+from spark3r_stream.pubsub.keys import ClientSecurity
+from spark3r_stream.pubsub.subscriber import Subscriber
+from spark3r_stream.wire.decode import decode
+from spark3r_stream.wire.envelope import TOPICS, Message
+from spark3r_stream.wire.messages import (
     Calibration,
     Cloud,
     Content,
@@ -23,9 +25,7 @@ from spark3r_stream.messages import (
     Status,
     Transform,
 )
-from spark3r_stream.plain import frame_as_dict
-from spark3r_stream.subscriber import Subscriber
-from spark3r_stream.wire import TOPICS, Message
+from spark3r_stream.wire.plain import frame_as_dict
 
 
 def echo_command(

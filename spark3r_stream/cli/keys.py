@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Literal
 
 from spark3r_stream.config import ConfigError
-from spark3r_stream.keys import ALLOWED_FILE, PUBLIC_FILE, SECRET_FILE, ClientSecurity, ServerSecurity, create_keys
+from spark3r_stream.pubsub.keys import (
+    ALLOWED_FILE,
+    PUBLIC_FILE,
+    SECRET_FILE,
+    ClientSecurity,
+    ServerSecurity,
+    create_keys,
+)
 
 
 def keys_command(action: Literal["new", "show"], directory: Path) -> int:

@@ -14,14 +14,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from spark3r_stream.cli.run import build_reconstructor
 from spark3r_stream.clock import SystemClock
 from spark3r_stream.config import ConfigError, RunConfig
+from spark3r_stream.engine.frame_cloud import CloudConfig, cloud_of
+from spark3r_stream.engine.reconstructor import Reconstructor
 from spark3r_stream.errors import EndOfStream
 from spark3r_stream.frame import Frame
-from spark3r_stream.frame_cloud import CloudConfig, cloud_of
-from spark3r_stream.messages import CameraView, FrameOutput, FrameResult
 from spark3r_stream.outputs.result_writer import ResultWriter, thumbnail
-from spark3r_stream.reconstructor import Reconstructor
 from spark3r_stream.sources.open import open_source
 from spark3r_stream.sources.options import SourceOptions
+from spark3r_stream.wire.messages import CameraView, FrameOutput, FrameResult
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def _kept(frame: Frame, mapper: Reconstructor) -> KeptFrame:
 
 def reconstruct_command(config: RunConfig, reduction: str, out: Path) -> int:
     """Reconstruct all frames jointly and write the same files as a stream does."""
-    from spark3r_core.offline import reconstruct
+    from spark3r_core.offline.reconstruct import reconstruct
     from spark3r_core.tokens.schedule import Reduction
 
     config = replace(config, out=out)
@@ -142,7 +142,7 @@ def probe_command(config: RunConfig, save: Path | None) -> int:
     """Print which global layers are sensitive; save the table when asked."""
     import torch
 
-    from spark3r_core.probe import probe_sensitivity
+    from spark3r_core.offline.probe import probe_sensitivity
 
     frames, _, mapper = read_frames(config)
     images = torch.from_numpy(np.stack([frame.image for frame in frames]).transpose(0, 3, 1, 2))

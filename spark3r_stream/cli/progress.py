@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from spark3r_stream.engine.reconstructor import WindowOutput
+from spark3r_stream.engine.run_stats import RunStats
 from spark3r_stream.frame import Frame
-from spark3r_stream.messages import TrackingState
-from spark3r_stream.reconstructor import WindowOutput
-from spark3r_stream.run_stats import RunStats
+from spark3r_stream.wire.messages import TrackingState
 
 STATE_STYLE = {
     TrackingState.TRACKING: "bold green",

@@ -9,11 +9,11 @@ import sys
 import threading
 from pathlib import Path
 
-from spark3r_stream.keys import ServerSecurity
-from spark3r_stream.publisher import Publisher
-from spark3r_stream.recording_reader import Recording
-from spark3r_stream.replay import Replay, republish
-from spark3r_stream.snapshot import SnapshotKeeper
+from spark3r_stream.pubsub.keys import ServerSecurity
+from spark3r_stream.pubsub.publisher import Publisher
+from spark3r_stream.pubsub.snapshot import SnapshotKeeper
+from spark3r_stream.recording.reader import Recording
+from spark3r_stream.recording.replay import Replay, republish
 
 
 def replay_command(

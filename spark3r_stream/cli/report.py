@@ -9,10 +9,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from spark3r_stream.comparison import ComparisonSink
 from spark3r_stream.config import RunConfig
-from spark3r_stream.reconstructor import Reconstructor
-from spark3r_stream.run_stats import RunStats
+from spark3r_stream.engine.reconstructor import Reconstructor
+from spark3r_stream.engine.run_stats import RunStats
+from spark3r_stream.recording.comparison import Comparison
 from spark3r_stream.sources.base import Source
 from spark3r_stream.sources.redact import redact_uri
 
@@ -22,7 +22,7 @@ def run_report(
     stats: RunStats,
     source: Source,
     reconstructor: Reconstructor,
-    comparison: ComparisonSink | None,
+    comparison: Comparison | None,
     files: Mapping[str, int],
 ) -> dict[str, Any]:
     """For stats.json. files: what the result files lack, see `FilesSink.counts`."""

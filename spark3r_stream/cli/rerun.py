@@ -12,9 +12,9 @@ from typing import Any
 
 from spark3r_core.geometry.camera import Intrinsics, read_intrinsics
 from spark3r_stream.config import ConfigError, RunConfig, parse_bytes
+from spark3r_stream.engine.reconstructor import Reconstructor
 from spark3r_stream.errors import RecordingError
-from spark3r_stream.reconstructor import Reconstructor
-from spark3r_stream.recorded_run import RecordedRun
+from spark3r_stream.recording.reprocess import RecordedRun
 
 # These decide the numbers; a user may leave them away or repeat them. The rest says how a live source is read.
 _NUMERIC = ("model", "size", "window", "memory", "fill", "eviction", "refine", "device", "dtype")

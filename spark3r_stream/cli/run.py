@@ -24,29 +24,29 @@ from spark3r_stream.cli.rerun import (
 )
 from spark3r_stream.cli.stop import Interrupted, Stop
 from spark3r_stream.clock import Clock, SystemClock
-from spark3r_stream.comparison import ComparisonSink
 from spark3r_stream.config import ConfigError, RunConfig, parse_bytes
-from spark3r_stream.engine import EngineConfig, Sink, run_stream
+from spark3r_stream.engine.files_sink import FilesSink
+from spark3r_stream.engine.loop import EngineConfig, Sink, run_stream
+from spark3r_stream.engine.reconstructor import Reconstructor
+from spark3r_stream.engine.run_stats import SESSION_STATE, RunStats
+from spark3r_stream.engine.scheduler import most_new_frames, plan_window
+from spark3r_stream.engine.sinks import ComparisonSink, DecisionsSink, Heartbeat, JsonSink, MessageSink, WireSink
+from spark3r_stream.engine.steady import keep_freed_memory, long_lived_objects
 from spark3r_stream.errors import RecordingError, StreamError
-from spark3r_stream.files_sink import FilesSink
-from spark3r_stream.messages import SessionState
+from spark3r_stream.map.trajectory import Trajectory
 from spark3r_stream.outputs.result_writer import ResultWriter
-from spark3r_stream.outputs.trajectory import Trajectory
-from spark3r_stream.publisher import Publisher
-from spark3r_stream.reconstructor import Reconstructor
-from spark3r_stream.recorded_run import RecordedRun
-from spark3r_stream.recording import Recorder
-from spark3r_stream.run_stats import SESSION_STATE, RunStats
-from spark3r_stream.scheduler import most_new_frames, plan_window
-from spark3r_stream.sinks import DecisionsSink, Heartbeat, JsonSink, MessageSink, WireSink
-from spark3r_stream.snapshot import SnapshotKeeper
+from spark3r_stream.pubsub.publisher import Publisher
+from spark3r_stream.pubsub.snapshot import SnapshotKeeper
+from spark3r_stream.recording.comparison import Comparison
+from spark3r_stream.recording.reprocess import RecordedRun
+from spark3r_stream.recording.writer import Recorder
 from spark3r_stream.sources.base import Source
 from spark3r_stream.sources.open import is_recording, is_surely_a_file, open_source
 from spark3r_stream.sources.options import Pace, ReconnectOptions, RtspTransport, SourceOptions
 from spark3r_stream.sources.redact import redact_uri
-from spark3r_stream.steady import keep_freed_memory, long_lived_objects
 from spark3r_stream.viewer.launch import launch_viewer
-from spark3r_stream.wire import Sealer
+from spark3r_stream.wire.envelope import Sealer
+from spark3r_stream.wire.messages import SessionState
 
 
 def run_command(config: RunConfig) -> int:
@@ -92,8 +92,8 @@ def _run(config: RunConfig, stop: Stop) -> int:
             sinks.append(DecisionsSink(recorder, clock, _torch_threads()))
         comparison = None
         if run is not None:
-            comparison = ComparisonSink(run.path)
-            sinks.append(comparison)
+            comparison = Comparison(run.path)
+            sinks.append(ComparisonSink(comparison))
         if config.out is not None:
             writer = ResultWriter(config.out, config.max_points, config.save_depth, source.info.has_own_times)
             files = FilesSink(writer, lossless=not source.info.is_live)
@@ -132,7 +132,7 @@ def build_reconstructor(
     camera: instead of the file of the settings. max_new_frames: instead of what the window rule gives for the source.
     """
     from spark3r_core.models.registry import load_model
-    from spark3r_core.session import MemoryConfig
+    from spark3r_core.stream.session import MemoryConfig
 
     device = _device(config.device)
     if camera is None and config.intrinsics is not None:

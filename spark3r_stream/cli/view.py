@@ -7,12 +7,12 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from spark3r_stream.errors import StreamError
-from spark3r_stream.keys import ClientSecurity
-from spark3r_stream.replay import Replay
-from spark3r_stream.scene_map import SceneMap
-from spark3r_stream.subscriber import Subscriber
+from spark3r_stream.map.scene_map import SceneMap
+from spark3r_stream.pubsub.keys import ClientSecurity
+from spark3r_stream.pubsub.subscriber import Subscriber
+from spark3r_stream.recording.replay import Replay
 from spark3r_stream.viewer.feed import SceneFeed
-from spark3r_stream.wire import CLOUD, FRAME, MAP_CORRECTION, STATUS
+from spark3r_stream.wire.envelope import CLOUD, FRAME, MAP_CORRECTION, STATUS
 
 TOPICS = [FRAME, CLOUD, MAP_CORRECTION, STATUS]
 OFFSCREEN_POINTS = 1_000_000

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from spark3r_core.geometry.camera import Intrinsics
-from spark3r_stream.messages import CameraView
 from spark3r_stream.outputs.json_files import write_json
+from spark3r_stream.wire.messages import CameraView
 
 
 def median_camera(views: Sequence[CameraView]) -> Intrinsics:

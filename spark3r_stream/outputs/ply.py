@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from spark3r_stream.errors import OutputError
+from spark3r_stream.map.cloud import PointCloud
 
 _VERTEX = np.dtype([("xyz", "<f4", 3), ("rgb", "u1", 3), ("confidence", "<f4")])
 _HEADER_BYTES = 320
@@ -19,18 +19,6 @@ _READ_TYPES = {
     "uint16": "<u2", "int": "<i4", "int32": "<i4", "uint": "<u4", "uint32": "<u4", "float": "<f4", "float32": "<f4",
     "double": "<f8", "float64": "<f8",
 }  # fmt: skip
-
-
-class PointCloud(NamedTuple):
-    """points: (n, 3) float32; colours: (n, 3) uint8 RGB; confidence: (n,) float32."""
-
-    points: NDArray[np.float32]
-    colours: NDArray[np.uint8]
-    confidence: NDArray[np.float32]
-
-    def take(self, index: NDArray | slice) -> PointCloud:
-        """The points of an index array, mask or slice."""
-        return PointCloud(self.points[index], self.colours[index], self.confidence[index])
 
 
 class PlyWriter:

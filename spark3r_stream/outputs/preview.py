@@ -14,9 +14,9 @@ from spark3r_core.errors import GeometryError
 from spark3r_core.geometry import align_points
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_stream.errors import OutputError
-from spark3r_stream.outputs.ply import PointCloud
+from spark3r_stream.map.cloud import PointCloud
+from spark3r_stream.map.trajectory import Trajectory, match_times
 from spark3r_stream.outputs.splat import Image, colour_depth, splat
-from spark3r_stream.outputs.trajectory import Trajectory, match_times
 
 if TYPE_CHECKING:  # Pillow is not part of a subscriber's installation
     from PIL.ImageDraw import ImageDraw

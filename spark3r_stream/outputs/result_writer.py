@@ -14,15 +14,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spark3r_stream.errors import OutputError
-from spark3r_stream.messages import CameraView, FrameOutput
+from spark3r_stream.map.scene_map import SceneMap
+from spark3r_stream.map.thinning import Thinned
+from spark3r_stream.map.trajectory import Trajectory, TrajectoryWriter
 from spark3r_stream.outputs.confidence import AdaptiveThreshold
 from spark3r_stream.outputs.intrinsics_json import write_intrinsics
 from spark3r_stream.outputs.ply import write_ply
 from spark3r_stream.outputs.preview import Snapshot, render_preview, write_preview
 from spark3r_stream.outputs.stats_json import write_stats
-from spark3r_stream.outputs.thinning import Thinned
-from spark3r_stream.outputs.trajectory import Trajectory, TrajectoryWriter
-from spark3r_stream.scene_map import SceneMap
+from spark3r_stream.wire.messages import CameraView, FrameOutput
 
 _FIRST_CHECKPOINT = 64
 _SNAPSHOT_WIDTH = 320

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from spark3r_stream.sources.base import InputPacket, Source, SourceInfo, SourceKind, SourceState
+from spark3r_stream.packets import InputPacket
+from spark3r_stream.sources.base import Source, SourceInfo, SourceKind, SourceState
 from spark3r_stream.sources.open import open_source
 from spark3r_stream.sources.options import CameraOptions, Pace, ReconnectOptions, RtspTransport, SourceOptions
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from fractions import Fraction
 from typing import Protocol
 
 from spark3r_stream.frame import Frame
@@ -100,48 +98,6 @@ class SourceInfo:
     def has_own_times(self) -> bool:
         """Whether pts_ns says when in a finite sequence a frame comes, however fast it is played."""
         return self.kind in (SourceKind.VIDEO, SourceKind.IMAGES, SourceKind.SYNTHETIC)
-
-
-@dataclass(frozen=True)
-class StreamFormat:
-    """What the container says about a stream and its packets do not: a decoder without the container needs it.
-
-    pixel_format: FFmpeg's name, "" if unknown. color_range, colorspace: FFmpeg's numbers.
-    low_delay: pictures were handed out as soon as they were complete, in the order of decoding.
-    """
-
-    width: int
-    height: int
-    pixel_format: str
-    color_range: int
-    colorspace: int
-    low_delay: bool
-
-
-@dataclass(frozen=True)
-class InputPacket:
-    """One compressed unit exactly as received, for recording the input.
-
-    pts and dts count in `time_base` seconds, None if absent. codec: FFmpeg's name ("h264"), or the lower-case file
-    suffix ("jpg") for image folders. extradata: the codec's out-of-band header, b"" if none. display_matrix: the nine
-    int32 of the container's display matrix, None when upright. epoch as in Frame. stream: None for an image file.
-    is_discarded: decoded for the sake of others, never shown (before the start of an edit list).
-    """
-
-    data: bytes
-    pts: int | None
-    dts: int | None
-    time_base: Fraction
-    is_keyframe: bool
-    codec: str
-    extradata: bytes
-    display_matrix: tuple[int, ...] | None
-    epoch: int
-    stream: StreamFormat | None = None
-    is_discarded: bool = False
-
-
-PacketHook = Callable[[InputPacket], None]
 
 
 class Source(Protocol):

@@ -14,7 +14,7 @@ import av.error
 import numpy as np
 
 from spark3r_stream.errors import EndOfStream, SourceError
-from spark3r_stream.sources.base import InputPacket, PacketHook, StreamFormat
+from spark3r_stream.packets import InputPacket, PacketHook, StreamFormat
 from spark3r_stream.stats import DropCause, DropCounter
 
 # A stream that yields this many errors in a row, and no frame between them, is not going to recover.

@@ -15,8 +15,8 @@ import time
 from typing import Any, BinaryIO
 
 from spark3r_stream.errors import EndOfStream, SourceError
+from spark3r_stream.packets import InputPacket
 from spark3r_stream.sources import pipe
-from spark3r_stream.sources.base import InputPacket
 from spark3r_stream.sources.ring import FrameRing
 from spark3r_stream.stats import DropCause, DropCounter
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from spark3r_stream.packets import InputPacket, PacketHook, StreamFormat
 from spark3r_stream.sources import pipe
-from spark3r_stream.sources.base import InputPacket, PacketHook, StreamFormat
 from spark3r_stream.sources.ring import FrameRing, remove_rings_of
 from spark3r_stream.stats import DropCause
 

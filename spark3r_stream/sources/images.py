@@ -14,7 +14,8 @@ from PIL import Image, ImageOps
 
 from spark3r_stream.errors import EndOfStream, SourceError
 from spark3r_stream.frame import Frame
-from spark3r_stream.sources.base import InputPacket, SourceInfo, SourceKind, SourceState, SourceStateBox
+from spark3r_stream.packets import InputPacket
+from spark3r_stream.sources.base import SourceInfo, SourceKind, SourceState, SourceStateBox
 from spark3r_stream.sources.options import SourceOptions
 from spark3r_stream.sources.timing import NS_PER_S
 from spark3r_stream.stats import DropCause, DropCounter

@@ -67,7 +67,7 @@ def _open(uri: str, options: SourceOptions, clock: Clock) -> Source:
         return open_network(uri, options, clock)
     path = Path(unquote(urlsplit(uri).path)) if scheme else Path(uri).expanduser()
     if is_recording(path.name):
-        from spark3r_stream.recorded_run import RecordedRun
+        from spark3r_stream.recording.reprocess import RecordedRun
         from spark3r_stream.sources.recording import RecordingSource
 
         return RecordingSource(RecordedRun.load(path), options.on_packet)

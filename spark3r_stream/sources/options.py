@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
-from spark3r_stream.sources.base import PacketHook
+from spark3r_stream.packets import PacketHook
 
 
 class Pace(Enum):

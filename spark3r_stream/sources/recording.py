@@ -9,11 +9,12 @@ import numpy as np
 
 from spark3r_stream.errors import EndOfStream, RecordingError, SourceError
 from spark3r_stream.frame import Frame
-from spark3r_stream.input_record import FrameTime
-from spark3r_stream.recorded_run import RecordedRun
-from spark3r_stream.sources.base import InputPacket, PacketHook, SourceInfo, SourceKind, SourceState, SourceStateBox
+from spark3r_stream.packets import InputPacket, PacketHook
+from spark3r_stream.recording.records import FrameTime
+from spark3r_stream.recording.reprocess import RecordedRun
+from spark3r_stream.sources.base import SourceInfo, SourceKind, SourceState, SourceStateBox
 from spark3r_stream.sources.images import decode_image
-from spark3r_stream.sources.packets import PacketDecoder
+from spark3r_stream.sources.packet_decoder import PacketDecoder
 from spark3r_stream.sources.synthetic import PREFIX as SYNTHETIC_PREFIX
 from spark3r_stream.sources.synthetic import GroundTruth, SyntheticSource
 from spark3r_stream.stats import DropCounter

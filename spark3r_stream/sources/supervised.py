@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from spark3r_stream.clock import Clock
 from spark3r_stream.errors import EndOfStream, SourceError
 from spark3r_stream.frame import Frame
-from spark3r_stream.sources.base import PacketHook, SourceInfo, SourceKind, SourceState, SourceStateBox
+from spark3r_stream.packets import PacketHook
+from spark3r_stream.sources.base import SourceInfo, SourceKind, SourceState, SourceStateBox
 from spark3r_stream.sources.decoder_process import DecoderProcess, DecodeTarget, Finished, Opened, Picture, Ready
 from spark3r_stream.sources.options import ReconnectOptions
 from spark3r_stream.sources.redact import redact_text, redact_uri

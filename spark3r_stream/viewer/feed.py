@@ -9,13 +9,13 @@ from typing import Protocol
 
 import numpy as np
 
-from spark3r_stream.decoding import decode
 from spark3r_stream.errors import VersionMismatch, WireError
-from spark3r_stream.messages import FrameResult, SessionState, Status
-from spark3r_stream.scene_map import SceneMap
-from spark3r_stream.snapshot import Snapshot
-from spark3r_stream.subscriber import Subscriber
-from spark3r_stream.wire import Message
+from spark3r_stream.map.scene_map import SceneMap
+from spark3r_stream.pubsub.snapshot import Snapshot
+from spark3r_stream.pubsub.subscriber import Subscriber
+from spark3r_stream.wire.decode import decode
+from spark3r_stream.wire.envelope import Message
+from spark3r_stream.wire.messages import FrameResult, SessionState, Status
 
 _JOIN_S = 15.0
 _CLOUD_PARTS = 32

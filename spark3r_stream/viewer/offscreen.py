@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from spark3r_stream.errors import OutputError, ViewerUnavailable
-from spark3r_stream.scene_map import SceneMap
+from spark3r_stream.map.scene_map import SceneMap
 from spark3r_stream.viewer.availability import import_open3d, rendering_failed, require_installed
 from spark3r_stream.viewer.scene_geometry import overview, scene_bounds, scene_lines
 

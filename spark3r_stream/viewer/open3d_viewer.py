@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from spark3r_stream.errors import ViewerUnavailable
-from spark3r_stream.scene_map import SceneMap
+from spark3r_stream.map.scene_map import SceneMap
 from spark3r_stream.viewer.availability import import_open3d, rendering_failed, require_display, require_installed
 from spark3r_stream.viewer.feed import MessageSource, SceneFeed
 from spark3r_stream.viewer.scene_geometry import Viewpoint, overview, scene_bounds, scene_lines

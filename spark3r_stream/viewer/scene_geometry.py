@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spark3r_core.geometry import se3
-from spark3r_stream.messages import CameraView
-from spark3r_stream.outputs.trajectory import Trajectory
+from spark3r_stream.map.trajectory import Trajectory
+from spark3r_stream.wire.messages import CameraView
 
 PATH_COLOUR = (1.0, 0.69, 0.18)
 FRUSTUM_COLOUR = (0.33, 0.84, 0.47)

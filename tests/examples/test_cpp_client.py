@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from spark3r_stream.encoding import encode_frame, encode_status
-from spark3r_stream.keys import ServerSecurity, create_keys
-from spark3r_stream.messages import FrameOutput, SessionState, TrackingState
-from spark3r_stream.publisher import Publisher
-from spark3r_stream.wire import FRAME, Sealer
+from spark3r_stream.pubsub.keys import ServerSecurity, create_keys
+from spark3r_stream.pubsub.publisher import Publisher
+from spark3r_stream.wire.encode import encode_frame, encode_status
+from spark3r_stream.wire.envelope import FRAME, Sealer
+from spark3r_stream.wire.messages import FrameOutput, SessionState, TrackingState
 from tests.helpers_wire import SESSION, failed_output, make_output, make_sealer, make_status
 
 ROOT = Path(__file__).parents[2]

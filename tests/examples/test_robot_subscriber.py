@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from spark3r_core.geometry import se3
-from spark3r_stream.encoding import encode_frame, encode_status
-from spark3r_stream.keys import ServerSecurity, create_keys
-from spark3r_stream.messages import FrameOutput, LengthUnit, SessionState, TrackingState
-from spark3r_stream.publisher import Publisher
+from spark3r_stream.pubsub.keys import ServerSecurity, create_keys
+from spark3r_stream.pubsub.publisher import Publisher
+from spark3r_stream.wire.encode import encode_frame, encode_status
+from spark3r_stream.wire.messages import FrameOutput, LengthUnit, SessionState, TrackingState
 from tests.helpers_wire import SESSION, make_output, make_sealer, make_status
 
 ROOT = Path(__file__).parents[2]

@@ -8,11 +8,11 @@ import uuid
 import pytest
 
 from spark3r_stream.clock import SystemClock
-from spark3r_stream.encoding import encode_status
-from spark3r_stream.messages import SessionState, Status
-from spark3r_stream.run_stats import RunStats
+from spark3r_stream.engine.run_stats import RunStats
 from spark3r_stream.sources import SourceOptions, open_source
-from spark3r_stream.wire import Sealer
+from spark3r_stream.wire.encode import encode_status
+from spark3r_stream.wire.envelope import Sealer
+from spark3r_stream.wire.messages import SessionState, Status
 from tests.helpers_wire import make_status
 
 HOUR_NS = 3_600_000_000_000

@@ -17,10 +17,10 @@ from typing import IO
 import numpy as np
 import pytest
 
-from spark3r_stream import wire
 from spark3r_stream.errors import OutputError
-from spark3r_stream.outputs.trajectory import TrajectoryWriter, read_trajectory
-from spark3r_stream.recording_reader import Recording
+from spark3r_stream.map.trajectory import TrajectoryWriter, read_trajectory
+from spark3r_stream.recording.reader import Recording
+from spark3r_stream.wire import envelope as wire
 from tests.faults.engine_process import ROOT, SYNTHETIC, Engine
 from tests.helpers_media import moving_images, write_video
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from spark3r_stream.outputs.ply import read_ply
-from spark3r_stream.recording_reader import Recording
+from spark3r_stream.recording.reader import Recording
 from tests.faults.engine_process import SYNTHETIC, Engine, descendants
 
 # A signal before the program could prepare for it ends it as any other: a shell calls that 130 and 143, too.

@@ -10,9 +10,9 @@ import uuid
 from collections import Counter
 from pathlib import Path
 
-from spark3r_stream.publisher import Publisher
-from spark3r_stream.snapshot import SnapshotKeeper
-from spark3r_stream.subscriber import Subscriber
+from spark3r_stream.pubsub.publisher import Publisher
+from spark3r_stream.pubsub.snapshot import SnapshotKeeper
+from spark3r_stream.pubsub.subscriber import Subscriber
 from tests.helpers_wire import frames, make_sealer
 from tools.process_usage import usage_of
 from tools.soak_visitors import Visitors

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from spark3r_core.probe import SensitivityTable
+from spark3r_core.offline.probe import SensitivityTable
 from spark3r_core.synthetic.seeds import VALIDATION
 from spark3r_core.tokens.sensitivity import SENSITIVE_LAYERS
 from tools import ablate_reduction

@@ -14,7 +14,7 @@ import pytest
 from spark3r_core.synthetic.seeds import ACCEPTANCE, TRAIN, VALIDATION
 from spark3r_core.synthetic.sequence import SyntheticSequence
 from spark3r_stream.cli import main as cli
-from spark3r_stream.outputs.trajectory import Trajectory, read_trajectory, write_trajectory
+from spark3r_stream.map.trajectory import Trajectory, read_trajectory, write_trajectory
 from tools import evaluate
 from tools.evaluation.comparison import result_numbers
 from tools.evaluation.engine_run import engine_numbers, run_engine

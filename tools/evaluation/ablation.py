@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from spark3r_core.geometry.rotation import rotation_angle
 from spark3r_core.models.preprocess import StreamResize
-from spark3r_core.probe import Geometry
+from spark3r_core.offline.probe import Geometry
 from spark3r_core.synthetic.sequence import SyntheticSequence
 from tools.evaluation import metrics
 from tools.evaluation.depth_maps import sample_centred

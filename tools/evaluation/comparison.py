@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from spark3r_core.errors import Spark3rError
 from spark3r_core.models.interface import Backbone
-from spark3r_stream.outputs.trajectory import match_times, read_trajectory
+from spark3r_stream.map.trajectory import match_times, read_trajectory
 from tools.evaluation import baselines, metrics, report
 from tools.evaluation.depth_maps import saved_depth_numbers, saved_fov_error
 from tools.evaluation.engine_run import engine_numbers, run_engine

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spark3r_core.models.interface import Backbone
-from spark3r_core.session import MemoryConfig
+from spark3r_core.stream.session import MemoryConfig
+from spark3r_stream.engine.reconstructor import Reconstructor, split_window
+from spark3r_stream.engine.scheduler import plan_window
 from spark3r_stream.frame import Frame
 from spark3r_stream.outputs.intrinsics_json import median_camera
-from spark3r_stream.reconstructor import Reconstructor, split_window
-from spark3r_stream.scheduler import plan_window
 from tools.evaluation import baselines, metrics
 from tools.evaluation.depth_maps import depth_numbers, fov_error
 from tools.evaluation.sequences import TrueSequence

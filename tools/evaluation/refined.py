@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spark3r_core.estimates import estimates_of
 from spark3r_core.models.interface import Prediction
-from spark3r_core.refine import PhotometricRefiner
+from spark3r_core.stream.estimates import estimates_of
+from spark3r_core.stream.refiner import PhotometricRefiner
 
 
 def refined(images: Tensor, prediction: Prediction) -> Prediction:

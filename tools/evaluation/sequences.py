@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from spark3r_core.geometry.camera import Intrinsics, read_intrinsics
 from spark3r_core.synthetic.sequence import SyntheticSequence
-from spark3r_stream.outputs.trajectory import Trajectory, match_times, read_trajectory
+from spark3r_stream.map.trajectory import Trajectory, match_times, read_trajectory
 from spark3r_stream.sources.synthetic import parse_synthetic
 
 Array = NDArray[np.float64]

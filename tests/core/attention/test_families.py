@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spark3r_core.attention.baselines import NoGlobalAttention, UniformMerging
 from spark3r_core.attention.plan import Dense
-from spark3r_core.offline import Reconstruction, reconstruct, reconstruct_with_plan
+from spark3r_core.offline.reconstruct import Reconstruction, reconstruct, reconstruct_with_plan
 from spark3r_core.tokens import Reduction
 from tests.core.models.released import tiny
+from tools.reduction_baselines import NoGlobalAttention, UniformMerging
 
 FAMILIES = ("vggt", "pi3", "pi3x", "vggt_omega")
 

@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from spark3r_core.attention.baselines import NoGlobalAttention, UniformMerging
 from spark3r_core.attention.plan import Dense
 from spark3r_core.attention.reduced import Reduced
 from spark3r_core.models.interface import CrossLayer
@@ -12,6 +11,7 @@ from spark3r_core.timing import Stopwatch
 from spark3r_core.tokens import Reduction
 from spark3r_core.tokens.layout import TokenLayout
 from tests.core.tokens.slow_reference import slow_reduced_attention
+from tools.reduction_baselines import NoGlobalAttention, UniformMerging
 
 HEADS, WIDTH = 2, 8
 

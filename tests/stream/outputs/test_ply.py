@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from spark3r_stream.errors import OutputError
-from spark3r_stream.outputs.ply import PlyWriter, PointCloud, read_ply, write_ply
+from spark3r_stream.map.cloud import PointCloud
+from spark3r_stream.outputs.ply import PlyWriter, read_ply, write_ply
 
 RNG = np.random.default_rng(0)
 

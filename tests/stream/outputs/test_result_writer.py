@@ -11,10 +11,10 @@ from PIL import Image
 from spark3r_core.geometry import Sim3, read_intrinsics, se3
 from spark3r_core.geometry.pointmap import points_from_depth
 from spark3r_stream.errors import OutputError
-from spark3r_stream.messages import CameraView, FrameOutput, FrameResult
+from spark3r_stream.map.trajectory import Trajectory, read_trajectory
 from spark3r_stream.outputs.ply import read_ply
 from spark3r_stream.outputs.result_writer import ResultWriter
-from spark3r_stream.outputs.trajectory import Trajectory, read_trajectory
+from spark3r_stream.wire.messages import CameraView, FrameOutput, FrameResult
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(0, 256, (60, 80, 3)).astype(np.uint8)

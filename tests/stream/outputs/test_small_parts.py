@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from spark3r_core.geometry.camera import read_intrinsics
 from spark3r_stream.errors import OutputError
-from spark3r_stream.messages import CameraView
+from spark3r_stream.map.thinning import Thinned
 from spark3r_stream.outputs.confidence import AdaptiveThreshold
 from spark3r_stream.outputs.intrinsics_json import write_intrinsics
 from spark3r_stream.outputs.json_files import write_json
 from spark3r_stream.outputs.splat import colour_depth, splat
-from spark3r_stream.outputs.thinning import Thinned
+from spark3r_stream.wire.messages import CameraView
 
 
 @given(st.integers(2, 20), st.integers(0, 300))

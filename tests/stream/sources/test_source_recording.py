@@ -15,9 +15,9 @@ from PIL import Image
 from spark3r_stream.clock import SystemClock
 from spark3r_stream.errors import EndOfStream, RecordingError, SourceError
 from spark3r_stream.frame import Frame
-from spark3r_stream.input_record import Decisions, DroppedFrames, FrameTime
-from spark3r_stream.recorded_run import RecordedRun
-from spark3r_stream.recording import Recorder
+from spark3r_stream.recording.records import Decisions, DroppedFrames, FrameTime
+from spark3r_stream.recording.reprocess import RecordedRun
+from spark3r_stream.recording.writer import Recorder
 from spark3r_stream.sources import ReconnectOptions, SourceKind, SourceOptions, open_source
 from spark3r_stream.sources.open import is_recording
 from spark3r_stream.sources.recording import RecordingSource

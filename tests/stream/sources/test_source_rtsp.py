@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from spark3r_stream.clock import SystemClock
+from spark3r_stream.engine.frame_buffer import DropPolicy, FrameBuffer
+from spark3r_stream.engine.producer import Producer
 from spark3r_stream.errors import EndOfStream, SourceError
-from spark3r_stream.frame_buffer import DropPolicy, FrameBuffer
-from spark3r_stream.producer import Producer
 from spark3r_stream.sources import (
     ReconnectOptions,
     RtspTransport,

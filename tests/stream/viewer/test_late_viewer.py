@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from spark3r_core.geometry.sim3 import Sim3
-from spark3r_stream.encoding import encode_map_correction
-from spark3r_stream.messages import MapCorrection
-from spark3r_stream.publisher import Publisher
-from spark3r_stream.scene_map import SceneMap
-from spark3r_stream.snapshot import SnapshotKeeper
-from spark3r_stream.subscriber import Subscriber
+from spark3r_stream.map.scene_map import SceneMap
+from spark3r_stream.pubsub.publisher import Publisher
+from spark3r_stream.pubsub.snapshot import SnapshotKeeper
+from spark3r_stream.pubsub.subscriber import Subscriber
 from spark3r_stream.viewer.feed import SceneFeed
-from spark3r_stream.wire import CLOUD, FRAME, MAP_CORRECTION, Sealer
+from spark3r_stream.wire.encode import encode_map_correction
+from spark3r_stream.wire.envelope import CLOUD, FRAME, MAP_CORRECTION, Sealer
+from spark3r_stream.wire.messages import MapCorrection
 from tests.helpers_wire import SESSION, frames, make_output, make_sealer
 
 TOPICS = [FRAME, CLOUD, MAP_CORRECTION]

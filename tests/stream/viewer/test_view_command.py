@@ -15,13 +15,13 @@ from PIL import Image
 from spark3r_core.geometry import se3
 from spark3r_stream.cli.keys import client_security
 from spark3r_stream.cli.view import view_command
-from spark3r_stream.encoding import encode_frame, encode_status
 from spark3r_stream.errors import StreamError
-from spark3r_stream.keys import ServerSecurity, create_keys
-from spark3r_stream.messages import FrameOutput, FrameResult, SessionState, Status
-from spark3r_stream.publisher import Publisher
-from spark3r_stream.snapshot import SnapshotKeeper
-from spark3r_stream.wire import Message, Sealer
+from spark3r_stream.pubsub.keys import ServerSecurity, create_keys
+from spark3r_stream.pubsub.publisher import Publisher
+from spark3r_stream.pubsub.snapshot import SnapshotKeeper
+from spark3r_stream.wire.encode import encode_frame, encode_status
+from spark3r_stream.wire.envelope import Message, Sealer
+from spark3r_stream.wire.messages import FrameOutput, FrameResult, SessionState, Status
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("open3d") is None, reason="open3d is not installed")
 

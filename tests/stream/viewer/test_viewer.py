@@ -12,18 +12,18 @@ import pytest
 from PIL import Image
 
 from spark3r_core.geometry import se3
-from spark3r_stream.encoding import encode_frame, encode_status
 from spark3r_stream.errors import OutputError, ViewerUnavailable
-from spark3r_stream.messages import CameraView, FrameOutput, FrameResult, SessionState, Status
-from spark3r_stream.outputs.trajectory import Trajectory
-from spark3r_stream.scene_map import SceneMap
+from spark3r_stream.map.scene_map import SceneMap
+from spark3r_stream.map.trajectory import Trajectory
 from spark3r_stream.viewer import availability
 from spark3r_stream.viewer.feed import SceneFeed
 from spark3r_stream.viewer.launch import launch_viewer
 from spark3r_stream.viewer.offscreen import render_png
 from spark3r_stream.viewer.open3d_viewer import run_window
 from spark3r_stream.viewer.scene_geometry import frustum_points, overview, scene_bounds, scene_lines
-from spark3r_stream.wire import Message, Sealer
+from spark3r_stream.wire.encode import encode_frame, encode_status
+from spark3r_stream.wire.envelope import Message, Sealer
+from spark3r_stream.wire.messages import CameraView, FrameOutput, FrameResult, SessionState, Status
 
 HAS_OPEN3D = importlib.util.find_spec("open3d") is not None
 CAMERA = CameraView(np.array([[500.0, 0, 320], [0, 500.0, 240], [0, 0, 1]]), 640, 480)
@@ -170,7 +170,7 @@ def test_a_broken_library_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         availability.import_open3d()
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     script = "import sys; sys.path.insert(0, sys.argv[1]); import spark3r_stream.viewer.offscreen as o; "
-    script += "from spark3r_stream.scene_map import SceneMap; o.render_png(SceneMap(), sys.argv[2])"
+    script += "from spark3r_stream.map.scene_map import SceneMap; o.render_png(SceneMap(), sys.argv[2])"
     done = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path), str(tmp_path / "x.png")],
         capture_output=True,
@@ -183,7 +183,7 @@ def test_a_broken_library_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 def test_the_subscriber_side_imports_neither_torch_nor_open3d_nor_pillow() -> None:
     script = (
-        "import sys; import spark3r_stream.scene_map, spark3r_stream.viewer.open3d_viewer, "
+        "import sys; import spark3r_stream.map.scene_map, spark3r_stream.viewer.open3d_viewer, "
         "spark3r_stream.viewer.offscreen, spark3r_stream.viewer.launch, spark3r_stream.outputs.result_writer; "
         "print([m for m in ('torch', 'open3d', 'PIL', 'cv2', 'scipy', 'matplotlib') if m in sys.modules])"
     )

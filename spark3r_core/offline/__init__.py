@@ -1,0 +1,1 @@
+"""All frames at once: reconstruct() with token reduction, and the probe of sensitive layers."""

@@ -1,0 +1,1 @@
+"""A stream: frames in, poses and geometry in one map out."""

@@ -1,0 +1,1 @@
+"""The run of one stream: buffer, reconstruction, states, and where results go."""

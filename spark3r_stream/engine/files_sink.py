@@ -1,0 +1,122 @@
+"""Result files behind the engine's back: a queue and a thread, so that a growing map never holds up the network.
+
+Merging a frame into a map of millions of points takes some ten milliseconds, and now and then, when the map is made
+coarser or written out, a second. A file is lossless: its engine waits when the queue is full. A live stream goes on:
+frames beyond the queue keep their poses and leave their points and depth out, and are counted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from spark3r_stream.engine.reconstructor import WindowOutput
+from spark3r_stream.frame import Frame
+from spark3r_stream.outputs.result_writer import ResultWriter
+from spark3r_stream.wire.messages import FrameOutput
+
+MAX_WAITING = 16  # frames; each holds its image and maps
+MAX_WAITING_POSES = 4096  # frames of which only the pose waits; reached when a disk hangs for minutes
+_NO_IMAGE = np.zeros((0, 0, 3), np.uint8)
+_NICENESS = 5  # below the network's threads: the files take what these leave idle
+
+
+class _Job(NamedTuple):
+    output: FrameOutput
+    image: np.ndarray
+    confidence: np.ndarray | None
+    is_whole: bool
+
+
+class FilesSink:
+    """Result files of a run, see `outputs.result_writer`. `close` it before its writer.
+
+    lossless: wait when `max_waiting` frames are in the queue; otherwise leave out what does not fit.
+    An error of the writer is raised by every later `window`, or by `close` if there was none.
+    """
+
+    def __init__(self, writer: ResultWriter, lossless: bool, max_waiting: int = MAX_WAITING) -> None:
+        self._writer = writer
+        self._lossless = lossless
+        self._max_waiting = max_waiting
+        self._jobs: deque[_Job] = deque()
+        self._changed = threading.Condition()
+        self._error: BaseException | None = None
+        self._told = False
+        self._ending = False
+        self._poses_only = 0
+        self._lost = 0
+        self._thread = threading.Thread(target=self._run, name="spark3r-files", daemon=True)
+        self._thread.start()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What a live stream was too fast for: frames whose pose alone was written, and frames not written at all."""
+        with self._changed:
+            return {"frames_without_points": self._poses_only, "frames_not_written": self._lost}
+
+    def window(self, frames: Sequence[Frame], result: WindowOutput) -> None:
+        by_id = {frame.frame_id: frame for frame in frames}
+        for output in result.outputs:
+            frame_id = output.result.frame_id
+            self._put(_Job(output, by_id[frame_id].image, result.confidence.get(frame_id), True))
+
+    def close(self) -> None:
+        """Write what waits and end the thread. Idempotent."""
+        with self._changed:
+            self._ending = True
+            self._changed.notify_all()
+        self._thread.join()
+        if not self._told:
+            self._raise()
+
+    def _put(self, job: _Job) -> None:
+        with self._changed:
+            if self._lossless:
+                self._changed.wait_for(lambda: len(self._jobs) < self._max_waiting or self._error is not None)
+            elif len(self._jobs) >= MAX_WAITING_POSES:
+                self._lost += 1
+                return
+            elif sum(waiting.is_whole for waiting in self._jobs) >= self._max_waiting:
+                self._poses_only += 1
+                bare = replace(job.output, depth=None, points=None, colours=None, point_confidence=None)
+                job = _Job(bare, _NO_IMAGE, None, False)
+            if self._error is None:
+                self._jobs.append(job)
+                self._changed.notify_all()
+        self._raise()
+
+    def _run(self) -> None:
+        if sys.platform.startswith("linux"):  # elsewhere it would be the whole process
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._jobs or self._ending)
+                if not self._jobs:
+                    return
+                job = self._jobs[0]  # stays counted until it is written
+            try:
+                self._writer.add(job.output, job.image, job.confidence)
+            except BaseException as error:
+                with self._changed:
+                    self._error = error
+                    self._jobs.clear()
+                    self._changed.notify_all()
+                return
+            with self._changed:
+                self._jobs.popleft()
+                self._changed.notify_all()
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            self._told = True
+            raise self._error

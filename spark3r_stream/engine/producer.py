@@ -1,0 +1,60 @@
+"""The thread that carries frames from a source into a frame buffer, and its end.
+
+End protocol: the source ends → the buffer is closed; the source or this thread fails → the reader gets that error;
+`stop` → stop flag, buffer closed (wakes a blocked put), source closed (wakes a blocked read), bounded join.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from spark3r_stream.engine.frame_buffer import FrameBuffer
+from spark3r_stream.errors import EndOfStream
+from spark3r_stream.sources.base import Source
+
+
+class Producer:
+    """Reads `source` until its end in a thread of its own. The thread is a daemon: one that is stuck in a driver
+    cannot keep the program alive."""
+
+    def __init__(self, source: Source, buffer: FrameBuffer) -> None:
+        self._source = source
+        self._buffer = buffer
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="spark3r-producer", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 5.0) -> bool:
+        """End the stream from the reader's side. True when the thread has ended within `timeout_s`. Idempotent."""
+        self._stop.set()
+        self._buffer.close()
+        self._source.close()
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def __enter__(self) -> Producer:
+        self.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.stop()
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.is_set():
+                frame = self._source.read()
+                # before the frame, so that a loss is reported with the first frame after it
+                self._buffer.drops.add_all(self._source.drops.take())
+                if not self._buffer.put(frame):
+                    return
+        except EndOfStream:
+            self._buffer.drops.add_all(self._source.drops.take())
+            self._buffer.close()
+        except BaseException as error:  # whatever it is, the reader must not wait for ever
+            self._buffer.drops.add_all(self._source.drops.take())
+            self._buffer.fail(error)
+        finally:
+            self._source.close()

@@ -1,0 +1,162 @@
+"""What a run did, counted: the source of /status/, of the live line and of stats.json. Bounded however long it runs."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from spark3r_stream.clock import Clock
+from spark3r_stream.engine.reconstructor import WindowOutput
+from spark3r_stream.frame import Frame
+from spark3r_stream.sources.base import SourceState
+from spark3r_stream.stats import DropCause, DropCounter, LatencyHistogram
+from spark3r_stream.wire.messages import SessionState, Status, TrackingState
+
+RATE_WINDOW_NS = 5_000_000_000  # frames per second are counted over the last seconds, not since the beginning
+
+SESSION_STATE = {
+    SourceState.OPENING: SessionState.OPENING,
+    SourceState.STREAMING: SessionState.RUNNING,
+    SourceState.STALLED: SessionState.STALLED,
+    SourceState.RECONNECTING: SessionState.RECONNECTING,
+    SourceState.ENDED: SessionState.RUNNING,  # frames of it may still be in the buffer; the engine says when it ended
+    SourceState.FAILED: SessionState.RUNNING,
+}
+
+
+class RunStats:
+    """Written by the engine's thread, read by any.
+
+    `frames_in` counts frames the source handed to the network, `processed_frames` those with a valid result, `failed`
+    those without, `off_map` the processed ones whose points stayed out of the map. `drops` holds by cause whatever has
+    no valid result: lost before the network, or failed in it.
+    """
+
+    def __init__(self, clock: Clock, source_id: str, model: str) -> None:
+        self._clock = clock
+        self._started_ns = clock.monotonic_ns()
+        self._lock = threading.Lock()
+        self.source_id = source_id
+        self.model = model
+        self.frames_in = 0
+        self.processed_frames = 0
+        self.failed = 0
+        self.off_map = 0
+        self.windows = 0
+        self.drops = DropCounter()
+        self.latency = LatencyHistogram()
+        self.model_time = LatencyHistogram()
+        self.memory_used = 0
+        self.memory_limit = 0
+        self.memory_peak = 0
+        self.tracking: TrackingState | None = None
+        self.state_windows: dict[str, int] = {}
+        self.submap = 0
+        self.epoch = 0
+        self.last_model_ms = 0.0
+        self.last_error = ""
+        self._recent: deque[tuple[int, int]] = deque()
+
+    def taken(self, frames: Sequence[Frame], drops: Mapping[DropCause, int]) -> None:
+        """Frames left the buffer; `drops` were lost before them."""
+        with self._lock:
+            self.frames_in += len(frames)
+        self.drops.add_all(drops)
+
+    def processed(self, result: WindowOutput) -> None:
+        """One window came out of the model."""
+        self.drops.add_all(result.failures)
+        for output in result.outputs:
+            self.latency.add_ns(int(output.result.latency_ms * 1e6))
+        with self._lock:
+            valid = [output.result for output in result.outputs if output.result.valid]
+            self.windows += 1
+            self.processed_frames += len(valid)
+            self.failed += len(result.outputs) - len(valid)
+            self.off_map += sum(frame.state is not TrackingState.TRACKING for frame in valid)
+            last = result.outputs[-1].result
+            self.tracking, self.submap, self.epoch = last.state, last.submap, last.epoch
+            self.state_windows[last.state.name] = self.state_windows.get(last.state.name, 0) + 1
+            if result.window is not None:
+                self.model_time.add_ns(result.window.model_ns)
+                self.last_model_ms = result.window.model_ns / 1e6
+                self.memory_used = result.window.memory_used_bytes
+                self.memory_limit = result.window.memory_limit_bytes
+                self.memory_peak = max(self.memory_peak, self.memory_used)
+            failed = [output.result.failure_reason for output in result.outputs if not output.result.valid]
+            if failed:
+                self.last_error = failed[-1]
+            now = self._clock.monotonic_ns()
+            self._recent.append((now, len(result.outputs)))
+            while self._recent and now - self._recent[0][0] > RATE_WINDOW_NS:
+                self._recent.popleft()
+
+    def frames_per_second(self) -> float:
+        """Over the last seconds; zero when nothing came."""
+        with self._lock:
+            now = self._clock.monotonic_ns()
+            recent = [(t, n) for t, n in self._recent if now - t <= RATE_WINDOW_NS]
+            if not recent:
+                return 0.0
+            span_ns = min(RATE_WINDOW_NS, max(now - self._started_ns, 1))
+            return sum(n for _, n in recent) / (span_ns / 1e9)
+
+    @property
+    def lost(self) -> int:
+        """Frames without a valid result, failed ones included."""
+        return sum(self.drops.total().values())
+
+    def uptime_ns(self) -> int:
+        return self._clock.monotonic_ns() - self._started_ns
+
+    def status(self, state: SessionState, **sinks: int) -> Status:
+        """The message for /status/. sinks: subscribers, messages_dropped, recording_dropped."""
+        latency = self.latency.summary()
+        return Status(
+            state=state,
+            source_id=self.source_id,
+            frames_in=self.frames_in,
+            frames_processed=self.processed_frames,
+            frames_failed=self.failed,
+            drops={cause.value: count for cause, count in self.drops.total().items()},
+            frames_per_second=self.frames_per_second(),
+            latency_p50_ms=latency.p50_ms,
+            latency_p95_ms=latency.p95_ms,
+            latency_max_ms=latency.max_ms,
+            model_ms=self.last_model_ms,
+            memory_bytes=self.memory_used,
+            memory_limit_bytes=self.memory_limit,
+            tracking=self.tracking,
+            epoch=self.epoch,
+            submap=self.submap,
+            uptime_ns=self.uptime_ns(),
+            last_error=self.last_error,
+            model=self.model,
+            frames_off_map=self.off_map,
+            **sinks,
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """For stats.json."""
+        latency, model = self.latency.summary(), self.model_time.summary()
+        seconds = self.uptime_ns() / 1e9
+        return {
+            "frames": {
+                "in": self.frames_in,
+                "processed": self.processed_frames,
+                "failed": self.failed,
+                "dropped": {cause.value: count for cause, count in self.drops.total().items()},
+            },
+            "windows": self.windows,
+            "window_states": self.state_windows,
+            "frames_off_map": self.off_map,
+            "submaps": self.submap + 1,
+            "epochs": self.epoch + 1,
+            "seconds": round(seconds, 3),
+            "fps": round((self.processed_frames + self.failed) / seconds, 3) if seconds else 0.0,
+            "latency_ms": {"p50": latency.p50_ms, "p95": latency.p95_ms, "max": latency.max_ms},
+            "window_model_ms": {"p50": model.p50_ms, "p95": model.p95_ms, "max": model.max_ms},
+            "memory_bytes": {"used": self.memory_used, "peak": self.memory_peak, "limit": self.memory_limit},
+        }

@@ -1,0 +1,132 @@
+"""Where windows go: the wire (publisher and recording), decisions, JSON lines. Files have files_sink.py."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Sequence
+from typing import Protocol, TextIO
+
+from spark3r_stream.clock import Clock
+from spark3r_stream.engine.reconstructor import WindowOutput
+from spark3r_stream.frame import Frame
+from spark3r_stream.recording.comparison import Comparison
+from spark3r_stream.recording.records import Decisions, DroppedFrames, FrameTime
+from spark3r_stream.recording.writer import Recorder
+from spark3r_stream.wire.encode import encode_frame, encode_map_correction, encode_status
+from spark3r_stream.wire.envelope import Message, Sealer, Unsealed
+from spark3r_stream.wire.messages import Status
+from spark3r_stream.wire.plain import frame_as_dict
+
+
+class MessageSink(Protocol):
+    """A publisher or a recording: takes sealed messages, never blocks."""
+
+    def send(self, messages: list[Message]) -> None: ...
+
+
+class WireSink:
+    """Encodes each output once and hands the same bytes to every message sink."""
+
+    def __init__(self, sealer: Sealer, targets: Sequence[MessageSink]) -> None:
+        self._sealer = sealer
+        self._targets = list(targets)
+        self._lock = threading.Lock()  # the heartbeat seals from its own thread
+
+    def window(self, frames: Sequence[Frame], result: WindowOutput) -> None:
+        captured_ns = frames[0].captured_ns
+        messages = [encode_map_correction(c, captured_ns, frames[0].epoch) for c in result.corrections]
+        for output in result.outputs:
+            messages += encode_frame(output)
+        self._send(messages)
+
+    def status(self, status: Status, captured_ns: int) -> None:
+        self._send([encode_status(status, captured_ns)])
+
+    def _send(self, messages: list[Unsealed]) -> None:
+        with self._lock:
+            sealed = self._sealer.seal(messages)
+            for target in self._targets:
+                target.send(sealed)
+
+
+class DecisionsSink:
+    """Writes what was decided about each window, so that a recording can be run again exactly."""
+
+    def __init__(self, recorder: Recorder, clock: Clock, threads: int) -> None:
+        self._recorder = recorder
+        self._clock = clock
+        self._threads = threads
+        self._windows = 0
+
+    def window(self, frames: Sequence[Frame], result: WindowOutput) -> None:
+        finished_ns = self._clock.unix_ns()
+        first = result.outputs[0].result
+        failed = [output.result.failure_reason for output in result.outputs if not output.result.valid]
+        self._recorder.decisions(
+            Decisions(
+                window=self._windows,
+                new_frames=tuple(
+                    FrameTime(
+                        f.frame_id, f.epoch, f.pts_ns, f.captured_ns, f.frame_id if f.picture is None else f.picture
+                    )
+                    for f in frames
+                ),
+                support_frame_ids=result.support,
+                admitted_frame_ids=result.admitted,
+                evicted_frame_ids=result.evicted,
+                drops=tuple(DroppedFrames(cause, count) for cause, count in first.drops_since_last.items()),
+                epoch=first.epoch,
+                submap=first.submap,
+                started_ns=finished_ns - (0 if result.window is None else result.window.model_ns),
+                finished_ns=finished_ns,
+                threads=self._threads,
+                failure_reason=failed[0] if failed else "",
+                source_id=frames[0].source_id,
+            )
+        )
+        self._windows += 1
+
+
+class ComparisonSink:
+    """Holds each window of a repeated run against its recording."""
+
+    def __init__(self, comparison: Comparison) -> None:
+        self._comparison = comparison
+
+    def window(self, frames: Sequence[Frame], result: WindowOutput) -> None:
+        self._comparison.add(result.outputs)
+
+
+class JsonSink:
+    """One JSON object per line and frame."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def window(self, frames: Sequence[Frame], result: WindowOutput) -> None:
+        for output in result.outputs:
+            self._stream.write(json.dumps({"type": "frame", **frame_as_dict(output.result)}) + "\n")
+        self._stream.flush()
+
+
+class Heartbeat:
+    """Calls `beat` every `interval_s` from a thread of its own, so that it beats while the network computes."""
+
+    def __init__(self, beat: Callable[[], None], interval_s: float = 1.0) -> None:
+        self._beat = beat
+        self._interval_s = interval_s
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="spark3r-heartbeat", daemon=True)
+
+    def __enter__(self) -> Heartbeat:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._interval_s):
+            self._beat()

@@ -1,0 +1,1 @@
+"""The map that a receiver keeps: clouds, poses, where submaps lie."""

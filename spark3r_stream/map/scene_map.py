@@ -1,0 +1,153 @@
+"""The map as a subscriber sees it: clouds by submap, camera poses, and where the submaps lie. Bounded, no torch.
+
+Points and poses are kept in the frame of their submap, so that a correction moves everything of a submap by changing
+one similarity and touches no point.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from spark3r_core.geometry import se3
+from spark3r_core.geometry.sim3 import Sim3
+from spark3r_stream.map.cloud import PointCloud
+from spark3r_stream.map.thinning import Thinned
+from spark3r_stream.map.trajectory import Trajectory
+from spark3r_stream.map.voxel import VoxelCloud
+from spark3r_stream.wire.messages import CameraView, Cloud, Content, FrameResult, MapCorrection
+
+# First voxel edge over the spread of the first cloud: about the footprint of a pixel of a 252-pixel-wide network input.
+_FIRST_VOXEL = 0.004
+
+
+class _PoseRecord(NamedTuple):
+    submap: int
+    captured_ns: int
+    submap_from_camera: NDArray[np.float64]
+
+
+class SceneMap:
+    """At most `max_points` points over all submaps and `max_poses` poses, thinned evenly beyond.
+
+    version: grows with every change, so that a viewer knows when to draw. Not safe for several threads.
+    """
+
+    def __init__(self, max_points: int = 2_000_000, max_poses: int = 20_000) -> None:
+        self.max_points = max(max_points, 8)
+        self._max_poses = max_poses
+        self.version = 0
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything: a publisher restarted and its new session has a gauge of its own."""
+        self._clouds: dict[int, VoxelCloud] = {}
+        self._map_from_submap: dict[int, tuple[int, Sim3]] = {}  # revision, where it lies
+        self._poses: Thinned[_PoseRecord] = Thinned(self._max_poses)
+        self.camera: CameraView | None = None
+        self.version += 1
+
+    def add(self, content: Content) -> None:
+        """Take a decoded message; kinds that do not change the map are ignored."""
+        if isinstance(content, FrameResult) and content.valid and content.world_from_camera is not None:
+            self.add_pose(content.world_from_camera, content.captured_ns, content.submap, content.camera)
+        elif isinstance(content, Cloud):
+            submap = int(content.frame_name.rpartition("_")[2]) if content.frame_name.startswith("submap_") else 0
+            self.add_cloud(content.points, content.colours, content.confidence, submap)
+        elif isinstance(content, MapCorrection):
+            self.apply_correction(content.submap, content.map_from_submap, content.revision)
+
+    def add_cloud(
+        self,
+        points: ArrayLike,
+        colours: ArrayLike,
+        confidence: ArrayLike,
+        submap: int = 0,
+        submap_from_points: ArrayLike | None = None,
+    ) -> None:
+        """Points (n, 3) in the submap's frame, or in the frame that the pose `submap_from_points` (4, 4) maps from.
+
+        colours: (n, 3) RGB or (n, 4) RGBA uint8; confidence: (n,).
+        """
+        points = np.asarray(points)
+        if submap_from_points is not None:
+            points = se3.transform_points(submap_from_points, points)
+        cloud = self._clouds.get(submap)
+        if cloud is None:
+            spread = _spread(points)
+            if spread is None:  # nothing to take a scale from yet
+                return
+            cloud = self._clouds[submap] = VoxelCloud(self.max_points, _FIRST_VOXEL * spread)
+        cloud.add(points, np.asarray(colours)[:, :3], confidence)
+        self._keep_bound()
+        self.version += 1
+
+    def add_pose(
+        self, submap_from_camera: ArrayLike, captured_ns: int, submap: int = 0, camera: CameraView | None = None
+    ) -> None:
+        """A pose (4, 4) in its submap's frame. camera: for the frustum of the newest pose."""
+        self._poses.add(_PoseRecord(submap, captured_ns, np.array(submap_from_camera, np.float64)))
+        self.camera = camera or self.camera
+        self.version += 1
+
+    def apply_correction(self, submap: int, map_from_submap: Sim3, revision: int) -> bool:
+        """Move a submap. Returns False for a revision older than the one in force: messages may come late."""
+        known = self._map_from_submap.get(submap)
+        if known is not None and revision < known[0]:
+            return False
+        self._map_from_submap[submap] = (revision, map_from_submap)
+        self.version += 1
+        return True
+
+    def map_from_submap(self, submap: int) -> Sim3:
+        """Where a submap lies now; the identity until a correction came."""
+        known = self._map_from_submap.get(submap)
+        return Sim3.identity() if known is None else known[1]
+
+    def __len__(self) -> int:
+        return sum(len(cloud) for cloud in self._clouds.values())
+
+    @property
+    def num_poses(self) -> int:
+        """Poses seen, those thinned away included."""
+        return self._poses.count
+
+    def cloud(self) -> PointCloud:
+        """All points in the map's frame: (n, 3) float32, (n, 3) uint8, (n,) float32."""
+        parts = [
+            held._replace(points=self.map_from_submap(submap).apply_to_points(held.points).astype(np.float32))
+            for submap, held in ((submap, cloud.cloud()) for submap, cloud in sorted(self._clouds.items()))
+        ]
+        if not parts:
+            return PointCloud(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8), np.zeros(0, np.float32))
+        return PointCloud(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+    def trajectory(self) -> Trajectory:
+        """The kept poses and the newest one, oldest first, in the map's frame."""
+        records = self._poses.items()
+        if self._poses.last is not None and records[-1] is not self._poses.last:
+            records.append(self._poses.last)
+        poses = [self.map_from_submap(r.submap).apply_to_poses(r.submap_from_camera) for r in records]
+        times = np.array([record.captured_ns for record in records], np.int64)
+        return Trajectory(times, np.array(poses, np.float64).reshape(-1, 4, 4))
+
+    def _keep_bound(self) -> None:
+        if sum(cloud.most_points for cloud in self._clouds.values()) <= self.max_points:
+            return  # without merging what waits
+        while len(self) > self.max_points:
+            largest = max(self._clouds.values(), key=len)
+            if len(largest) > 8:
+                largest.coarsen()
+            else:  # very many tiny submaps: the oldest goes
+                del self._clouds[min(self._clouds)]
+
+
+def _spread(points: np.ndarray) -> float | None:
+    finite = points[np.all(np.isfinite(points), axis=1)]
+    if not len(finite):
+        return None
+    distance = np.linalg.norm(finite - np.median(finite, axis=0), axis=1)
+    spread = float(np.median(distance)) or float(distance.max())
+    return spread if spread > 0 else None

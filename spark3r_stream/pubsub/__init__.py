@@ -1,0 +1,1 @@
+"""Publisher and subscriber over ZeroMQ, the snapshot for late joiners, keys."""

@@ -1,0 +1,1 @@
+"""MCAP: write, read, replay, and the proof that a run repeats."""

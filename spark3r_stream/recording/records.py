@@ -1,0 +1,207 @@
+"""What a recording holds beside published messages: the input as received, and the decisions that can be replayed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from foxglove_schemas_protobuf.CompressedImage_pb2 import CompressedImage
+from google.protobuf.message import DecodeError
+
+from spark3r_stream.errors import WireError
+from spark3r_stream.packets import InputPacket, StreamFormat
+from spark3r_stream.proto import recording_pb2
+
+INPUT_PACKET = "/input/packet/"
+INPUT_IMAGE = "/input/image/"
+DECISIONS = "/decisions/"
+NS_PER_S = 1_000_000_000
+
+# The image formats foxglove.CompressedImage names, by file suffix. Others are recorded as packets.
+IMAGE_FORMATS = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png", "webp": "webp", "avif": "avif"}
+
+
+@dataclass(frozen=True)
+class FrameTime:
+    """A frame as the source handed it out: enough to find it again in the recorded input.
+
+    picture: number among the pictures (or images) decoded in its epoch, those that were not used included.
+    """
+
+    frame_id: int
+    epoch: int
+    pts_ns: int | None
+    captured_ns: int
+    picture: int = 0
+
+
+@dataclass(frozen=True)
+class DroppedFrames:
+    """Frames lost since the previous window. frame_ids: those that are known; may be fewer than count."""
+
+    cause: str
+    count: int
+    frame_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """What was decided about one window; replaying these in order reproduces the run.
+
+    window: counts from 0.  support_frame_ids: run again with the new ones.  admitted, evicted: of the memory.
+    started_ns, finished_ns: Unix time.  threads: of the network.  failure_reason: empty if the window succeeded.
+    source_id: of the frames, without credentials.
+    """
+
+    window: int
+    new_frames: tuple[FrameTime, ...]
+    support_frame_ids: tuple[int, ...] = ()
+    admitted_frame_ids: tuple[int, ...] = ()
+    evicted_frame_ids: tuple[int, ...] = ()
+    drops: tuple[DroppedFrames, ...] = ()
+    epoch: int = 0
+    submap: int = 0
+    started_ns: int = 0
+    finished_ns: int = 0
+    threads: int = 0
+    failure_reason: str = ""
+    source_id: str = ""
+
+
+@dataclass(frozen=True)
+class RecordedPacket:
+    """An input packet and its place in the recording. index: counts from 0; a jump is a loss of the recorder."""
+
+    packet: InputPacket
+    index: int
+    received_ns: int
+    source_id: str = field(default="")
+
+
+def encode_packet(packet: InputPacket, index: int, received_ns: int, source_id: str) -> tuple[str, bytes]:
+    """Channel and payload. Images of known formats without packet-only properties become foxglove.CompressedImage."""
+    pts_ns = None if packet.pts is None else packet.pts * packet.time_base * NS_PER_S
+    if packet.stream is None and packet.codec in IMAGE_FORMATS and pts_ns is not None and pts_ns.denominator == 1:
+        image = CompressedImage(frame_id="camera", format=IMAGE_FORMATS[packet.codec], data=packet.data)
+        image.timestamp.seconds, image.timestamp.nanos = divmod(int(pts_ns), NS_PER_S)
+        return INPUT_IMAGE, image.SerializeToString()
+    message = recording_pb2.InputPacket(
+        source_id=source_id,
+        epoch=packet.epoch,
+        index=index,
+        received_ns=received_ns,
+        codec=packet.codec,
+        extradata=packet.extradata,
+        pts=packet.pts,
+        dts=packet.dts,
+        time_base_numerator=packet.time_base.numerator,
+        time_base_denominator=packet.time_base.denominator,
+        keyframe=packet.is_keyframe,
+        data=packet.data,
+        display_matrix=packet.display_matrix,
+        stream=None if packet.stream is None else recording_pb2.StreamFormat(**vars(packet.stream)),
+        discarded=packet.is_discarded,
+    )
+    return INPUT_PACKET, message.SerializeToString()
+
+
+def decode_packet(topic: str, payload: bytes, index: int, received_ns: int) -> RecordedPacket:
+    """The inverse of `encode_packet`; index and received_ns are for images, which do not carry them."""
+    try:
+        if topic == INPUT_IMAGE:
+            image = CompressedImage.FromString(payload)
+            pts_ns = image.timestamp.seconds * NS_PER_S + image.timestamp.nanos
+            packet = InputPacket(
+                data=image.data,
+                pts=pts_ns,
+                dts=pts_ns,
+                time_base=Fraction(1, NS_PER_S),
+                is_keyframe=True,
+                codec="jpg" if image.format == "jpeg" else image.format,
+                extradata=b"",
+                display_matrix=None,
+                epoch=0,
+            )
+            return RecordedPacket(packet, index, received_ns)
+        m = recording_pb2.InputPacket.FromString(payload)
+    except DecodeError as error:
+        raise WireError(f"unreadable payload on {topic}: {error}") from None
+    if m.time_base_denominator <= 0 or m.time_base_numerator <= 0:
+        raise WireError(f"packet {m.index} has time base {m.time_base_numerator}/{m.time_base_denominator}")
+    if len(m.display_matrix) not in (0, 9):
+        raise WireError(f"packet {m.index} has a display matrix of {len(m.display_matrix)} numbers; expected 9 or none")
+    packet = InputPacket(
+        data=m.data,
+        pts=m.pts if m.HasField("pts") else None,
+        dts=m.dts if m.HasField("dts") else None,
+        time_base=Fraction(m.time_base_numerator, m.time_base_denominator),
+        is_keyframe=m.keyframe,
+        codec=m.codec,
+        extradata=m.extradata,
+        display_matrix=tuple(m.display_matrix) or None,
+        epoch=m.epoch,
+        stream=_stream_format(m.stream) if m.HasField("stream") else None,
+        is_discarded=m.discarded,
+    )
+    return RecordedPacket(packet, m.index, m.received_ns, m.source_id)
+
+
+def _stream_format(m: recording_pb2.StreamFormat) -> StreamFormat:
+    return StreamFormat(m.width, m.height, m.pixel_format, m.color_range, m.colorspace, m.low_delay)
+
+
+def encode_decisions(decisions: Decisions) -> bytes:
+    """Payload of /decisions/."""
+    return recording_pb2.Decisions(
+        window=decisions.window,
+        new_frames=[
+            recording_pb2.FrameTime(
+                frame_id=frame.frame_id,
+                epoch=frame.epoch,
+                pts_ns=frame.pts_ns,
+                captured_ns=frame.captured_ns,
+                picture=frame.picture,
+            )
+            for frame in decisions.new_frames
+        ],
+        support_frame_ids=decisions.support_frame_ids,
+        admitted_frame_ids=decisions.admitted_frame_ids,
+        evicted_frame_ids=decisions.evicted_frame_ids,
+        drops=[
+            recording_pb2.DroppedFrames(cause=drop.cause, count=drop.count, frame_ids=drop.frame_ids)
+            for drop in decisions.drops
+        ],
+        epoch=decisions.epoch,
+        submap=decisions.submap,
+        started_ns=decisions.started_ns,
+        finished_ns=decisions.finished_ns,
+        threads=decisions.threads,
+        failure_reason=decisions.failure_reason,
+        source_id=decisions.source_id,
+    ).SerializeToString()
+
+
+def decode_decisions(payload: bytes) -> Decisions:
+    """Raises WireError for bytes that are no decisions."""
+    try:
+        m = recording_pb2.Decisions.FromString(payload)
+    except DecodeError as error:
+        raise WireError(f"unreadable payload on {DECISIONS}: {error}") from None
+    return Decisions(
+        window=m.window,
+        new_frames=tuple(
+            FrameTime(f.frame_id, f.epoch, f.pts_ns if f.HasField("pts_ns") else None, f.captured_ns, f.picture)
+            for f in m.new_frames
+        ),
+        support_frame_ids=tuple(m.support_frame_ids),
+        admitted_frame_ids=tuple(m.admitted_frame_ids),
+        evicted_frame_ids=tuple(m.evicted_frame_ids),
+        drops=tuple(DroppedFrames(d.cause, d.count, tuple(d.frame_ids)) for d in m.drops),
+        epoch=m.epoch,
+        submap=m.submap,
+        started_ns=m.started_ns,
+        finished_ns=m.finished_ns,
+        threads=m.threads,
+        failure_reason=m.failure_reason,
+        source_id=m.source_id,
+    )

@@ -1,0 +1,101 @@
+"""A recording as a run that can be repeated: its settings, its decisions, and the proof that nothing is missing.
+
+Frames, windows and losses of a live run depend on the timing of that day. They are in the recording, so repeating it
+gives the payloads of /frame/, /depth/ and /cloud/ again byte by byte (docs/wire.md says what is excepted).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spark3r_stream.errors import RecordingError
+from spark3r_stream.recording.reader import Recording, RecordingInfo
+from spark3r_stream.recording.records import DECISIONS, INPUT_IMAGE, INPUT_PACKET, Decisions
+from spark3r_stream.stats import DropCause
+
+INPUT_TOPICS = (INPUT_PACKET, INPUT_IMAGE)
+_CAUSES = {cause.value for cause in DropCause}
+
+
+@dataclass(frozen=True)
+class RecordedRun:
+    """decisions: of every window, in order. settings: of the run, see config.RunConfig; the source without credentials.
+
+    has_input: False for a synthetic source, which is rendered again. cut: why the recording ends early, empty if it
+    does not; what comes before the cut is complete.
+    """
+
+    recording: Recording
+    settings: Mapping[str, Any]
+    decisions: tuple[Decisions, ...]
+    has_input: bool
+    cut: str
+
+    @staticmethod
+    def load(path: Path) -> RecordedRun:
+        """Reads the file twice: what is in it, and the decisions.
+
+        Raises RecordingError if it cannot be read, is no recorded run, or if input or decisions were lost inside.
+        """
+        recording = Recording(path)
+        info = recording.info()
+        _refuse_losses(info)
+        decisions = tuple(recording.decisions())
+        if recording.malformed:
+            raise RecordingError(f"{path}: {recording.malformed} decisions cannot be read; the run cannot be repeated")
+        if not decisions:
+            raise RecordingError(
+                f"{path} holds no decisions, only {', '.join(sorted(info.counts)) or 'nothing'}; a run that can be"
+                " repeated is made with `spark3r run … --record`"
+            )
+        empty = [window.window for window in decisions if not window.new_frames]
+        if empty:
+            raise RecordingError(f"{path}: window {empty[0]} has no frames; the file is damaged")
+        unknown = {drop.cause for window in decisions for drop in window.drops} - _CAUSES
+        if unknown:
+            raise RecordingError(f"{path} counts losses of unknown cause {sorted(unknown)[0]!r}; update spark3r-stream")
+        has_input = any(info.counts.get(topic) for topic in INPUT_TOPICS)
+        return RecordedRun(recording, _settings(recording), decisions, has_input, "" if info.complete else info.cut)
+
+    @property
+    def path(self) -> Path:
+        return self.recording.path
+
+    @property
+    def frame_count(self) -> int:
+        return sum(len(window.new_frames) for window in self.decisions)
+
+    @property
+    def source_id(self) -> str:
+        """Name of the recorded source, without credentials."""
+        return self.decisions[0].source_id
+
+    @property
+    def weights_sha256(self) -> str:
+        """Hexadecimal, or "random"."""
+        return self.recording.metadata.get("weights_sha256", "unknown")
+
+
+def _settings(recording: Recording) -> dict[str, Any]:
+    try:
+        settings = json.loads(recording.metadata["settings"])
+    except (KeyError, ValueError):
+        settings = None
+    if not isinstance(settings, dict):
+        raise RecordingError(f"{recording.path} does not say how it was made; its settings are missing or damaged")
+    return settings
+
+
+def _refuse_losses(info: RecordingInfo) -> None:
+    for topic, what in ((INPUT_PACKET, "packet"), (INPUT_IMAGE, "image"), (DECISIONS, "window")):
+        lost = max(info.missed.get(topic, 0), info.dropped.get(topic, 0))
+        if lost:
+            where = f"the first is {what} {info.first_missed[topic]}" if topic in info.first_missed else "at its end"
+            raise RecordingError(
+                f"{info.path} lost {lost} messages on {topic} while it was written ({where}), so the run cannot be"
+                " repeated exactly; `spark3r replay` plays what was published"
+            )

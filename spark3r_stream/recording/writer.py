@@ -1,0 +1,255 @@
+"""Writing a recording: MCAP with the published bytes, the input as received and the decisions, in a thread of its own.
+
+Channels: the published topics with their payloads, unchanged; `/envelope/`, one message before each of those with its
+envelope and topic; `/input/packet/` or `/input/image/`; `/decisions/`. Every schema is stored whole, so any MCAP tool
+can read the file. A chunk is closed every second: a file cut anywhere is read up to its last whole chunk.
+
+Nothing here ever blocks or stops the engine: what does not fit the queue is dropped and counted, and a disk that is
+full or gone ends the recording, not the run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from foxglove_schemas_protobuf.CompressedImage_pb2 import CompressedImage
+from mcap.writer import CompressionType, Writer
+from mcap_protobuf.schema import register_schema
+
+from spark3r_stream.clock import Clock
+from spark3r_stream.errors import RecordingError
+from spark3r_stream.packets import InputPacket
+from spark3r_stream.proto import recording_pb2, wire_pb2
+from spark3r_stream.recording.records import (
+    DECISIONS,
+    INPUT_IMAGE,
+    INPUT_PACKET,
+    Decisions,
+    encode_decisions,
+    encode_packet,
+)
+from spark3r_stream.wire import envelope as wire
+from spark3r_stream.wire.decode import schema_of
+from spark3r_stream.wire.envelope import Message
+
+ENVELOPE = "/envelope/"
+METADATA = "spark3r"
+METADATA_END = "spark3r.end"
+CHUNK_BYTES = 8 * wire.MIB
+_SCHEMAS: dict[str, Any] = {
+    ENVELOPE: wire_pb2.Envelope,
+    **{topic: schema_of(topic) for topic in wire.TOPICS},
+    INPUT_PACKET: recording_pb2.InputPacket,
+    INPUT_IMAGE: CompressedImage,
+    DECISIONS: recording_pb2.Decisions,
+}
+
+
+@dataclass(frozen=True)
+class _Record:
+    topic: str
+    payload: bytes
+    time_ns: int
+    sequence: int
+    envelope: bytes = b""
+
+
+class Recorder:
+    """Records one session into an MCAP file.
+
+    path: overwritten if it exists.
+    metadata: settings, versions, weights hash: strings that let a stranger repeat the run.
+    source_id: of the input, without credentials.
+    queue_bytes: payload bytes that may wait for the disk; beyond them messages are dropped and counted.
+    flush_interval_s: how often a chunk is closed and written out.
+    on_error: called once, from the recorder's thread, when the file cannot be written any more.
+
+    Raises RecordingError if the file cannot be created. End of life: `close` (or leaving the `with` block) writes what
+    is queued and the index.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        metadata: Mapping[str, str],
+        clock: Clock,
+        *,
+        source_id: str = "",
+        queue_bytes: int = 256 * wire.MIB,
+        flush_interval_s: float = 1.0,
+        on_error: Callable[[RecordingError], None] | None = None,
+    ) -> None:
+        self.path = path
+        self.error: RecordingError | None = None
+        self._clock = clock
+        self._source_id = source_id
+        self._queue_bytes = queue_bytes
+        self._flush_interval_s = flush_interval_s
+        self._on_error = on_error
+        self._queue: deque[_Record] = deque()
+        self._queued_bytes = 0
+        self._packet_index = 0
+        self._dropped: Counter[str] = Counter()
+        self._stopping = False
+        self._changed = threading.Condition()
+        try:
+            self._file = _DirectFile(path)
+            self._writer = Writer(self._file, chunk_size=CHUNK_BYTES, compression=CompressionType.ZSTD)  # type: ignore[arg-type]
+            self._writer.start(profile="", library="spark3r-stream")
+            version = f"{wire.SCHEMA_MAJOR}.{wire.SCHEMA_MINOR}"
+            self._writer.add_metadata(METADATA, {"schema_version": version, "source_id": source_id, **metadata})
+        except OSError as error:
+            raise RecordingError(f"cannot record to {path}: {error.strerror}; choose another file") from None
+        self._channels = {
+            topic: self._writer.register_channel(topic, "protobuf", register_schema(self._writer, schema))
+            for topic, schema in _SCHEMAS.items()
+        }
+        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+        self._thread.start()
+
+    def send(self, messages: Iterable[Message]) -> None:
+        """Queue published messages; never blocks, callable from any thread."""
+        self._put(
+            _Record(
+                message.topic,
+                message.payload,
+                message.envelope.published_ns,
+                message.envelope.sequence,
+                message.envelope.to_bytes(message.topic),
+            )
+            for message in messages
+        )
+
+    def packet(self, packet: InputPacket) -> None:
+        """Queue one packet of the input as received; the hook for `SourceOptions.on_packet`."""
+        received_ns = self._clock.unix_ns()
+        with self._changed:
+            index, self._packet_index = self._packet_index, self._packet_index + 1
+        topic, payload = encode_packet(packet, index, received_ns, self._source_id)
+        self._put([_Record(topic, payload, received_ns, index)])
+
+    def decisions(self, decisions: Decisions) -> None:
+        """Queue the decisions of one window."""
+        payload = encode_decisions(decisions)
+        self._put([_Record(DECISIONS, payload, decisions.finished_ns or self._clock.unix_ns(), decisions.window)])
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """What was not recorded, by topic: the disk was slower than the stream, or failed (`error`)."""
+        with self._changed:
+            return dict(self._dropped)
+
+    @property
+    def bytes_written(self) -> int:
+        return self._file.tell()
+
+    def close(self) -> None:
+        """Write what is queued, then the index; further calls do nothing."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        self._thread.join()
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _put(self, records: Iterable[_Record]) -> None:
+        with self._changed:
+            for record in records:
+                size = len(record.payload)
+                if self._stopping or self.error is not None or self._queued_bytes + size > self._queue_bytes:
+                    self._dropped[record.topic] += 1
+                    continue
+                self._queue.append(record)
+                self._queued_bytes += size
+            self._changed.notify()
+
+    def _run(self) -> None:
+        try:
+            self._write_until_stopped()
+            losses = {"dropped": json.dumps(self.dropped), "packets": str(self._packet_index)}
+            self._writer.add_metadata(METADATA_END, losses)
+            self._writer.finish()
+        except OSError as error:
+            self._fail(RecordingError(f"recording to {self.path} ended: {error.strerror}; what it holds can be read"))
+        finally:
+            self._file.close()
+
+    def _write_until_stopped(self) -> None:
+        flush_at_ns = self._clock.monotonic_ns()
+        unflushed = False
+        while True:
+            with self._changed:
+                # with something unflushed the wait is bounded: a source that falls silent is on disk a second later
+                self._changed.wait_for(
+                    lambda: self._queue or self._stopping, self._flush_interval_s if unflushed else None
+                )
+                records, self._queue = self._queue, deque()
+                self._queued_bytes = 0
+                stopping = self._stopping
+            for record in records:
+                self._write(record)
+            unflushed = unflushed or bool(records)
+            now_ns = self._clock.monotonic_ns()
+            if unflushed and (not records or now_ns - flush_at_ns >= self._flush_interval_s * 1e9):
+                self._writer.flush()
+                flush_at_ns, unflushed = now_ns, False
+            if stopping and not records:
+                return
+
+    def _write(self, record: _Record) -> None:
+        # envelope first: a cut between the two loses the message, and no reader takes a payload for another's
+        for topic, data in ((ENVELOPE, record.envelope), (record.topic, record.payload)):
+            if topic != ENVELOPE or data:
+                self._writer.add_message(
+                    channel_id=self._channels[topic],
+                    log_time=record.time_ns,
+                    publish_time=record.time_ns,
+                    sequence=record.sequence & 0xFFFFFFFF,
+                    data=data,
+                )
+
+    def _fail(self, error: RecordingError) -> None:
+        with self._changed:
+            self.error = error
+            for record in self._queue:
+                self._dropped[record.topic] += 1
+            self._queue.clear()
+        if self._on_error is not None:
+            self._on_error(error)
+
+
+class _DirectFile:
+    """What mcap's writer needs of a file, without a buffer: after a failed write nothing is left to fail again."""
+
+    def __init__(self, path: Path) -> None:
+        self._raw = open(path, "wb", buffering=0)  # noqa: SIM115  closed by the recorder's thread
+        self._position = 0
+
+    def write(self, data: bytes) -> int:
+        view = memoryview(data)
+        while view:
+            written = self._raw.write(view)
+            self._position += written
+            view = view[written:]
+        return len(data)
+
+    def tell(self) -> int:
+        return self._position
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._raw.close()

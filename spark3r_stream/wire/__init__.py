@@ -1,0 +1,1 @@
+"""What is published: messages as plain values, and the bytes they travel as."""

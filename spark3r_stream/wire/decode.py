@@ -1,0 +1,226 @@
+"""Payloads back to messages.py's values. Bytes may come from anyone: a checked value comes out or WireError."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import numpy as np
+from foxglove_schemas_protobuf.CameraCalibration_pb2 import CameraCalibration
+from foxglove_schemas_protobuf.FrameTransform_pb2 import FrameTransform
+from foxglove_schemas_protobuf.PointCloud_pb2 import PointCloud
+from foxglove_schemas_protobuf.PoseInFrame_pb2 import PoseInFrame as PoseInFrameProto
+from foxglove_schemas_protobuf.RawImage_pb2 import RawImage
+from google.protobuf.message import DecodeError
+from google.protobuf.timestamp_pb2 import Timestamp
+from numpy.typing import NDArray
+
+from spark3r_core.errors import GeometryError
+from spark3r_core.geometry import se3
+from spark3r_core.geometry.sim3 import Sim3
+from spark3r_stream.errors import WireError
+from spark3r_stream.proto import wire_pb2
+from spark3r_stream.wire import bulk_field
+from spark3r_stream.wire import envelope as wire
+from spark3r_stream.wire.encode import POINT_DTYPE, POINT_FIELDS
+from spark3r_stream.wire.envelope import Message
+from spark3r_stream.wire.messages import (
+    Calibration,
+    CameraView,
+    Cloud,
+    Content,
+    DepthImage,
+    FrameResult,
+    LengthUnit,
+    MapCorrection,
+    PoseInFrame,
+    SessionState,
+    Status,
+    TrackingState,
+    Transform,
+)
+
+_MAX_IMAGE_SIDE = 1 << 16
+E = TypeVar("E", TrackingState, SessionState, LengthUnit)
+
+
+def decode(message: Message) -> Content:
+    """The content of a message, its type by its topic. Raises WireError for a payload that is not what it promises."""
+    return decode_payload(message.topic, message.payload)
+
+
+def decode_payload(topic: str, payload: bytes) -> Content:
+    """As `decode`, from the two parts; the arrays returned are read-only views."""
+    wire.check_payload_size(topic, len(payload))
+    schema: Any = schema_of(topic)
+    try:
+        with np.errstate(all="ignore"):  # a hostile 1e300 is refused below, without a warning on the way
+            if topic in _BULK_DECODERS:
+                rest, data = bulk_field.split(payload)
+                return _BULK_DECODERS[topic][1](schema.FromString(rest), data)
+            return _DECODERS[topic][1](schema.FromString(payload))
+    except (DecodeError, GeometryError, ValueError, OverflowError) as error:
+        raise WireError(f"unreadable payload on {topic}: {error}") from None
+
+
+def schema_of(topic: str) -> type:
+    """The protobuf class of a topic's payload."""
+    return (_DECODERS.get(topic) or _BULK_DECODERS[topic])[0]
+
+
+def _decode_frame_result(m: wire_pb2.FrameResult) -> FrameResult:
+    return FrameResult(
+        frame_id=m.frame_id,
+        source_id=m.source_id,
+        epoch=m.epoch,
+        submap=m.submap,
+        revision=m.revision,
+        pts_ns=m.pts_ns if m.HasField("pts_ns") else None,
+        captured_ns=m.captured_ns,
+        published_ns=m.published_ns,
+        world_from_camera=pose_from_proto(m.world_from_camera) if m.HasField("world_from_camera") else None,
+        camera=_camera_from_proto(m.intrinsics) if m.HasField("intrinsics") else None,
+        depth_camera=_camera_from_proto(m.depth_intrinsics) if m.HasField("depth_intrinsics") else None,
+        # an unknown state of a newer minor version is not to be trusted as tracking
+        state=_enum(TrackingState, m.state, TrackingState.LOW_CONFIDENCE),
+        confidence=m.confidence,
+        valid=m.valid,
+        failure_reason=m.failure_reason,
+        drops_since_last=_drops_from_proto(m.drops_since_last),
+        model_ms=m.model_ms,
+        latency_ms=m.latency_ms,
+        memory_bytes=m.memory_bytes,
+        memory_limit_bytes=m.memory_limit_bytes,
+        window_new=m.window_new,
+        window_size=m.window_size,
+        unit=_enum(LengthUnit, m.unit, LengthUnit.MODEL),
+        state_reason=m.state_reason,
+    )
+
+
+def _decode_pose_in_frame(m: PoseInFrameProto) -> PoseInFrame:
+    return PoseInFrame(_nanoseconds(m.timestamp), m.frame_id, _pose_from(m.pose.position, m.pose.orientation))
+
+
+def _decode_transform(m: FrameTransform) -> Transform:
+    pose = _pose_from(m.translation, m.rotation)
+    return Transform(_nanoseconds(m.timestamp), m.parent_frame_id, m.child_frame_id, pose)
+
+
+def _decode_calibration(m: CameraCalibration) -> Calibration:
+    if len(m.K) != 9:
+        raise WireError(f"camera matrix of {len(m.K)} numbers; expected 9")
+    matrix = _finite(np.array(m.K, np.float64), "camera matrix").reshape(3, 3)
+    return Calibration(_nanoseconds(m.timestamp), CameraView(matrix, m.width, m.height))
+
+
+def _decode_depth(m: RawImage, data: memoryview) -> DepthImage:
+    if m.encoding != "32FC1":
+        raise WireError(f"depth encoded as {m.encoding[:40]!r}; expected 32FC1")
+    if not (0 < m.width <= _MAX_IMAGE_SIDE and 0 < m.height <= _MAX_IMAGE_SIDE):
+        raise WireError(f"depth of {m.width} x {m.height} pixels; expected 1 to {_MAX_IMAGE_SIDE} each")
+    if m.step < 4 * m.width or m.step % 4 or len(data) != m.step * m.height:
+        raise WireError(
+            f"depth of {len(data)} bytes in rows of {m.step}; expected {m.height} rows of at least {4 * m.width}"
+        )
+    rows = np.frombuffer(data, "<f4").reshape(m.height, m.step // 4)
+    return DepthImage(_nanoseconds(m.timestamp), rows[:, : m.width])
+
+
+def _decode_cloud(m: PointCloud, data: memoryview) -> Cloud:
+    found = [(field.name, field.offset, field.type) for field in m.fields[:64]]
+    missing = [name for name, offset, type_ in POINT_FIELDS if (name, offset, type_) not in found]
+    if missing:
+        raise WireError(f"cloud without {' '.join(missing)} at its place; see docs/wire.md for the layout")
+    if m.point_stride < POINT_DTYPE.itemsize or len(data) % m.point_stride:
+        raise WireError(f"cloud of {len(data)} bytes in points of {m.point_stride}; expected {POINT_DTYPE.itemsize}")
+    # a newer minor version may append fields: the stride says so, the first 20 bytes stay
+    rest = m.point_stride - POINT_DTYPE.itemsize
+    packed = np.frombuffer(data, np.dtype([*POINT_DTYPE.descr, ("rest", f"V{rest}")]) if rest else POINT_DTYPE)
+    return Cloud(_nanoseconds(m.timestamp), m.frame_id, packed["xyz"], packed["rgba"], packed["confidence"])
+
+
+def correction_from_proto(m: wire_pb2.MapCorrection) -> MapCorrection:
+    """Raises GeometryError if it holds no similarity."""
+    similarity = m.map_from_submap
+    t, q = similarity.translation, similarity.rotation
+    sim3 = Sim3.from_quat_xyzw(similarity.scale, [q.x, q.y, q.z, q.w], [t.x, t.y, t.z])
+    return MapCorrection(m.submap, m.revision, sim3, m.reason)
+
+
+def _decode_status(m: wire_pb2.Status) -> Status:
+    return Status(
+        state=_enum(SessionState, m.state, SessionState.RUNNING),
+        source_id=m.source_id,
+        frames_in=m.frames_in,
+        frames_processed=m.frames_processed,
+        frames_failed=m.frames_failed,
+        drops=_drops_from_proto(m.drops),
+        frames_per_second=m.frames_per_second,
+        latency_p50_ms=m.latency_p50_ms,
+        latency_p95_ms=m.latency_p95_ms,
+        latency_max_ms=m.latency_max_ms,
+        model_ms=m.model_ms,
+        memory_bytes=m.memory_bytes,
+        memory_limit_bytes=m.memory_limit_bytes,
+        tracking=None if m.tracking == 0 else _enum(TrackingState, m.tracking, TrackingState.LOW_CONFIDENCE),
+        epoch=m.epoch,
+        submap=m.submap,
+        uptime_ns=m.uptime_ns,
+        last_error=m.last_error,
+        subscribers=m.subscribers,
+        messages_dropped=m.messages_dropped,
+        recording_dropped=m.recording_dropped,
+        model=m.model,
+        frames_off_map=m.frames_off_map,
+    )
+
+
+_DECODERS: dict[str, tuple[Any, Callable[[Any], Content]]] = {
+    wire.FRAME: (wire_pb2.FrameResult, _decode_frame_result),
+    wire.POSE: (PoseInFrameProto, _decode_pose_in_frame),
+    wire.TF: (FrameTransform, _decode_transform),
+    wire.CALIB: (CameraCalibration, _decode_calibration),
+    wire.MAP_CORRECTION: (wire_pb2.MapCorrection, correction_from_proto),
+    wire.STATUS: (wire_pb2.Status, _decode_status),
+}
+_BULK_DECODERS: dict[str, tuple[Any, Callable[[Any, memoryview], Content]]] = {
+    wire.DEPTH: (RawImage, _decode_depth),
+    wire.CLOUD: (PointCloud, _decode_cloud),
+}
+
+
+def pose_from_proto(pose: wire_pb2.Pose) -> NDArray[np.float64]:
+    """(4, 4) parent_from_child. Raises GeometryError or WireError if it holds no rigid transform."""
+    return _pose_from(pose.translation, pose.rotation)
+
+
+def _pose_from(translation: Any, rotation: Any) -> NDArray[np.float64]:
+    t = _finite(np.array([translation.x, translation.y, translation.z]), "translation")
+    return se3.from_quat_xyzw(t, [rotation.x, rotation.y, rotation.z, rotation.w])
+
+
+def _camera_from_proto(m: wire_pb2.Intrinsics) -> CameraView:
+    _finite(np.array([m.fx, m.fy, m.cx, m.cy]), "intrinsics")
+    return CameraView(np.array([[m.fx, 0, m.cx], [0, m.fy, m.cy], [0, 0, 1]]), m.width, m.height)
+
+
+def _finite(value: NDArray[np.float64], what: str) -> NDArray[np.float64]:
+    if not np.all(np.isfinite(value)):
+        raise WireError(f"{what} is not finite")
+    return value
+
+
+def _drops_from_proto(drops: Iterable[wire_pb2.DropCount]) -> dict[str, int]:
+    return {drop.cause: drop.count for drop in drops}
+
+
+def _enum(kind: type[E], value: int, unknown: E) -> E:
+    try:
+        return kind(value)
+    except ValueError:
+        return unknown
+
+
+def _nanoseconds(stamp: Timestamp) -> int:
+    return stamp.seconds * 1_000_000_000 + stamp.nanos

@@ -1,0 +1,284 @@
+"""Payloads: messages.py's values to protobuf bytes. Pure functions, numpy only; `decoding.py` is the way back.
+
+`encode_frame` is called once per frame; the publisher and the recording carry the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from foxglove_schemas_protobuf.CameraCalibration_pb2 import CameraCalibration
+from foxglove_schemas_protobuf.FrameTransform_pb2 import FrameTransform
+from foxglove_schemas_protobuf.PackedElementField_pb2 import PackedElementField
+from foxglove_schemas_protobuf.PointCloud_pb2 import PointCloud
+from foxglove_schemas_protobuf.PoseInFrame_pb2 import PoseInFrame as PoseInFrameProto
+from foxglove_schemas_protobuf.Quaternion_pb2 import Quaternion
+from foxglove_schemas_protobuf.RawImage_pb2 import RawImage
+from foxglove_schemas_protobuf.Vector3_pb2 import Vector3
+from google.protobuf.timestamp_pb2 import Timestamp
+from numpy.typing import ArrayLike, NDArray
+
+from spark3r_core.errors import GeometryError
+from spark3r_core.geometry import se3
+from spark3r_stream.errors import WireError
+from spark3r_stream.proto import wire_pb2
+from spark3r_stream.wire import bulk_field
+from spark3r_stream.wire import envelope as wire
+from spark3r_stream.wire.envelope import Unsealed
+from spark3r_stream.wire.messages import (
+    CAMERA_FRAME,
+    MAP_FRAME,
+    CameraView,
+    FrameOutput,
+    FrameResult,
+    MapCorrection,
+    Status,
+)
+
+# One point on /cloud/, packed, little-endian, 20 bytes.
+POINT_DTYPE = np.dtype([("xyz", "<f4", 3), ("confidence", "<f4"), ("rgba", "u1", 4)])
+_FLOAT32, _UINT8 = PackedElementField.FLOAT32, PackedElementField.UINT8
+POINT_FIELDS = [
+    *((name, 4 * index, _FLOAT32) for index, name in enumerate(("x", "y", "z", "confidence"))),
+    *((name, 16 + index, _UINT8) for index, name in enumerate(("red", "green", "blue", "alpha"))),
+]
+
+_Pose = tuple[list[float], list[float]]  # translation, quaternion xyzw
+
+
+def encode_frame(output: FrameOutput) -> list[Unsealed]:
+    """The messages of one frame, /frame/ first: consumers that join by frame_id then know what follows.
+
+    A frame that is not valid makes /frame/ only. Raises WireError for arrays of the wrong shape or type.
+    """
+    result = output.result
+    payloads = [(wire.FRAME, encode_frame_result(result))]
+    if result.valid:
+        if result.world_from_camera is None:
+            raise WireError(f"frame {result.frame_id} is valid but has no pose; mark it invalid or give its pose")
+        stamp, frame_name = _timestamp(result.captured_ns), result.frame_name
+        map_from_submap = se3.make_pose(output.map_from_submap.rotation, output.map_from_submap.translation)
+        pose, submap_pose = _checked_poses([result.world_from_camera, map_from_submap])
+        payloads += [
+            (wire.POSE, _encode_pose_in_frame(stamp, frame_name, pose)),
+            (wire.TF, _encode_transform(stamp, MAP_FRAME, frame_name, submap_pose)),
+            (wire.TF, _encode_transform(stamp, frame_name, CAMERA_FRAME, pose)),
+        ]
+        if result.camera is not None:
+            payloads.append((wire.CALIB, _encode_calibration(stamp, result.camera)))
+        if output.depth is not None:
+            payloads.append((wire.DEPTH, _encode_depth(stamp, output.depth)))
+        if output.points is not None:
+            cloud = encode_cloud(result.captured_ns, frame_name, output.points, output.colours, output.point_confidence)
+            payloads.append((wire.CLOUD, cloud))
+    return [
+        Unsealed(
+            topic=topic,
+            payload=payload,
+            captured_ns=result.captured_ns,
+            epoch=result.epoch,
+            submap=result.submap,
+            revision=result.revision,
+            valid=result.valid,
+            frame_id=result.frame_id,
+        )
+        for topic, payload in payloads
+    ]
+
+
+def encode_frame_result(result: FrameResult) -> bytes:
+    """Payload of /frame/."""
+    message = wire_pb2.FrameResult(
+        frame_id=result.frame_id,
+        source_id=result.source_id,
+        epoch=result.epoch,
+        submap=result.submap,
+        revision=result.revision,
+        pts_ns=result.pts_ns,
+        captured_ns=result.captured_ns,
+        published_ns=result.published_ns,
+        frame_name=result.frame_name,
+        state=f"TRACKING_STATE_{result.state.name}",
+        confidence=result.confidence,
+        valid=result.valid,
+        failure_reason=result.failure_reason,
+        drops_since_last=_drops_to_proto(result.drops_since_last),
+        model_ms=result.model_ms,
+        latency_ms=result.latency_ms,
+        memory_bytes=result.memory_bytes,
+        memory_limit_bytes=result.memory_limit_bytes,
+        window_new=result.window_new,
+        window_size=result.window_size,
+        unit=f"LENGTH_UNIT_{result.unit.name}",
+        state_reason=result.state_reason,
+    )
+    if result.world_from_camera is not None:
+        message.world_from_camera.CopyFrom(pose_to_proto(result.world_from_camera))
+    for camera, target in ((result.camera, "intrinsics"), (result.depth_camera, "depth_intrinsics")):
+        if camera is not None:
+            getattr(message, target).CopyFrom(_camera_to_proto(camera))
+    return message.SerializeToString()
+
+
+def encode_cloud(
+    captured_ns: int, frame_name: str, points: ArrayLike, colours: ArrayLike | None, confidence: ArrayLike | None
+) -> bytes:
+    """Payload of /cloud/. points (N, 3), colours (N, 4) uint8 (None: white), confidence (N,) (None: 1)."""
+    points = np.asarray(points, dtype=np.float32)
+    if points.ndim != 2 or points.shape[1] != 3:
+        raise WireError(f"points of shape {points.shape}; expected (N, 3)")
+    count = len(points)
+    packed = np.empty(count, POINT_DTYPE)
+    packed["xyz"] = points
+    for name, value, shape, default in (
+        ("rgba", colours, (count, 4), 255),
+        ("confidence", confidence, (count,), 1.0),
+    ):
+        value = default if value is None else np.asarray(value)
+        if isinstance(value, np.ndarray) and value.shape != shape:
+            raise WireError(f"{name} of shape {value.shape} for {count} points; expected {shape}")
+        packed[name] = value
+    message = PointCloud(
+        timestamp=_timestamp(captured_ns),
+        frame_id=frame_name,
+        point_stride=POINT_DTYPE.itemsize,
+        fields=[PackedElementField(name=name, offset=offset, type=type_) for name, offset, type_ in POINT_FIELDS],
+    )
+    message.pose.position.SetInParent()
+    message.pose.orientation.w = 1.0
+    return bulk_field.join(message.SerializeToString(), packed)
+
+
+def encode_map_correction(correction: MapCorrection, captured_ns: int, epoch: int = 0) -> Unsealed:
+    """The message of /map_correction/. captured_ns: of the newest frame it was computed from."""
+    payload = correction_to_proto(correction).SerializeToString()
+    return Unsealed(wire.MAP_CORRECTION, payload, captured_ns, epoch, correction.submap, correction.revision)
+
+
+def encode_status(status: Status, captured_ns: int) -> Unsealed:
+    """The message of /status/. captured_ns: of the newest frame, so that a viewer can show how old it is."""
+    payload = wire_pb2.Status(
+        state=f"SESSION_STATE_{status.state.name}",
+        source_id=status.source_id,
+        frames_in=status.frames_in,
+        frames_processed=status.frames_processed,
+        frames_failed=status.frames_failed,
+        drops=_drops_to_proto(status.drops),
+        frames_per_second=status.frames_per_second,
+        latency_p50_ms=status.latency_p50_ms,
+        latency_p95_ms=status.latency_p95_ms,
+        latency_max_ms=status.latency_max_ms,
+        model_ms=status.model_ms,
+        memory_bytes=status.memory_bytes,
+        memory_limit_bytes=status.memory_limit_bytes,
+        tracking=None if status.tracking is None else f"TRACKING_STATE_{status.tracking.name}",
+        epoch=status.epoch,
+        submap=status.submap,
+        uptime_ns=status.uptime_ns,
+        last_error=status.last_error,
+        subscribers=status.subscribers,
+        messages_dropped=status.messages_dropped,
+        recording_dropped=status.recording_dropped,
+        model=status.model,
+        frames_off_map=status.frames_off_map,
+    ).SerializeToString()
+    return Unsealed(wire.STATUS, payload, captured_ns, status.epoch, status.submap)
+
+
+def correction_to_proto(correction: MapCorrection) -> wire_pb2.MapCorrection:
+    """As on /map_correction/ and in snapshots."""
+    similarity = correction.map_from_submap
+    pose = pose_to_proto(se3.make_pose(similarity.rotation, similarity.translation))
+    return wire_pb2.MapCorrection(
+        submap=correction.submap,
+        revision=correction.revision,
+        map_from_submap=wire_pb2.Similarity(
+            scale=similarity.scale, translation=pose.translation, rotation=pose.rotation
+        ),
+        reason=correction.reason,
+    )
+
+
+def _encode_pose_in_frame(stamp: Timestamp, frame_name: str, pose: _Pose) -> bytes:
+    message = PoseInFrameProto(timestamp=stamp, frame_id=frame_name)
+    translation, rotation = _foxglove_pose(pose)
+    message.pose.position.CopyFrom(translation)
+    message.pose.orientation.CopyFrom(rotation)
+    return message.SerializeToString()
+
+
+def _encode_transform(stamp: Timestamp, parent: str, child: str, pose: _Pose) -> bytes:
+    translation, rotation = _foxglove_pose(pose)
+    return FrameTransform(
+        timestamp=stamp, parent_frame_id=parent, child_frame_id=child, translation=translation, rotation=rotation
+    ).SerializeToString()
+
+
+def _encode_calibration(stamp: Timestamp, camera: CameraView) -> bytes:
+    (fx, _, cx), (_, fy, cy), _ = _camera_matrix(camera).tolist()
+    return CameraCalibration(
+        timestamp=stamp,
+        frame_id=CAMERA_FRAME,
+        width=camera.width,
+        height=camera.height,
+        distortion_model="plumb_bob",
+        D=[0.0] * 5,
+        K=[fx, 0, cx, 0, fy, cy, 0, 0, 1],
+        R=[1, 0, 0, 0, 1, 0, 0, 0, 1],
+        P=[fx, 0, cx, 0, 0, fy, cy, 0, 0, 0, 1, 0],
+    ).SerializeToString()
+
+
+def _encode_depth(stamp: Timestamp, depth: ArrayLike) -> bytes:
+    depth = np.ascontiguousarray(depth, "<f4")
+    if depth.ndim != 2 or 0 in depth.shape:
+        raise WireError(f"depth of shape {depth.shape}; expected (h, w), not empty")
+    height, width = depth.shape
+    before = RawImage(timestamp=stamp, width=width, height=height, encoding="32FC1", step=4 * width)
+    after = RawImage(frame_id=CAMERA_FRAME)  # its number is above that of `data`
+    return bulk_field.join(before.SerializeToString(), depth, after.SerializeToString())
+
+
+def pose_to_proto(pose: NDArray[np.float64]) -> wire_pb2.Pose:
+    """(4, 4) parent_from_child. Raises WireError if it is no rigid transform."""
+    ((x, y, z), (qx, qy, qz, qw)) = _checked_poses([pose])[0]
+    return wire_pb2.Pose(
+        translation=wire_pb2.Vector3(x=x, y=y, z=z), rotation=wire_pb2.Quaternion(x=qx, y=qy, z=qz, w=qw)
+    )
+
+
+def _foxglove_pose(pose: _Pose) -> tuple[Vector3, Quaternion]:
+    (x, y, z), (qx, qy, qz, qw) = pose
+    return Vector3(x=x, y=y, z=z), Quaternion(x=qx, y=qy, z=qz, w=qw)
+
+
+def _checked_poses(poses: Sequence[NDArray[np.float64]]) -> list[_Pose]:
+    """All at once: what the check costs, it costs per call."""
+    try:
+        translations, quats_xyzw = se3.to_quat_xyzw(se3.require_se3(np.stack(poses), "world_from_camera"))
+    except GeometryError as error:
+        raise WireError(f"cannot publish a pose: {error}") from None
+    return list(zip(translations.tolist(), quats_xyzw.tolist(), strict=True))
+
+
+def _camera_matrix(camera: CameraView) -> NDArray[np.float64]:
+    matrix = np.asarray(camera.matrix, np.float64)
+    if matrix.shape != (3, 3):
+        raise WireError(f"camera matrix of shape {matrix.shape}; expected (3, 3)")
+    return matrix
+
+
+def _camera_to_proto(camera: CameraView) -> wire_pb2.Intrinsics:
+    (fx, _, cx), (_, fy, cy), _ = _camera_matrix(camera).tolist()
+    return wire_pb2.Intrinsics(fx=fx, fy=fy, cx=cx, cy=cy, width=camera.width, height=camera.height)
+
+
+def _drops_to_proto(drops: Any) -> Iterable[wire_pb2.DropCount]:
+    return [wire_pb2.DropCount(cause=cause, count=count) for cause, count in sorted(drops.items())]
+
+
+def _timestamp(ns: int) -> Timestamp:
+    seconds, nanos = divmod(ns, 1_000_000_000)
+    return Timestamp(seconds=seconds, nanos=nanos)

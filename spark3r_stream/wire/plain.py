@@ -1,0 +1,47 @@
+"""Results as plain values for JSON lines and text: what `run --json` and `echo --json` print."""
+
+from __future__ import annotations
+
+from spark3r_core.geometry import se3
+from spark3r_stream.wire.messages import FrameResult
+
+
+def frame_as_dict(result: FrameResult) -> dict[str, object]:
+    """A frame's result in plain values; the pose as translation and quat_xyzw, the camera of the source image."""
+    content: dict[str, object] = {
+        "frame_id": result.frame_id,
+        "epoch": result.epoch,
+        "submap": result.submap,
+        "captured_ns": result.captured_ns,
+        "pts_ns": result.pts_ns,
+        "state": result.state.name,
+        "valid": result.valid,
+        "confidence": round(result.confidence, 4),
+        "latency_ms": round(result.latency_ms, 3),
+        "model_ms": round(result.model_ms, 3),
+        "memory_bytes": result.memory_bytes,
+        "memory_limit_bytes": result.memory_limit_bytes,
+        "window_new": result.window_new,
+        "window_size": result.window_size,
+        "drops_since_last": dict(result.drops_since_last),
+        "unit": result.unit.name.lower(),
+    }
+    if result.world_from_camera is not None:
+        translation, quat_xyzw = se3.to_quat_xyzw(result.world_from_camera)
+        content["translation"] = [round(float(x), 9) for x in translation]
+        content["quat_xyzw"] = [round(float(x), 9) for x in quat_xyzw]
+    if result.camera is not None:
+        k = result.camera.matrix
+        content["intrinsics"] = {
+            "fx": round(float(k[0, 0]), 4),
+            "fy": round(float(k[1, 1]), 4),
+            "cx": round(float(k[0, 2]), 4),
+            "cy": round(float(k[1, 2]), 4),
+            "width": result.camera.width,
+            "height": result.camera.height,
+        }
+    if result.state_reason:
+        content["state_reason"] = result.state_reason
+    if not result.valid:
+        content["failure_reason"] = result.failure_reason
+    return content

@@ -1,0 +1,92 @@
+"""Engine and subscribers as processes of their own: late, killed and stopped subscribers never disturb the engine."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from spark3r_stream.pubsub.subscriber import Subscriber
+from spark3r_stream.wire.decode import decode
+from spark3r_stream.wire.messages import FrameResult, SessionState, Status
+
+ROOT = Path(__file__).parents[3]
+FRAMES = 60
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "spark3r_stream.cli.main", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+
+
+def start_engine(endpoint: str, *more: str) -> subprocess.Popen[str]:
+    source = f"synthetic:room?frames={FRAMES}&size=96x72&augment=0&live=1&fps=10"
+    return start("run", source, "--weights", "random", "--size", "96", "--publish", endpoint, "--json", *more)
+
+
+def test_subscribers_come_late_die_and_return_and_the_engine_does_not_care(tmp_path: Path) -> None:
+    endpoint = f"ipc://{tmp_path}/engine.sock"
+    faithful = start("echo", endpoint, "--json", "--timeout", "60")
+    doomed = start("echo", endpoint, "--json")
+    stopped = start("echo", endpoint, "--topic", "/cloud/", "--json", "--timeout", "60")
+    engine = start_engine(endpoint)
+    assert doomed.stdout is not None
+    first = json.loads(doomed.stdout.readline())
+    doomed.kill()
+    os.kill(stopped.pid, signal.SIGSTOP)
+    with Subscriber(endpoint, ["/frame/", "/status/"]) as late:
+        seen: list[FrameResult | Status] = []
+        while not (seen and isinstance(seen[-1], Status) and seen[-1].state is SessionState.ENDED):
+            message = late.poll(60.0)
+            assert message is not None
+            content = decode(message)
+            assert isinstance(content, FrameResult | Status)
+            seen.append(content)
+        os.kill(stopped.pid, signal.SIGCONT)
+        results = [content for content in seen if isinstance(content, FrameResult)]
+        assert late.missed["/frame/"] == 0
+    out, err = engine.communicate(timeout=60)
+    assert engine.returncode == 0, err
+    own = [json.loads(line) for line in out.splitlines()]
+    heard = [json.loads(line) for line in faithful.communicate(timeout=60)[0].splitlines()]
+    clouds, _ = stopped.communicate(timeout=60)
+    assert first["frame_id"] == 0
+    assert [r["frame_id"] for r in heard] == [r["frame_id"] for r in own]
+    assert [r["translation"] for r in heard] == [r["translation"] for r in own]
+    assert results[0].frame_id > 0  # it came late, and knows from where on
+    assert [r.frame_id for r in results] == [r["frame_id"] for r in own if r["frame_id"] >= results[0].frame_id]
+    assert stopped.returncode == 0
+    assert clouds.count("\n") > 0
+    handled = len(own) + sum(sum(r["drops_since_last"].values()) for r in own)
+    assert handled == FRAMES  # every frame of the camera is a result or a counted loss
+
+
+def test_record_inspect_replay_and_view(tmp_path: Path) -> None:
+    endpoint, recording = f"ipc://{tmp_path}/engine.sock", tmp_path / "run.mcap"
+    engine = start_engine(endpoint, "--record", str(recording), "--max-frames", "8")
+    out, err = engine.communicate(timeout=90)
+    assert engine.returncode == 0, err
+    inspected = start("inspect", str(recording), "--json")
+    info = json.loads(inspected.communicate(timeout=60)[0])
+    assert inspected.returncode == 0
+    assert info["counts"]["/frame/"] == 8
+    assert info["counts"]["/decisions/"] >= 1
+    again = f"ipc://{tmp_path}/replay.sock"
+    listener = start("echo", again, "--json", "--count", "8", "--timeout", "60")
+    replay = start("replay", str(recording), "--publish", again, "--loop")
+    heard = [json.loads(line) for line in listener.communicate(timeout=60)[0].splitlines()]
+    replay.send_signal(signal.SIGINT)
+    replay.communicate(timeout=30)
+    assert replay.returncode == 0
+    own = {line["frame_id"]: line for line in map(json.loads, out.splitlines())}
+    assert len(heard) == 8
+    assert all(h["translation"] == own[h["frame_id"]]["translation"] for h in heard)
+    pytest.importorskip("open3d")
+    picture = tmp_path / "map.png"
+    view = start("view", str(recording), "--offscreen", str(picture))
+    _, err = view.communicate(timeout=90)
+    assert view.returncode == 0, err
+    assert picture.stat().st_size > 1000
