@@ -3,7 +3,8 @@
 Indices are 0-based and count the model's *full global* layers only, in order. VGGT, pi3 and DA3-Giant are as published
 (arXiv 2605.06270); `spark3r_core.offline.probe` measures such a table. For VGGT-Omega the paper lists 10-13, 15-17
 and 21 of 24 inter-frame rounds; it has 19 full global layers, so these can only be round numbers (they step over
-the register-only round 14), and here the register rounds 2, 6, 9, 14, 20 are counted out: round 10 is global layer 7, round 21 is 16.
+the register-only round 14), and here the register rounds 2, 6, 9, 14, 20 are counted out: round 10 is global layer 7,
+round 21 is 16.
 
 A model without an entry treats every layer as sensitive until it is probed.
 """
