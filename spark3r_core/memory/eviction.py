@@ -9,7 +9,7 @@ import torch
 
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.memory.kv_memory import KVMemory
-from spark3r_core.memory.policy import pinned, recent_pages, spread_victim, view_victim
+from spark3r_core.memory.policy import ChooseVictim, pinned, recent_pages, spread_victim, view_victim
 
 
 class ViewDistances:
@@ -50,7 +50,7 @@ class Evictor:
     Layers of equal capacity keep the same frames; the choice by views is made on the keys of their first global layer.
 
     Args:
-        config: policy, anchors, and how many recent pages stay.
+        config: policy, and how many recent pages stay.
         memory: whose pages are chosen from; for "views" every page must be shown to `observe` before it is committed.
     """
 
@@ -66,13 +66,17 @@ class Evictor:
         }
         self._views = {pages: ViewDistances() for pages in groups} if config.eviction == "views" else {}
 
-    def choose(self, layer: int, frames: Sequence[int]) -> int:
+    def choose_around(self, anchors: Collection[int]) -> ChooseVictim:
+        """`choose` with these frames pinned."""
+        return lambda layer, frames: self.choose(layer, frames, anchors)
+
+    def choose(self, layer: int, frames: Sequence[int], anchors: Collection[int] = ()) -> int:
         """The frame of `frames` (ascending) that this layer gives up; anchors and recent frames stay."""
         pages = self._memory.budgets[layer].pages
         recent = self.config.recent
         if recent is None:
             recent = recent_pages(pages, self.config.max_new_frames)
-        protected = pinned(frames, self.config.anchors, recent)
+        protected = pinned(frames, anchors, recent)
         if self.config.eviction == "time":
             return spread_victim(frames, protected)
         return view_victim(frames, self._views[pages].among(frames), protected)

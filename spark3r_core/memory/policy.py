@@ -23,10 +23,10 @@ def recent_pages(capacity: int, max_new_frames: int) -> int:
     return min(max_new_frames, capacity // 4)
 
 
-def pinned(frames: Sequence[int], anchors: int, recent: int) -> set[int]:
-    """Frames that no policy gives up: those before frame `anchors`, and those within `recent` of the newest."""
-    newest = max(frames)
-    return {frame for frame in frames if frame < anchors or frame > newest - recent}
+def pinned(frames: Sequence[int], anchors: Collection[int], recent: int) -> set[int]:
+    """Frames that no policy gives up: the anchors, and the `recent` newest ones."""
+    newest = sorted(frames)[max(0, len(frames) - recent) :] if recent else []
+    return {*newest, *(frame for frame in frames if frame in anchors)}
 
 
 def spread_victim(frames: Sequence[int], protected: Collection[int] = ()) -> int:

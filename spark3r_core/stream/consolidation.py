@@ -49,23 +49,26 @@ class Consolidated:
 
 
 def consolidate(
-    model: Backbone, memory: KVMemory, kept: KeptFrames, evictor: Evictor, frames_per_chunk: int
+    model: Backbone, memory: KVMemory, kept: KeptFrames, evictor: Evictor, frames_per_chunk: int, anchor: int
 ) -> Consolidated | None:
     """Compute all kept frames jointly and swap the memory.
 
     Args:
         memory: with no window open, and slots for as many new pages as it has old ones.
         frames_per_chunk: frames at a time through everything that does not mix frames: bounds the peak of the pass.
+        anchor: the frame that carries the reference tokens.
 
     Returns:
         None if the network's answer is not finite; the memory is then as before, as it is when something is raised.
     """
     frames = list(kept)
-    memory.begin_swap(frames, evictor.choose)
     try:
+        memory.begin_swap(frames, evictor.choose_around({anchor}))
         plan = Filling(memory, frames, Reduced(Reduction.spark3r(), model.name or None))
         with chunked(model, frames_per_chunk):
-            decoded = model.decode(Encoded.cat(kept.encoded(frames)), plan, frames.index(0) if 0 in frames else None)
+            decoded = model.decode(
+                Encoded.cat(kept.encoded(frames)), plan, frames.index(anchor) if anchor in frames else None
+            )
         poses = model.poses(decoded)[0].double().cpu().numpy() if model.capabilities.has_gauge else None
         used_bytes = memory.used_bytes
         if not bool(torch.isfinite(decoded.pose).all()):

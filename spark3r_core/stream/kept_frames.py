@@ -1,24 +1,25 @@
-"""Frames that may be run again: their encoded tokens, and what was said of them when they were new."""
+"""Frames that may be run again: their encoded tokens, and where the published map has them."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from spark3r_core.geometry.rotation import rotation_angle
 from spark3r_core.models.interface import Encoded
 from spark3r_core.stream.estimates import FrameEstimate
-from spark3r_core.stream.gauge import thin_depth
+from spark3r_core.stream.tie import thin_depth
 
 
 @dataclass(frozen=True)
-class KeptFrame:
-    """What running a frame again takes, and its first estimate in the map's gauge.
+class SupportFrame:
+    """What running a frame again takes, and its geometry as published.
 
-    encoded: tokens of this one frame, so that no image is encoded twice. world_from_camera: (4, 4). median_depth: the
-    unit in which a shift of the camera is told. depth: thinned, what a model without a gauge is aligned by.
+    encoded: tokens of this one frame, so that no image is encoded twice. world_from_camera: (4, 4) in the map.
+    median_depth: the unit in which a shift of the camera is told. depth: thinned, in the map's unit: what a window is
+    tied to the map by.
     """
 
     encoded: Encoded
@@ -27,16 +28,16 @@ class KeptFrame:
     depth: np.ndarray
 
     @staticmethod
-    def of(estimate: FrameEstimate, encoded: Encoded) -> KeptFrame:
-        return KeptFrame(
+    def of(estimate: FrameEstimate, encoded: Encoded) -> SupportFrame:
+        return SupportFrame(
             encoded, estimate.world_from_camera, float(np.median(estimate.depth)), thin_depth(estimate.depth)
         )
 
 
 class KeptFrames:
-    """The kept frames by their index, ascending. A copy shares the frames, so taking one back costs nothing."""
+    """Support frames by frame id, ascending. A copy shares the frames, so taking one back costs nothing."""
 
-    def __init__(self, frames: dict[int, KeptFrame] | None = None) -> None:
+    def __init__(self, frames: Mapping[int, SupportFrame] | None = None) -> None:
         self._frames = dict(frames or {})
 
     def __contains__(self, frame: int) -> bool:
@@ -48,7 +49,7 @@ class KeptFrames:
     def __len__(self) -> int:
         return len(self._frames)
 
-    def __getitem__(self, frame: int) -> KeptFrame:
+    def __getitem__(self, frame: int) -> SupportFrame:
         return self._frames[frame]
 
     def copy(self) -> KeptFrames:
@@ -67,32 +68,42 @@ class KeptFrames:
     ) -> None:
         """Drop what is not in `keep`; take those of the window's frames that are.
 
-        estimates, encoded: of the window's new frames, in the same order.
+        estimates, encoded: of the window's new frames, in the same order; poses and depths as they are published.
         """
         self._frames = {frame: kept for frame, kept in self._frames.items() if frame in keep}
         for offset, estimate in enumerate(estimates):
-            if estimate.valid and estimate.index in keep and encoded is not None:
+            if estimate.valid and estimate.frame_id in keep and encoded is not None:
                 # a list of indices copies: a slice would keep the whole window's tokens alive
-                self._frames[estimate.index] = KeptFrame.of(estimate, encoded.frames([offset]))
+                self._frames[estimate.frame_id] = SupportFrame.of(estimate, encoded.frames([offset]))
 
-    def anchor_and_newest(self, newest: int) -> list[int]:
-        """Frame 0 first (it carries the reference tokens), then the `newest` last ones."""
+    def settle(self, frame: int, world_from_camera: np.ndarray, depth_scale: float) -> None:
+        """The published map moved a frame: its pose (4, 4) now, and what its depth is multiplied by."""
+        kept = self._frames[frame]
+        self._frames[frame] = replace(
+            kept,
+            world_from_camera=world_from_camera,
+            median_depth=kept.median_depth * depth_scale,
+            depth=kept.depth * np.float32(depth_scale),
+        )
+
+    def anchor_and_newest(self, anchors: Collection[int], newest: int) -> list[int]:
+        """Kept anchors first (the first of them carries the reference tokens), then the `newest` last others."""
         frames = sorted(self._frames)
-        last = frames[len(frames) - newest :] if newest else []
-        return [frame for frame in frames[:1] if frame == 0] + [frame for frame in last if frame != 0]
+        others = [frame for frame in frames if frame not in anchors]
+        return [frame for frame in frames if frame in anchors] + others[max(0, len(others) - newest) :]
 
     def shift(self, frames: Sequence[int], world_from_camera: np.ndarray) -> tuple[float, float] | None:
-        """Largest change (degrees, median depths) of `frames` against their first estimate; None if none is known.
+        """Largest change (degrees, median depths) of `frames` against the published map; None if none is known.
 
-        world_from_camera: (n, 4, 4) as estimated now.
+        world_from_camera: (n, 4, 4) as estimated now, in the map.
         """
         if not frames or not np.isfinite(world_from_camera).all():
             return None
         rotations, translations = [], []
         for frame, now in zip(frames, world_from_camera, strict=True):
-            first = self._frames[frame]
-            turn = rotation_angle(first.world_from_camera[:3, :3].T @ now[:3, :3])
+            published = self._frames[frame]
+            turn = rotation_angle(published.world_from_camera[:3, :3].T @ now[:3, :3])
             rotations.append(float(np.degrees(turn)))
-            distance = np.linalg.norm(now[:3, 3] - first.world_from_camera[:3, 3])
-            translations.append(float(distance / max(first.median_depth, 1e-9)))
+            distance = np.linalg.norm(now[:3, 3] - published.world_from_camera[:3, 3])
+            translations.append(float(distance / max(published.median_depth, 1e-9)))
         return max(rotations), max(translations)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -45,17 +45,6 @@ class Refined:
     aligned: list[bool]
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Thousands of small products: handing each to several threads takes longer than it saves (a third of a window)."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 class PhotometricRefiner:
     """One stream's refinement; call `step` once per window.
 
@@ -72,6 +61,13 @@ class PhotometricRefiner:
         self._network: Array | None = None  # the newest frame's pose as the network has it
         self._motion = Motion()
 
+    def fork(self) -> PhotometricRefiner:
+        """The same stream, to be tried with a window and kept or forgotten: nothing of this one changes."""
+        twin = copy.copy(self)
+        twin._motion = copy.copy(self._motion)
+        twin.keyframe = None if self.keyframe is None else replace(self.keyframe)
+        return twin
+
     def step(
         self,
         images: Tensor,
@@ -87,16 +83,6 @@ class PhotometricRefiner:
             times_s: when each was captured; None: at equal intervals.
             intrinsics: (3, 3) of the network input, where the camera is known.
         """
-        with _one_thread():
-            return self._step(images, estimates, times_s, intrinsics)
-
-    def _step(
-        self,
-        images: Tensor,
-        estimates: Sequence[FrameEstimate],
-        times_s: Sequence[float] | None,
-        intrinsics: Array | None,
-    ) -> Refined:
         times = list(times_s) if times_s is not None else self._motion.next_times(len(estimates))
         valid = [i for i, estimate in enumerate(estimates) if estimate.valid]
         frames, aligned = list(estimates), [False] * len(estimates)

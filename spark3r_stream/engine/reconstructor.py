@@ -88,7 +88,6 @@ class Reconstructor:
         self._epoch: int | None = None
         self._map_from_submap = Sim3()
         self._last_good: np.ndarray | None = None  # newest camera of a window that agreed with the map
-        self._frame_id: dict[int, int] = {}  # session index → frame id, of frames that may still be named
         self.submap = 0
 
     @property
@@ -125,12 +124,18 @@ class Reconstructor:
         assert self._resize is not None
         batch = np.stack([image for _, image, _, _ in prepared])
         try:
-            window = self._session.step(batch.transpose(0, 3, 1, 2), _times_s(prepared), _camera_of(prepared))
+            window = self._session.step(
+                batch.transpose(0, 3, 1, 2),
+                [frame.frame_id for frame, *_ in prepared],
+                _times_s(prepared),
+                _camera_of(prepared),
+            )
         except Spark3rError:
             raise
-        except RuntimeError as error:  # torch: out of memory, a broken kernel; the stream outlives the window
+        except Exception as error:  # out of memory, a broken kernel, no solution; the stream outlives the window
             log.exception("a window failed")
-            reason = f"the model failed: {str(error).splitlines()[0]}"
+            self._health.update(float("nan"), None, False)
+            reason = f"the model failed: {first_line(error)}"
             outputs = [_failed(frame, self.submap, reason) for frame in frames]
             return WindowOutput(outputs, {}, {}, None, corrections, {DropCause.MODEL_ERROR: len(frames)})
 
@@ -152,13 +157,7 @@ class Reconstructor:
         outputs.sort(key=lambda output: output.result.frame_id)
         images = {frame.frame_id: image for frame, image, _, _ in prepared}
         trust = {p[0].frame_id: e.confidence for p, e in zip(prepared, window.frames, strict=True)}
-        self._frame_id.update(zip((e.index for e in window.frames), (p[0].frame_id for p in prepared), strict=True))
-        support, admitted, evicted = (
-            tuple(self._frame_id[index] for index in group)
-            for group in (window.support, window.admitted, window.evicted)
-        )
-        remembered = self._session.remembered  # only these are ever named again
-        self._frame_id = {index: frame_id for index, frame_id in self._frame_id.items() if index in remembered}
+        support, admitted, evicted = window.support, window.admitted, window.evicted
         counted = {}
         if failures:
             counted[DropCause.UNDISTORT_ERROR] = len(failures)
@@ -209,7 +208,7 @@ class Reconstructor:
         common: dict[str, Any] = {
             "window_new": len(window.frames),
             "window_size": len(window.frames) + len(window.support),
-            "model_ms": window.model_ns / 1e6,
+            "model_ms": (window.step_ns - window.refine_ns) / 1e6,
             "memory_bytes": window.memory_used_bytes,
             "memory_limit_bytes": window.memory_limit_bytes,
         }
@@ -260,7 +259,6 @@ class Reconstructor:
         self._session = StreamSession(self.model, self.memory, refine=self._refine)
         self._health = HealthMonitor(self._health_config)
         self._resize, self._aspect, self._last_good = None, None, None
-        self._frame_id = {}
         return MapCorrection(self.submap, 0, self._map_from_submap, reason)
 
 
@@ -276,6 +274,12 @@ def split_window(frames: Sequence[Frame]) -> list[list[Frame]]:
                 continue
         parts.append([frame])
     return parts
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line; its kind when it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def _times_s(prepared: Sequence[tuple[Frame, np.ndarray, np.ndarray, CameraView | None]]) -> list[float]:

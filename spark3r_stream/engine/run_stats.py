@@ -80,8 +80,8 @@ class RunStats:
             self.tracking, self.submap, self.epoch = last.state, last.submap, last.epoch
             self.state_windows[last.state.name] = self.state_windows.get(last.state.name, 0) + 1
             if result.window is not None:
-                self.model_time.add_ns(result.window.model_ns)
-                self.last_model_ms = result.window.model_ns / 1e6
+                self.model_time.add_ns(result.window.step_ns - result.window.refine_ns)
+                self.last_model_ms = (result.window.step_ns - result.window.refine_ns) / 1e6
                 self.memory_used = result.window.memory_used_bytes
                 self.memory_limit = result.window.memory_limit_bytes
                 self.memory_peak = max(self.memory_peak, self.memory_used)

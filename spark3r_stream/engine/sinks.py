@@ -78,7 +78,7 @@ class DecisionsSink:
                 drops=tuple(DroppedFrames(cause, count) for cause, count in first.drops_since_last.items()),
                 epoch=first.epoch,
                 submap=first.submap,
-                started_ns=finished_ns - (0 if result.window is None else result.window.model_ns),
+                started_ns=finished_ns - (0 if result.window is None else result.window.step_ns),
                 finished_ns=finished_ns,
                 threads=self._threads,
                 failure_reason=failed[0] if failed else "",

@@ -35,7 +35,7 @@ def test_a_link_says_what_a_fresh_session_says_in_one_scale(model: DA3) -> None:
     session = StreamSession(model, MemoryConfig(max_new_frames=4, reanchor_every=7))
     results = [session.step(part) for part in images.split(4)]
     frames = [frame for result in results for frame in result.frames]
-    assert [frame.index for frame in frames] == list(range(16))
+    assert [frame.frame_id for frame in frames] == list(range(16))
     assert results[2].support == (7,), "the newest frame of the first link is the anchor of the second"
     assert set(results[2].evicted) >= {0}
     fresh = StreamSession(model, MemoryConfig(max_new_frames=5, reanchor_every=0)).step(images[7:12]).frames
@@ -71,7 +71,7 @@ def test_a_link_that_cannot_be_tied_is_tried_again(model: DA3) -> None:
     assert not any(frame.valid for frame in broken.frames)
     after = session.step(noise(4, seed=5))
     assert after.support == (7,)
-    assert [frame.index for frame in after.frames] == [12, 13, 14, 15]
+    assert [frame.frame_id for frame in after.frames] == [12, 13, 14, 15]
     assert all(frame.valid for frame in after.frames)
 
 

@@ -39,7 +39,7 @@ class Stream:
             self.frames += refined.frames
             self.aligned += refined.aligned
         self.poses = np.stack([frame.world_from_camera for frame in self.frames])
-        assert [frame.index for frame in self.frames] == [frame.index for frame in given]
+        assert [frame.frame_id for frame in self.frames] == [frame.frame_id for frame in given]
         assert len(self.aligned) == len(given)
         assert all(np.isfinite(frame.depth).all() for frame in self.frames)
         assert np.isfinite(self.poses).all()
@@ -110,7 +110,7 @@ def test_what_was_given_is_not_changed(walk: tuple[Tensor, Array, Array]) -> Non
 def test_a_given_camera_is_kept_to_the_last_bit(walk: tuple[Tensor, Array, Array]) -> None:
     images, depths, poses = walk
     given = [
-        replace(frame, intrinsics=camera(HW, 0.8 * (1 + 0.05 * np.sin(frame.index))))
+        replace(frame, intrinsics=camera(HW, 0.8 * (1 + 0.05 * np.sin(frame.frame_id))))
         for frame in jittered(estimates(poses, depths * 1.1, camera(HW)), 0.02, 0.03)
     ]
     for frame in Stream(images, given, intrinsics=camera(HW)).frames:

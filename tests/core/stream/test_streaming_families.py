@@ -77,7 +77,7 @@ def test_a_stream_stays_within_its_bytes_and_is_repeatable(family: str, frames: 
         assert len(session.remembered) <= PAGES + config.max_support_frames
         estimates += result.frames
         evicted |= set(result.evicted)
-    assert [estimate.index for estimate in estimates] == list(range(frames))
+    assert [estimate.frame_id for estimate in estimates] == list(range(frames))
     assert [estimate.failure for estimate in estimates if not estimate.valid] == []
     assert len(evicted) == frames - PAGES
     assert session.memory is not None

@@ -9,8 +9,8 @@ from spark3r_core.geometry.se3 import exp
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.models.interface import Decoded, Prediction
 from spark3r_core.models.pi3 import Pi3
-from spark3r_core.stream.gauge import align_window, thin_depth
 from spark3r_core.stream.session import MemoryConfig, StreamSession
+from spark3r_core.stream.tie import align_window, thin_depth
 from tests.core.models.released import tiny
 
 

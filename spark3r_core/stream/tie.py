@@ -1,7 +1,8 @@
-"""Bringing a window of a gauge-free model (pi3) into the gauge of the map.
+"""The one tie between a window and the map: a similarity from the frames that both have.
 
-The frames that a window shares with the map (its support frames) are estimated twice: when they were published and now.
-Their depths give the scale, their poses the rotation and translation. What is left over after that is a health signal.
+A window's estimates are in a gauge of their own: that of the network's anchor, or none at all (pi3). The frames that a
+window shares with the map (its support frames) are estimated twice: as published, and now. Their depths give the scale,
+their poses rotation and translation. What is left over after that is a health signal.
 """
 
 from __future__ import annotations
