@@ -29,6 +29,13 @@ def weights(u: Tensor, v: Tensor) -> Tensor:
     return (_hats(v, ROWS)[:, :, None] * _hats(u, COLUMNS)[:, None]).flatten(1)
 
 
+def weights_numpy(u: Array, v: Array) -> NDArray[np.float32]:
+    """`weights` without torch."""
+    columns = np.maximum(1 - np.abs(u[:, None] * (COLUMNS - 1) - np.arange(COLUMNS)), 0)
+    rows = np.maximum(1 - np.abs(v[:, None] * (ROWS - 1) - np.arange(ROWS)), 0)
+    return (rows[:, :, None] * columns[:, None]).reshape(len(u), NODES).astype(np.float32)
+
+
 def factors(nodes: Array, height: int, width: int) -> NDArray[np.float32]:
     """(height, width) what `nodes` multiply a depth map by."""
     rows, columns = (torch.arange(count) + 0.5 for count in (height, width))

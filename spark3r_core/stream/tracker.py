@@ -1,0 +1,236 @@
+"""Tracker: every frame, at camera rate, against the newest keyframe whose depth is known.
+
+A frame is aligned to the keyframe's pixels from a prediction of steady motion; where that is in doubt, from standing
+still and from a guess by features. What it learns of the keyframe's depth and of the focal length stays for the frames
+after it. Nothing here waits for a network. A frame that the pixels do not confirm gives a guess and changes nothing: it
+is neither speed, nor knowledge, nor a keyframe.
+
+Poses are kept in `odom`, the smooth frame of reference that never jumps (REP-105): keyframes are chained by the poses
+with which they were tracked. Where a keyframe lies in the map is the mapper's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spark3r_core.geometry import se3
+from spark3r_core.photometric import depth_grid
+from spark3r_core.photometric.align import HELD, Aligned, KeyPoints, Knowledge, Level, align, misfit
+from spark3r_core.photometric.key_points import key_points
+from spark3r_core.photometric.motion import Motion
+
+Array = NDArray[np.float64]
+Guess = Callable[[], Array | None]
+"""Finds camera_from_key (4, 4) by other means, when asked; None when it cannot."""
+
+LEAST_INLIERS, LEAST_OVERLAP, LEAST_LIKENESS = 0.72, 0.3, 0.5  # below, a frame was not aligned
+SURE_INLIERS = 0.85  # below, another first guess is tried
+LEAST_POINTS = 60  # of a keyframe in view, and of a picture that may become one
+LEAST_KEY_POINTS = 150
+CALIBRATED_SIGMAS = 6.0  # pixel residuals depend on each other: factor of the standard deviation, from synthetic worlds
+
+
+@dataclass
+class Reference:
+    """The keyframe that frames are tracked on.
+
+    levels, intrinsics: of its pixels at the tracker's size. depth: (H, W), in the unit of odom.
+    known: of its depth correction and focal length. odom_from_key: (4, 4).
+    """
+
+    frame_id: int
+    levels: list[KeyPoints]
+    depth: NDArray[np.float32]
+    intrinsics: Array
+    known: Knowledge
+    odom_from_key: Array
+    frames: int = 0
+
+    @staticmethod
+    def of(
+        frame_id: int,
+        pyramid: list[Level],
+        depth: NDArray[np.float32],
+        intrinsics: Array,
+        odom_from_key: Array,
+        node_information: Array | None = None,
+        focal_sigma: float | None = 0.1,
+    ) -> Reference:
+        """focal_sigma: of the log focal length; None: it is known and stays."""
+        information = np.zeros((depth_grid.NODES + 1, depth_grid.NODES + 1))
+        information[:-1, :-1] = depth_grid.prior_precision()
+        if node_information is not None:
+            information[:-1, :-1] += node_information
+        information[-1, -1] = HELD if focal_sigma is None else focal_sigma**-2.0
+        known = Knowledge(np.zeros(len(information)), information)
+        return Reference(frame_id, key_points(pyramid, depth, intrinsics), depth, intrinsics, known, odom_from_key)
+
+    @property
+    def has_texture(self) -> bool:
+        """Whether enough pixels say where they are for frames to be aligned to."""
+        return len(self.levels[0].depth) >= LEAST_KEY_POINTS
+
+    @property
+    def median_depth(self) -> float:
+        depth = self.levels[0].depth
+        return float(np.median(depth)) if len(depth) else float(np.median(self.depth))
+
+    def camera(self) -> Array:
+        """(3, 3) with the focal length as known now."""
+        wider = float(np.exp(self.known.log_focal))
+        return self.intrinsics * np.array([[wider, 1, 1], [1, wider, 1], [1, 1, 1]])
+
+    def points(self) -> NDArray[np.float32]:
+        """(N, 3) of its finest level in the keyframe's camera, depth corrected."""
+        return self.levels[0].camera_points(self.known.nodes, self.known.log_focal)
+
+
+@dataclass(frozen=True)
+class TrackedFrame:
+    """One frame on its keyframe.
+
+    key_from_camera, odom_from_camera: (4, 4). aligned: the pixels confirm the pose; otherwise it is a guess.
+    inliers, overlap, likeness: see `align.Aligned`; zero where nothing was aligned. distance: from the keyframe, in its
+    median depths; turn: in degrees. covariance: (6, 6) of key_from_camera, twist [rho, phi] in the camera's frame.
+    camera: (3, 3) at the tracker's size. doubt: why it is not aligned; empty if it is.
+    """
+
+    frame_id: int
+    keyframe_id: int
+    key_from_camera: Array
+    odom_from_camera: Array
+    aligned: bool
+    inliers: float
+    overlap: float
+    likeness: float
+    distance: float
+    turn: float
+    covariance: Array
+    camera: Array
+    doubt: str = ""
+    guessed_by_features: bool = False
+
+
+@dataclass
+class Tracker:
+    """Tracks the frames of one camera; call `adopt` with the first keyframe, then `track` per frame.
+
+    lost_frames: frames in a row that were not aligned.
+    """
+
+    reference: Reference | None = None
+    motion: Motion = field(default_factory=Motion)
+    lost_frames: int = 0
+
+    def adopt(self, reference: Reference, pose_time_s: float | None = None) -> None:
+        """Track on this keyframe from now on. pose_time_s: when it was taken, where it begins a map."""
+        self.reference = reference
+        if pose_time_s is not None:
+            self.motion = Motion()
+            self.motion.append(reference.odom_from_key, pose_time_s)
+            self.lost_frames = 0
+
+    def track(self, frame_id: int, pyramid: list[Level], time_s: float, by_features: Guess) -> TrackedFrame:
+        """Align one frame. by_features: asked only where alignment is in doubt."""
+        key = self.reference
+        assert key is not None, "no keyframe was adopted"
+        predicted = self._predictions(time_s)
+        past = self.motion.past([time_s], key.odom_from_key) if not self.lost_frames else None
+        best, by_feature_guess = None, False
+        coarsest = len(key.levels) - 1
+        errors = [misfit(key.levels[coarsest], pyramid[coarsest], guess, key.known) for guess in predicted]
+        for index in np.argsort(errors, kind="stable"):
+            best = self._better(
+                best, align(key.levels, pyramid, predicted[index], key.known, past, fixed_focal=self.fixed_focal)
+            )
+            if best.inliers > SURE_INLIERS and self._good(best):
+                break
+        assert best is not None
+        if not self._good(best):
+            guess = by_features()
+            if guess is not None:
+                again = align(key.levels, pyramid, guess, key.known, None, fixed_focal=self.fixed_focal)
+                if self._good(again):
+                    best, by_feature_guess = again, True
+        return self._take(frame_id, best, time_s, by_feature_guess)
+
+    @property
+    def fixed_focal(self) -> bool:
+        return self.reference is not None and self.reference.known.information[-1, -1] >= HELD
+
+    def _predictions(self, time_s: float) -> list[Array]:
+        """camera_from_key (4, 4): steady motion, and standing still."""
+        key = self.reference
+        assert key is not None
+        odom = [self.motion.newest]
+        going_on = self.motion.continued([time_s])
+        if going_on is not None:
+            odom.insert(0, going_on[0])
+        return [se3.compose(se3.invert(pose), key.odom_from_key) for pose in odom]
+
+    def _good(self, found: Aligned) -> bool:
+        return (
+            found.inliers > LEAST_INLIERS
+            and found.overlap > LEAST_OVERLAP
+            and found.likeness > LEAST_LIKENESS
+            and found.visible >= LEAST_POINTS
+        )
+
+    @staticmethod
+    def _better(a: Aligned | None, b: Aligned) -> Aligned:
+        return b if a is None or b.inliers * b.overlap > a.inliers * a.overlap else a
+
+    def _take(self, frame_id: int, found: Aligned, time_s: float, by_features: bool) -> TrackedFrame:
+        """Commit what one frame gave."""
+        key = self.reference
+        assert key is not None
+        good, doubt = self._good(found), ""
+        if good:
+            camera_from_key = found.camera_from_key
+            key.known = found.knowledge
+            key.frames += 1
+            self.lost_frames = 0
+        else:
+            camera_from_key = self._predictions(time_s)[0] if not self.lost_frames else self._still()
+            self.lost_frames += 1
+            doubt = _doubt(found)
+        key_from_camera = se3.require_se3(se3.invert(camera_from_key))
+        odom_from_camera = se3.require_se3(se3.compose(key.odom_from_key, key_from_camera))
+        if good:
+            self.motion.append(odom_from_camera, time_s)
+        covariance = found.covariance * CALIBRATED_SIGMAS**2
+        turn = np.degrees(np.linalg.norm(se3.log(key_from_camera)[3:]))
+        distance = float(np.linalg.norm(key_from_camera[:3, 3])) / max(key.median_depth, 1e-9)
+        return TrackedFrame(
+            frame_id,
+            key.frame_id,
+            key_from_camera,
+            odom_from_camera,
+            good,
+            found.inliers,
+            found.overlap,
+            found.likeness,
+            distance,
+            float(turn),
+            covariance,
+            key.camera(),
+            doubt,
+            by_features,
+        )
+
+    def _still(self) -> Array:
+        key = self.reference
+        assert key is not None
+        return np.asarray(se3.compose(se3.invert(self.motion.newest), key.odom_from_key))
+
+
+def _doubt(found: Aligned) -> str:
+    if found.overlap <= LEAST_OVERLAP or found.visible < LEAST_POINTS:
+        return f"only {found.overlap:.0%} of the keyframe is in view"
+    if found.likeness <= LEAST_LIKENESS:
+        return f"the picture is not like the keyframe (correlation {found.likeness:.2f})"
+    return f"only {found.inliers:.0%} of the pixels agree with the keyframe"
