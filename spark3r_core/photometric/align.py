@@ -96,7 +96,10 @@ class KeyPoints:
 
 @dataclass(frozen=True)
 class Knowledge:
-    """What is known of a keyframe's shared unknowns [nodes, log focal]: mean (SHARED,), information (SHARED, SHARED)."""
+    """What is known of a keyframe's shared unknowns [nodes, log focal].
+
+    mean: (SHARED,). information: (SHARED, SHARED).
+    """
 
     mean: Array
     information: Array
@@ -114,8 +117,7 @@ class Knowledge:
 class Aligned:
     """camera_from_key: (4, 4). inliers, overlap: share of the visible points that agree, share of all that are
     visible. likeness: correlation with the keyframe where they agree. covariance: (6, 6) of the twist [rho, phi] of
-    camera_from_key from the left, residuals taken as independent. knowledge: of the keyframe after this frame.
-    parallax: how far depth and pose are told apart, information of the nodes this frame brought over their prior."""
+    camera_from_key from the left, residuals taken as independent. knowledge: of the keyframe after this frame."""
 
     camera_from_key: Array
     inliers: float
@@ -128,7 +130,7 @@ class Aligned:
 
 @dataclass(frozen=True)
 class _Linear:
-    """squares: (POSE_AND_LIGHT + SHARED + 1,) * 2 normal equations with gradient and cost as the last row and column."""
+    """squares: normal equations, the gradient and the cost as the last row and column."""
 
     squares: Array
     error: Floats
@@ -238,7 +240,7 @@ def misfit(points: KeyPoints, level: Level, pose: Array, known: Knowledge) -> fl
 
 def bilinear(channels: Floats, u: Floats, v: Floats) -> Floats:
     """(N, C) values between pixel centres; u, v: (N,) columns and rows, inside by a pixel."""
-    height, width, count = channels.shape
+    _, width, count = channels.shape
     flat = channels.reshape(-1, count)
     left, top = u.astype(np.int32), v.astype(np.int32)
     right, below = (u - left)[:, None].astype(np.float32), (v - top)[:, None].astype(np.float32)

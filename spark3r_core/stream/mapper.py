@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from spark3r_core.features.rootsift import extract
 from spark3r_core.geometry import se3
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.memory.config import MemoryConfig
@@ -20,13 +21,14 @@ from spark3r_core.models.interface import Backbone
 from spark3r_core.photometric import depth_grid
 from spark3r_core.photometric.align import Level
 from spark3r_core.stream.camera_sizes import CameraSizes, focal_of, intrinsics_of, resampled
+from spark3r_core.stream.feature_guess import FeaturePoints
 from spark3r_core.stream.session import StreamSession, WindowResult
 from spark3r_core.stream.tracker import Reference, TrackedFrame
 
 Array = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
 
-FIRST_FOCAL_SIGMA = 0.1  # of the log focal length, what one keyframe may learn of it before adjustment does
+FOCAL_SIGMA = 0.02  # of the log focal length, what one keyframe may learn of it before adjustment does
 LEAST_TIES = 50  # points of the old keyframe in view, for a scale
 
 
@@ -147,6 +149,8 @@ class Mapper:
         self.session.settle({request.frame_id: pose}, {request.frame_id: _ratio(depth, estimate.depth) * scale})
         tracker_from_picture = request.sizes.tracker(request.picture)[1]
         tracker_depth = resampled(depth, tracker_from_picture @ picture_from_network, request.sizes.tracker.image_hw)
+        features = extract(request.picture)
+        feature_points = FeaturePoints.of(features, depth, camera, request.sizes.picture_hw, network_from_picture)
         reference = Reference.of(
             request.frame_id,
             request.pyramid,
@@ -154,7 +158,8 @@ class Mapper:
             tracker_from_picture @ camera,
             request.odom_from_camera,
             node_information,
-            None if request.intrinsics is not None else FIRST_FOCAL_SIGMA / max(1, len(self.keyframes)) ** 0.5,
+            None if request.intrinsics is not None else FOCAL_SIGMA,
+            feature_points,
         )
         return MapUpdate(
             request.frame_id,

@@ -22,6 +22,7 @@ from spark3r_core.photometric import depth_grid
 from spark3r_core.photometric.align import HELD, Aligned, KeyPoints, Knowledge, Level, align, misfit
 from spark3r_core.photometric.key_points import key_points
 from spark3r_core.photometric.motion import Motion
+from spark3r_core.stream.feature_guess import FeaturePoints, guess_pose
 
 Array = NDArray[np.float64]
 Guess = Callable[[], Array | None]
@@ -48,6 +49,7 @@ class Reference:
     intrinsics: Array
     known: Knowledge
     odom_from_key: Array
+    feature_points: FeaturePoints | None = None
     frames: int = 0
 
     @staticmethod
@@ -58,7 +60,8 @@ class Reference:
         intrinsics: Array,
         odom_from_key: Array,
         node_information: Array | None = None,
-        focal_sigma: float | None = 0.1,
+        focal_sigma: float | None = 0.03,
+        feature_points: FeaturePoints | None = None,
     ) -> Reference:
         """focal_sigma: of the log focal length; None: it is known and stays."""
         information = np.zeros((depth_grid.NODES + 1, depth_grid.NODES + 1))
@@ -67,7 +70,8 @@ class Reference:
             information[:-1, :-1] += node_information
         information[-1, -1] = HELD if focal_sigma is None else focal_sigma**-2.0
         known = Knowledge(np.zeros(len(information)), information)
-        return Reference(frame_id, key_points(pyramid, depth, intrinsics), depth, intrinsics, known, odom_from_key)
+        points = key_points(pyramid, depth, intrinsics)
+        return Reference(frame_id, points, depth, intrinsics, known, odom_from_key, feature_points)
 
     @property
     def has_texture(self) -> bool:
@@ -83,6 +87,15 @@ class Reference:
         """(3, 3) with the focal length as known now."""
         wider = float(np.exp(self.known.log_focal))
         return self.intrinsics * np.array([[wider, 1, 1], [1, wider, 1], [1, 1, 1]])
+
+    def guess(self, picture: NDArray[np.uint8]) -> Array | None:
+        """camera_from_key (4, 4) of a picture by features; None where too few agree."""
+        if self.feature_points is None:
+            return None
+        u, v = self.feature_points.fractions.T
+        factors = np.exp(depth_grid.weights_numpy(u, v).astype(np.float64) @ self.known.nodes)
+        found = guess_pose(self.feature_points, picture, factors, self.known.log_focal)
+        return None if found is None else found[0]
 
     def points(self) -> NDArray[np.float32]:
         """(N, 3) of its finest level in the keyframe's camera, depth corrected."""
@@ -144,16 +157,14 @@ class Tracker:
         coarsest = len(key.levels) - 1
         errors = [misfit(key.levels[coarsest], pyramid[coarsest], guess, key.known) for guess in predicted]
         for index in np.argsort(errors, kind="stable"):
-            best = self._better(
-                best, align(key.levels, pyramid, predicted[index], key.known, past, fixed_focal=self.fixed_focal)
-            )
+            best = self._better(best, align(key.levels, pyramid, predicted[index], key.known, past, fixed_focal=True))
             if best.inliers > SURE_INLIERS and self._good(best):
                 break
         assert best is not None
         if not self._good(best):
             guess = by_features()
             if guess is not None:
-                again = align(key.levels, pyramid, guess, key.known, None, fixed_focal=self.fixed_focal)
+                again = align(key.levels, pyramid, guess, key.known, None, fixed_focal=True)
                 if self._good(again):
                     best, by_feature_guess = again, True
         return self._take(frame_id, best, time_s, by_feature_guess)

@@ -1,0 +1,1 @@
+"""Local features: found, described, matched and verified. No learned weights, no state."""

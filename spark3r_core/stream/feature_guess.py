@@ -1,0 +1,71 @@
+"""A guess of a frame's pose by features, for when alignment is in doubt: where large motion or a cut in time has taken
+the picture out of the gradient's reach."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spark3r_core.features.rootsift import Features, extract, match
+from spark3r_core.features.verify import camera_from_points
+
+Array = NDArray[np.float64]
+
+GUESS_FEATURES = 800
+
+
+@dataclass(frozen=True)
+class FeaturePoints:
+    """A keyframe's features with their places in space.
+
+    features: of its picture. rays: (N, 3) through them, z = 1, by `intrinsics` (3, 3) of the picture. depth: (N,); not
+    finite where none is known. fractions: (N, 2) places as fractions of width and height.
+    """
+
+    features: Features
+    rays: Array
+    depth: Array
+    fractions: Array
+    intrinsics: Array
+    picture_hw: tuple[int, int]
+
+    @staticmethod
+    def of(
+        features: Features,
+        depth: NDArray[np.float32],
+        intrinsics: Array,
+        picture_hw: tuple[int, int],
+        depth_from_picture: Array,
+    ) -> FeaturePoints:
+        """depth: (h, w); depth_from_picture: (3, 3) pixel map."""
+        places = features.places.astype(np.float64)
+        seen = np.floor(places * depth_from_picture[[0, 1], [0, 1]] + depth_from_picture[:2, 2]).astype(int)
+        inside = ((seen >= 0) & (seen < np.array(depth.shape[::-1]))).all(1) if len(places) else np.zeros(0, bool)
+        z = np.full(len(places), np.nan)
+        z[inside] = depth[seen[inside, 1], seen[inside, 0]]
+        rays = np.ones((len(places), 3))
+        rays[:, 0] = (places[:, 0] - intrinsics[0, 2]) / intrinsics[0, 0]
+        rays[:, 1] = (places[:, 1] - intrinsics[1, 2]) / intrinsics[1, 1]
+        fractions = places / np.array([picture_hw[1], picture_hw[0]], np.float64)
+        return FeaturePoints(features, rays, z, fractions, intrinsics, picture_hw)
+
+
+def guess_pose(
+    key: FeaturePoints, picture: NDArray[np.uint8], depth_factors: Array, log_focal: float
+) -> tuple[Array, int] | None:
+    """camera_from_key (4, 4) and how many points agree, or None.
+
+    picture: (H, W, 3) of the same camera. depth_factors: (N,) of the keyframe's depth as known now; log_focal: of its
+    focal length.
+    """
+    found = extract(picture, GUESS_FEATURES)
+    pairs = match(key.features, found)
+    pairs = pairs[np.isfinite(key.depth[pairs[:, 0]])]
+    wider = np.exp(log_focal)
+    points = key.rays[pairs[:, 0]] * np.array([1 / wider, 1 / wider, 1])
+    points = points * (key.depth * depth_factors)[pairs[:, 0], None]
+    camera = key.intrinsics * np.array([[wider, 1, 1], [1, wider, 1], [1, 1, 1]])
+    pose = camera_from_points(points, found.places[pairs[:, 1]], camera, picture.shape[1])
+    return None if pose is None else (pose[0], int(pose[1].sum()))
