@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from spark3r_core.bundle.problem import Adjusted, Array, Cameras, Mask, Observations, PoseFactors
+from spark3r_core.bundle.problem import Adjusted, Array, Cameras, Index, Mask, Observations, PoseFactors
 from spark3r_core.bundle.triangulate import in_camera, reprojection, triangulate
 from spark3r_core.geometry import se3
 
@@ -44,7 +44,7 @@ def solve(
     points, ahead = triangulate(state, current)
     kept &= ahead[seen.point]
     sigma = PIXEL_SIGMA * width / 640
-    rms_before, done, std = float("nan"), 0, float("inf")
+    rms_before, done = float("nan"), 0
     for turn in range(rounds):
         kept &= _enough_views(seen, kept)
         if not kept.any():
@@ -53,12 +53,13 @@ def solve(
         points, _ = triangulate(state, current)
         if turn == 0:
             rms_before = _rms(reprojection(state, current, points))
-        result, std, steps = _round(_State(state, points), current, factors, sigma, iterations)
+        result, steps = _round(_State(state, points), current, factors, sigma, iterations)
         state, points, done = result.cameras, result.points, done + steps
         error = np.full(len(seen), np.inf)
         error[kept] = reprojection(state, current, points)
         if turn < rounds - 1:
             kept &= error < OUTLIER * sigma
+    std = _System(_State(state, points), current, factors, sigma).focal_std()
     return Adjusted(state, points, current, kept, std, rms_before, _rms(reprojection(state, current, points)), done)
 
 
@@ -74,8 +75,8 @@ def _rms(error: Array) -> float:
 
 def _round(
     state: _State, seen: Observations, factors: PoseFactors, sigma: float, iterations: int
-) -> tuple[_State, float, int]:
-    damping, std, steps = FIRST_DAMPING, float("inf"), 0
+) -> tuple[_State, int]:
+    damping, steps = FIRST_DAMPING, 0
     cost = cost_of(state.cameras, state.points, seen, factors, sigma)
     for _ in range(iterations):
         system = _System(state, seen, factors, sigma)
@@ -88,7 +89,6 @@ def _round(
                     improved = True
                     break
             damping *= 8
-        std = system.focal_std()
         if not improved or proposal is None:
             break
         steps += 1
@@ -96,7 +96,7 @@ def _round(
         state, cost, damping = proposal, new_cost, max(damping / 4, 1e-9)
         if settled:
             break
-    return state, std, steps
+    return state, steps
 
 
 def cost_of(cameras: Cameras, points: Array, seen: Observations, factors: PoseFactors, sigma: float) -> float:
@@ -179,10 +179,8 @@ class _System:
         towards = np.einsum("mij,mi->mj", weighted_own, residual)
         self.matrix = np.zeros((self.size, self.size))
         self.gradient = np.zeros(self.size)
-        per_camera = np.zeros((keyframes, CAMERA + 1, CAMERA + 1))
-        per_camera_gradient = np.zeros((keyframes, CAMERA + 1))
-        np.add.at(per_camera, seen.slot, block)
-        np.add.at(per_camera_gradient, seen.slot, towards)
+        by_keyframe = _Groups(seen.slot, keyframes)
+        per_camera, per_camera_gradient = by_keyframe.sums(block), by_keyframe.sums(towards)
         for k in range(keyframes):
             at_k = slice(CAMERA * k, CAMERA * (k + 1))
             self.matrix[at_k, at_k] = per_camera[k, :CAMERA, :CAMERA]
@@ -191,11 +189,9 @@ class _System:
         self.matrix[-1, -1] = per_camera[:, -1, -1].sum()
         self.gradient[-1] = per_camera_gradient[:, -1].sum()
         # points
-        points = seen.count
-        self.point_matrix = np.zeros((points, 3, 3))
-        self.point_gradient = np.zeros((points, 3))
-        np.add.at(self.point_matrix, seen.point, weighted_point.transpose(0, 2, 1) @ of_point)
-        np.add.at(self.point_gradient, seen.point, np.einsum("mij,mi->mj", weighted_point, residual))
+        self.by_point = _Groups(seen.point, seen.count)
+        self.point_matrix = self.by_point.sums(weighted_point.transpose(0, 2, 1) @ of_point)
+        self.point_gradient = self.by_point.sums(np.einsum("mij,mi->mj", weighted_point, residual))
         self.cross = weighted_point.transpose(0, 2, 1) @ own  # (M, 3, CAMERA + 1)
         self._add_priors()
         self._add_factors(factors)
@@ -243,7 +239,7 @@ class _System:
             dense = np.zeros((count, 3, self.size))
             for column in range(CAMERA):
                 dense[local, :, seen.slot[rows] * CAMERA + column] = self.cross[rows, :, column]
-            np.add.at(dense[:, :, -1], local, self.cross[rows, :, CAMERA])
+            dense[:, :, -1] = _Groups(local, count).sums(self.cross[rows, :, CAMERA])
             by_inverse = inverse[first : first + count] @ dense
             flat = dense.reshape(3 * count, self.size)
             matrix -= flat.T @ by_inverse.reshape(3 * count, self.size)
@@ -269,8 +265,7 @@ class _System:
         change[free] = found
         own = change[:-1].reshape(-1, CAMERA)
         of_camera = np.concatenate([own[self.seen.slot], np.full((len(self.seen), 1), change[-1])], 1)
-        towards = self.point_gradient.copy()
-        np.add.at(towards, self.seen.point, np.einsum("mij,mj->mi", self.cross, of_camera))
+        towards = self.point_gradient + self.by_point.sums(np.einsum("mij,mj->mi", self.cross, of_camera))
         points = self.state.points - np.einsum("pij,pj->pi", inverse, towards)
         poses = se3.compose(se3.exp(own[:, :6]), cameras.camera_from_world)
         focal = cameras.focal * float(np.exp(np.clip(change[-1], -0.5, 0.5)))
@@ -293,6 +288,23 @@ class _System:
         cameras = self.state.cameras
         free = np.repeat(~cameras.fixed, CAMERA)
         return np.flatnonzero(np.append(free, cameras.focal_sigma > 0))
+
+
+class _Groups:
+    """Sums over the sightings of each point and of each keyframe: sorted once, summed in runs."""
+
+    def __init__(self, keys: Index, count: int) -> None:
+        self._count = count
+        self._order = np.argsort(keys, kind="stable")
+        present, self._starts = np.unique(keys[self._order], return_index=True)
+        self._present = present
+
+    def sums(self, values: Array) -> Array:
+        """(count, ...) sums of values (M, ...); zero for a key without any."""
+        total = np.zeros((self._count, *values.shape[1:]))
+        if len(self._present):
+            total[self._present] = np.add.reduceat(values[self._order], self._starts, axis=0)
+        return total
 
 
 def _minus_cross(points: Array) -> Array:

@@ -29,16 +29,15 @@ def triangulate(cameras: Cameras, seen: Observations) -> tuple[Array, Mask]:
     weight = 1 / np.square(distance[:, 0])
     across = np.eye(3) - direction[:, :, None] * direction[:, None]
     hold = (DEPTH_HOLD * known)[:, None, None] * np.eye(3)
-    matrix = np.zeros((seen.count, 3, 3))
-    vector = np.zeros((seen.count, 3))
-    np.add.at(matrix, seen.point, weight[:, None, None] * (across + hold))
+    order = np.argsort(seen.point, kind="stable")
+    starts = np.searchsorted(seen.point[order], np.arange(seen.count))
+    matrix = np.add.reduceat((weight[:, None, None] * (across + hold))[order], starts, axis=0)
     towards = np.einsum("mij,mj->mi", across, centre) + (DEPTH_HOLD * known)[:, None] * (centre + distance * direction)
-    np.add.at(vector, seen.point, weight[:, None] * towards)
+    vector = np.add.reduceat((weight[:, None] * towards)[order], starts, axis=0)
     matrix += 1e-12 * np.trace(matrix, axis1=1, axis2=2)[:, None, None] * np.eye(3)
     points = np.linalg.solve(matrix + 1e-300 * np.eye(3), vector[..., None])[..., 0]
     z = in_camera(cameras, seen, points)[:, 2]
-    ahead = np.ones(seen.count, bool)
-    np.logical_and.at(ahead, seen.point, z > 1e-6 * usual)
+    ahead = np.logical_and.reduceat((z > 1e-6 * usual)[order], starts)
     return points, ahead & np.isfinite(points).all(1)
 
 

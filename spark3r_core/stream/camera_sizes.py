@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spark3r_core.models.interface import Backbone
-from spark3r_core.models.preprocess import StreamResize
+from spark3r_core.models.preprocess import StreamResize, resize_map
 
 Array = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
@@ -40,6 +40,12 @@ class CameraSizes:
         else:
             network = StreamResize.fit(hw, long_side or native.native_long_side, model.patch_size)
         return CameraSizes(hw, StreamResize.fit(hw, TRACKER_LONG_SIDE, TRACKER_MULTIPLE), network)
+
+    @property
+    def tracker_map(self) -> Array:
+        """(3, 3) from pixels of the picture to the tracker's."""
+        height, width = self.picture_hw
+        return resize_map((width, height), self.tracker.image_hw[::-1])
 
     def for_tracker(self, picture: Pixels) -> tuple[Pixels, Array]:
         return self.tracker(picture)
@@ -68,3 +74,12 @@ def resampled(image: NDArray[np.float32], target_from_source: Array, target_hw: 
     v = ((np.arange(target_hw[0]) + 0.5) * source_from_target[1, 1] + source_from_target[1, 2] - 0.5).astype(np.float32)
     map_u, map_v = np.meshgrid(u, v)
     return np.asarray(cv2.remap(image, map_u, map_v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
+
+
+def sampled(image: NDArray[np.float32], places: NDArray[np.float32], image_from_picture: Array) -> Array:
+    """(N,) values of a map (h, w) at places (N, 2) of the picture, nearest pixel; nan outside."""
+    at = np.floor(places * image_from_picture[[0, 1], [0, 1]] + image_from_picture[:2, 2]).astype(int)
+    inside = ((at >= 0) & (at < np.array(image.shape[::-1]))).all(1) if len(places) else np.zeros(0, bool)
+    values = np.full(len(places), np.nan)
+    values[inside] = image[at[inside, 1], at[inside, 0]]
+    return values

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from spark3r_core.features.rootsift import Features, extract, match
 from spark3r_core.features.verify import camera_from_points
+from spark3r_core.stream.camera_sizes import sampled
 
 Array = NDArray[np.float64]
 
@@ -41,10 +42,7 @@ class FeaturePoints:
     ) -> FeaturePoints:
         """depth: (h, w); depth_from_picture: (3, 3) pixel map."""
         places = features.places.astype(np.float64)
-        seen = np.floor(places * depth_from_picture[[0, 1], [0, 1]] + depth_from_picture[:2, 2]).astype(int)
-        inside = ((seen >= 0) & (seen < np.array(depth.shape[::-1]))).all(1) if len(places) else np.zeros(0, bool)
-        z = np.full(len(places), np.nan)
-        z[inside] = depth[seen[inside, 1], seen[inside, 0]]
+        z = sampled(depth, features.places, depth_from_picture)
         rays = np.ones((len(places), 3))
         rays[:, 0] = (places[:, 0] - intrinsics[0, 2]) / intrinsics[0, 0]
         rays[:, 1] = (places[:, 1] - intrinsics[1, 2]) / intrinsics[1, 1]

@@ -6,9 +6,9 @@ it asked, an update is what it may adopt. Determinism follows from the order of 
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,15 +20,20 @@ from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.interface import Backbone
 from spark3r_core.photometric import depth_grid
 from spark3r_core.photometric.align import Level
-from spark3r_core.stream.camera_sizes import CameraSizes, focal_of, intrinsics_of, resampled
+from spark3r_core.stream.adjustment import adjust, bent, join_tracks, local_set, neighbours
+from spark3r_core.stream.camera_sizes import CameraSizes, focal_of, intrinsics_of, resampled, sampled
 from spark3r_core.stream.feature_guess import FeaturePoints
+from spark3r_core.stream.keyframe_map import Keyframe, KeyframeMap, TrackedEdge
 from spark3r_core.stream.session import StreamSession, WindowResult
 from spark3r_core.stream.tracker import Reference, TrackedFrame
 
 Array = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
 
-FOCAL_SIGMA = 0.02  # of the log focal length, what one keyframe may learn of it before adjustment does
+log = logging.getLogger(__name__)
+
+FINAL_SPAN = 10  # keyframes before each that the last adjustment matches it with
+FINAL_ITERATIONS = 30
 LEAST_TIES = 50  # points of the old keyframe in view, for a scale
 
 
@@ -50,28 +55,6 @@ class KeyframeRequest:
     tracked: TrackedFrame | None = None
     points: NDArray[np.float32] | None = None
     odom_from_camera: Array = field(default_factory=lambda: np.eye(4))
-
-
-@dataclass
-class Keyframe:
-    """A keyframe of the map.
-
-    world_from_camera: (4, 4) rigid. scale: units of the map per unit of its depth (that of odom). depth, confidence:
-    (h, w) at the network's size. depth_intrinsics: (3, 3) of them.
-    """
-
-    frame_id: int
-    world_from_camera: Array
-    scale: float
-    depth: NDArray[np.float32]
-    confidence: NDArray[np.float32]
-    depth_intrinsics: Array
-    picture_from_depth: Array
-    time_s: float
-
-    @property
-    def map_from_keyframe(self) -> Sim3:
-        return Sim3(self.scale, self.world_from_camera[:3, :3], self.world_from_camera[:3, 3])
 
 
 @dataclass(frozen=True)
@@ -98,79 +81,134 @@ class Mapper:
     Args:
         model: any backbone.
         memory: of its attention; one new frame per window.
+        adjusts: whether keyframes are adjusted together (bundle adjustment).
     """
 
-    def __init__(self, model: Backbone, memory: MemoryConfig) -> None:
+    def __init__(self, model: Backbone, memory: MemoryConfig, *, adjusts: bool = True) -> None:
         self.model = model
         self.session = StreamSession(model, memory, refine=False, tied=True)
-        self.keyframes: dict[int, Keyframe] = {}
-        self.focal: float | None = None  # pixels of the picture
-        self._network_focals: list[float] = []
+        self.world = KeyframeMap()
+        self.adjusts = adjusts
+        self._focal_is_known = False
+        self._picture_hw = (0, 0)
 
     def map(self, request: KeyframeRequest) -> MapUpdate:
-        """Map one keyframe. Nothing of the map changes if anything is raised."""
+        """Map one keyframe. The map does not change if anything is raised."""
         started_ns = time.perf_counter_ns()
         image, network_from_picture = request.sizes.for_network(request.picture)
         window = self.session.step(image.transpose(2, 0, 1)[None], [request.frame_id])
         estimate = window.frames[0]
         if not estimate.valid:
             return self._failed(request, window, estimate.failure or "no estimate", started_ns)
+        world = replace(self.world, keyframes=dict(self.world.keyframes))
         picture_from_network = np.linalg.inv(network_from_picture)
+        known = request.intrinsics is not None
         if request.intrinsics is not None:
-            camera = request.intrinsics
-            self.focal = focal_of(camera)
+            world.focal, world.focal_std = focal_of(request.intrinsics), 0.0
         else:
-            self._network_focals.append(focal_of(picture_from_network @ estimate.intrinsics))
-            if self.focal is None:
-                self.focal = self._network_focals[-1]
-            elif request.tracked is not None:
-                self.focal = focal_of(np.linalg.inv(request.sizes.tracker(request.picture)[1]) @ request.tracked.camera)
-            camera = intrinsics_of(self.focal, request.sizes.picture_hw)
-        depth_intrinsics = network_from_picture @ camera
-        depth, node_information = self._tied(request, estimate.depth, depth_intrinsics)
-        previous = None if request.tracked is None else self.keyframes[request.tracked.keyframe_id]
-        if previous is None:
-            pose, scale = np.eye(4), 1.0
-        else:
-            relative = request.tracked.key_from_camera.copy()  # type: ignore[union-attr]
-            relative[:3, 3] *= previous.scale
-            pose, scale = se3.require_se3(se3.compose(previous.world_from_camera, relative)), previous.scale
-        keyframe = Keyframe(
-            request.frame_id,
-            pose,
-            scale,
-            depth,
-            estimate.confidence,
-            depth_intrinsics,
-            picture_from_network,
-            request.time_s,
-        )
-        self.keyframes[request.frame_id] = keyframe
-        self.session.settle({request.frame_id: pose}, {request.frame_id: _ratio(depth, estimate.depth) * scale})
-        tracker_from_picture = request.sizes.tracker(request.picture)[1]
-        tracker_depth = resampled(depth, tracker_from_picture @ picture_from_network, request.sizes.tracker.image_hw)
+            by_network = focal_of(picture_from_network @ estimate.intrinsics)
+            world.network_focals = [*world.network_focals, by_network]
+            world.focal = world.focal or by_network
+        camera = intrinsics_of(world.focal, request.sizes.picture_hw)
+        depth, node_information = self._tied(request, estimate.depth, network_from_picture @ camera)
         features = extract(request.picture)
-        feature_points = FeaturePoints.of(features, depth, camera, request.sizes.picture_hw, network_from_picture)
+        pose, scale = self._placed(world, request)
+        keyframe = Keyframe(
+            request.frame_id, request.time_s, pose, scale, depth, estimate.confidence, network_from_picture @ camera,
+            picture_from_network, features, sampled(depth, features.places, network_from_picture),
+        )  # fmt: skip
+        world.keyframes[request.frame_id] = keyframe
+        if request.tracked is not None:
+            world.edges = [*world.edges, _edge(request.tracked, request.frame_id)]
+        adjusted = False
+        if self.adjusts and len(world.keyframes) > 1:
+            join_tracks(world, request.frame_id, neighbours(world, request.frame_id), request.sizes.picture_hw)
+            chosen, held = local_set(world, request.frame_id)
+            found = adjust(world, chosen, held, request.sizes.picture_hw, focal_is_known=known)
+            world, adjusted = found.map, found.verdict.accepted
+            if adjusted:
+                log_ratio, places = found.log_depth[request.frame_id]
+                world.keyframes[request.frame_id] = bent(world.keyframes[request.frame_id], log_ratio, places)
+            log.debug("keyframe %d: %s", request.frame_id, found.verdict)
+        moved = world.placed(self.world)
+        update = self._update(request, world, window, node_information, moved, adjusted, started_ns)
+        self._settle(world, moved, {request.frame_id: estimate.depth})
+        self.world, self._focal_is_known, self._picture_hw = world, known, request.sizes.picture_hw
+        return update
+
+    def finish(self) -> MapUpdate | None:
+        """Adjust all keyframes together, once, at the end of a file; None where there is nothing to gain."""
+        started_ns = time.perf_counter_ns()
+        if not self.adjusts or len(self.world.keyframes) < 3:
+            return None
+        world = replace(self.world, keyframes=dict(self.world.keyframes))
+        order = world.order
+        for place, frame_id in enumerate(order):
+            join_tracks(world, frame_id, order[max(0, place - FINAL_SPAN) : place], self._picture_hw)
+        found = adjust(
+            world, order, {order[0]}, self._picture_hw, focal_is_known=self._focal_is_known, iterations=FINAL_ITERATIONS
+        )
+        moved = found.map.placed(self.world)
+        self._settle(found.map, moved, {})
+        self.world = found.map
+        elapsed_ns = time.perf_counter_ns() - started_ns
+        log.debug("all keyframes: %s", found.verdict)
+        return MapUpdate(order[-1], None, None, moved, None, self.world.focal, "", found.verdict.accepted, elapsed_ns)
+
+    def _placed(self, world: KeyframeMap, request: KeyframeRequest) -> tuple[Array, float]:
+        """Pose (4, 4) and scale of the new keyframe, by the one it was tracked on."""
+        if request.tracked is None:
+            return np.eye(4), 1.0
+        before = world.keyframes[request.tracked.keyframe_id]
+        relative = request.tracked.key_from_camera.copy()
+        relative[:3, 3] *= before.scale
+        return se3.require_se3(se3.compose(before.world_from_camera, relative)), before.scale
+
+    def _update(
+        self,
+        request: KeyframeRequest,
+        world: KeyframeMap,
+        window: WindowResult,
+        node_information: Array | None,
+        moved: dict[int, Sim3],
+        adjusted: bool,
+        started_ns: int,
+    ) -> MapUpdate:
+        """What the tracker may adopt: the keyframe at the tracker's size, by the camera as known now."""
+        keyframe = world.keyframes[request.frame_id]
+        camera = request.intrinsics
+        if camera is None:
+            camera = intrinsics_of(world.focal, request.sizes.picture_hw)
+        network_from_picture = np.linalg.inv(keyframe.picture_from_depth)
+        tracker_from_picture = request.sizes.tracker_map
+        size = request.sizes.tracker.image_hw
+        keyframe = replace(keyframe, depth_intrinsics=network_from_picture @ camera)
+        world.keyframes[request.frame_id] = keyframe
         reference = Reference.of(
             request.frame_id,
             request.pyramid,
-            tracker_depth,
+            resampled(keyframe.depth, tracker_from_picture @ keyframe.picture_from_depth, size),
             tracker_from_picture @ camera,
             request.odom_from_camera,
             node_information,
-            None if request.intrinsics is not None else FOCAL_SIGMA,
-            feature_points,
+            FeaturePoints.of(keyframe.features, keyframe.depth, camera, request.sizes.picture_hw, network_from_picture),
         )
-        return MapUpdate(
-            request.frame_id,
-            keyframe,
-            reference if reference.has_texture else None,
-            {request.frame_id: keyframe.map_from_keyframe},
-            window,
-            self.focal,
-            "" if reference.has_texture else "the picture has too little texture to track on",
-            map_ns=time.perf_counter_ns() - started_ns,
-        )
+        why = "" if reference.has_texture else "the picture has too little texture to track on"
+        elapsed_ns = time.perf_counter_ns() - started_ns
+        tracked_on = reference if reference.has_texture else None
+        return MapUpdate(request.frame_id, keyframe, tracked_on, moved, window, world.focal, why, adjusted, elapsed_ns)
+
+    def _settle(self, world: KeyframeMap, moved: dict[int, Sim3], by_network: dict[int, NDArray[np.float32]]) -> None:
+        """Tell the session where its support frames lie now."""
+        poses = {frame_id: world.keyframes[frame_id].world_from_camera for frame_id in moved}
+        factors = {}
+        for frame_id in moved:
+            keyframe = world.keyframes[frame_id]
+            if frame_id in by_network:
+                factors[frame_id] = _ratio(keyframe.depth, by_network[frame_id]) * keyframe.scale
+            else:
+                factors[frame_id] = keyframe.scale / self.world.keyframes[frame_id].scale
+        self.session.settle(poses, factors)
 
     def _tied(
         self, request: KeyframeRequest, depth: NDArray[np.float32], camera: Array
@@ -196,12 +234,13 @@ class Mapper:
 
     def _failed(self, request: KeyframeRequest, window: WindowResult | None, why: str, started_ns: int) -> MapUpdate:
         elapsed_ns = time.perf_counter_ns() - started_ns
-        return MapUpdate(request.frame_id, None, None, {}, window, self.focal or 0.0, why, map_ns=elapsed_ns)
+        return MapUpdate(request.frame_id, None, None, {}, window, self.world.focal, why, map_ns=elapsed_ns)
 
 
 def _ratio(after: NDArray[np.float32], before: NDArray[np.float32]) -> float:
     return float(np.median(after / np.maximum(before, 1e-9)))
 
 
-def ordered(keyframes: Sequence[Keyframe]) -> list[Keyframe]:
-    return sorted(keyframes, key=lambda keyframe: keyframe.frame_id)
+def _edge(tracked: TrackedFrame, frame_id: int) -> TrackedEdge:
+    information = np.linalg.inv(tracked.covariance + 1e-12 * np.eye(6))
+    return TrackedEdge(tracked.keyframe_id, frame_id, se3.invert(tracked.key_from_camera), information)

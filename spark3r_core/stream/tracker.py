@@ -60,15 +60,13 @@ class Reference:
         intrinsics: Array,
         odom_from_key: Array,
         node_information: Array | None = None,
-        focal_sigma: float | None = 0.03,
         feature_points: FeaturePoints | None = None,
     ) -> Reference:
-        """focal_sigma: of the log focal length; None: it is known and stays."""
         information = np.zeros((depth_grid.NODES + 1, depth_grid.NODES + 1))
         information[:-1, :-1] = depth_grid.prior_precision()
         if node_information is not None:
             information[:-1, :-1] += node_information
-        information[-1, -1] = HELD if focal_sigma is None else focal_sigma**-2.0
+        information[-1, -1] = HELD
         known = Knowledge(np.zeros(len(information)), information)
         points = key_points(pyramid, depth, intrinsics)
         return Reference(frame_id, points, depth, intrinsics, known, odom_from_key, feature_points)

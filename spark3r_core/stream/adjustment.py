@@ -1,0 +1,193 @@
+"""Keyframes of the map adjusted together: which of them, as what problem, and what is taken of the answer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spark3r_core.bundle.guard import Verdict, adjust_guarded
+from spark3r_core.bundle.problem import Cameras, Observations, PoseFactors
+from spark3r_core.features.rootsift import match
+from spark3r_core.features.verify import epipolar_inliers
+from spark3r_core.geometry import se3
+from spark3r_core.photometric import depth_grid
+from spark3r_core.stream.keyframe_map import Keyframe, KeyframeMap
+
+Array = NDArray[np.float64]
+
+LEAST_MATCHES = 24  # verified matches of a pair that may join tracks
+LATEST = 4  # keyframes before the new one that it is matched with,
+COVISIBLE = 3  # and those that share most tracks with them
+LOCAL = 8  # keyframes that a local adjustment moves
+HELD = 4  # and those that hold it
+LEAST_SHARED = 20  # tracks
+NETWORK_FOCAL_SIGMA = 0.3  # of its logarithm: networks are up to 40 percent off
+FOCAL_KNOWN = 0.02  # standard deviation from which on a focal length is only refined
+DEPENDENT = 5.0  # errors of sightings depend on each other: factor of what they say of the focal length
+SEARCHED_FOCAL = 0.1  # standard deviation from which on no other focal length is tried
+UNKNOWN_FOCAL_TRUST = 0.05  # of tracked edges while the focal length that they were tracked with is a guess
+LEAST_BEND_POINTS = 30
+
+
+@dataclass(frozen=True)
+class Adjustment:
+    """What came of one adjustment. map: a new map where it was accepted, else the one given."""
+
+    map: KeyframeMap
+    verdict: Verdict
+    log_depth: dict[int, tuple[Array, Array]]
+    """Per keyframe: log of the points' depth over its dense depth's, (n,), and where, fractions (n, 2)."""
+
+
+def join_tracks(world: KeyframeMap, frame_id: int, others: Sequence[int], picture_hw: tuple[int, int]) -> int:
+    """Match a keyframe with others and join what epipolar geometry confirms. Returns how many matches were."""
+    joined = 0
+    key = world.keyframes[frame_id]
+    for other_id in others:
+        pair = (min(frame_id, other_id), max(frame_id, other_id))
+        if pair in world.matched:
+            continue
+        world.matched.add(pair)
+        other = world.keyframes[other_id]
+        pairs = match(other.features, key.features)
+        good = epipolar_inliers(other.features.places[pairs[:, 0]], key.features.places[pairs[:, 1]], picture_hw[1])
+        if good.sum() < LEAST_MATCHES:
+            continue
+        world.tracks.add(other_id, frame_id, pairs[good].tolist())
+        joined += int(good.sum())
+    return joined
+
+
+def neighbours(world: KeyframeMap, frame_id: int) -> list[int]:
+    """Keyframes that a new one is matched with: the latest, and those these share most tracks with."""
+    latest = [other for other in world.order if other < frame_id][-LATEST:]
+    counts: dict[int, int] = {}
+    for other in latest:
+        for third, count in world.tracks.shared(other).items():
+            if third not in latest and third != frame_id:
+                counts[third] = counts.get(third, 0) + count
+    covisible = sorted(counts, key=lambda other: (-counts[other], other))[:COVISIBLE]
+    return [*covisible, *latest]
+
+
+def local_set(world: KeyframeMap, frame_id: int) -> tuple[list[int], set[int]]:
+    """Keyframes of a local adjustment around one, and which of them are held. A young map is adjusted whole."""
+    order = world.order
+    if len(order) <= LOCAL + HELD or world.focal_std > FOCAL_KNOWN:
+        chosen = order[-3 * LOCAL :]
+        return chosen, {chosen[0]}
+    shared = world.tracks.shared(frame_id)
+    near = sorted((other for other in shared if shared[other] >= LEAST_SHARED), key=lambda o: (-shared[o], o))
+    moving = sorted([frame_id, *near[: LOCAL - 1]])
+    counts: dict[int, int] = {}
+    for one in moving:
+        for other, count in world.tracks.shared(one).items():
+            if other not in moving:
+                counts[other] = counts.get(other, 0) + count
+    held = sorted(counts, key=lambda other: (-counts[other], other))[:HELD]
+    if not held:
+        held, moving = moving[:1], moving[1:]
+    return sorted([*moving, *held]), set(held)
+
+
+def adjust(
+    world: KeyframeMap,
+    chosen: Sequence[int],
+    held: Collection[int],
+    picture_hw: tuple[int, int],
+    *,
+    focal_is_known: bool,
+    iterations: int = 12,
+) -> Adjustment:
+    """Adjust the chosen keyframes; those held stay."""
+    slots = {frame_id: slot for slot, frame_id in enumerate(chosen)}
+    track, keyframe, feature = world.tracks.seen_by(chosen, 2)
+    if not len(track):
+        return Adjustment(world, Verdict(None, False, math.nan, math.nan, "no tracks"), {})
+    numbers, point = np.unique(track, return_inverse=True)
+    slot = np.array([slots[k] for k in keyframe.tolist()], np.int64)
+    places = np.stack(
+        [world.keyframes[k].features.places[f] for k, f in zip(keyframe.tolist(), feature.tolist(), strict=True)]
+    )
+    depth = np.array(
+        [world.keyframes[k].feature_depth[f] for k, f in zip(keyframe.tolist(), feature.tolist(), strict=True)]
+    )
+    seen = Observations(point.astype(np.int64), slot, places, depth)
+    keyframes = [world.keyframes[frame_id] for frame_id in chosen]
+    prior, sigma = world.focal, 0.0
+    if not focal_is_known and world.focal_std > FOCAL_KNOWN:  # all that is known is what the network said
+        prior, sigma = float(np.median(world.network_focals)), NETWORK_FOCAL_SIGMA
+    elif not focal_is_known:
+        sigma = FOCAL_KNOWN
+    cameras = Cameras(
+        np.stack([se3.invert(keyframe.world_from_camera) for keyframe in keyframes]),
+        np.log([keyframe.scale for keyframe in keyframes]),
+        np.array([frame_id in held for frame_id in chosen]),
+        world.focal,
+        prior,
+        sigma,
+        np.array([picture_hw[1] / 2, picture_hw[0] / 2]),
+    )
+    trust = 1.0 if focal_is_known or world.focal_std < FOCAL_KNOWN else UNKNOWN_FOCAL_TRUST
+    verdict = adjust_guarded(cameras, seen, numbers[point], _factors(world, slots, trust), picture_hw[1], iterations)
+    if not verdict.accepted or verdict.adjusted is None:
+        return Adjustment(world, verdict, {})
+    found = verdict.adjusted
+    after = replace(world, keyframes=dict(world.keyframes), focal=found.cameras.focal)
+    if not focal_is_known:
+        after.focal_std = min(DEPENDENT * found.focal_std, NETWORK_FOCAL_SIGMA)
+    for frame_id, slot_ in slots.items():
+        if frame_id not in held:
+            pose = se3.require_se3(se3.invert(found.cameras.camera_from_world[slot_]))
+            after.keyframes[frame_id] = world.keyframes[frame_id].moved(
+                pose, float(np.exp(found.cameras.log_scale[slot_]))
+            )
+    return Adjustment(after, verdict, _log_depths(after, chosen, found, picture_hw))
+
+
+def bent(keyframe: Keyframe, log_ratio: Array, fractions: Array) -> Keyframe:
+    """A keyframe whose dense depth goes through its sparse points: a smooth correction, and its share in the scale."""
+    if len(log_ratio) < LEAST_BEND_POINTS:
+        return keyframe
+    log_scale, nodes, _ = depth_grid.fit(log_ratio, fractions)
+    factors = depth_grid.factors(nodes, *keyframe.depth.shape) * np.float32(math.exp(log_scale))
+    u, v = np.clip(keyframe.features.places / _size(keyframe), 0, 1).astype(np.float64).T
+    at_features = np.exp(depth_grid.weights_numpy(u, v).astype(np.float64) @ nodes + log_scale)
+    return replace(keyframe, depth=keyframe.depth * factors, feature_depth=keyframe.feature_depth * at_features)
+
+
+def _size(keyframe: Keyframe) -> Array:
+    """(2,) width and height of the picture, by the size of its depth map."""
+    height, width = keyframe.depth.shape
+    return keyframe.picture_from_depth[[0, 1], [0, 1]] * np.array([width, height])
+
+
+def _log_depths(
+    world: KeyframeMap, chosen: Sequence[int], found, picture_hw: tuple[int, int]
+) -> dict[int, tuple[Array, Array]]:
+    seen, poses = found.observations, found.cameras.camera_from_world
+    views = np.bincount(seen.point, minlength=seen.count)
+    z = np.einsum("mj,mj->m", poses[seen.slot, 2, :3], found.points[seen.point]) + poses[seen.slot, 2, 3]
+    size = np.array([picture_hw[1], picture_hw[0]], np.float64)
+    result = {}
+    for slot, frame_id in enumerate(chosen):
+        rows = (seen.slot == slot) & (views[seen.point] >= 3) & (z > 0) & np.isfinite(seen.depth)
+        ratio = np.log(z[rows] / (seen.depth[rows] * world.keyframes[frame_id].scale))
+        result[frame_id] = (ratio, np.clip(seen.places[rows] / size, 0, 1))
+    return result
+
+
+def _factors(world: KeyframeMap, slots: dict[int, int], trust: float) -> PoseFactors:
+    edges = [edge for edge in world.edges if edge.first in slots and edge.second in slots]
+    if not edges:
+        return PoseFactors.none()
+    return PoseFactors(
+        np.array([slots[edge.first] for edge in edges], np.int64),
+        np.array([slots[edge.second] for edge in edges], np.int64),
+        np.stack([edge.second_from_first for edge in edges]),
+        np.stack([edge.information * trust for edge in edges]),
+    )

@@ -1,0 +1,102 @@
+"""The map: keyframes with pose, scale, depth and features, and what joins them. Nothing is computed here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spark3r_core.features.rootsift import Features
+from spark3r_core.features.tracks import Tracks
+from spark3r_core.geometry import se3
+from spark3r_core.geometry.sim3 import Sim3
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Keyframe:
+    """A keyframe of the map.
+
+    world_from_camera: (4, 4) rigid. scale: units of the map per unit of its depth, which is odom's. depth, confidence:
+    (h, w) at the network's size. depth_intrinsics: (3, 3) of them. picture_from_depth: (3, 3) pixel map.
+    features: of its picture; feature_depth: (N,) its depth at them, nan where unknown.
+    """
+
+    frame_id: int
+    time_s: float
+    world_from_camera: Array
+    scale: float
+    depth: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+    depth_intrinsics: Array
+    picture_from_depth: Array
+    features: Features
+    feature_depth: Array
+
+    @property
+    def map_from_keyframe(self) -> Sim3:
+        """Takes what is given in the keyframe's camera, in the unit of its depth, to the map."""
+        return Sim3(self.scale, self.world_from_camera[:3, :3], self.world_from_camera[:3, 3])
+
+    @property
+    def nbytes(self) -> int:
+        return self.depth.nbytes + self.confidence.nbytes + self.features.nbytes + self.feature_depth.nbytes
+
+    def moved(self, world_from_camera: Array, scale: float) -> Keyframe:
+        return replace(self, world_from_camera=world_from_camera, scale=scale)
+
+
+@dataclass(frozen=True)
+class TrackedEdge:
+    """second_from_first (4, 4), translation in the unit of the first one's depth, as tracking had it; information:
+    (6, 6) of its twist [rho, phi] from the left."""
+
+    first: int
+    second: int
+    second_from_first: Array
+    information: Array
+
+
+@dataclass
+class KeyframeMap:
+    """Keyframes by frame id, the tracks their features make, and the edges that tracking made.
+
+    focal: pixels of the picture; focal_std: of its logarithm, inf while only a network has said so;
+    network_focals: what it said for each keyframe.
+    """
+
+    keyframes: dict[int, Keyframe] = field(default_factory=dict)
+    tracks: Tracks = field(default_factory=Tracks)
+    edges: list[TrackedEdge] = field(default_factory=list)
+    focal: float = 0.0
+    focal_std: float = float("inf")
+    network_focals: list[float] = field(default_factory=list)
+    matched: set[tuple[int, int]] = field(default_factory=set)
+
+    @property
+    def order(self) -> list[int]:
+        return sorted(self.keyframes)
+
+    @property
+    def newest(self) -> Keyframe:
+        return self.keyframes[max(self.keyframes)]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(keyframe.nbytes for keyframe in self.keyframes.values())
+
+    def camera_from_world(self, frame_id: int) -> Array:
+        return np.asarray(se3.invert(self.keyframes[frame_id].world_from_camera))
+
+    def placed(self, before: KeyframeMap | None = None) -> dict[int, Sim3]:
+        """Where keyframes lie; with `before` only those that moved since."""
+        return {
+            frame_id: keyframe.map_from_keyframe
+            for frame_id, keyframe in self.keyframes.items()
+            if before is None
+            or frame_id not in before.keyframes
+            or before.keyframes[frame_id].world_from_camera is not keyframe.world_from_camera
+            or before.keyframes[frame_id].scale != keyframe.scale
+        }
