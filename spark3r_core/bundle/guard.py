@@ -13,7 +13,7 @@ from spark3r_core.geometry import se3
 
 HELD_OUT = 6  # every so manieth track is kept from adjustment
 LEAST_TRACKS = 40
-MOST_ERROR = 10.0  # pixel sigmas a held-out sighting counts at most
+MOST_ERROR = 3.0  # pixel sigmas a held-out sighting counts at most
 FOCAL_TRIES = (0.7, 0.85, 1.2, 1.45)  # of the first focal length, when nothing else says what it is
 TRY_ITERATIONS = 4
 

@@ -12,7 +12,7 @@ from spark3r_core.bundle.triangulate import in_camera, reprojection, triangulate
 from spark3r_core.geometry import se3
 
 PIXEL_SIGMA = 1.0  # of a picture 640 wide; Huber bends at it
-DEPTH_SIGMA = 0.2  # of log depth: what a network's dense depth is off by, point by point
+DEPTH_SIGMA = 2.0  # of log depth: it is off by a fifth, but alike over whole regions, so that hundreds count as few
 SCALE_SIGMA = 0.3  # of the log scale between one keyframe's depth and the map
 FACTOR_HUBER = 3.0  # sigmas of a pose factor
 OUTLIER = 4.0  # pixel sigmas
@@ -92,7 +92,7 @@ def _round(
         if not improved or proposal is None:
             break
         steps += 1
-        settled = cost - new_cost < 1e-5 * cost
+        settled = cost - new_cost < 1e-4 * cost
         state, cost, damping = proposal, new_cost, max(damping / 4, 1e-9)
         if settled:
             break

@@ -6,7 +6,7 @@ import numpy as np
 
 from spark3r_core.bundle.problem import Array, Cameras, Mask, Observations
 
-DEPTH_HOLD = 1e-3  # weight of a point on the dense depth, against one ray
+DEPTH_HOLD = 1e-5  # weight of a point on the dense depth, against one ray
 
 
 def triangulate(cameras: Cameras, seen: Observations) -> tuple[Array, Mask]:

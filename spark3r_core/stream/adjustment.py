@@ -18,6 +18,7 @@ from spark3r_core.photometric import depth_grid
 from spark3r_core.stream.keyframe_map import Keyframe, KeyframeMap
 
 Array = NDArray[np.float64]
+Index = NDArray[np.int64]
 
 LEAST_MATCHES = 24  # verified matches of a pair that may join tracks
 LATEST = 4  # keyframes before the new one that it is matched with,
@@ -29,8 +30,9 @@ NETWORK_FOCAL_SIGMA = 0.3  # of its logarithm: networks are up to 40 percent off
 FOCAL_KNOWN = 0.02  # standard deviation from which on a focal length is only refined
 DEPENDENT = 5.0  # errors of sightings depend on each other: factor of what they say of the focal length
 SEARCHED_FOCAL = 0.1  # standard deviation from which on no other focal length is tried
-UNKNOWN_FOCAL_TRUST = 0.05  # of tracked edges while the focal length that they were tracked with is a guess
+UNKNOWN_FOCAL_TRUST = 0.001  # of tracked edges while the focal length that they were tracked with is a guess
 LEAST_BEND_POINTS = 30
+SIGHTINGS = 150  # of tracks per keyframe that an adjustment needs; more cost time and say the same
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,8 @@ def adjust(
     track, keyframe, feature = world.tracks.seen_by(chosen, 2)
     if not len(track):
         return Adjustment(world, Verdict(None, False, math.nan, math.nan, "no tracks"), {})
+    rows = enough(track, keyframe)
+    track, keyframe, feature = track[rows], keyframe[rows], feature[rows]
     numbers, point = np.unique(track, return_inverse=True)
     slot = np.array([slots[k] for k in keyframe.tolist()], np.int64)
     places = np.stack(
@@ -147,6 +151,23 @@ def adjust(
                 pose, float(np.exp(found.cameras.log_scale[slot_]))
             )
     return Adjustment(after, verdict, _log_depths(after, chosen, found, picture_hw))
+
+
+def enough(track: Index, keyframe: Index, per_keyframe: int = SIGHTINGS) -> NDArray[np.bool_]:
+    """(M,) which sightings are worth their time: the longest tracks, until every keyframe has its share of them."""
+    numbers, point, views = np.unique(track, return_inverse=True, return_counts=True)
+    order = np.argsort(-views, kind="stable")
+    by_point = np.argsort(point, kind="stable")
+    starts = np.searchsorted(point[by_point], np.arange(len(numbers) + 1))
+    taken = dict.fromkeys(keyframe.tolist(), 0)
+    chosen = np.zeros(len(numbers), bool)
+    for number in order.tolist():
+        seers = keyframe[by_point[starts[number] : starts[number + 1]]].tolist()
+        if min(taken[seer] for seer in seers) < per_keyframe:
+            chosen[number] = True
+            for seer in seers:
+                taken[seer] += 1
+    return chosen[point]
 
 
 def bent(keyframe: Keyframe, log_ratio: Array, fractions: Array) -> Keyframe:

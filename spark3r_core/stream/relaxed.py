@@ -1,0 +1,33 @@
+"""Where frames between two keyframes lie, once the keyframes were moved.
+
+A frame's pose is known on the keyframe that it was tracked on. When adjustment moves the next keyframe against this one,
+the frames on the way there were off by their share of it: the correction is spread over the time between the two, as a
+chain of relative poses between two fixed ends is relaxed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spark3r_core.geometry import se3
+
+Array = NDArray[np.float64]
+
+LONGEST_REACH = 1.5  # of the time to the next keyframe: frames are tracked on the old one until the new one is mapped
+
+
+def relaxed(
+    key_from_camera: Array, times_s: Array, key_time_s: float, next_time_s: float, tracked: Array, adjusted: Array
+) -> Array:
+    """(n, 4, 4) poses of frames on a keyframe, corrected.
+
+    key_from_camera: (n, 4, 4) as tracked. tracked, adjusted: (4, 4) key_from_next of the next keyframe, as tracked and
+    as it lies in the map now, both in the unit of the keyframe's depth.
+    """
+    span = next_time_s - key_time_s
+    if span <= 0 or not len(key_from_camera):
+        return key_from_camera
+    share = np.clip((np.asarray(times_s) - key_time_s) / span, 0, LONGEST_REACH)
+    twist = se3.log(se3.require_se3(se3.compose(adjusted, se3.invert(tracked))))
+    return np.asarray(se3.compose(se3.exp(share[:, None] * twist), key_from_camera))
