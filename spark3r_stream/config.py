@@ -50,8 +50,10 @@ class RunConfig:
         fill: where the memory's keys and values come from: support runs anchor and newest frame again with each window,
             causal nothing, consolidate now and then all kept frames at once (docs/streaming.md).
         eviction: which frames stay when the memory is full: those spread over time, or over views.
-        refine: align each frame to the pixels of earlier ones, on top of the network; auto: for models that need it
-            (bundled), not for released ones.
+        track: on follows every frame at camera rate and gives keyframes to the network; off gives it windows of every
+            frame.
+        refine: with --track off, align each frame to the pixels of earlier ones, on top of the network; auto: for
+            models that need it (bundled), not for released ones.
         intrinsics: JSON of the camera (fx fy cx cy, OpenCV distortion): frames are undistorted, predictions replaced.
         save_depth: also write depth and confidence of each frame to OUT/depth.
         max_points: points of cloud.ply at most.
@@ -79,6 +81,7 @@ class RunConfig:
     memory: str | None = None
     fill: Literal["support", "causal", "consolidate"] = "support"
     eviction: Literal["time", "views"] = "time"
+    track: Literal["on", "off"] = "on"
     refine: Literal["auto", "on", "off"] = "auto"
     intrinsics: Path | None = None
     save_depth: bool = False

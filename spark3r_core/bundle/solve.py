@@ -284,10 +284,10 @@ class _System:
         except np.linalg.LinAlgError:
             return float("inf")
 
-    def _free(self) -> Array:
+    def _free(self) -> Index:
         cameras = self.state.cameras
         free = np.repeat(~cameras.fixed, CAMERA)
-        return np.flatnonzero(np.append(free, cameras.focal_sigma > 0))
+        return np.asarray(np.flatnonzero(np.append(free, cameras.focal_sigma > 0)), np.int64)
 
 
 class _Groups:

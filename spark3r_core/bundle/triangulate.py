@@ -35,10 +35,10 @@ def triangulate(cameras: Cameras, seen: Observations) -> tuple[Array, Mask]:
     towards = np.einsum("mij,mj->mi", across, centre) + (DEPTH_HOLD * known)[:, None] * (centre + distance * direction)
     vector = np.add.reduceat((weight[:, None] * towards)[order], starts, axis=0)
     matrix += 1e-12 * np.trace(matrix, axis1=1, axis2=2)[:, None, None] * np.eye(3)
-    points = np.linalg.solve(matrix + 1e-300 * np.eye(3), vector[..., None])[..., 0]
+    points = np.asarray(np.linalg.solve(matrix, vector[..., None])[..., 0], np.float64)
     z = in_camera(cameras, seen, points)[:, 2]
     ahead = np.logical_and.reduceat((z > 1e-6 * usual)[order], starts)
-    return points, ahead & np.isfinite(points).all(1)
+    return points, np.asarray(ahead & np.isfinite(points).all(1), np.bool_)
 
 
 def in_camera(cameras: Cameras, seen: Observations, points: Array) -> Array:

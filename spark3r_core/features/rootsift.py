@@ -43,7 +43,7 @@ def extract(picture: NDArray[np.uint8], max_features: int = 1500) -> Features:
         small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
     else:
         small = grey
-    sift = cv2.SIFT_create(nfeatures=max_features * 4 // 3, contrastThreshold=CONTRAST)
+    sift = cv2.SIFT.create(nfeatures=max_features * 4 // 3, contrastThreshold=CONTRAST)
     found, described = sift.detectAndCompute(small, None)
     if not found or described is None:
         return Features(np.zeros((0, 2), np.float32), np.zeros((0, 128), np.float32), np.zeros(0, np.float32))

@@ -227,7 +227,8 @@ def linearise(points: KeyPoints, level: Level, pose: Array, light: Array, shared
     error = np.abs(residual) / np.sqrt(variance)
     weight = np.float32(HUBER) / np.maximum(error, np.float32(HUBER)) / variance * visible
     jacobian *= np.sqrt(weight)[:, None]
-    return _Linear((jacobian.T @ jacobian).astype(np.float64), error, visible, sampled[:, 0])
+    squares = (jacobian.T @ jacobian).astype(np.float64)
+    return _Linear(squares, error.astype(np.float32, copy=False), visible, sampled[:, 0])
 
 
 def misfit(points: KeyPoints, level: Level, pose: Array, known: Knowledge) -> float:
@@ -276,7 +277,7 @@ def _likeness(key: Floats, frame: Floats, agree: NDArray[np.bool_]) -> float:
 def _covariance(matrix: Array) -> Array:
     """(6, 6) of the pose once everything else is solved for, priors included."""
     try:
-        return np.linalg.inv(matrix)[:6, :6]
+        return np.asarray(np.linalg.inv(matrix)[:6, :6], np.float64)
     except np.linalg.LinAlgError:
         return np.full((6, 6), np.inf)
 

@@ -43,7 +43,7 @@ class KeyframeRequest:
 
     picture: (H, W, 3) uint8 RGB, undistorted. pyramid: at the tracker's size. intrinsics: (3, 3) of the picture where
     the user gave the camera. tracked: on the keyframe before; None where the frame begins a map. points: (N, 3) of that
-    keyframe, depth corrected, in this camera; None likewise.
+    keyframe, depth corrected, in this camera; None likewise. facts: the caller's own, not looked at.
     """
 
     frame_id: int
@@ -55,6 +55,7 @@ class KeyframeRequest:
     tracked: TrackedFrame | None = None
     points: NDArray[np.float32] | None = None
     odom_from_camera: Array = field(default_factory=lambda: np.eye(4))
+    facts: object = None
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class Mapper:
         if not estimate.valid:
             return self._failed(request, window, estimate.failure or "no estimate", started_ns)
         world = replace(self.world, keyframes=dict(self.world.keyframes))
-        picture_from_network = np.linalg.inv(network_from_picture)
+        picture_from_network = np.asarray(np.linalg.inv(network_from_picture), np.float64)
         known = request.intrinsics is not None
         if request.intrinsics is not None:
             world.focal, world.focal_std = focal_of(request.intrinsics), 0.0
@@ -179,7 +180,7 @@ class Mapper:
         camera = request.intrinsics
         if camera is None:
             camera = intrinsics_of(world.focal, request.sizes.picture_hw)
-        network_from_picture = np.linalg.inv(keyframe.picture_from_depth)
+        network_from_picture = np.asarray(np.linalg.inv(keyframe.picture_from_depth), np.float64)
         tracker_from_picture = request.sizes.tracker_map
         size = request.sizes.tracker.image_hw
         keyframe = replace(keyframe, depth_intrinsics=network_from_picture @ camera)
@@ -242,5 +243,5 @@ def _ratio(after: NDArray[np.float32], before: NDArray[np.float32]) -> float:
 
 
 def _edge(tracked: TrackedFrame, frame_id: int) -> TrackedEdge:
-    information = np.linalg.inv(tracked.covariance + 1e-12 * np.eye(6))
+    information = np.asarray(np.linalg.inv(tracked.covariance + 1e-12 * np.eye(6)), np.float64)
     return TrackedEdge(tracked.keyframe_id, frame_id, se3.invert(tracked.key_from_camera), information)

@@ -19,7 +19,7 @@ from spark3r_stream.wire.messages import (
     Content,
     DepthImage,
     FrameResult,
-    MapCorrection,
+    MapCorrections,
     PoseInFrame,
     SessionState,
     Status,
@@ -89,12 +89,17 @@ def _content_as_dict(content: Content) -> dict[str, Any]:
         case Cloud():
             low, high = (f(content.points, 0).tolist() if len(content.points) else None for f in (np.amin, np.amax))
             return {"frame": content.frame_name, "points": len(content.points), "min": low, "max": high}
-        case MapCorrection():
+        case MapCorrections():
             return {
-                "submap": content.submap,
-                "revision": content.revision,
-                "map_from_submap": content.map_from_submap.matrix.tolist(),
-                "reason": content.reason,
+                "corrections": [
+                    {
+                        "submap": one.submap,
+                        "revision": one.revision,
+                        "map_from_submap": one.map_from_submap.matrix.tolist(),
+                        "reason": one.reason,
+                    }
+                    for one in content.corrections
+                ]
             }
         case Status():
             fields = dict(vars(content))

@@ -53,7 +53,8 @@ def read_frames(config: RunConfig) -> tuple[list[KeptFrame], dict[str, int], Rec
             raise ConfigError(f"{source.info.name} is live and has no end; give --max-frames")
         for note in source.info.notes:
             print(f"spark3r: note: {note}", file=sys.stderr)
-        mapper = build_reconstructor(config)
+        mapper = build_reconstructor(replace(config, track="off"))
+        assert isinstance(mapper, Reconstructor)
         frames: list[KeptFrame] = []
         while config.max_frames is None or len(frames) < config.max_frames:
             try:

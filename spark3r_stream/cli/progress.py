@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from spark3r_stream.engine.reconstructor import WindowOutput
+from spark3r_stream.engine.results import StepOutput
 from spark3r_stream.engine.run_stats import RunStats
 from spark3r_stream.frame import Frame
 from spark3r_stream.wire.messages import TrackingState
@@ -31,7 +31,7 @@ class LiveLine:
             console=Console(stderr=True), get_renderable=self._line, refresh_per_second=4, redirect_stdout=False
         )
 
-    def window(self, frames: Sequence[Frame], result: WindowOutput) -> None:
+    def window(self, frames: Sequence[Frame], result: StepOutput) -> None:
         """Nothing to do: the line reads the statistics when it is redrawn."""
 
     def __enter__(self) -> LiveLine:

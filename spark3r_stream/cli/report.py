@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from spark3r_stream.config import RunConfig
-from spark3r_stream.engine.reconstructor import Reconstructor
+from spark3r_stream.engine.loop import AnyReconstructor
 from spark3r_stream.engine.run_stats import RunStats
 from spark3r_stream.recording.comparison import Comparison
 from spark3r_stream.sources.base import Source
@@ -21,7 +21,7 @@ def run_report(
     config: RunConfig,
     stats: RunStats,
     source: Source,
-    reconstructor: Reconstructor,
+    reconstructor: AnyReconstructor,
     comparison: Comparison | None,
     files: Mapping[str, int],
 ) -> dict[str, Any]:

@@ -12,16 +12,16 @@ from typing import Any
 
 from spark3r_core.geometry.camera import Intrinsics, read_intrinsics
 from spark3r_stream.config import ConfigError, RunConfig, parse_bytes
-from spark3r_stream.engine.reconstructor import Reconstructor
+from spark3r_stream.engine.loop import AnyReconstructor
 from spark3r_stream.errors import RecordingError
 from spark3r_stream.recording.reprocess import RecordedRun
 
 # These decide the numbers; a user may leave them away or repeat them. The rest says how a live source is read.
-_NUMERIC = ("model", "size", "window", "memory", "fill", "eviction", "refine", "device", "dtype")
+_NUMERIC = ("model", "size", "window", "memory", "fill", "eviction", "track", "refine", "device", "dtype")
 _LIVE_ONLY = ("pace", "live", "rtsp_transport", "max_restarts")
 
 
-def run_metadata(settings: Mapping[str, Any], reconstructor: Reconstructor) -> dict[str, str]:
+def run_metadata(settings: Mapping[str, Any], reconstructor: AnyReconstructor, adjusts_all: bool) -> dict[str, str]:
     """What a recording says about its run: enough to build the same network again. Imports torch."""
     import torch
 
@@ -36,6 +36,7 @@ def run_metadata(settings: Mapping[str, Any], reconstructor: Reconstructor) -> d
         "spark3r_stream": version("spark3r-stream"),
         "torch": str(torch.__version__),
         "threads": str(torch.get_num_threads()),
+        "adjusts_all": str(int(adjusts_all)),
     }
 
 
@@ -56,6 +57,7 @@ def recorded_config(given: RunConfig, run: RecordedRun) -> RunConfig:
     metadata = run.recording.metadata
     # what "auto" became: it may become something else on another machine
     recorded = {**run.settings, **{name: metadata[name] for name in ("device", "dtype") if metadata.get(name)}}
+    recorded.setdefault("track", "off")
     recorded.setdefault("refine", "off")  # recordings from before there was a choice
     missing = [name for name in (*_NUMERIC, "weights") if name not in recorded]
     if missing:
@@ -104,7 +106,7 @@ def recorded_new_frames(run: RecordedRun) -> int:
     return int(text)
 
 
-def check_weights(run: RecordedRun, reconstructor: Reconstructor) -> None:
+def check_weights(run: RecordedRun, reconstructor: AnyReconstructor) -> None:
     """Raises RecordingError, naming both hashes, if the model is not the one that was recorded."""
     loaded = reconstructor.model.weights_sha256 or "random"
     if loaded != run.weights_sha256:
@@ -148,3 +150,8 @@ def _meaning(name: str, value: Any) -> Any:
     if name == "memory" and value is not None:
         return parse_bytes(value)
     return value.removesuffix(":0") if name == "device" else value
+
+
+def recorded_end(run: RecordedRun) -> bool:
+    """Whether the recorded run adjusted all keyframes together after its last frame, as files do."""
+    return run.recording.metadata.get("adjusts_all") == "1"

@@ -6,6 +6,7 @@ import contextlib
 import sys
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from spark3r_stream.cli.rerun import (
     notes_of,
     recorded_camera,
     recorded_config,
+    recorded_end,
     recorded_new_frames,
     recorded_threads,
     run_metadata,
@@ -26,12 +28,13 @@ from spark3r_stream.cli.stop import Interrupted, Stop
 from spark3r_stream.clock import Clock, SystemClock
 from spark3r_stream.config import ConfigError, RunConfig, parse_bytes
 from spark3r_stream.engine.files_sink import FilesSink
-from spark3r_stream.engine.loop import EngineConfig, Sink, run_stream
+from spark3r_stream.engine.loop import AnyReconstructor, EngineConfig, Sink, run_stream
 from spark3r_stream.engine.reconstructor import Reconstructor
 from spark3r_stream.engine.run_stats import SESSION_STATE, RunStats
-from spark3r_stream.engine.scheduler import most_new_frames, plan_window
+from spark3r_stream.engine.scheduler import WindowPlan, most_new_frames, plan_window
 from spark3r_stream.engine.sinks import ComparisonSink, DecisionsSink, Heartbeat, JsonSink, MessageSink, WireSink
 from spark3r_stream.engine.steady import keep_freed_memory, long_lived_objects
+from spark3r_stream.engine.tracking import TrackingReconstructor
 from spark3r_stream.errors import RecordingError, StreamError
 from spark3r_stream.map.trajectory import Trajectory
 from spark3r_stream.outputs.result_writer import ResultWriter
@@ -76,7 +79,8 @@ def _run(config: RunConfig, stop: Stop) -> int:
             reconstructor = build_reconstructor(config, *recorded)
         if run is not None:
             check_weights(run, reconstructor)
-        recorder = _open_recorder(config, reconstructor, clock, closing)
+        adjusts_all = _is_file(config) if run is None else recorded_end(run)
+        recorder = _open_recorder(config, reconstructor, clock, closing, adjusts_all)
         with stop.interrupting():
             source = closing.enter_context(contextlib.closing(_open_source(config, run, recorder, clock)))
         for note in source.info.notes:
@@ -110,8 +114,12 @@ def _run(config: RunConfig, stop: Stop) -> int:
         if config.view and publisher is not None:
             closing.enter_context(launch_viewer(publisher.endpoint, config.keys))
         window = None if config.window == "auto" else int(config.window)
-        plan = plan_window(source.info.is_live, window, reconstructor.memory.max_new_frames)
-        engine = EngineConfig(plan, max_frames=config.max_frames)
+        plan = WindowPlan(1, 1)
+        if config.track == "off":
+            plan = plan_window(source.info.is_live, window, reconstructor.memory.max_new_frames)
+        engine = EngineConfig(plan, max_frames=config.max_frames, adjusts_all=adjusts_all)
+        if isinstance(reconstructor, TrackingReconstructor):
+            reconstructor.waits = not source.info.is_live
         decided = None if run is None else run.decisions
         with long_lived_objects():
             run_stream(source, reconstructor, sinks, engine, stats, clock, stop.event, decided)
@@ -126,7 +134,7 @@ def _run(config: RunConfig, stop: Stop) -> int:
 
 def build_reconstructor(
     config: RunConfig, camera: Intrinsics | None = None, max_new_frames: int | None = None
-) -> Reconstructor:
+) -> Reconstructor | TrackingReconstructor:
     """Model, memory and camera from the settings. Imports torch.
 
     camera: instead of the file of the settings. max_new_frames: instead of what the window rule gives for the source.
@@ -138,8 +146,7 @@ def build_reconstructor(
     if camera is None and config.intrinsics is not None:
         camera = read_intrinsics(config.intrinsics)
     if max_new_frames is None:
-        is_file = config.pace == "fast" and not config.live and is_surely_a_file(config.source)
-        max_new_frames = most_new_frames(None if config.window == "auto" else int(config.window), is_file)
+        max_new_frames = most_new_frames(None if config.window == "auto" else int(config.window), _is_file(config))
     memory = MemoryConfig(
         max_bytes=None if config.memory is None else parse_bytes(config.memory),
         fill=config.fill,
@@ -147,8 +154,16 @@ def build_reconstructor(
         max_new_frames=max_new_frames,
     )
     model = load_model(config.model, device=device, dtype=_dtype(config.dtype, device), weights=config.weights)
+    if config.track == "on":
+        memory = replace(memory, max_new_frames=1)
+        return TrackingReconstructor(model, memory, config.size, camera)
     refine = None if config.refine == "auto" else config.refine == "on"
     return Reconstructor(model, memory, config.size, camera, refine=refine)
+
+
+def _is_file(config: RunConfig) -> bool:
+    """Whether the source is certain to wait for its reader, before it is open."""
+    return config.pace == "fast" and not config.live and is_surely_a_file(config.source)
 
 
 def _device(name: str) -> str:
@@ -213,11 +228,15 @@ def _ground_truth(source: Source) -> Trajectory | None:
 
 
 def _open_recorder(
-    config: RunConfig, reconstructor: Reconstructor, clock: Clock, closing: contextlib.ExitStack
+    config: RunConfig,
+    reconstructor: AnyReconstructor,
+    clock: Clock,
+    closing: contextlib.ExitStack,
+    adjusts_all: bool,
 ) -> Recorder | None:
     if config.record is None:
         return None
-    metadata = run_metadata(settings_of(config), reconstructor)
+    metadata = run_metadata(settings_of(config), reconstructor, adjusts_all)
 
     def report(error: RecordingError) -> None:
         print(f"spark3r: recording stopped, mapping goes on: {error}", file=sys.stderr)

@@ -18,10 +18,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from spark3r_stream.engine.reconstructor import WindowOutput
+from spark3r_stream.engine.results import StepOutput
 from spark3r_stream.frame import Frame
 from spark3r_stream.outputs.result_writer import ResultWriter
-from spark3r_stream.wire.messages import FrameOutput
+from spark3r_stream.wire.messages import FrameOutput, KeyframeOutput, MapCorrection
 
 MAX_WAITING = 16  # frames; each holds its image and maps
 MAX_WAITING_POSES = 4096  # frames of which only the pose waits; reached when a disk hangs for minutes
@@ -30,10 +30,12 @@ _NICENESS = 5  # below the network's threads: the files take what these leave id
 
 
 class _Job(NamedTuple):
-    output: FrameOutput
+    output: FrameOutput | None
     image: np.ndarray
     confidence: np.ndarray | None
     is_whole: bool
+    keyframe: KeyframeOutput | None = None
+    correction: MapCorrection | None = None
 
 
 class FilesSink:
@@ -63,11 +65,16 @@ class FilesSink:
         with self._changed:
             return {"frames_without_points": self._poses_only, "frames_not_written": self._lost}
 
-    def window(self, frames: Sequence[Frame], result: WindowOutput) -> None:
+    def window(self, frames: Sequence[Frame], result: StepOutput) -> None:
         by_id = {frame.frame_id: frame for frame in frames}
+        for correction in result.corrections:
+            self._put(_Job(None, _NO_IMAGE, None, False, None, correction))
+        for keyframe in result.keyframes:
+            self._put(_Job(None, _NO_IMAGE, None, True, keyframe))
         for output in result.outputs:
             frame_id = output.result.frame_id
-            self._put(_Job(output, by_id[frame_id].image, result.confidence.get(frame_id), True))
+            is_whole = output.depth is not None or output.points is not None
+            self._put(_Job(output, by_id[frame_id].image, result.confidence.get(frame_id), is_whole))
 
     def close(self) -> None:
         """Write what waits and end the thread. Idempotent."""
@@ -87,6 +94,8 @@ class FilesSink:
                 return
             elif sum(waiting.is_whole for waiting in self._jobs) >= self._max_waiting:
                 self._poses_only += 1
+                if job.output is None:
+                    return
                 bare = replace(job.output, depth=None, points=None, colours=None, point_confidence=None)
                 job = _Job(bare, _NO_IMAGE, None, False)
             if self._error is None:
@@ -105,7 +114,7 @@ class FilesSink:
                     return
                 job = self._jobs[0]  # stays counted until it is written
             try:
-                self._writer.add(job.output, job.image, job.confidence)
+                self._write(job)
             except BaseException as error:
                 with self._changed:
                     self._error = error
@@ -115,6 +124,14 @@ class FilesSink:
             with self._changed:
                 self._jobs.popleft()
                 self._changed.notify_all()
+
+    def _write(self, job: _Job) -> None:
+        if job.correction is not None:
+            self._writer.correct(job.correction)
+        elif job.keyframe is not None:
+            self._writer.add_keyframe(job.keyframe)
+        elif job.output is not None:
+            self._writer.add(job.output, job.image, job.confidence)
 
     def _raise(self) -> None:
         if self._error is not None:

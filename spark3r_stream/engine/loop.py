@@ -11,10 +11,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from spark3r_core.geometry.camera import Intrinsics
+from spark3r_core.memory.config import MemoryConfig
+from spark3r_core.models.interface import Backbone
 from spark3r_stream.clock import Clock
 from spark3r_stream.engine.frame_buffer import DropPolicy, FrameBuffer
 from spark3r_stream.engine.producer import Producer
-from spark3r_stream.engine.reconstructor import Reconstructor, WindowOutput, split_window
+from spark3r_stream.engine.reconstructor import split_window
+from spark3r_stream.engine.results import StepOutput
 from spark3r_stream.engine.run_stats import RunStats
 from spark3r_stream.engine.scheduler import WindowPlan
 from spark3r_stream.errors import EndOfStream
@@ -30,33 +34,61 @@ STOP_POLL_S = 0.25  # how long a stop may go unseen while no frame comes
 class Sink(Protocol):
     """Where results go. Called from the engine's thread, in order; must not block it for long."""
 
-    def window(self, frames: Sequence[Frame], result: WindowOutput) -> None:
+    def window(self, frames: Sequence[Frame], result: StepOutput) -> None:
         """One window: the frames that went in and an output for each, failed ones too."""
+        ...
+
+
+class AnyReconstructor(Protocol):
+    """Frames in, results out: `tracking.TrackingReconstructor`, or `reconstructor.Reconstructor` for windows of every
+    frame."""
+
+    model: Backbone
+    memory: MemoryConfig
+    camera: Intrinsics | None
+
+    @property
+    def image_hw(self) -> tuple[int, int] | None:
+        """Network input size, known after the first frame."""
+        ...
+
+    def process(self, frames: Sequence[Frame], adopt: Sequence[int | None] | None = None) -> StepOutput:
+        """One step. adopt: see `Window.adopted`."""
+        ...
+
+    def finish(self, *, adjust_all: bool) -> StepOutput:
+        """What still comes after the last frame."""
         ...
 
 
 @dataclass(frozen=True)
 class EngineConfig:
     """plan: frames per window. queue_frames: capacity of the buffer; a live source drops its oldest beyond it.
-    max_frames: stop after so many frames; None: at the end of the source."""
+    max_frames: stop after so many frames; None: at the end of the source. adjusts_all: adjust all keyframes together
+    after the last frame (files)."""
 
     plan: WindowPlan
     queue_frames: int = 8
     max_frames: int | None = None
+    adjusts_all: bool = True
 
 
 @dataclass
 class Window:
-    """Frames taken from the buffer together, and what was lost since the previous window."""
+    """Frames taken from the buffer together, and what was lost since the previous window.
+
+    adopted: with a recorded run, the keyframe that was adopted before it, or None in it for none.
+    """
 
     frames: list[Frame]
     drops: dict[DropCause, int] = field(default_factory=dict)
     taken_ns: int = 0
+    adopted: tuple[int | None] | None = None
 
 
 def run_stream(
     source: Source,
-    reconstructor: Reconstructor,
+    reconstructor: AnyReconstructor,
     sinks: Sequence[Sink],
     config: EngineConfig,
     stats: RunStats,
@@ -80,13 +112,17 @@ def run_stream(
             stats.taken(window.frames, window.drops)
             drops = {cause.value: count for cause, count in window.drops.items()}
             for frames in split_window(window.frames):
-                result = reconstructor.process(frames)
+                result = reconstructor.process(frames, window.adopted)
                 outputs = _stamped(result.outputs, drops, source.info.is_live, window.taken_ns, clock)
                 result = replace(result, outputs=outputs)
                 drops = {}  # reported once, with the first frame after the loss
                 stats.processed(result)
                 for sink in sinks:
                     sink.window(frames, result)
+    last = reconstructor.finish(adjust_all=config.adjusts_all)
+    if last.corrections or last.keyframes:
+        for sink in sinks:
+            sink.window([], last)
 
 
 def windows(buffer: FrameBuffer, config: EngineConfig, clock: Clock, stop: threading.Event) -> Iterator[Window]:
@@ -125,7 +161,8 @@ def decided_windows(
     for decisions in decided:
         if max_frames is not None and taken >= max_frames:
             return
-        window = Window([], {DropCause(drop.cause): drop.count for drop in decisions.drops})
+        drops = {DropCause(drop.cause): drop.count for drop in decisions.drops}
+        window = Window([], drops, adopted=(decisions.adopted_frame_id,))
         while len(window.frames) < len(decisions.new_frames):
             if stop.is_set():
                 return

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from spark3r_core.models.preprocess import StreamResize
 from spark3r_core.stream.session import FrameEstimate, MemoryConfig, StreamSession, WindowResult
 from spark3r_stream.engine.frame_cloud import CloudConfig, cloud_of
 from spark3r_stream.engine.health import HealthConfig, HealthMonitor
+from spark3r_stream.engine.results import StepOutput, failed_output, first_line
 from spark3r_stream.engine.undistort import Undistorter
 from spark3r_stream.frame import Frame
 from spark3r_stream.stats import DropCause
@@ -29,26 +30,6 @@ from spark3r_stream.wire.messages import CameraView, FrameOutput, FrameResult, M
 log = logging.getLogger(__name__)
 
 MAX_ASPECT_CHANGE = 1.25  # beyond this the padding would outweigh the image, so a submap of its own is cleaner
-
-
-@dataclass(frozen=True)
-class WindowOutput:
-    """What one window gave: an output per frame that went in, failed ones too.
-
-    support, admitted, evicted: frame ids: run again in this window, kept in memory, gone from it.
-    images, confidence: what each estimate was made from, (h, w, 3) uint8 RGB at network size, and how far each of its
-        pixels is trusted, (h, w) float32 in (0, 1); by frame id.
-    """
-
-    outputs: list[FrameOutput]
-    images: dict[int, np.ndarray]
-    confidence: dict[int, np.ndarray]
-    window: WindowResult | None
-    corrections: list[MapCorrection] = field(default_factory=list)
-    failures: dict[DropCause, int] = field(default_factory=dict)
-    support: tuple[int, ...] = ()
-    admitted: tuple[int, ...] = ()
-    evicted: tuple[int, ...] = ()
 
 
 class Reconstructor:
@@ -105,11 +86,12 @@ class Reconstructor:
         ratio = (frame.image.shape[1] / frame.image.shape[0]) / self._aspect
         return max(ratio, 1 / ratio) > MAX_ASPECT_CHANGE
 
-    def process(self, frames: Sequence[Frame]) -> WindowOutput:
+    def process(self, frames: Sequence[Frame], adopt: Sequence[int | None] | None = None) -> StepOutput:
         """Reconstruct one window of new frames, all of one submap and epoch (`split_window` sees to that).
 
         A frame that fails gives an output marked invalid with its reason; nothing is raised for bad input.
         """
+        del adopt  # nothing is mapped beside
         corrections: list[MapCorrection] = []
         if self.starts_submap(frames[0]):
             corrections.append(self._new_submap(f"image shape changed at frame {frames[0].frame_id}"))
@@ -119,8 +101,8 @@ class Reconstructor:
 
         prepared, failures = self.prepare(frames)
         if not prepared:
-            failed = [_failed(frame, self.submap, why) for frame, why in failures]
-            return WindowOutput(failed, {}, {}, None, corrections, {DropCause.UNDISTORT_ERROR: len(failures)})
+            failed = [failed_output(frame, self.submap, why) for frame, why in failures]
+            return StepOutput(failed, {}, {}, None, corrections, {DropCause.UNDISTORT_ERROR: len(failures)})
         assert self._resize is not None
         batch = np.stack([image for _, image, _, _ in prepared])
         try:
@@ -136,8 +118,8 @@ class Reconstructor:
             log.exception("a window failed")
             self._health.update(float("nan"), None, False)
             reason = f"the model failed: {first_line(error)}"
-            outputs = [_failed(frame, self.submap, reason) for frame in frames]
-            return WindowOutput(outputs, {}, {}, None, corrections, {DropCause.MODEL_ERROR: len(frames)})
+            outputs = [failed_output(frame, self.submap, reason) for frame in frames]
+            return StepOutput(outputs, {}, {}, None, corrections, {DropCause.MODEL_ERROR: len(frames)})
 
         confidence = [float(estimate.confidence.mean()) for estimate in window.frames if estimate.valid]
         state = self._health.update(
@@ -153,7 +135,7 @@ class Reconstructor:
         valid = [estimate.world_from_camera for estimate in window.frames if estimate.valid]
         if valid and self._health.consistent:
             self._last_good = valid[-1]
-        outputs += [_failed(frame, self.submap, why) for frame, why in failures]
+        outputs += [failed_output(frame, self.submap, why) for frame, why in failures]
         outputs.sort(key=lambda output: output.result.frame_id)
         images = {frame.frame_id: image for frame, image, _, _ in prepared}
         trust = {p[0].frame_id: e.confidence for p, e in zip(prepared, window.frames, strict=True)}
@@ -167,7 +149,12 @@ class Reconstructor:
                 counted[cause] = counted.get(cause, 0) + 1
         if state is TrackingState.LOST:
             corrections.append(self._new_submap("tracking was lost"))
-        return WindowOutput(outputs, images, trust, window, corrections, counted, support, admitted, evicted)
+        return StepOutput(outputs, images, trust, window, corrections, counted, support, admitted, evicted)
+
+    def finish(self, *, adjust_all: bool) -> StepOutput:
+        """Nothing waits here."""
+        del adjust_all
+        return StepOutput([])
 
     def prepare(
         self, frames: Sequence[Frame]
@@ -213,7 +200,7 @@ class Reconstructor:
             "memory_limit_bytes": window.memory_limit_bytes,
         }
         if not estimate.valid:
-            failed = _failed(frame, self.submap, estimate.failure or "no estimate")
+            failed = failed_output(frame, self.submap, estimate.failure or "no estimate")
             return replace(failed, result=replace(failed.result, **common))
         height, width = estimate.depth.shape
         source_h, source_w = frame.image.shape[:2]
@@ -276,12 +263,6 @@ def split_window(frames: Sequence[Frame]) -> list[list[Frame]]:
     return parts
 
 
-def first_line(error: BaseException) -> str:
-    """What an error says, in one line; its kind when it says nothing."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
-
-
 def _times_s(prepared: Sequence[tuple[Frame, np.ndarray, np.ndarray, CameraView | None]]) -> list[float]:
     """When the frames were taken: by the source's own stamps, which do not jitter, where it has them."""
     stamps = [frame.pts_ns for frame, *_ in prepared if frame.pts_ns is not None]
@@ -299,20 +280,3 @@ def _camera_of(prepared: Sequence[tuple[Frame, np.ndarray, np.ndarray, CameraVie
 def _aspect_change(a: Frame, b: Frame) -> float:
     ratio = (a.image.shape[1] / a.image.shape[0]) / (b.image.shape[1] / b.image.shape[0])
     return max(ratio, 1 / ratio)
-
-
-def _failed(frame: Frame, submap: int, reason: str) -> FrameOutput:
-    return FrameOutput(
-        FrameResult(
-            frame_id=frame.frame_id,
-            source_id=frame.source_id,
-            epoch=frame.epoch,
-            submap=submap,
-            captured_ns=frame.captured_ns,
-            published_ns=0,
-            pts_ns=frame.pts_ns,
-            state=TrackingState.LOST,
-            valid=False,
-            failure_reason=reason,
-        )
-    )

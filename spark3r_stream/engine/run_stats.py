@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from spark3r_stream.clock import Clock
-from spark3r_stream.engine.reconstructor import WindowOutput
+from spark3r_stream.engine.results import StepOutput
 from spark3r_stream.frame import Frame
 from spark3r_stream.sources.base import SourceState
 from spark3r_stream.stats import DropCause, DropCounter, LatencyHistogram
@@ -45,6 +45,7 @@ class RunStats:
         self.failed = 0
         self.off_map = 0
         self.windows = 0
+        self.keyframes = 0
         self.drops = DropCounter()
         self.latency = LatencyHistogram()
         self.model_time = LatencyHistogram()
@@ -65,12 +66,15 @@ class RunStats:
             self.frames_in += len(frames)
         self.drops.add_all(drops)
 
-    def processed(self, result: WindowOutput) -> None:
+    def processed(self, result: StepOutput) -> None:
         """One window came out of the model."""
         self.drops.add_all(result.failures)
         for output in result.outputs:
             self.latency.add_ns(int(output.result.latency_ms * 1e6))
+        if not result.outputs:
+            return
         with self._lock:
+            self.keyframes += len(result.keyframes)
             valid = [output.result for output in result.outputs if output.result.valid]
             self.windows += 1
             self.processed_frames += len(valid)
@@ -150,6 +154,7 @@ class RunStats:
                 "dropped": {cause.value: count for cause, count in self.drops.total().items()},
             },
             "windows": self.windows,
+            "keyframes": self.keyframes,
             "window_states": self.state_windows,
             "frames_off_map": self.off_map,
             "submaps": self.submap + 1,

@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, TextIO
 
 from spark3r_stream.clock import Clock
-from spark3r_stream.engine.reconstructor import WindowOutput
+from spark3r_stream.engine.results import StepOutput
 from spark3r_stream.frame import Frame
 from spark3r_stream.recording.comparison import Comparison
 from spark3r_stream.recording.records import Decisions, DroppedFrames, FrameTime
 from spark3r_stream.recording.writer import Recorder
-from spark3r_stream.wire.encode import encode_frame, encode_map_correction, encode_status
+from spark3r_stream.wire.encode import encode_frame, encode_keyframe, encode_map_corrections, encode_status
 from spark3r_stream.wire.envelope import Message, Sealer, Unsealed
 from spark3r_stream.wire.messages import Status
 from spark3r_stream.wire.plain import frame_as_dict
@@ -31,11 +31,17 @@ class WireSink:
     def __init__(self, sealer: Sealer, targets: Sequence[MessageSink]) -> None:
         self._sealer = sealer
         self._targets = list(targets)
+        self._newest_ns, self._epoch = 0, 0
         self._lock = threading.Lock()  # the heartbeat seals from its own thread
 
-    def window(self, frames: Sequence[Frame], result: WindowOutput) -> None:
-        captured_ns = frames[0].captured_ns
-        messages = [encode_map_correction(c, captured_ns, frames[0].epoch) for c in result.corrections]
+    def window(self, frames: Sequence[Frame], result: StepOutput) -> None:
+        messages: list[Unsealed] = []
+        if frames:
+            self._newest_ns, self._epoch = frames[-1].captured_ns, frames[-1].epoch
+        if result.corrections:
+            messages += encode_map_corrections(result.corrections, self._newest_ns, self._epoch)
+        for keyframe in result.keyframes:
+            messages += encode_keyframe(keyframe)
         for output in result.outputs:
             messages += encode_frame(output)
         self._send(messages)
@@ -59,7 +65,9 @@ class DecisionsSink:
         self._threads = threads
         self._windows = 0
 
-    def window(self, frames: Sequence[Frame], result: WindowOutput) -> None:
+    def window(self, frames: Sequence[Frame], result: StepOutput) -> None:
+        if not result.outputs:
+            return
         finished_ns = self._clock.unix_ns()
         first = result.outputs[0].result
         failed = [output.result.failure_reason for output in result.outputs if not output.result.valid]
@@ -83,6 +91,7 @@ class DecisionsSink:
                 threads=self._threads,
                 failure_reason=failed[0] if failed else "",
                 source_id=frames[0].source_id,
+                adopted_frame_id=result.adopted,
             )
         )
         self._windows += 1
@@ -94,8 +103,8 @@ class ComparisonSink:
     def __init__(self, comparison: Comparison) -> None:
         self._comparison = comparison
 
-    def window(self, frames: Sequence[Frame], result: WindowOutput) -> None:
-        self._comparison.add(result.outputs)
+    def window(self, frames: Sequence[Frame], result: StepOutput) -> None:
+        self._comparison.add(result.keyframes, result.outputs)
 
 
 class JsonSink:
@@ -104,7 +113,7 @@ class JsonSink:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
-    def window(self, frames: Sequence[Frame], result: WindowOutput) -> None:
+    def window(self, frames: Sequence[Frame], result: StepOutput) -> None:
         for output in result.outputs:
             self._stream.write(json.dumps({"type": "frame", **frame_as_dict(output.result)}) + "\n")
         self._stream.flush()

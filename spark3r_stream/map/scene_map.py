@@ -17,7 +17,7 @@ from spark3r_stream.map.cloud import PointCloud
 from spark3r_stream.map.thinning import Thinned
 from spark3r_stream.map.trajectory import Trajectory
 from spark3r_stream.map.voxel import VoxelCloud
-from spark3r_stream.wire.messages import CameraView, Cloud, Content, FrameResult, MapCorrection
+from spark3r_stream.wire.messages import CameraView, Cloud, Content, FrameResult, MapCorrections
 
 # First voxel edge over the spread of the first cloud: about the footprint of a pixel of a 252-pixel-wide network input.
 _FIRST_VOXEL = 0.004
@@ -56,8 +56,9 @@ class SceneMap:
         elif isinstance(content, Cloud):
             submap = int(content.frame_name.rpartition("_")[2]) if content.frame_name.startswith("submap_") else 0
             self.add_cloud(content.points, content.colours, content.confidence, submap)
-        elif isinstance(content, MapCorrection):
-            self.apply_correction(content.submap, content.map_from_submap, content.revision)
+        elif isinstance(content, MapCorrections):
+            for correction in content.corrections:
+                self.apply_correction(correction.submap, correction.map_from_submap, correction.revision)
 
     def add_cloud(
         self,

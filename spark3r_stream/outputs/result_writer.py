@@ -14,15 +14,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spark3r_stream.errors import OutputError
+from spark3r_stream.map.final_path import FinalPath
 from spark3r_stream.map.scene_map import SceneMap
 from spark3r_stream.map.thinning import Thinned
-from spark3r_stream.map.trajectory import Trajectory, TrajectoryWriter
+from spark3r_stream.map.trajectory import Trajectory, TrajectoryWriter, write_trajectory
 from spark3r_stream.outputs.confidence import AdaptiveThreshold
 from spark3r_stream.outputs.intrinsics_json import write_intrinsics
 from spark3r_stream.outputs.ply import write_ply
 from spark3r_stream.outputs.preview import Snapshot, render_preview, write_preview
 from spark3r_stream.outputs.stats_json import write_stats
-from spark3r_stream.wire.messages import CameraView, FrameOutput
+from spark3r_stream.wire.messages import CameraView, FrameOutput, KeyframeOutput, MapCorrection
 
 _FIRST_CHECKPOINT = 64
 _SNAPSHOT_WIDTH = 320
@@ -54,6 +55,7 @@ class ResultWriter:
             raise OutputError(f"cannot make the result folder {self.out_dir}: {error.strerror}") from error
         self._trajectory = TrajectoryWriter(self.out_dir / "trajectory.txt")
         self._scene = SceneMap(max_points)
+        self._path = FinalPath()
         self._threshold = AdaptiveThreshold()
         self._cameras: Thinned[CameraView] = Thinned(4096)
         self._snapshots: Thinned[Snapshot | None] = Thinned(24)
@@ -75,12 +77,13 @@ class ResultWriter:
         if not result.valid or result.world_from_camera is None:
             return
         self._source_id = result.source_id
-        if result.submap != self._submap:
+        if result.submap != self._submap and result.keyframe_id is None:
             self._trajectory.note(f"submap {result.submap} begins: a new gauge, its place and scale are guesses")
-            self._submap = result.submap
+        self._submap = result.submap
         placed = output.map_from_submap.apply_to_poses(result.world_from_camera)
         time_ns = result.pts_ns if self._own_times and result.pts_ns is not None else result.captured_ns
         self._trajectory.add(time_ns, placed)
+        self._path.add(result.submap, time_ns, result.world_from_camera, result.frame_id)
         self._scene.apply_correction(result.submap, output.map_from_submap, result.revision)
         self._scene.add_pose(result.world_from_camera, time_ns, result.submap)
         if output.points is not None and output.colours is not None and output.point_confidence is not None:
@@ -101,12 +104,36 @@ class ResultWriter:
             self._next_checkpoint *= 2
             self._checkpoint()
 
+    def add_keyframe(self, keyframe: KeyframeOutput) -> None:
+        """A mapped keyframe: its points join the map, its depth the files."""
+        self._scene.apply_correction(keyframe.submap, keyframe.map_from_submap, keyframe.revision)
+        self._path.begin(keyframe.submap, keyframe.frame_id, keyframe.time_ns, keyframe.tracked_submap)
+        keep = self._threshold.keep(keyframe.point_confidence)
+        points, colours, trust = keyframe.points[keep], keyframe.colours[keep], keyframe.point_confidence[keep]
+        self._scene.add_cloud(points, colours, trust, keyframe.submap)
+        wanted = self._snapshots.wants_next()
+        snapshot = Snapshot(keyframe.frame_id, thumbnail(keyframe.image), np.array(keyframe.depth, np.float32))
+        self._snapshots.add(snapshot if wanted else None)
+        if self._depth_dir is not None:
+            arrays: dict[str, Any] = {
+                "depth": keyframe.depth,
+                "intrinsics": keyframe.camera.matrix,
+                "confidence": keyframe.confidence,
+            }
+            self._save_arrays(self._depth_dir / f"{keyframe.frame_id:06d}.npz", arrays)
+
+    def correct(self, correction: MapCorrection) -> None:
+        """Where a submap lies from now on."""
+        self._scene.apply_correction(correction.submap, correction.map_from_submap, correction.revision)
+
     def close(self, stats: Mapping[str, Any], ground_truth: Trajectory | None = None) -> None:
         """Write what is left. stats: plain JSON values. ground_truth: drawn into the preview, in any gauge.
 
         The picture and the statistics come last: whatever is wrong with them, the map is safe by then.
         """
         self._trajectory.close()
+        if self._path.has_keyframes:
+            write_trajectory(self.out_dir / "trajectory.txt", self._path.final(self._scene.map_from_submap))
         self._checkpoint()
         cloud, trajectory = self._scene.cloud(), self._scene.trajectory()
         length = float(np.linalg.norm(np.diff(trajectory.centres, axis=0), axis=1).sum())
@@ -124,13 +151,19 @@ class ResultWriter:
             write_intrinsics(self.out_dir / "intrinsics.json", self._cameras.items())
 
     def _save_depth(self, path: Path, output: FrameOutput, confidence: ArrayLike | None) -> None:
-        arrays: dict[str, NDArray] = {"depth": np.asarray(output.depth, np.float16)}
+        arrays: dict[str, Any] = {"depth": output.depth}
         if output.result.depth_camera is not None:
             arrays["intrinsics"] = output.result.depth_camera.matrix
         if confidence is not None:
-            arrays["confidence"] = np.asarray(confidence, np.float16)
+            arrays["confidence"] = confidence
+        self._save_arrays(path, arrays)
+
+    @staticmethod
+    def _save_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+        """Depth and confidence as float16, the camera whole."""
+        small = {k: np.asarray(v, np.float64 if k == "intrinsics" else np.float16) for k, v in arrays.items()}
         try:
-            np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+            np.savez_compressed(path, **small)  # type: ignore[arg-type]
         except OSError as error:
             raise OutputError(f"cannot write {path}: {error.strerror}") from error
 

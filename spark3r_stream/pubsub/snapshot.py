@@ -21,7 +21,7 @@ from spark3r_stream.wire import envelope as wire
 from spark3r_stream.wire.decode import correction_from_proto, decode, decode_payload, pose_from_proto
 from spark3r_stream.wire.encode import correction_to_proto, encode_cloud, pose_to_proto
 from spark3r_stream.wire.envelope import Message
-from spark3r_stream.wire.messages import Cloud, FrameResult, MapCorrection, submap_frame
+from spark3r_stream.wire.messages import Cloud, FrameResult, MapCorrection, MapCorrections, submap_frame
 
 MAX_REPLY_BYTES = 64 * wire.MIB
 MAX_SUBMAPS = 4096
@@ -85,9 +85,9 @@ class SnapshotKeeper:
             self._add_pose(content, content.world_from_camera)
         elif isinstance(content, Cloud):
             self._add_cloud(message.envelope.submap, content)
-        elif isinstance(content, MapCorrection):
-            self._corrections[content.submap] = content
-            if len(self._corrections) > MAX_SUBMAPS:
+        elif isinstance(content, MapCorrections):
+            self._corrections.update({correction.submap: correction for correction in content.corrections})
+            while len(self._corrections) > MAX_SUBMAPS:
                 del self._corrections[min(self._corrections)]
 
     def reply(self, request: bytes, session_id: uuid.UUID, positions: Mapping[str, int]) -> bytes:

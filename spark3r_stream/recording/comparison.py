@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 from spark3r_stream.proto import wire_pb2
 from spark3r_stream.recording.reader import Recording
 from spark3r_stream.wire import envelope as wire
-from spark3r_stream.wire.encode import encode_frame
-from spark3r_stream.wire.messages import FrameOutput
+from spark3r_stream.wire.encode import encode_frame, encode_keyframe
+from spark3r_stream.wire.envelope import Message
+from spark3r_stream.wire.messages import FrameOutput, KeyframeOutput
 
 COMPARED = (wire.FRAME, wire.DEPTH, wire.CLOUD)
 TIMINGS = ("published_ns", "model_ms", "latency_ms")
@@ -39,14 +41,15 @@ class Comparison:
         self.not_recorded = 0
         self.first_difference = ""
         self._recorded = Recording(path).messages(COMPARED)
-        self._next = next(self._recorded, None)
+        self._waiting: dict[str, deque[Message]] = {topic: deque() for topic in COMPARED}
 
-    def add(self, outputs: Sequence[FrameOutput]) -> None:
-        """The next frames of the repeated run."""
-        for output in outputs:
-            for message in encode_frame(output):
-                if message.topic in COMPARED:
-                    self._compare(message.topic, output.result.frame_id, message.payload)
+    def add(self, keyframes: Sequence[KeyframeOutput], outputs: Sequence[FrameOutput]) -> None:
+        """The next keyframes and frames of the repeated run, in the order in which they are published."""
+        messages = [message for keyframe in keyframes for message in encode_keyframe(keyframe)]
+        messages += [message for output in outputs for message in encode_frame(output)]
+        for message in messages:
+            if message.topic in COMPARED:
+                self._compare(message.topic, message.frame_id, message.payload)
 
     def summary(self) -> str:
         """One line for the user."""
@@ -67,15 +70,24 @@ class Comparison:
         }
 
     def _compare(self, topic: str, frame_id: int, payload: bytes) -> None:
-        while self._next is not None and self._next.envelope.frame_id < frame_id:
-            self._next = next(self._recorded, None)
-        recorded = self._next
-        if recorded is None or (recorded.envelope.frame_id, recorded.topic) != (frame_id, topic):
+        recorded = self._recorded_one(topic, frame_id)
+        if recorded is None:
             self.not_recorded += 1
-            return
-        self._next = next(self._recorded, None)
-        if without_timings(topic, recorded.payload) == without_timings(topic, payload):
+        elif without_timings(topic, recorded.payload) == without_timings(topic, payload):
             self.equal += 1
-            return
-        self.different += 1
-        self.first_difference = self.first_difference or f"{topic} of frame {frame_id}"
+        else:
+            self.different += 1
+            self.first_difference = self.first_difference or f"{topic} of frame {frame_id}"
+
+    def _recorded_one(self, topic: str, frame_id: int) -> Message | None:
+        """The recorded message of this topic and frame; those of the topic that come before it are left behind."""
+        waiting = self._waiting[topic]
+        while True:
+            while waiting and waiting[0].envelope.frame_id < frame_id:
+                waiting.popleft()
+            if waiting:
+                return waiting.popleft() if waiting[0].envelope.frame_id == frame_id else None
+            following = next(self._recorded, None)
+            if following is None:
+                return None
+            self._waiting[following.topic].append(following)

@@ -50,7 +50,7 @@ class Decisions:
 
     window: counts from 0.  support_frame_ids: run again with the new ones.  admitted, evicted: of the memory.
     started_ns, finished_ns: Unix time.  threads: of the network.  failure_reason: empty if the window succeeded.
-    source_id: of the frames, without credentials.
+    source_id: of the frames, without credentials.  adopted_frame_id: keyframe that tracking went over to before.
     """
 
     window: int
@@ -66,6 +66,7 @@ class Decisions:
     threads: int = 0
     failure_reason: str = ""
     source_id: str = ""
+    adopted_frame_id: int | None = None
 
 
 @dataclass(frozen=True)
@@ -178,6 +179,7 @@ def encode_decisions(decisions: Decisions) -> bytes:
         threads=decisions.threads,
         failure_reason=decisions.failure_reason,
         source_id=decisions.source_id,
+        adopted_frame_id=decisions.adopted_frame_id,
     ).SerializeToString()
 
 
@@ -204,4 +206,5 @@ def decode_decisions(payload: bytes) -> Decisions:
         threads=m.threads,
         failure_reason=m.failure_reason,
         source_id=m.source_id,
+        adopted_frame_id=m.adopted_frame_id if m.HasField("adopted_frame_id") else None,
     )

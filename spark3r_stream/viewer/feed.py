@@ -15,7 +15,7 @@ from spark3r_stream.pubsub.snapshot import Snapshot
 from spark3r_stream.pubsub.subscriber import Subscriber
 from spark3r_stream.wire.decode import decode
 from spark3r_stream.wire.envelope import Message
-from spark3r_stream.wire.messages import FrameResult, SessionState, Status
+from spark3r_stream.wire.messages import FrameResult, MapCorrections, SessionState, Status
 
 _JOIN_S = 15.0
 _CLOUD_PARTS = 32
@@ -78,8 +78,7 @@ class SceneFeed:
         self._session_id, self.ended = snapshot.session_id, False
         for pose in snapshot.trajectory:
             self.scene.add_pose(pose.world_from_camera, pose.captured_ns, pose.submap)
-        for correction in snapshot.corrections.values():
-            self.scene.add(correction)
+        self.scene.add(MapCorrections(tuple(snapshot.corrections.values())))
         for submap, cloud in snapshot.clouds.items():
             # In parts, because the scene takes its finest detail from the extent of the first cloud it gets: that of
             # some frames, as in a stream, not of all of them.

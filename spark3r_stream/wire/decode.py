@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -33,6 +33,7 @@ from spark3r_stream.wire.messages import (
     FrameResult,
     LengthUnit,
     MapCorrection,
+    MapCorrections,
     PoseInFrame,
     SessionState,
     Status,
@@ -40,6 +41,7 @@ from spark3r_stream.wire.messages import (
     Transform,
 )
 
+_MOST_CORRECTIONS = 4096
 _MAX_IMAGE_SIDE = 1 << 16
 E = TypeVar("E", TrackingState, SessionState, LengthUnit)
 
@@ -95,6 +97,10 @@ def _decode_frame_result(m: wire_pb2.FrameResult) -> FrameResult:
         window_size=m.window_size,
         unit=_enum(LengthUnit, m.unit, LengthUnit.MODEL),
         state_reason=m.state_reason,
+        keyframe_id=m.keyframe_id if m.HasField("keyframe_id") else None,
+        mapped=m.mapped,
+        covariance=_decode_covariance(m.covariance),
+        odom_from_camera=pose_from_proto(m.odom_from_camera) if m.HasField("odom_from_camera") else None,
     )
 
 
@@ -148,6 +154,20 @@ def correction_from_proto(m: wire_pb2.MapCorrection) -> MapCorrection:
     return MapCorrection(m.submap, m.revision, sim3, m.reason)
 
 
+def _decode_map_corrections(m: wire_pb2.MapCorrections) -> MapCorrections:
+    if len(m.corrections) > _MOST_CORRECTIONS:
+        raise WireError(f"{len(m.corrections)} corrections in one message; expected at most {_MOST_CORRECTIONS}")
+    return MapCorrections(tuple(correction_from_proto(correction) for correction in m.corrections))
+
+
+def _decode_covariance(values: Sequence[float]) -> NDArray[np.float64] | None:
+    if not values:
+        return None
+    if len(values) != 36:
+        raise WireError(f"covariance of {len(values)} numbers; expected 36 or none")
+    return _finite(np.array(values, np.float64), "covariance").reshape(6, 6)
+
+
 def _decode_status(m: wire_pb2.Status) -> Status:
     return Status(
         state=_enum(SessionState, m.state, SessionState.RUNNING),
@@ -181,7 +201,7 @@ _DECODERS: dict[str, tuple[Any, Callable[[Any], Content]]] = {
     wire.POSE: (PoseInFrameProto, _decode_pose_in_frame),
     wire.TF: (FrameTransform, _decode_transform),
     wire.CALIB: (CameraCalibration, _decode_calibration),
-    wire.MAP_CORRECTION: (wire_pb2.MapCorrection, correction_from_proto),
+    wire.MAP_CORRECTION: (wire_pb2.MapCorrections, _decode_map_corrections),
     wire.STATUS: (wire_pb2.Status, _decode_status),
 }
 _BULK_DECODERS: dict[str, tuple[Any, Callable[[Any, memoryview], Content]]] = {

@@ -30,9 +30,11 @@ from spark3r_stream.wire.envelope import Unsealed
 from spark3r_stream.wire.messages import (
     CAMERA_FRAME,
     MAP_FRAME,
+    ODOM_FRAME,
     CameraView,
     FrameOutput,
     FrameResult,
+    KeyframeOutput,
     MapCorrection,
     Status,
 )
@@ -44,6 +46,8 @@ POINT_FIELDS = [
     *((name, 4 * index, _FLOAT32) for index, name in enumerate(("x", "y", "z", "confidence"))),
     *((name, 16 + index, _UINT8) for index, name in enumerate(("red", "green", "blue", "alpha"))),
 ]
+
+MOST_CORRECTIONS = 1024  # in one message
 
 _Pose = tuple[list[float], list[float]]  # translation, quaternion xyzw
 
@@ -64,8 +68,11 @@ def encode_frame(output: FrameOutput) -> list[Unsealed]:
         payloads += [
             (wire.POSE, _encode_pose_in_frame(stamp, frame_name, pose)),
             (wire.TF, _encode_transform(stamp, MAP_FRAME, frame_name, submap_pose)),
-            (wire.TF, _encode_transform(stamp, frame_name, CAMERA_FRAME, pose)),
         ]
+        if result.odom_from_camera is None:
+            payloads.append((wire.TF, _encode_transform(stamp, frame_name, CAMERA_FRAME, pose)))
+        else:
+            payloads += _encode_odometry(stamp, output, result.odom_from_camera)
         if result.camera is not None:
             payloads.append((wire.CALIB, _encode_calibration(stamp, result.camera)))
         if output.depth is not None:
@@ -85,6 +92,26 @@ def encode_frame(output: FrameOutput) -> list[Unsealed]:
             frame_id=result.frame_id,
         )
         for topic, payload in payloads
+    ]
+
+
+def encode_keyframe(keyframe: KeyframeOutput) -> list[Unsealed]:
+    """/depth/ and /cloud/ of a mapped keyframe, in its own camera, which is the submap's frame."""
+    stamp = _timestamp(keyframe.captured_ns)
+    cloud = encode_cloud(
+        keyframe.captured_ns, keyframe.frame_name, keyframe.points, keyframe.colours, keyframe.point_confidence
+    )
+    return [
+        Unsealed(
+            topic=topic,
+            payload=payload,
+            captured_ns=keyframe.captured_ns,
+            epoch=keyframe.epoch,
+            submap=keyframe.submap,
+            revision=keyframe.revision,
+            frame_id=keyframe.frame_id,
+        )
+        for topic, payload in ((wire.DEPTH, _encode_depth(stamp, keyframe.depth)), (wire.CLOUD, cloud))
     ]
 
 
@@ -113,7 +140,12 @@ def encode_frame_result(result: FrameResult) -> bytes:
         window_size=result.window_size,
         unit=f"LENGTH_UNIT_{result.unit.name}",
         state_reason=result.state_reason,
+        keyframe_id=result.keyframe_id,
+        mapped=result.mapped,
+        covariance=() if result.covariance is None else np.asarray(result.covariance, np.float64).ravel().tolist(),
     )
+    if result.odom_from_camera is not None:
+        message.odom_from_camera.CopyFrom(pose_to_proto(result.odom_from_camera))
     if result.world_from_camera is not None:
         message.world_from_camera.CopyFrom(pose_to_proto(result.world_from_camera))
     for camera, target in ((result.camera, "intrinsics"), (result.depth_camera, "depth_intrinsics")):
@@ -151,10 +183,18 @@ def encode_cloud(
     return bulk_field.join(message.SerializeToString(), packed)
 
 
-def encode_map_correction(correction: MapCorrection, captured_ns: int, epoch: int = 0) -> Unsealed:
-    """The message of /map_correction/. captured_ns: of the newest frame it was computed from."""
-    payload = correction_to_proto(correction).SerializeToString()
-    return Unsealed(wire.MAP_CORRECTION, payload, captured_ns, epoch, correction.submap, correction.revision)
+def encode_map_corrections(corrections: Sequence[MapCorrection], captured_ns: int, epoch: int = 0) -> list[Unsealed]:
+    """The messages of /map_correction/: what moved together is one message, as long as it fits.
+
+    captured_ns: of the newest frame it was computed from.
+    """
+    messages = []
+    for begin in range(0, len(corrections), MOST_CORRECTIONS):
+        part = corrections[begin : begin + MOST_CORRECTIONS]
+        payload = wire_pb2.MapCorrections(corrections=[correction_to_proto(one) for one in part]).SerializeToString()
+        newest = part[-1]
+        messages.append(Unsealed(wire.MAP_CORRECTION, payload, captured_ns, epoch, newest.submap, newest.revision))
+    return messages
 
 
 def encode_status(status: Status, captured_ns: int) -> Unsealed:
@@ -214,6 +254,21 @@ def _encode_transform(stamp: Timestamp, parent: str, child: str, pose: _Pose) ->
     return FrameTransform(
         timestamp=stamp, parent_frame_id=parent, child_frame_id=child, translation=translation, rotation=rotation
     ).SerializeToString()
+
+
+def _encode_odometry(
+    stamp: Timestamp, output: FrameOutput, odom_from_camera: NDArray[np.float64]
+) -> list[tuple[str, bytes]]:
+    """map → odom → camera (REP-105): what jumps when the map is corrected, and what never does."""
+    result = output.result
+    assert result.world_from_camera is not None
+    placed = output.map_from_submap.apply_to_poses(result.world_from_camera)
+    map_from_odom = se3.require_se3(se3.compose(placed, se3.invert(odom_from_camera)))
+    outer, inner = _checked_poses([map_from_odom, odom_from_camera])
+    return [
+        (wire.TF, _encode_transform(stamp, MAP_FRAME, ODOM_FRAME, outer)),
+        (wire.TF, _encode_transform(stamp, ODOM_FRAME, CAMERA_FRAME, inner)),
+    ]
 
 
 def _encode_calibration(stamp: Timestamp, camera: CameraView) -> bytes:

@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError
 from spark3r_stream.errors import VersionMismatch, WireError
 from spark3r_stream.proto import wire_pb2
 
-SCHEMA_MAJOR = 1
+SCHEMA_MAJOR = 2
 SCHEMA_MINOR = 0
 
 FRAME = "/frame/"
@@ -41,7 +41,7 @@ MAX_PAYLOAD_BYTES = {
     CALIB: 4 * KIB,
     DEPTH: 65 * MIB,
     CLOUD: 64 * MIB,
-    MAP_CORRECTION: 4 * KIB,
+    MAP_CORRECTION: 256 * KIB,
     STATUS: 64 * KIB,
 }
 TOPICS = tuple(MAX_PAYLOAD_BYTES)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from spark3r_core.geometry.sim3 import Sim3
 
 MAP_FRAME = "map"
+ODOM_FRAME = "odom"
 CAMERA_FRAME = "camera"
 
 
@@ -79,7 +80,12 @@ class FrameResult:
     drops_since_last: frames lost between the previous result and this one, by cause.
     model_ms: the network's share of the window.  latency_ms: capture to publication.
     memory_bytes, memory_limit_bytes: of the attention memory.
-    window_new: new frames in the window this frame came from; window_size: with the support frames.
+    window_new: new frames in the window this frame came from; window_size: with the support frames. Zero for a frame
+    that was tracked only.
+    keyframe_id: the frame whose camera is the origin of the submap; None with windows of every frame.
+    mapped: the network saw this frame before it was published. covariance: (6, 6) of world_from_camera, twist
+    [translation, rotation] in the camera's axes; None where nothing says. odom_from_camera: (4, 4) in the frame of
+    reference that never jumps (REP-105); None with windows of every frame.
     """
 
     frame_id: int
@@ -106,6 +112,10 @@ class FrameResult:
     window_size: int = 0
     unit: LengthUnit = LengthUnit.MODEL
     state_reason: str = ""
+    keyframe_id: int | None = None
+    mapped: bool = False
+    covariance: NDArray[np.float64] | None = None
+    odom_from_camera: NDArray[np.float64] | None = None
 
     @property
     def frame_name(self) -> str:
@@ -130,6 +140,39 @@ class FrameOutput:
     colours: NDArray[np.uint8] | None = None
     point_confidence: NDArray[np.float32] | None = None
     map_from_submap: Sim3 = field(default_factory=Sim3)
+
+
+@dataclass(frozen=True, eq=False)
+class KeyframeOutput:
+    """A mapped keyframe; `encoding.encode_keyframe` makes its messages on /depth/ and /cloud/.
+
+    Its camera is the frame of reference `submap_<k>`: depth and points are given in it, so that a correction of the
+    map moves them and touches none.
+
+    tracked_submap: the submap its frame was tracked on; None where it begins a map. camera: of depth, (h, w) float32.
+    image: (h, w, 3) uint8 RGB and confidence: (h, w) float32 in (0, 1) of the same size. points: (N, 3) float32;
+    colours: (N, 4) uint8 red green blue alpha; point_confidence: (N,) float32.
+    """
+
+    frame_id: int
+    submap: int
+    captured_ns: int
+    epoch: int
+    revision: int
+    camera: CameraView
+    depth: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+    image: NDArray[np.uint8]
+    points: NDArray[np.float32]
+    colours: NDArray[np.uint8]
+    point_confidence: NDArray[np.float32]
+    map_from_submap: Sim3
+    time_ns: int = 0
+    tracked_submap: int | None = None
+
+    @property
+    def frame_name(self) -> str:
+        return submap_frame(self.submap)
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,12 +226,19 @@ class Cloud:
 
 @dataclass(frozen=True, eq=False)
 class MapCorrection:
-    """Topic /map_correction/: where a submap lies from now on. The newest revision of a submap wins."""
+    """Where a submap lies from now on. The newest revision of a submap wins."""
 
     submap: int
     revision: int
     map_from_submap: Sim3
     reason: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class MapCorrections:
+    """Topic /map_correction/: what moved together."""
+
+    corrections: tuple[MapCorrection, ...]
 
 
 @dataclass(frozen=True)
@@ -226,4 +276,4 @@ class Status:
     frames_off_map: int = 0
 
 
-Content = FrameResult | PoseInFrame | Transform | Calibration | DepthImage | Cloud | MapCorrection | Status
+Content = FrameResult | PoseInFrame | Transform | Calibration | DepthImage | Cloud | MapCorrections | Status

@@ -17,7 +17,8 @@ from spark3r_core.stream import estimates
 from spark3r_core.stream.session import MemoryConfig
 from spark3r_stream.clock import SystemClock
 from spark3r_stream.engine.loop import EngineConfig, run_stream
-from spark3r_stream.engine.reconstructor import Reconstructor, WindowOutput
+from spark3r_stream.engine.reconstructor import Reconstructor
+from spark3r_stream.engine.results import StepOutput
 from spark3r_stream.engine.run_stats import RunStats
 from spark3r_stream.engine.scheduler import WindowPlan
 from spark3r_stream.errors import EndOfStream, SourceError
@@ -58,9 +59,9 @@ class Collect:
 
     def __init__(self) -> None:
         self.outputs: list[FrameOutput] = []
-        self.results: list[WindowOutput] = []
+        self.results: list[StepOutput] = []
 
-    def window(self, frames: Sequence[Frame], result: WindowOutput) -> None:
+    def window(self, frames: Sequence[Frame], result: StepOutput) -> None:
         self.results.append(result)
         self.outputs += result.outputs
 

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import ArrayLike, NDArray
 
 from spark3r_stream.engine.files_sink import FilesSink
-from spark3r_stream.engine.reconstructor import WindowOutput
+from spark3r_stream.engine.results import StepOutput
 from spark3r_stream.errors import OutputError
 from spark3r_stream.frame import Frame
 from spark3r_stream.map.trajectory import read_trajectory
@@ -39,7 +39,7 @@ class FullWriter(ResultWriter):
         raise OutputError("the disk is full")
 
 
-def window(frame_id: int) -> tuple[list[Frame], WindowOutput]:
+def window(frame_id: int) -> tuple[list[Frame], StepOutput]:
     frame = make_frame(frame_id)
     pose = np.eye(4)
     pose[0, 3] = 0.1 * frame_id
@@ -55,7 +55,7 @@ def window(frame_id: int) -> tuple[list[Frame], WindowOutput]:
         colours=np.full((POINTS, 4), 200, np.uint8),
         point_confidence=np.full(POINTS, 0.5, np.float32),
     )
-    return [frame], WindowOutput([output], {}, {}, None)
+    return [frame], StepOutput([output], {}, {}, None)
 
 
 def _windows_without_end(sink: FilesSink) -> None:

@@ -80,7 +80,7 @@ class DroppedFrames(_message.Message):
     def __init__(self, cause: _Optional[str] = ..., count: _Optional[int] = ..., frame_ids: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Decisions(_message.Message):
-    __slots__ = ("window", "new_frames", "support_frame_ids", "admitted_frame_ids", "evicted_frame_ids", "drops", "epoch", "submap", "started_ns", "finished_ns", "threads", "failure_reason", "source_id")
+    __slots__ = ("window", "new_frames", "support_frame_ids", "admitted_frame_ids", "evicted_frame_ids", "drops", "epoch", "submap", "started_ns", "finished_ns", "threads", "failure_reason", "source_id", "adopted_frame_id")
     WINDOW_FIELD_NUMBER: _ClassVar[int]
     NEW_FRAMES_FIELD_NUMBER: _ClassVar[int]
     SUPPORT_FRAME_IDS_FIELD_NUMBER: _ClassVar[int]
@@ -94,6 +94,7 @@ class Decisions(_message.Message):
     THREADS_FIELD_NUMBER: _ClassVar[int]
     FAILURE_REASON_FIELD_NUMBER: _ClassVar[int]
     SOURCE_ID_FIELD_NUMBER: _ClassVar[int]
+    ADOPTED_FRAME_ID_FIELD_NUMBER: _ClassVar[int]
     window: int
     new_frames: _containers.RepeatedCompositeFieldContainer[FrameTime]
     support_frame_ids: _containers.RepeatedScalarFieldContainer[int]
@@ -107,4 +108,5 @@ class Decisions(_message.Message):
     threads: int
     failure_reason: str
     source_id: str
-    def __init__(self, window: _Optional[int] = ..., new_frames: _Optional[_Iterable[_Union[FrameTime, _Mapping]]] = ..., support_frame_ids: _Optional[_Iterable[int]] = ..., admitted_frame_ids: _Optional[_Iterable[int]] = ..., evicted_frame_ids: _Optional[_Iterable[int]] = ..., drops: _Optional[_Iterable[_Union[DroppedFrames, _Mapping]]] = ..., epoch: _Optional[int] = ..., submap: _Optional[int] = ..., started_ns: _Optional[int] = ..., finished_ns: _Optional[int] = ..., threads: _Optional[int] = ..., failure_reason: _Optional[str] = ..., source_id: _Optional[str] = ...) -> None: ...
+    adopted_frame_id: int
+    def __init__(self, window: _Optional[int] = ..., new_frames: _Optional[_Iterable[_Union[FrameTime, _Mapping]]] = ..., support_frame_ids: _Optional[_Iterable[int]] = ..., admitted_frame_ids: _Optional[_Iterable[int]] = ..., evicted_frame_ids: _Optional[_Iterable[int]] = ..., drops: _Optional[_Iterable[_Union[DroppedFrames, _Mapping]]] = ..., epoch: _Optional[int] = ..., submap: _Optional[int] = ..., started_ns: _Optional[int] = ..., finished_ns: _Optional[int] = ..., threads: _Optional[int] = ..., failure_reason: _Optional[str] = ..., source_id: _Optional[str] = ..., adopted_frame_id: _Optional[int] = ...) -> None: ...

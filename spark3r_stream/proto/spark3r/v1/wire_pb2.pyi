@@ -136,7 +136,7 @@ class DropCount(_message.Message):
     def __init__(self, cause: _Optional[str] = ..., count: _Optional[int] = ...) -> None: ...
 
 class FrameResult(_message.Message):
-    __slots__ = ("frame_id", "source_id", "epoch", "submap", "revision", "pts_ns", "captured_ns", "published_ns", "frame_name", "world_from_camera", "intrinsics", "depth_intrinsics", "state", "confidence", "valid", "failure_reason", "drops_since_last", "model_ms", "latency_ms", "memory_bytes", "memory_limit_bytes", "window_new", "window_size", "unit", "state_reason")
+    __slots__ = ("frame_id", "source_id", "epoch", "submap", "revision", "pts_ns", "captured_ns", "published_ns", "frame_name", "world_from_camera", "intrinsics", "depth_intrinsics", "state", "confidence", "valid", "failure_reason", "drops_since_last", "model_ms", "latency_ms", "memory_bytes", "memory_limit_bytes", "window_new", "window_size", "unit", "state_reason", "keyframe_id", "mapped", "covariance", "odom_from_camera")
     FRAME_ID_FIELD_NUMBER: _ClassVar[int]
     SOURCE_ID_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
@@ -162,6 +162,10 @@ class FrameResult(_message.Message):
     WINDOW_SIZE_FIELD_NUMBER: _ClassVar[int]
     UNIT_FIELD_NUMBER: _ClassVar[int]
     STATE_REASON_FIELD_NUMBER: _ClassVar[int]
+    KEYFRAME_ID_FIELD_NUMBER: _ClassVar[int]
+    MAPPED_FIELD_NUMBER: _ClassVar[int]
+    COVARIANCE_FIELD_NUMBER: _ClassVar[int]
+    ODOM_FROM_CAMERA_FIELD_NUMBER: _ClassVar[int]
     frame_id: int
     source_id: str
     epoch: int
@@ -187,7 +191,11 @@ class FrameResult(_message.Message):
     window_size: int
     unit: LengthUnit
     state_reason: str
-    def __init__(self, frame_id: _Optional[int] = ..., source_id: _Optional[str] = ..., epoch: _Optional[int] = ..., submap: _Optional[int] = ..., revision: _Optional[int] = ..., pts_ns: _Optional[int] = ..., captured_ns: _Optional[int] = ..., published_ns: _Optional[int] = ..., frame_name: _Optional[str] = ..., world_from_camera: _Optional[_Union[Pose, _Mapping]] = ..., intrinsics: _Optional[_Union[Intrinsics, _Mapping]] = ..., depth_intrinsics: _Optional[_Union[Intrinsics, _Mapping]] = ..., state: _Optional[_Union[TrackingState, str]] = ..., confidence: _Optional[float] = ..., valid: bool = ..., failure_reason: _Optional[str] = ..., drops_since_last: _Optional[_Iterable[_Union[DropCount, _Mapping]]] = ..., model_ms: _Optional[float] = ..., latency_ms: _Optional[float] = ..., memory_bytes: _Optional[int] = ..., memory_limit_bytes: _Optional[int] = ..., window_new: _Optional[int] = ..., window_size: _Optional[int] = ..., unit: _Optional[_Union[LengthUnit, str]] = ..., state_reason: _Optional[str] = ...) -> None: ...
+    keyframe_id: int
+    mapped: bool
+    covariance: _containers.RepeatedScalarFieldContainer[float]
+    odom_from_camera: Pose
+    def __init__(self, frame_id: _Optional[int] = ..., source_id: _Optional[str] = ..., epoch: _Optional[int] = ..., submap: _Optional[int] = ..., revision: _Optional[int] = ..., pts_ns: _Optional[int] = ..., captured_ns: _Optional[int] = ..., published_ns: _Optional[int] = ..., frame_name: _Optional[str] = ..., world_from_camera: _Optional[_Union[Pose, _Mapping]] = ..., intrinsics: _Optional[_Union[Intrinsics, _Mapping]] = ..., depth_intrinsics: _Optional[_Union[Intrinsics, _Mapping]] = ..., state: _Optional[_Union[TrackingState, str]] = ..., confidence: _Optional[float] = ..., valid: bool = ..., failure_reason: _Optional[str] = ..., drops_since_last: _Optional[_Iterable[_Union[DropCount, _Mapping]]] = ..., model_ms: _Optional[float] = ..., latency_ms: _Optional[float] = ..., memory_bytes: _Optional[int] = ..., memory_limit_bytes: _Optional[int] = ..., window_new: _Optional[int] = ..., window_size: _Optional[int] = ..., unit: _Optional[_Union[LengthUnit, str]] = ..., state_reason: _Optional[str] = ..., keyframe_id: _Optional[int] = ..., mapped: bool = ..., covariance: _Optional[_Iterable[float]] = ..., odom_from_camera: _Optional[_Union[Pose, _Mapping]] = ...) -> None: ...
 
 class MapCorrection(_message.Message):
     __slots__ = ("submap", "revision", "map_from_submap", "reason")
@@ -200,6 +208,12 @@ class MapCorrection(_message.Message):
     map_from_submap: Similarity
     reason: str
     def __init__(self, submap: _Optional[int] = ..., revision: _Optional[int] = ..., map_from_submap: _Optional[_Union[Similarity, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class MapCorrections(_message.Message):
+    __slots__ = ("corrections",)
+    CORRECTIONS_FIELD_NUMBER: _ClassVar[int]
+    corrections: _containers.RepeatedCompositeFieldContainer[MapCorrection]
+    def __init__(self, corrections: _Optional[_Iterable[_Union[MapCorrection, _Mapping]]] = ...) -> None: ...
 
 class Status(_message.Message):
     __slots__ = ("state", "source_id", "frames_in", "frames_processed", "frames_failed", "drops", "frames_per_second", "latency_p50_ms", "latency_p95_ms", "latency_max_ms", "model_ms", "memory_bytes", "memory_limit_bytes", "tracking", "epoch", "submap", "uptime_ns", "last_error", "subscribers", "messages_dropped", "recording_dropped", "model", "frames_off_map")

@@ -1,8 +1,8 @@
 """Where frames between two keyframes lie, once the keyframes were moved.
 
-A frame's pose is known on the keyframe that it was tracked on. When adjustment moves the next keyframe against this one,
-the frames on the way there were off by their share of it: the correction is spread over the time between the two, as a
-chain of relative poses between two fixed ends is relaxed.
+A frame's pose is known on the keyframe that it was tracked on. When adjustment moves the next keyframe against this
+one, the frames on the way there were off by their share of it: the correction is spread over the time between the two,
+as a chain of relative poses between two fixed ends is relaxed.
 """
 
 from __future__ import annotations

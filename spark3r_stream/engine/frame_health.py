@@ -1,0 +1,60 @@
+"""A state for every tracked frame. Pure: the same history gives the same states.
+
+TRACKING: the pixels confirm the pose on a keyframe that was itself confirmed. LOW_CONFIDENCE: a guess, or a pose on a
+map that has yet to prove itself. LOST: so many guesses in a row that the pose means nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from spark3r_core.stream.tracker import TrackedFrame
+from spark3r_stream.wire.messages import TrackingState
+
+LOST_FRAMES = 10  # guesses in a row
+SETTLING_FRAMES = 3  # confirmed frames in a row after which a new map, or one after an interruption, is believed
+
+
+@dataclass
+class FrameHealth:
+    """Call `begin` when a map begins, `interrupted` when the source was, `update` per frame.
+
+    reason: why the last state was not TRACKING, for people; empty if it was.
+    """
+
+    reason: str = ""
+    _settling: int = SETTLING_FRAMES
+    _settling_reason: str = "the map has just begun"
+    _lost: int = 0
+
+    def begin(self) -> TrackingState:
+        """The first frame of a map."""
+        self._settling, self._lost = SETTLING_FRAMES, 0
+        self._settling_reason = self.reason = "the map has just begun: no other frame confirms it yet"
+        return TrackingState.LOW_CONFIDENCE
+
+    def interrupted(self) -> None:
+        """After an interruption frames must prove that the camera is where the map says."""
+        self._settling = SETTLING_FRAMES
+        self._settling_reason = "after an interruption, this camera has yet to prove that it is where the map says"
+
+    def update(self, tracked: TrackedFrame) -> TrackingState:
+        """State after one frame."""
+        if not tracked.aligned:
+            self._lost += 1
+            self._settling = max(self._settling, 1)
+            self._settling_reason = "the frame before was not confirmed"
+            self.reason = tracked.doubt
+            return TrackingState.LOST if self._lost >= LOST_FRAMES else TrackingState.LOW_CONFIDENCE
+        self._lost = 0
+        if self._settling > 0:
+            self._settling -= 1
+            if self._settling > 0 or tracked.guessed_by_features:
+                self.reason = self._settling_reason
+                return TrackingState.LOW_CONFIDENCE
+        self.reason = ""
+        return TrackingState.TRACKING
+
+    @property
+    def is_lost(self) -> bool:
+        return self._lost >= LOST_FRAMES

@@ -1,0 +1,60 @@
+"""What one step of the engine gives, whichever way it was made: frames, keyframes, corrections, losses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from spark3r_core.stream.session import WindowResult
+from spark3r_stream.frame import Frame
+from spark3r_stream.stats import DropCause
+from spark3r_stream.wire.messages import FrameOutput, FrameResult, KeyframeOutput, MapCorrection, TrackingState
+
+
+@dataclass(frozen=True)
+class StepOutput:
+    """An output per frame that went in, failed ones too, and what else came of it.
+
+    keyframes: mapped and adopted in this step. corrections: where submaps lie from now on.
+    support, admitted, evicted: frame ids: run again by the network, kept in memory, gone from it.
+    images, confidence: with windows of every frame: what each estimate was made from, (h, w, 3) uint8 RGB at network
+        size, and how far each of its pixels is trusted, (h, w) float32 in (0, 1); by frame id.
+    adopted: id of the keyframe that tracking went over to before this step's frame; None without one.
+    """
+
+    outputs: list[FrameOutput]
+    images: dict[int, np.ndarray] = field(default_factory=dict)
+    confidence: dict[int, np.ndarray] = field(default_factory=dict)
+    window: WindowResult | None = None
+    corrections: list[MapCorrection] = field(default_factory=list)
+    failures: dict[DropCause, int] = field(default_factory=dict)
+    support: tuple[int, ...] = ()
+    admitted: tuple[int, ...] = ()
+    evicted: tuple[int, ...] = ()
+    keyframes: list[KeyframeOutput] = field(default_factory=list)
+    adopted: int | None = None
+
+
+def failed_output(frame: Frame, submap: int, reason: str) -> FrameOutput:
+    """A frame without a result, and why."""
+    return FrameOutput(
+        FrameResult(
+            frame_id=frame.frame_id,
+            source_id=frame.source_id,
+            epoch=frame.epoch,
+            submap=submap,
+            captured_ns=frame.captured_ns,
+            published_ns=0,
+            pts_ns=frame.pts_ns,
+            state=TrackingState.LOST,
+            valid=False,
+            failure_reason=reason,
+        )
+    )
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line; its kind when it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

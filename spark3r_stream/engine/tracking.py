@@ -1,0 +1,403 @@
+"""Frames in, results out, with a tracker in front: every frame is tracked at once, keyframes are mapped beside it.
+
+The path of a frame: `process` → undistort and resize → adopt a mapped keyframe if one is due → track → state → ask for
+the next keyframe. The path of a keyframe: `MapperThread` → `Mapper.map` → `_adopt`: its depth, its points and where
+keyframes lie from now on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from spark3r_core.errors import Spark3rError
+from spark3r_core.geometry import se3
+from spark3r_core.geometry.camera import Intrinsics
+from spark3r_core.geometry.sim3 import Sim3
+from spark3r_core.memory.config import MemoryConfig
+from spark3r_core.models.interface import Backbone
+from spark3r_core.photometric.align import Level, grey_levels
+from spark3r_core.stream.camera_sizes import CameraSizes
+from spark3r_core.stream.keyframe_choice import KeyframeRule
+from spark3r_core.stream.mapper import KeyframeRequest, Mapper, MapUpdate
+from spark3r_core.stream.session import WindowResult
+from spark3r_core.stream.tracker import TrackedFrame, Tracker
+from spark3r_stream.engine.frame_cloud import CloudConfig, cloud_of
+from spark3r_stream.engine.frame_health import FrameHealth
+from spark3r_stream.engine.mapper_thread import MapperThread
+from spark3r_stream.engine.results import StepOutput, failed_output, first_line
+from spark3r_stream.engine.undistort import Undistorter
+from spark3r_stream.frame import Frame
+from spark3r_stream.stats import DropCause
+from spark3r_stream.wire.messages import (
+    CameraView,
+    FrameOutput,
+    FrameResult,
+    KeyframeOutput,
+    MapCorrection,
+    TrackingState,
+)
+
+log = logging.getLogger(__name__)
+
+LONGEST_LAG = 8  # frames from a keyframe to its adoption, with a file
+FRAMES_PER_LAG = 3  # frames that a keyframe served, per frame of lag: where views change fast, the next one is due soon
+URGENT_OVERLAP, URGENT_INLIERS = 0.5, 0.76  # below, a file waits for the pending keyframe at once
+
+
+@dataclass
+class _Submap:
+    """A keyframe as it is published. number: k of `submap_<k>`."""
+
+    number: int
+    frame_id: int
+    revision: int
+    map_from_submap: Sim3
+
+
+class TrackingReconstructor:
+    """One stream of frames: tracked, and mapped by one model.
+
+    Args:
+        model: any backbone.
+        memory: what the network's session keeps; one new frame per window.
+        long_side: longest side of the network input in pixels; None: the model's own.
+        camera: the user's camera; frames are undistorted and the focal length stays.
+        cloud: which points of a keyframe are published.
+        waits: adopt keyframes at fixed frames, so that a run does not depend on timing (files); otherwise when they are
+            there (live).
+    """
+
+    def __init__(
+        self,
+        model: Backbone,
+        memory: MemoryConfig,
+        long_side: int | None = None,
+        camera: Intrinsics | None = None,
+        cloud: CloudConfig | None = None,
+        *,
+        waits: bool = True,
+    ) -> None:
+        self.model, self.memory, self.camera = model, memory, camera
+        self.cloud = cloud or CloudConfig()
+        self.waits = waits
+        self._long_side = long_side
+        self._undistorter = Undistorter(camera) if camera is not None else None
+        self._thread = MapperThread()
+        self._submaps: dict[int, _Submap] = {}  # of the present map, by the keyframe's frame id
+        self._next_submap = 0
+        self._map_from_part = Sim3()  # where the present map lies among all
+        self._mapper = Mapper(model, memory)
+        self._tracker = Tracker()
+        self._health = FrameHealth()
+        self._rule = KeyframeRule()
+        self._sizes: CameraSizes | None = None
+        self._epoch: int | None = None
+        self._frames_on_keyframe = 0
+        self._urgent = False
+        self._last_window: WindowResult | None = None
+        self._last_good: np.ndarray | None = None  # newest confirmed camera in the map of all, (4, 4)
+        self.keyframes_failed = 0
+
+    @property
+    def image_hw(self) -> tuple[int, int] | None:
+        """Network input size, known after the first frame."""
+        return None if self._sizes is None else self._sizes.network.image_hw
+
+    @property
+    def submap(self) -> int:
+        return max(0, self._next_submap - 1)
+
+    def process(self, frames: Sequence[Frame], adopt: Sequence[int | None] | None = None) -> StepOutput:
+        """Track the next frame. A frame that fails gives an output marked invalid with its reason.
+
+        frames: one. adopt: with a recorded run, the keyframe that is adopted before it, or None for none.
+        """
+        (frame,) = frames
+        step = _Step()
+        try:
+            picture, view = self._prepared(frame)
+        except Spark3rError as error:
+            return step.result(failed_output(frame, self.submap, str(error)), {DropCause.UNDISTORT_ERROR: 1})
+        if self._epoch is not None and frame.epoch != self._epoch:
+            self._health.interrupted()
+        self._epoch = frame.epoch
+        hw = picture.shape[:2]
+        if self._sizes is None or self._sizes.picture_hw != hw:
+            if self._sizes is not None:
+                self._begin_part(f"the picture's size changed to {hw[1]}x{hw[0]} at frame {frame.frame_id}")
+            self._sizes = CameraSizes.fit(hw, self.model, self._long_side)
+        pyramid = grey_levels(self._sizes.for_tracker(picture)[0])
+        self._adopt_if_due(frame, step, adopt)
+        if self._tracker.reference is None:
+            return self._begin_map(frame, picture, view, pyramid, step)
+        tracked = self._track(frame, picture, pyramid)
+        state = self._health.update(tracked)
+        output = self._output(frame, tracked, view, state)
+        if state is TrackingState.TRACKING:
+            self._last_good = self._in_all(tracked)
+        if self._health.is_lost:
+            self._begin_part("tracking was lost")
+        else:
+            self._ask(frame, picture, view, pyramid, tracked)
+        return step.result(output)
+
+    def finish(self, *, adjust_all: bool) -> StepOutput:
+        """What still comes after the last frame: the pending keyframe and, with a file, an adjustment of all."""
+        step = _Step()
+        if not self._thread.is_free:
+            self._adopt(step)
+        if adjust_all:
+            update = self._mapper.finish()
+            if update is not None:
+                step.corrections += self._corrections(update, "all keyframes adjusted together")
+        self._thread.close()
+        return step.result(None)
+
+    def _prepared(self, frame: Frame) -> tuple[np.ndarray, CameraView | None]:
+        if self._undistorter is None:
+            return frame.image, None
+        return self._undistorter(frame.image)
+
+    def _track(self, frame: Frame, picture: np.ndarray, pyramid: list[Level]) -> TrackedFrame:
+        reference = self._tracker.reference
+        assert reference is not None
+        tracked = self._tracker.track(frame.frame_id, pyramid, _time_s(frame), lambda: reference.guess(picture))
+        self._frames_on_keyframe += 1
+        self._urgent = not tracked.aligned or tracked.overlap < URGENT_OVERLAP or tracked.inliers < URGENT_INLIERS
+        return tracked
+
+    def _ask(
+        self,
+        frame: Frame,
+        picture: np.ndarray,
+        view: CameraView | None,
+        pyramid: list[Level],
+        tracked: TrackedFrame,
+    ) -> None:
+        """Ask for the frame to be mapped, if it should be and the mapper is free."""
+        if not self._thread.is_free or not self._rule.reason(tracked, self._frames_on_keyframe):
+            return
+        reference, sizes = self._tracker.reference, self._sizes
+        assert reference is not None
+        assert sizes is not None
+        camera_from_key = se3.invert(tracked.key_from_camera).astype(np.float32)
+        points = reference.points() @ camera_from_key[:3, :3].T + camera_from_key[:3, 3]
+        request = KeyframeRequest(
+            frame.frame_id,
+            _time_s(frame),
+            picture,
+            sizes,
+            pyramid,
+            None if view is None else view.matrix,
+            tracked,
+            points,
+            tracked.odom_from_camera,
+            _Facts(frame, self._submaps[tracked.keyframe_id].number),
+        )
+        lag = min(LONGEST_LAG, max(1, self._frames_on_keyframe // FRAMES_PER_LAG))
+        self._thread.submit(self._mapper, request, frame.frame_id + lag)
+
+    def _adopt_if_due(self, frame: Frame, step: _Step, recorded: Sequence[int | None] | None) -> None:
+        pending = self._thread.pending
+        if recorded is not None:
+            due = recorded[0] is not None
+        elif self.waits:
+            due = pending is not None and (frame.frame_id >= pending.due or self._urgent)
+        else:
+            due = self._thread.is_ready
+        if due and pending is not None:
+            self._adopt(step)
+
+    def _adopt(self, step: _Step) -> None:
+        """Take the pending keyframe: publish it, and track on it from now on."""
+        request, update = self._thread.take()
+        step.adopted = request.frame_id
+        if isinstance(update, Exception) or update.keyframe is None:
+            self.keyframes_failed += 1
+            why = first_line(update) if isinstance(update, Exception) else update.failure
+            log.warning("keyframe %d was not mapped: %s", request.frame_id, why)
+            return
+        self._publish(request, update, step)
+        if update.reference is not None:
+            self._tracker.adopt(update.reference)
+            self._frames_on_keyframe = 0
+            self._urgent = False
+
+    def _publish(self, request: KeyframeRequest, update: MapUpdate, step: _Step) -> None:
+        """Number the keyframe's submap, make its depth and points, and say where submaps lie now."""
+        keyframe = update.keyframe
+        assert keyframe is not None
+        facts = request.facts
+        assert isinstance(facts, _Facts)
+        submap = _Submap(self._next_submap, request.frame_id, -1, Sim3())
+        self._next_submap += 1
+        self._submaps[request.frame_id] = submap
+        step.corrections += self._corrections(update, "a keyframe was mapped")
+        self._last_window = step.window = update.window
+        image, _ = request.sizes.for_network(request.picture)
+        points, colours, trust = cloud_of(
+            self.cloud, image, keyframe.depth, keyframe.confidence, keyframe.depth_intrinsics, np.eye(4)
+        )
+        height, width = keyframe.depth.shape
+        frame = facts.frame
+        step.keyframes.append(
+            KeyframeOutput(
+                frame_id=request.frame_id,
+                submap=submap.number,
+                captured_ns=frame.captured_ns,
+                epoch=frame.epoch,
+                revision=submap.revision,
+                camera=CameraView(keyframe.depth_intrinsics, width, height),
+                depth=keyframe.depth,
+                confidence=keyframe.confidence,
+                image=image,
+                points=points,
+                colours=colours,
+                point_confidence=trust,
+                map_from_submap=submap.map_from_submap,
+                time_ns=_time_ns(frame),
+                tracked_submap=facts.tracked_submap,
+            )
+        )
+
+    def _corrections(self, update: MapUpdate, reason: str) -> list[MapCorrection]:
+        corrections = []
+        for frame_id, map_from_keyframe in sorted(update.moved.items()):
+            submap = self._submaps[frame_id]
+            submap.revision += 1
+            submap.map_from_submap = self._map_from_part @ map_from_keyframe
+            corrections.append(MapCorrection(submap.number, submap.revision, submap.map_from_submap, reason))
+        return corrections
+
+    def _begin_map(
+        self, frame: Frame, picture: np.ndarray, view: CameraView | None, pyramid: list[Level], step: _Step
+    ) -> StepOutput:
+        """The first frame of a map is mapped before anything is published."""
+        assert self._sizes is not None
+        request = KeyframeRequest(
+            frame.frame_id, _time_s(frame), picture, self._sizes, pyramid, None if view is None else view.matrix,
+            facts=_Facts(frame, None),
+        )  # fmt: skip
+        try:
+            update = self._mapper.map(request)
+        except Spark3rError:
+            raise
+        except Exception as error:  # out of memory, a broken kernel; the stream outlives it
+            log.exception("the first keyframe failed")
+            why = f"the model failed: {first_line(error)}"
+            self._mapper = Mapper(self.model, self.memory)
+            return step.result(failed_output(frame, self.submap, why), {DropCause.MODEL_ERROR: 1})
+        if update.keyframe is None or update.reference is None:
+            self._mapper = Mapper(self.model, self.memory)
+            cause = DropCause.NOT_FINITE if update.keyframe is None else DropCause.NOT_ALIGNED
+            return step.result(failed_output(frame, self.submap, update.failure), {cause: 1})
+        self._publish(request, update, step)
+        self._tracker.adopt(update.reference, _time_s(frame))
+        self._frames_on_keyframe = 0
+        state = self._health.begin()
+        reference = update.reference
+        tracked = TrackedFrame(
+            frame.frame_id, frame.frame_id, np.eye(4), reference.odom_from_key, True, 1.0, 1.0, 1.0, 0.0, 0.0,
+            np.zeros((6, 6)), reference.camera(),
+        )  # fmt: skip
+        return step.result(self._output(frame, tracked, view, state, mapped=True))
+
+    def _begin_part(self, reason: str) -> None:
+        """Give the map up and begin another, placed at the last confirmed camera; its scale is a guess."""
+        log.warning("a new map begins: %s", reason)
+        self._thread.drop()
+        if self._last_good is not None:
+            self._map_from_part = Sim3.from_matrix(self._last_good)
+        self._mapper = Mapper(self.model, self.memory)
+        self._tracker = Tracker()
+        self._health = FrameHealth()
+        self._submaps = {}
+        self._frames_on_keyframe = 0
+        self._urgent = False
+
+    def _in_all(self, tracked: TrackedFrame) -> np.ndarray:
+        """(4, 4) the camera in the map of all."""
+        return self._submaps[tracked.keyframe_id].map_from_submap.apply_to_poses(tracked.key_from_camera)
+
+    def _output(
+        self,
+        frame: Frame,
+        tracked: TrackedFrame,
+        view: CameraView | None,
+        state: TrackingState,
+        mapped: bool = False,
+    ) -> FrameOutput:
+        assert self._sizes is not None
+        submap, window = self._submaps[tracked.keyframe_id], self._last_window
+        source_h, source_w = frame.image.shape[:2]
+        camera = view or CameraView(np.linalg.inv(self._sizes.tracker_map) @ tracked.camera, source_w, source_h)
+        result = FrameResult(
+            frame_id=frame.frame_id,
+            source_id=frame.source_id,
+            epoch=frame.epoch,
+            submap=submap.number,
+            captured_ns=frame.captured_ns,
+            published_ns=0,
+            pts_ns=frame.pts_ns,
+            revision=submap.revision,
+            world_from_camera=tracked.key_from_camera,
+            camera=camera,
+            state=state,
+            state_reason=self._health.reason if state is not TrackingState.TRACKING else "",
+            confidence=float(np.clip(tracked.inliers, 0, 1)),
+            model_ms=0.0 if window is None or not mapped else window.step_ns / 1e6,
+            memory_bytes=0 if window is None else window.memory_used_bytes,
+            memory_limit_bytes=0 if window is None else window.memory_limit_bytes,
+            window_new=int(mapped),
+            window_size=int(mapped),
+            keyframe_id=tracked.keyframe_id,
+            mapped=mapped,
+            covariance=tracked.covariance if np.isfinite(tracked.covariance).all() else None,
+            odom_from_camera=tracked.odom_from_camera,
+        )
+        return FrameOutput(result=result, map_from_submap=submap.map_from_submap)
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What the request of a keyframe carries for its publication."""
+
+    frame: Frame
+    tracked_submap: int | None
+
+
+class _Step:
+    """What gathers on the way through one step."""
+
+    def __init__(self) -> None:
+        self.keyframes: list[KeyframeOutput] = []
+        self.corrections: list[MapCorrection] = []
+        self.window: WindowResult | None = None
+        self.adopted: int | None = None
+
+    def result(self, output: FrameOutput | None, failures: dict[DropCause, int] | None = None) -> StepOutput:
+        window = self.window
+        return StepOutput(
+            outputs=[] if output is None else [output],
+            window=window,
+            corrections=self.corrections,
+            failures=failures or {},
+            support=() if window is None else window.support,
+            admitted=() if window is None else window.admitted,
+            evicted=() if window is None else window.evicted,
+            keyframes=self.keyframes,
+            adopted=self.adopted,
+        )
+
+
+def _time_ns(frame: Frame) -> int:
+    """When it was taken: by the source's own stamp, which does not jitter, where it has one."""
+    return frame.captured_ns if frame.pts_ns is None else frame.pts_ns
+
+
+def _time_s(frame: Frame) -> float:
+    return _time_ns(frame) / 1e9

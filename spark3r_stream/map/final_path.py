@@ -1,0 +1,81 @@
+"""The path as the final map has it: every frame on its keyframe, between keyframes relaxed.
+
+Frames are kept on the submap they were tracked on. A correction moves submaps; the frames between two keyframes were
+off by their share of what the later one moved against the earlier (`spark3r_core.geometry.relaxed`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spark3r_core.geometry import se3
+from spark3r_core.geometry.relaxed import relaxed
+from spark3r_core.geometry.sim3 import Sim3
+from spark3r_stream.map.trajectory import Trajectory
+
+
+class _Posed(NamedTuple):
+    submap: int
+    time_ns: int
+    frame_id: int
+    submap_from_camera: NDArray[np.float64]
+
+
+class _Begun(NamedTuple):
+    frame_id: int
+    time_ns: int
+    tracked_submap: int | None
+
+
+class FinalPath:
+    """Poses of a run with their submaps; one entry per frame, some hundred bytes each."""
+
+    def __init__(self) -> None:
+        self._poses: list[_Posed] = []
+        self._begun: dict[int, _Begun] = {}
+
+    @property
+    def has_keyframes(self) -> bool:
+        return bool(self._begun)
+
+    def add(self, submap: int, time_ns: int, submap_from_camera: NDArray[np.float64], frame_id: int) -> None:
+        self._poses.append(_Posed(submap, time_ns, frame_id, submap_from_camera))
+
+    def begin(self, submap: int, frame_id: int, time_ns: int, tracked_submap: int | None) -> None:
+        """A submap begins at a keyframe that was tracked on another one, or on none."""
+        self._begun[submap] = _Begun(frame_id, time_ns, tracked_submap)
+
+    def final(self, map_from_submap: Callable[[int], Sim3]) -> Trajectory:
+        """All frames in the map, in the order in which they came."""
+        placed = np.zeros((len(self._poses), 4, 4))
+        rows: dict[int, list[int]] = {}
+        row_of_frame = {}
+        for row, posed in enumerate(self._poses):
+            rows.setdefault(posed.submap, []).append(row)
+            row_of_frame[posed.frame_id] = row
+        following = {
+            begun.tracked_submap: submap
+            for submap, begun in sorted(self._begun.items(), reverse=True)
+            if begun.tracked_submap is not None
+        }
+        for submap, own in rows.items():
+            poses = np.stack([self._poses[row].submap_from_camera for row in own])
+            here = map_from_submap(submap)
+            after = following.get(submap)
+            if after is not None and submap in self._begun and self._begun[after].frame_id in row_of_frame:
+                tracked = self._poses[row_of_frame[self._begun[after].frame_id]].submap_from_camera
+                adjusted = here.inverse().apply_to_poses(_pose(map_from_submap(after)))
+                times = np.array([self._poses[row].time_ns for row in own]) / 1e9
+                begin, end = (self._begun[one].time_ns / 1e9 for one in (submap, after))
+                poses = relaxed(poses, times, begin, end, tracked, adjusted)
+            placed[own] = here.apply_to_poses(poses)
+        times_ns = np.array([posed.time_ns for posed in self._poses], np.int64)
+        return Trajectory(times_ns, placed)
+
+
+def _pose(similarity: Sim3) -> NDArray[np.float64]:
+    return np.asarray(se3.make_pose(similarity.rotation, similarity.translation))
