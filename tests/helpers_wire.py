@@ -11,7 +11,7 @@ import numpy as np
 
 from spark3r_core.geometry import se3
 from spark3r_core.geometry.sim3 import Sim3
-from spark3r_stream.wire.encode import encode_frame, encode_map_correction, encode_status
+from spark3r_stream.wire.encode import encode_frame, encode_map_corrections, encode_status
 from spark3r_stream.wire.envelope import Message, Sealer, Unsealed
 from spark3r_stream.wire.messages import (
     CameraView,
@@ -107,7 +107,11 @@ def make_correction() -> MapCorrection:
 
 def every_kind() -> list[Unsealed]:
     """One message at least of every topic."""
-    return [*encode_frame(make_output()), encode_map_correction(make_correction(), 1), encode_status(make_status(), 2)]
+    return [
+        *encode_frame(make_output()),
+        *encode_map_corrections([make_correction()], 1),
+        encode_status(make_status(), 2),
+    ]
 
 
 def make_sealer(session_id: uuid.UUID = SESSION, step_ns: int = 10_000_000) -> Sealer:

@@ -23,8 +23,6 @@ for name, command in commands.COMMANDS.items():
 
 def main() -> None:
     """Run a command; a known error is one line on stderr and exit code 1, anything else a traceback."""
-    # Idle OpenMP threads must not spin: the decoder and the subscribers need those cores.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         code = app.cli(prog="spark3r", description=DESCRIPTION, config=(tyro.conf.FlagCreatePairsOff,))
     except Spark3rError as error:

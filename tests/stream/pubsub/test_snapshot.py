@@ -23,7 +23,7 @@ from spark3r_stream.pubsub.publisher import Publisher
 from spark3r_stream.pubsub.snapshot import Snapshot, SnapshotKeeper, parse_reply
 from spark3r_stream.pubsub.subscriber import Subscriber
 from spark3r_stream.wire import envelope as wire
-from spark3r_stream.wire.encode import encode_frame, encode_map_correction
+from spark3r_stream.wire.encode import encode_frame, encode_map_corrections
 from spark3r_stream.wire.messages import MapCorrection
 from tests.helpers_wire import SESSION, every_kind, failed_output, frames, make_output, make_sealer
 
@@ -134,7 +134,7 @@ def test_a_run_of_more_frames_than_points_may_be_kept_goes_on_and_stays_bounded(
 
 def test_failed_frames_and_old_corrections_are_not_in_it() -> None:
     keeper = SnapshotKeeper()
-    corrections = [encode_map_correction(MapCorrection(7, revision, Sim3()), 0) for revision in (1, 2)]
+    corrections = [encode_map_corrections([MapCorrection(7, revision, Sim3())], 0)[0] for revision in (1, 2)]
     for message in make_sealer().seal([*encode_frame(failed_output(9)), *corrections]):
         keeper.add(message)
     snapshot = ask(keeper)

@@ -16,7 +16,7 @@ from spark3r_stream.pubsub.publisher import Publisher
 from spark3r_stream.pubsub.snapshot import SnapshotKeeper
 from spark3r_stream.pubsub.subscriber import Subscriber
 from spark3r_stream.viewer.feed import SceneFeed
-from spark3r_stream.wire.encode import encode_map_correction
+from spark3r_stream.wire.encode import encode_map_corrections
 from spark3r_stream.wire.envelope import CLOUD, FRAME, MAP_CORRECTION, Sealer
 from spark3r_stream.wire.messages import MapCorrection
 from tests.helpers_wire import SESSION, frames, make_output, make_sealer
@@ -50,7 +50,7 @@ def test_a_late_viewer_shows_each_frame_once() -> None:
     with Publisher("tcp://127.0.0.1:*", SESSION, snapshot=SnapshotKeeper()) as publisher:
         send(publisher, sealer, 0, 5)
         correction = MapCorrection(3, 6, Sim3(2.0, np.eye(3), np.zeros(3)))
-        publisher.send(sealer.seal([encode_map_correction(correction, 0)]))
+        publisher.send(sealer.seal(encode_map_corrections([correction], 0)))
         assert publisher.wait_sent(WAIT_S)
         with viewing(publisher.endpoint) as (feed, take_until):
             take_until(5)
