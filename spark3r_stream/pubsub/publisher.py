@@ -13,7 +13,7 @@ How a subscriber learns that it is connected (docs/wire.md):
 Late joiners ask a ROUTER socket of the same thread for the map so far: between two messages, so that the snapshot holds
 exactly what was published before the positions it names.
 
-Neither socket is reached by anyone directly: a relay (relay.py) stands before each and hangs up on whoever sends more
+Neither socket is reached by anyone directly: a process (relay.py) stands before each and hangs up on whoever sends more
 than subscriptions and heartbeats can need. So what ZeroMQ has to take in before it publishes the next message is
 bounded, and its own limit on waiting messages, which a peer that closes meanwhile can turn into an abort of the
 process (`!_io_error`, by a heartbeat on a connection whose input was stopped), is never reached and switched off.
@@ -39,7 +39,8 @@ from spark3r_stream.proto import wire_pb2
 from spark3r_stream.pubsub import endpoints
 from spark3r_stream.pubsub.handshake import ZAP_ADDRESS, zap_answer
 from spark3r_stream.pubsub.keys import ServerSecurity
-from spark3r_stream.pubsub.relay import Relay, RelayLimits, UploadLimit
+from spark3r_stream.pubsub.relay import RelayLimits, UploadLimit
+from spark3r_stream.pubsub.relay_process import RelayProcess
 from spark3r_stream.pubsub.snapshot import SnapshotKeeper
 from spark3r_stream.wire import envelope as wire
 from spark3r_stream.wire.envelope import Message
@@ -52,8 +53,10 @@ _MAX_DIFFERENT_SUBSCRIPTIONS = 1024  # of all together; a client needs one per t
 _TOPICS_COUNT = 116  # ZMQ_TOPICS_COUNT: how many different subscriptions the socket holds
 _MAX_UNREAD_REPLY_BYTES = 64 * wire.MIB  # of snapshots made and not yet read by who asked
 _LOOK_AGAIN_MS = 50
+_LOOK_AFTER_RELAYS_S = 1.0
 _LAST_BYTES_S = 0.5
-_REPLY_REST = 4  # after making a snapshot, rest for so many times as long as it took
+# Making snapshots may take so many seconds at once, and this share of the time for as long as they are asked for.
+_REPLY_S, _REPLY_SHARE = 2.0, 0.2
 # A client sends about 1 KiB to connect, encrypted or not, and 41 bytes per second of heartbeats.
 _STREAM_LIMITS = RelayLimits(
     connections=64, connections_per_s=32.0, upload=UploadLimit(burst_bytes=8 * wire.KIB, bytes_per_s=128.0)
@@ -114,7 +117,8 @@ class Publisher:
         self._snapshot = snapshot
         self._security = security
         self._requests: dict[bytes, bytes] = {}  # newest of each peer, oldest peer first
-        self._next_reply_s = 0.0
+        self._reply_time_s = _REPLY_S  # what is left of it at the moment below
+        self._reply_time_at_s = time.monotonic()
         self._unread_replies: list[tuple[Any, int]] = []  # what tells that ZeroMQ has let go of a reply, and its size
         with contextlib.ExitStack() as opening:
             folder = opening.enter_context(endpoints.private_folder())
@@ -145,7 +149,7 @@ class Publisher:
             self.endpoint = listeners[0][1]
             self._listeners = listeners
             self._relays = [
-                Relay(listener, endpoints.dialer(f"ipc://{folder}/{name}"), limits, f"{name}-relay")
+                RelayProcess(listener, folder / name, limits)
                 for (listener, _), (name, limits) in zip(
                     listeners, (("stream", _STREAM_LIMITS), ("snapshot", _SNAPSHOT_LIMITS)), strict=False
                 )
@@ -255,8 +259,10 @@ class Publisher:
         poller = zmq.Poller()
         for sock in (self._wake_receiver, self._socket, self._router, self._gate):
             poller.register(sock, zmq.POLLIN)
+        look_after_relays_s = 0.0
         while not self._finished():
-            ready = dict(poller.poll(self._until_next_reply_ms()))
+            waits_ms = self._until_next_reply_ms()
+            ready = dict(poller.poll(1000 * _LOOK_AFTER_RELAYS_S if waits_ms is None else waits_ms))
             if self._wake_receiver in ready:  # the stream first
                 self._wake_receiver.recv()
                 self._publish_queued()
@@ -267,8 +273,10 @@ class Publisher:
             if self._router in ready:
                 self._receive_requests()
             self._answer_requests()
-            if not all(relay.alive for relay in self._relays):
-                raise RuntimeError("a relay's thread died")
+            if time.monotonic() >= look_after_relays_s:
+                look_after_relays_s = time.monotonic() + _LOOK_AFTER_RELAYS_S
+                for relay in self._relays:
+                    relay.keep_running()
 
     def _fail(self, error: PublishError) -> None:
         with self._lock:
@@ -324,7 +332,7 @@ class Publisher:
                         self._requests[peer] = request[0]
 
     def _answer_requests(self) -> None:
-        """One reply per turn at most, for all who ask for the same; making them takes a fifth of the time at most."""
+        """One reply per turn at most, for all who ask for the same; beyond two seconds of it, a fifth of the time."""
         if not self._requests or self._snapshot is None or self._until_next_reply_ms() != 0:
             return
         began_s = time.monotonic()
@@ -334,7 +342,7 @@ class Publisher:
             del self._requests[peer]
             tracker = self._router.send_multipart([peer, reply], copy=False, track=True)
             self._unread_replies.append((tracker, len(reply)))
-        self._next_reply_s = time.monotonic() + _REPLY_REST * (time.monotonic() - began_s)
+        self._reply_time_s -= time.monotonic() - began_s
 
     def _until_next_reply_ms(self) -> int | None:
         """0: now. None: when something comes."""
@@ -343,7 +351,10 @@ class Publisher:
         self._unread_replies = [(tracker, size) for tracker, size in self._unread_replies if not tracker.done]
         if sum(size for _, size in self._unread_replies) >= _MAX_UNREAD_REPLY_BYTES:
             return _LOOK_AGAIN_MS
-        return max(0, int(1000 * (self._next_reply_s - time.monotonic()) + 0.999))
+        now_s = time.monotonic()
+        gained_s = _REPLY_SHARE * (now_s - self._reply_time_at_s)
+        self._reply_time_s, self._reply_time_at_s = min(_REPLY_S, self._reply_time_s + gained_s), now_s
+        return max(0, int(1000 * -self._reply_time_s / _REPLY_SHARE + 0.999))
 
     def _answer_gate(self) -> None:
         request = self._gate.recv_multipart()

@@ -1,4 +1,4 @@
-"""A relay between a socket of ZeroMQ and its peers that bounds what they may send; one thread, no parsing of content.
+"""A relay between a socket of ZeroMQ and its peers that bounds what they may send, without a look at the content.
 
 ZeroMQ takes in whatever a peer sends as fast as it comes: a publisher's socket reads and stores every subscription
 before it publishes the next message, each in a tree of some 40 bytes per byte, and a message of endless parts grows in
@@ -11,20 +11,24 @@ sockets listen or connect in a private folder, and this stands between them and 
   publisher is not read from, so that it drops messages for this subscriber, as it does for one that is slow.
 
 Encrypted bytes pass as they are: whoever holds a key is bounded like anyone else.
+
+As a program (see relay_process.py) it relays for a publisher; for that it imports nothing but Python's own modules.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import math
+import os
 import selectors
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-
-from spark3r_stream.pubsub.zmtp_frames import FrameCost
+from typing import Protocol
 
 _CHUNK_BYTES = 256 * 1024  # read from one connection in one turn; then it is the next one's
 _ACCEPTS_PER_TURN = 8
@@ -34,6 +38,14 @@ _STUCK_S = 1.0
 _IDLE_TURN_S = 1.0
 _HEARTBEAT_BYTES_PER_S = 64  # what a well-behaved peer sends for as long as it stays
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+
+
+class Cost(Protocol):
+    """Adds up what the bytes of one direction of a connection cost the one who takes them in."""
+
+    def add(self, chunk: memoryview) -> int:
+        """The cost of the next bytes. Raises ValueError for what cannot be counted."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -48,8 +60,8 @@ class UploadLimit:
 class RelayLimits:
     """connections: at a time. connections_per_s: new ones, after as many at once as there may be at a time.
 
-    upload: of each accepted peer; over it, hung up on. download_bytes: cost (`FrameCost`) that may be on its way to
-    the accepted side without being taken (`Relay.taken`). age_s: how long a connection may last. stall_s: how long
+    upload: of each accepted peer; over it, hung up on. download_bytes: what may be on its way to the accepted side
+    without being taken (`Relay.taken`), in the measure of `cost`. age_s: how long a connection may last. stall_s: how long
     an accepted peer may leave bytes waiting that are meant for it. redial: try again until the other side answers.
     """
 
@@ -57,6 +69,7 @@ class RelayLimits:
     connections_per_s: float = math.inf
     upload: UploadLimit | None = None
     download_bytes: int | None = None
+    cost: Callable[[], Cost] | None = None
     age_s: float = math.inf
     stall_s: float = math.inf
     redial: bool = False
@@ -65,7 +78,7 @@ class RelayLimits:
 class _Link:
     """One accepted connection (`near`), the one made for it (`far`), and the bytes on their way."""
 
-    def __init__(self, near: socket.socket, now_s: float) -> None:
+    def __init__(self, near: socket.socket, now_s: float, cost: Cost | None) -> None:
         self.near = near
         self.far: socket.socket | None = None
         self.reached = False
@@ -74,10 +87,11 @@ class _Link:
         self.to_near: memoryview = memoryview(b"")
         self.moved_s = now_s  # when bytes last left for `near`
         self.uploaded = 0
-        self.cost = FrameCost()
+        self.cost = cost
         self.waiting_cost = 0
         self.full_since_s: float | None = None
         self.ended = False  # the far side has closed: what waits is sent, then this one is closed
+        self.deaf = False  # the far side takes nothing any more: what `near` sends is forgotten
         self.close_at_s = math.inf
         self.dial_at_s = now_s
         self.pause_s = _RETRY_S[0]
@@ -115,9 +129,10 @@ class Relay:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    @property
-    def alive(self) -> bool:
-        return self._thread.is_alive()
+    def wait(self, timeout_s: float) -> bool:
+        """Whether it has ended, after waiting for that."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
 
     def taken(self, cost: int) -> None:
         """The caller has taken messages of this cost: as much more may come."""
@@ -226,7 +241,7 @@ class Relay:
             self._accepts -= 1.0
             _prepare(near)
             now_s = time.monotonic()
-            link = _Link(near, now_s)
+            link = _Link(near, now_s, None if self._limits.cost is None else self._limits.cost())
             self._links.append(link)
             self._reach(link, now_s)
             self._watch(link, now_s)
@@ -290,21 +305,25 @@ class Relay:
         limit = self._limits.upload
         if limit is not None and link.uploaded > limit.burst_bytes + limit.bytes_per_s * (now_s - link.opened_s):
             self._refuse(link)
-        elif not link.ended:
+        elif not link.deaf:
             link.to_far = memoryview(bytes(self._buffer[:count]))
             if link.reached:
                 self._send_far(link)
 
     def _read_far(self, link: _Link, now_s: float) -> None:
         assert link.far is not None
-        count = link.far.recv_into(self._buffer)
+        try:
+            count = link.far.recv_into(self._buffer)
+        except ConnectionError:
+            count = 0
         if count == 0:
-            link.ended = True
+            link.ended = link.deaf = True
+            link.to_far = memoryview(b"")
             if not link.to_near:
                 self._say_goodbye(link, now_s)
             return
         chunk = self._buffer[:count]
-        if self._limits.download_bytes is not None:
+        if link.cost is not None:
             link.waiting_cost += link.cost.add(chunk)
         try:
             sent = link.near.send(chunk)
@@ -322,7 +341,12 @@ class Relay:
 
     def _send_far(self, link: _Link) -> None:
         assert link.far is not None
-        link.to_far = link.to_far[link.far.send(link.to_far) :]
+        try:
+            link.to_far = link.to_far[link.far.send(link.to_far) :]
+        except BlockingIOError:
+            return
+        except OSError:  # it has closed; what it had sent before is still to be read
+            link.deaf, link.to_far = True, memoryview(b"")
 
     def _say_goodbye(self, link: _Link, now_s: float) -> None:
         """All was passed on. Closing before the peer does could take back what it has not read yet."""
@@ -372,3 +396,46 @@ def _prepare(sock: socket.socket) -> None:
     sock.setblocking(False)
     if sock.family != socket.AF_UNIX:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def main(argument: str) -> None:
+    """Relay from the inherited listening socket to a Unix socket, obeying the lines of stdin until it ends.
+
+    Writes the number of refused peers to stdout whenever it has changed.
+    """
+    given = json.loads(argument)
+    upload = UploadLimit(**given["limits"].pop("upload"))
+
+    def dial() -> socket.socket:
+        sock = socket.socket(socket.AF_UNIX)
+        try:
+            sock.setblocking(False)
+            sock.connect(given["target"])
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    relay = Relay(socket.socket(fileno=given["listener"]), dial, RelayLimits(upload=upload, **given["limits"]), "relay")
+
+    def obey() -> None:
+        for line in sys.stdin:
+            if line.startswith("close"):
+                relay.close(float(line.split()[1]))
+            else:
+                relay.hang_up_on_the_busiest()
+        relay.close()  # the publisher is gone
+
+    threading.Thread(target=obey, daemon=True).start()
+    told, ended = 0, False
+    while not ended:
+        ended = relay.wait(0.2)
+        if relay.refused > told:
+            told = relay.refused
+            with contextlib.suppress(OSError):
+                os.write(1, f"{told}\n".encode())
+    os._exit(0)  # the thread that reads stdin may wait for ever
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
