@@ -53,7 +53,7 @@ _MAX_DIFFERENT_SUBSCRIPTIONS = 1024  # of all together; a client needs one per t
 _TOPICS_COUNT = 116  # ZMQ_TOPICS_COUNT: how many different subscriptions the socket holds
 _MAX_UNREAD_REPLY_BYTES = 64 * wire.MIB  # of snapshots made and not yet read by who asked
 _LOOK_AGAIN_MS = 50
-_LOOK_AFTER_RELAYS_S = 1.0
+_LOOK_AFTER_RELAYS_S = 1
 _LAST_BYTES_S = 0.5
 # Making snapshots may take so many seconds at once, and this share of the time for as long as they are asked for.
 _REPLY_S, _REPLY_SHARE = 2.0, 0.2
@@ -327,9 +327,9 @@ class Publisher:
         with contextlib.suppress(zmq.Again):
             for _ in range(_REQUESTS_PER_TURN):
                 peer, *request = self._router.recv_multipart(zmq.NOBLOCK)
-                if self._snapshot is not None and len(request) == 1:
-                    if peer in self._requests or len(self._requests) < _MAX_WAITING_REQUESTS:
-                        self._requests[peer] = request[0]
+                known = peer in self._requests or len(self._requests) < _MAX_WAITING_REQUESTS
+                if self._snapshot is not None and len(request) == 1 and known:
+                    self._requests[peer] = request[0]
 
     def _answer_requests(self) -> None:
         """One reply per turn at most, for all who ask for the same; beyond two seconds of it, a fifth of the time."""
@@ -366,7 +366,7 @@ class Publisher:
         with contextlib.suppress(zmq.Again):
             for _ in range(_SUBSCRIPTIONS_PER_TURN):
                 self._take_subscription(self._socket.recv_multipart(zmq.NOBLOCK))
-        if self._socket.getsockopt(_TOPICS_COUNT) > _MAX_DIFFERENT_SUBSCRIPTIONS:
+        if int(self._socket.getsockopt(_TOPICS_COUNT)) > _MAX_DIFFERENT_SUBSCRIPTIONS:
             self._relays[0].hang_up_on_the_busiest()
 
     def _take_subscription(self, parts: list[bytes]) -> None:

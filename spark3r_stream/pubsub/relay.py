@@ -61,8 +61,8 @@ class RelayLimits:
     """connections: at a time. connections_per_s: new ones, after as many at once as there may be at a time.
 
     upload: of each accepted peer; over it, hung up on. download_bytes: what may be on its way to the accepted side
-    without being taken (`Relay.taken`), in the measure of `cost`. age_s: how long a connection may last. stall_s: how long
-    an accepted peer may leave bytes waiting that are meant for it. redial: try again until the other side answers.
+    without being taken (`Relay.taken`), in the measure of `cost`. age_s: how long a connection may last. stall_s: how
+    long an accepted peer may leave bytes waiting that are meant for it. redial: try again until the other side answers.
     """
 
     connections: int
