@@ -5,7 +5,8 @@
             print(decode(message).world_from_camera)
 
 No torch: ZeroMQ receives in the background, the caller takes messages when it likes. What waits for the caller is
-bounded in bytes by a relay (relay.py, a thread), whatever the publisher sends. A caller too slow for the stream loses messages, never the publisher's time, and finds them in `missed`.
+bounded in bytes by a relay (relay.py, a thread), whatever the publisher sends. A caller too slow for the stream loses
+messages, never the publisher's time, and finds them in `missed`.
 """
 
 from __future__ import annotations

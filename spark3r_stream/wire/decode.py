@@ -219,7 +219,7 @@ def _camera_from_proto(m: wire_pb2.Intrinsics) -> CameraView:
 def _checked_camera(camera: CameraView) -> CameraView:
     """Refuses a camera that no ray can be computed for: viewers invert the matrix."""
     matrix = camera.matrix
-    if not (_LEAST_FOCAL <= min(matrix[0, 0], matrix[1, 1]) and np.abs(matrix).max() <= _GREATEST_PIXELS):
+    if not (min(matrix[0, 0], matrix[1, 1]) >= _LEAST_FOCAL and np.abs(matrix).max() <= _GREATEST_PIXELS):
         raise WireError(f"focal lengths {matrix[0, 0]:g} and {matrix[1, 1]:g}; expected pixels, more than 0")
     if matrix[1, 0] != 0 or list(matrix[2]) != [0, 0, 1]:
         raise WireError("a camera matrix that is none; expected [[fx, s, cx], [0, fy, cy], [0, 0, 1]]")
