@@ -67,6 +67,12 @@ GUARDS = [
     Guard(DECODE, "if not (min(matrix[0, 0], matrix[1, 1]) >= _LEAST_FOCAL", "if not (True", FLOODS),
     Guard(DECODE, "if number == frame_name or not (number.isascii()", "if False and not (number.isascii()", FLOODS),
     Guard(
+        "spark3r_stream/recording/reader.py",
+        "claimed = max(claimed, zstandard.get_frame_parameters(chunk.data).content_size)",
+        "pass",
+        "tests/stream/recording/test_chunk_guard.py",
+    ),
+    Guard(
         "spark3r_stream/recording/writer.py",
         "except Exception as error:  # whatever",
         "except MemoryError as error:  # whatever",
