@@ -43,6 +43,9 @@ def raw_client(endpoint: str) -> socket.socket:
     host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
     sock = socket.create_connection((host, int(port)), WAIT_S)
     sock.sendall(GREETING + READY)
+    came = b""
+    while b"/welcome/" not in came:  # only now may it send more
+        came += sock.recv(4096)
     return sock
 
 
