@@ -32,11 +32,18 @@ def replay_command(
     with (
         contextlib.closing(Replay(recording, speed=speed, loop=loop, start_s=start)) as replay,
         Publisher(
-            publish, replay.session_id, insecure=insecure, security=security, snapshot=SnapshotKeeper()
+            publish,
+            replay.session_id,
+            insecure=insecure,
+            security=security,
+            snapshot=SnapshotKeeper(),
+            on_error=lambda _: stop.set(),
         ) as publisher,
     ):
         print(f"replaying {recording} on {publisher.endpoint}", file=sys.stderr)
         sent = republish(replay, publisher, stop)
+        if publisher.error is not None:
+            raise publisher.error
     print(f"{sent} messages sent", file=sys.stderr)
     return 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,14 @@ def _run(config: RunConfig, stop: Stop) -> int:
     with stop.on_signals(), contextlib.ExitStack() as closing:  # a signal does not cut short the writing of results
         # What can fail at once comes first: a port in use must not cost the loading of a model.
         session_id = uuid.uuid4()
-        publisher = _open_publisher(config, session_id, closing)
+        failures: list[StreamError] = []  # of threads that died; the run ends as failed
+
+        def publishing_ended(error: StreamError) -> None:
+            failures.append(error)
+            print(f"spark3r: {error}", file=sys.stderr)
+            stop.event.set()  # nobody sees this run any more: whoever supervises it starts another
+
+        publisher = _open_publisher(config, session_id, closing, publishing_ended)
         if run is not None:
             closing.enter_context(recorded_threads(run))
         with stop.interrupting():
@@ -123,6 +130,10 @@ def _run(config: RunConfig, stop: Stop) -> int:
         decided = None if run is None else run.decisions
         with long_lived_objects():
             run_stream(source, reconstructor, sinks, engine, stats, clock, stop.event, decided)
+        if recorder is not None and recorder.broken and recorder.error is not None:
+            failures.append(recorder.error)
+        if failures:
+            raise failures[0]
         if stats.failed and not stats.processed_frames:
             raise StreamError(f"no frame of {source.info.name} could be reconstructed: {stats.last_error}")
     if not config.json:
@@ -209,13 +220,25 @@ def _open_source(config: RunConfig, run: RecordedRun | None, recorder: Recorder 
     return open_source(config.source, options, clock)
 
 
-def _open_publisher(config: RunConfig, session_id: uuid.UUID, closing: contextlib.ExitStack) -> Publisher | None:
+def _open_publisher(
+    config: RunConfig,
+    session_id: uuid.UUID,
+    closing: contextlib.ExitStack,
+    on_error: Callable[[StreamError], None],
+) -> Publisher | None:
     endpoint = config.publish or ("tcp://127.0.0.1:*" if config.view else None)
     if endpoint is None:
         return None
     security = server_security(config.keys)
     publisher = closing.enter_context(
-        Publisher(endpoint, session_id, insecure=config.insecure, security=security, snapshot=SnapshotKeeper())
+        Publisher(
+            endpoint,
+            session_id,
+            insecure=config.insecure,
+            security=security,
+            snapshot=SnapshotKeeper(),
+            on_error=on_error,
+        )
     )
     print(f"publishing on {publisher.endpoint}", file=sys.stderr)
     return publisher
@@ -263,7 +286,7 @@ def _heartbeat(
             messages_dropped=0 if publisher is None else publisher.dropped,
             recording_dropped=0 if recorder is None else sum(recorder.dropped.values()),
         )
-        wire.status(status, clock.unix_ns())
+        wire.status(status, stats.captured_ns)
 
     beat()
     try:

@@ -58,6 +58,7 @@ class RunStats:
         self.epoch = 0
         self.last_model_ms = 0.0
         self.last_error = ""
+        self.captured_ns = 0  # of the newest frame with a result
         self._recent: deque[tuple[int, int]] = deque()
 
     def taken(self, frames: Sequence[Frame], drops: Mapping[DropCause, int]) -> None:
@@ -81,6 +82,7 @@ class RunStats:
             self.failed += len(result.outputs) - len(valid)
             self.off_map += sum(frame.state is not TrackingState.TRACKING for frame in valid)
             last = result.outputs[-1].result
+            self.captured_ns = last.captured_ns
             self.tracking, self.submap, self.epoch = last.state, last.submap, last.epoch
             self.state_windows[last.state.name] = self.state_windows.get(last.state.name, 0) + 1
             if result.window is not None:

@@ -17,6 +17,7 @@ from spark3r_stream.map.cloud import PointCloud
 from spark3r_stream.map.thinning import Thinned
 from spark3r_stream.map.trajectory import Trajectory
 from spark3r_stream.map.voxel import VoxelCloud
+from spark3r_stream.wire.decode import submap_number
 from spark3r_stream.wire.messages import CameraView, Cloud, Content, FrameResult, MapCorrections
 
 # First voxel edge over the spread of the first cloud: about the footprint of a pixel of a 252-pixel-wide network input.
@@ -54,8 +55,7 @@ class SceneMap:
         if isinstance(content, FrameResult) and content.valid and content.world_from_camera is not None:
             self.add_pose(content.world_from_camera, content.captured_ns, content.submap, content.camera)
         elif isinstance(content, Cloud):
-            submap = int(content.frame_name.rpartition("_")[2]) if content.frame_name.startswith("submap_") else 0
-            self.add_cloud(content.points, content.colours, content.confidence, submap)
+            self.add_cloud(content.points, content.colours, content.confidence, submap_number(content.frame_name))
         elif isinstance(content, MapCorrections):
             for correction in content.corrections:
                 self.apply_correction(correction.submap, correction.map_from_submap, correction.revision)

@@ -18,13 +18,21 @@ from spark3r_core.errors import GeometryError
 from spark3r_stream.errors import WireError
 from spark3r_stream.proto import wire_pb2
 from spark3r_stream.wire import envelope as wire
-from spark3r_stream.wire.decode import correction_from_proto, decode, decode_payload, pose_from_proto
+from spark3r_stream.wire.bulk_field import check_fields
+from spark3r_stream.wire.decode import correction_from_proto, decode, decode_payload, pose_from_proto, submap_number
 from spark3r_stream.wire.encode import correction_to_proto, encode_cloud, pose_to_proto
 from spark3r_stream.wire.envelope import Message
 from spark3r_stream.wire.messages import Cloud, FrameResult, MapCorrection, MapCorrections, submap_frame
 
 MAX_REPLY_BYTES = 64 * wire.MIB
 MAX_SUBMAPS = 4096
+# By field number, how many and how large: protobuf makes thirty times as much of a reply full of empty messages.
+_REPLY_FIELDS = {
+    5: (2 * len(wire.TOPICS), 256),  # positions
+    6: (100_000, 512),  # trajectory
+    7: (MAX_SUBMAPS, 4 * wire.KIB),  # corrections
+    8: (MAX_SUBMAPS, MAX_REPLY_BYTES),  # clouds
+}
 _JOIN_CLOUDS = 256  # frames of a submap that are kept apart before they become one; a list of all would grow for ever
 
 
@@ -160,6 +168,7 @@ def parse_reply(data: bytes) -> Snapshot:
     if len(data) > MAX_REPLY_BYTES:
         raise WireError(f"snapshot of {len(data)} bytes; at most {MAX_REPLY_BYTES} are allowed")
     try:
+        check_fields(data, _REPLY_FIELDS)
         reply = wire_pb2.SnapshotReply.FromString(data)
         if len(reply.session_id) == 16:
             wire.check_major("the publisher", reply.schema_major, reply.schema_minor)
@@ -169,7 +178,7 @@ def parse_reply(data: bytes) -> Snapshot:
         for payload in reply.clouds:
             cloud = decode_payload(wire.CLOUD, payload)
             assert isinstance(cloud, Cloud)
-            clouds[_submap_of(cloud.frame_name)] = cloud
+            clouds[submap_number(cloud.frame_name)] = cloud
         with np.errstate(all="ignore"):  # a hostile 1e300 is refused, without a warning on the way
             corrections = {m.submap: correction_from_proto(m) for m in reply.corrections}
             trajectory = [
@@ -186,13 +195,6 @@ def parse_reply(data: bytes) -> Snapshot:
         clouds=clouds,
         points_left_out=reply.points_left_out,
     )
-
-
-def _submap_of(frame_name: str) -> int:
-    number = frame_name.removeprefix(submap_frame(0)[:-1])
-    if not (number.isascii() and number.isdigit() and len(number) < 11):
-        raise WireError(f"cloud in frame {frame_name[:40]!r}; expected submap_<k>")
-    return int(number)
 
 
 def _thinned(cloud: Cloud, stride: int) -> Cloud:

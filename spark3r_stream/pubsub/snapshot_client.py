@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -11,7 +12,9 @@ from spark3r_stream.proto import wire_pb2
 from spark3r_stream.pubsub import endpoints
 from spark3r_stream.pubsub.handshake import HandshakeMonitor
 from spark3r_stream.pubsub.keys import ClientSecurity
+from spark3r_stream.pubsub.relay import Relay, RelayLimits
 from spark3r_stream.pubsub.snapshot import MAX_REPLY_BYTES, Snapshot, parse_reply
+from spark3r_stream.pubsub.zmtp_frames import FrameCost
 from spark3r_stream.wire import envelope as wire
 
 
@@ -26,13 +29,19 @@ class SnapshotClient:
         max_points: int,
     ) -> None:
         address = endpoints.snapshot_address(endpoint)
+        self._closing = contextlib.ExitStack()
+        folder = self._closing.enter_context(endpoints.private_folder())
+        limits = RelayLimits(connections=1, download_bytes=MAX_REPLY_BYTES + wire.MIB, cost=FrameCost, redial=True)
+        listener, _ = endpoints.listen(f"ipc://{folder}/snapshot")
+        relay = Relay(listener, endpoints.dialer(address), limits, "snapshot-relay")
+        self._closing.callback(relay.close)
         self._socket = context.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_REPLY_BYTES)
         if security is not None:
             security.protect(self._socket)
         self._handshakes = HandshakeMonitor(self._socket, address, security)
-        self._socket.connect(address)
+        self._socket.connect(f"ipc://{folder}/snapshot")
         request = wire_pb2.SnapshotRequest(
             schema_major=wire.SCHEMA_MAJOR, schema_minor=wire.SCHEMA_MINOR, max_points=max_points
         )
@@ -60,3 +69,4 @@ class SnapshotClient:
     def close(self) -> None:
         self._handshakes.close()
         self._socket.close()
+        self._closing.close()

@@ -4,8 +4,9 @@
         for message in subscriber:
             print(decode(message).world_from_camera)
 
-No thread and no torch: ZeroMQ receives and reconnects in the background, the caller takes messages when it likes. A
-caller too slow for the stream loses messages, never the publisher's time, and finds them in `missed`.
+No torch: ZeroMQ receives in the background, the caller takes messages when it likes. What waits for the caller is
+bounded in bytes by a relay (relay.py, a thread), whatever the publisher sends. A caller too slow for the stream loses
+messages, never the publisher's time, and finds them in `missed`.
 """
 
 from __future__ import annotations
@@ -20,14 +21,19 @@ from types import TracebackType
 import zmq
 
 from spark3r_stream.errors import VersionMismatch, WireError
+from spark3r_stream.pubsub import endpoints
 from spark3r_stream.pubsub.handshake import HandshakeMonitor
 from spark3r_stream.pubsub.keys import ClientSecurity
+from spark3r_stream.pubsub.relay import Relay, RelayLimits
 from spark3r_stream.pubsub.snapshot import Snapshot
 from spark3r_stream.pubsub.snapshot_client import SnapshotClient
+from spark3r_stream.pubsub.zmtp_frames import FrameCost, part_cost
 from spark3r_stream.wire import envelope as wire
 from spark3r_stream.wire.envelope import Message
 
 _ATTEMPT_S = 3.0  # a publisher with a full queue of answers drops one; then it is asked again
+
+MAX_WAITING_BYTES = 160 * wire.MIB  # the largest depth and cloud of a frame fit
 
 
 class Subscriber:
@@ -74,11 +80,19 @@ class Subscriber:
         self._floor: dict[str, int] = {}
         self._pending: deque[Message] = deque()
         self._pending_limit = high_water_mark
+        self._pending_bytes = 0
         self._snapshots = False
         self._ready_topic = b""
         self._monotonic_s = monotonic_s
         self._last_received_s: float | None = None
+        dial = endpoints.dialer(endpoint)
+        self._closing = contextlib.ExitStack()
+        folder = self._closing.enter_context(endpoints.private_folder())
+        limits = RelayLimits(connections=2, download_bytes=MAX_WAITING_BYTES, cost=FrameCost, redial=True)
+        self._relay = Relay(endpoints.listen(f"ipc://{folder}/stream")[0], dial, limits, "subscriber-relay")
+        self._closing.callback(self._relay.close)
         self._context = zmq.Context()
+        self._closing.callback(self._context.destroy, linger=0)
         self._socket = self._context.socket(zmq.SUB)
         self._socket.setsockopt(zmq.RCVHWM, high_water_mark)
         self._socket.setsockopt(zmq.LINGER, 0)
@@ -87,8 +101,6 @@ class Subscriber:
         self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 2000)
         self._socket.setsockopt(zmq.HEARTBEAT_IVL, 2000)
         self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 10_000)
-        if "[" in endpoint:
-            self._socket.setsockopt(zmq.IPV6, 1)
         for topic in (*self.topics, wire.WELCOME):
             self._socket.setsockopt_string(zmq.SUBSCRIBE, topic)
         self._security = security
@@ -98,13 +110,7 @@ class Subscriber:
         self._poller = zmq.Poller()
         self._poller.register(self._socket, zmq.POLLIN)
         self._poller.register(self._handshakes.socket, zmq.POLLIN)
-        try:
-            self._socket.connect(endpoint)
-        except zmq.ZMQError as error:
-            self.close()
-            raise WireError(
-                f"cannot subscribe to {endpoint!r}: {error.strerror}; expected e.g. tcp://127.0.0.1:5555"
-            ) from None
+        self._socket.connect(f"ipc://{folder}/stream")
 
     def poll(self, timeout_s: float | None = 0.0) -> Message | None:
         """The next message, or None after `timeout_s` (None: wait for ever).
@@ -113,12 +119,16 @@ class Subscriber:
         version.
         """
         if self._pending:
-            return self._pending.popleft()
+            message = self._pending.popleft()
+            self._pending_bytes -= len(message.payload)
+            return message
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
         while self._wait_readable(deadline_s):
-            message = self._receive()
-            if message is not None:
-                return message
+            received = self._receive()
+            if received is not None:
+                return received
+            if deadline_s is not None and time.monotonic() >= deadline_s:
+                break  # what is not for the caller may come for ever
         return None
 
     def __iter__(self) -> Iterator[Message]:
@@ -152,6 +162,8 @@ class Subscriber:
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
         while not self.connected and self._wait_readable(deadline_s):
             self._buffer_one()
+            if deadline_s is not None and time.monotonic() >= deadline_s:
+                break
         return self.connected
 
     def join(self, timeout_s: float = 10.0, max_points: int = 0) -> Snapshot:
@@ -181,6 +193,7 @@ class Subscriber:
                 if message.envelope.session_id == self.session_id
                 and message.envelope.sequence >= self._floor[message.topic]
             )
+            self._pending_bytes = sum(len(message.payload) for message in self._pending)
             return snapshot
         raise WireError(f"no snapshot from {self.endpoint} within {timeout_s:g} s; is the publisher running?")
 
@@ -197,7 +210,7 @@ class Subscriber:
     def close(self) -> None:
         """Close the socket; further calls do nothing."""
         self._handshakes.close()
-        self._context.destroy(linger=0)
+        self._closing.close()
 
     def __enter__(self) -> Subscriber:
         return self
@@ -212,9 +225,12 @@ class Subscriber:
         message = self._receive()
         if message is None:
             return
-        if len(self._pending) >= self._pending_limit:
-            self.missed[self._pending.popleft().topic] += 1
         self._pending.append(message)
+        self._pending_bytes += len(message.payload)
+        while len(self._pending) > self._pending_limit or self._pending_bytes > MAX_WAITING_BYTES:
+            oldest = self._pending.popleft()
+            self._pending_bytes -= len(oldest.payload)
+            self.missed[oldest.topic] += 1
 
     def _wait_readable(self, deadline_s: float | None) -> bool:
         """Wait for a message; events of the connection are handled meanwhile."""
@@ -227,15 +243,22 @@ class Subscriber:
             if self._socket in ready:
                 return True
             if not ready:
+                self._relay.hang_up_if_stuck()
+                return False
+            if deadline_s is not None and time.monotonic() >= deadline_s:
                 return False
 
     def _receive(self) -> Message | None:
         """Take one multipart message off the socket; None if it was not for the caller."""
         parts = [self._socket.recv()]
+        encrypted = self._security is not None
+        cost = part_cost(len(parts[0]), encrypted)
         while self._socket.getsockopt(zmq.RCVMORE):
             part = self._socket.recv()
+            cost += part_cost(len(part), encrypted)
             if len(parts) <= 3:  # one more than is right is enough to know; the rest of a hostile one is dropped
                 parts.append(part)
+        self._relay.taken(cost)
         try:
             if parts[0].startswith(wire.WELCOME.encode()):
                 self._handle_welcome(parts[0].removeprefix(wire.WELCOME.encode()))

@@ -88,12 +88,14 @@ class Recorder:
     ) -> None:
         self.path = path
         self.error: RecordingError | None = None
+        self.broken = False  # ended by a fault of this program, not of the disk
         self._clock = clock
         self._source_id = source_id
         self._queue_bytes = queue_bytes
         self._flush_interval_s = flush_interval_s
         self._on_error = on_error
         self._queue: deque[_Record] = deque()
+        self._taken: deque[_Record] = deque()  # by the thread; the first is being written
         self._queued_bytes = 0
         self._packet_index = 0
         self._dropped: Counter[str] = Counter()
@@ -182,6 +184,10 @@ class Recorder:
             self._writer.finish()
         except OSError as error:
             self._fail(RecordingError(f"recording to {self.path} ended: {error.strerror}; what it holds can be read"))
+        except Exception as error:  # whatever it is, a thread that dies unseen would be a loss unseen
+            self.broken = True
+            reason = f"{type(error).__name__}: {error}"
+            self._fail(RecordingError(f"recording to {self.path} broke off: {reason}; this is a fault of the program"))
         finally:
             self._file.close()
 
@@ -195,16 +201,19 @@ class Recorder:
                     lambda: self._queue or self._stopping, self._flush_interval_s if unflushed else None
                 )
                 records, self._queue = self._queue, deque()
+                self._taken = records
                 self._queued_bytes = 0
                 stopping = self._stopping
-            for record in records:
-                self._write(record)
+                idle = not records
             unflushed = unflushed or bool(records)
+            while records:
+                self._write(records[0])
+                records.popleft()
             now_ns = self._clock.monotonic_ns()
-            if unflushed and (not records or now_ns - flush_at_ns >= self._flush_interval_s * 1e9):
+            if unflushed and (idle or now_ns - flush_at_ns >= self._flush_interval_s * 1e9):
                 self._writer.flush()
                 flush_at_ns, unflushed = now_ns, False
-            if stopping and not records:
+            if stopping and idle:
                 return
 
     def _write(self, record: _Record) -> None:
@@ -222,8 +231,9 @@ class Recorder:
     def _fail(self, error: RecordingError) -> None:
         with self._changed:
             self.error = error
-            for record in self._queue:
+            for record in (*self._taken, *self._queue):
                 self._dropped[record.topic] += 1
+            self._taken.clear()
             self._queue.clear()
         if self._on_error is not None:
             self._on_error(error)

@@ -7,6 +7,8 @@ the wire are the same (tests/stream/test_bulk_field.py compares both ways with p
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,8 @@ from spark3r_stream.errors import WireError
 _NUMBER = 6
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types of protobuf's encoding
 _MAX_VARINT_BYTES = 10
+_MAX_OTHER_FIELDS = 32
+_MAX_REST_BYTES = 16 * 1024
 _MAX_FIELDS = 1024  # ours have about twenty; megabytes of empty ones would hold up the reader for seconds
 
 
@@ -40,13 +44,39 @@ def split(payload: bytes) -> tuple[bytes, memoryview]:
     fields are refused.
     """
     view = memoryview(payload)
-    data, others = view[:0], []
-    position = fields = 0
+    data, others, rest = view[:0], [], 0
+    for count, (tag, begin, start, end) in enumerate(_fields(payload), 1):
+        if count > _MAX_FIELDS:
+            raise WireError(f"more than {_MAX_FIELDS} fields, at byte {begin}")
+        if tag == _NUMBER << 3 | _BYTES:
+            data = view[start:end]
+            continue
+        others.append(view[begin:end])
+        rest += end - begin
+        if rest > _MAX_REST_BYTES:  # protobuf makes twenty times as much of a list of empty messages
+            raise WireError(f"more than {_MAX_REST_BYTES} bytes beside the data")
+    return b"".join(others), data
+
+
+def check_fields(payload: bytes, limits: Mapping[int, tuple[int, int]]) -> None:
+    """Raise WireError unless each field occurs as often, and is as large in bytes, as its number's limits allow.
+
+    Fields without limits may occur some times and be small. To be called before protobuf makes objects of a payload.
+    """
+    counts: Counter[int] = Counter()
+    for tag, begin, start, end in _fields(payload):
+        number = tag >> 3
+        most, largest = limits.get(number, (_MAX_OTHER_FIELDS, _MAX_REST_BYTES))
+        counts[number] += 1
+        if counts[number] > most or end - start > largest or len(counts) > _MAX_OTHER_FIELDS:
+            raise WireError(f"more than {most} fields, or one of more than {largest} bytes, at byte {begin}")
+
+
+def _fields(payload: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """Tag, first byte, first byte of the content and end of each field. Raises WireError for what is no message."""
+    position = 0
     while position < len(payload):
         begin = position
-        fields += 1
-        if fields > _MAX_FIELDS:
-            raise WireError(f"more than {_MAX_FIELDS} fields, at byte {begin}")
         tag, position = _varint(payload, position)
         kind = tag & 7
         length = 0
@@ -61,12 +91,8 @@ def split(payload: bytes) -> tuple[bytes, memoryview]:
         end = position + length
         if end > len(payload):
             raise WireError(f"a field of {length} bytes at byte {begin} of {len(payload)}: the message is cut off")
-        if tag == _NUMBER << 3 | _BYTES:
-            data = view[position:end]
-        else:
-            others.append(view[begin:end])
+        yield tag, begin, position, end
         position = end
-    return b"".join(others), data
 
 
 def _varint(payload: bytes, position: int) -> tuple[int, int]:

@@ -39,10 +39,12 @@ from spark3r_stream.wire.messages import (
     Status,
     TrackingState,
     Transform,
+    submap_frame,
 )
 
 _MOST_CORRECTIONS = 4096
 _MAX_IMAGE_SIDE = 1 << 16
+_LEAST_FOCAL, _GREATEST_PIXELS = 1e-3, 1e9
 E = TypeVar("E", TrackingState, SessionState, LengthUnit)
 
 
@@ -117,7 +119,7 @@ def _decode_calibration(m: CameraCalibration) -> Calibration:
     if len(m.K) != 9:
         raise WireError(f"camera matrix of {len(m.K)} numbers; expected 9")
     matrix = _finite(np.array(m.K, np.float64), "camera matrix").reshape(3, 3)
-    return Calibration(_nanoseconds(m.timestamp), CameraView(matrix, m.width, m.height))
+    return Calibration(_nanoseconds(m.timestamp), _checked_camera(CameraView(matrix, m.width, m.height)))
 
 
 def _decode_depth(m: RawImage, data: memoryview) -> DepthImage:
@@ -140,10 +142,19 @@ def _decode_cloud(m: PointCloud, data: memoryview) -> Cloud:
         raise WireError(f"cloud without {' '.join(missing)} at its place; see docs/wire.md for the layout")
     if m.point_stride < POINT_DTYPE.itemsize or len(data) % m.point_stride:
         raise WireError(f"cloud of {len(data)} bytes in points of {m.point_stride}; expected {POINT_DTYPE.itemsize}")
+    submap_number(m.frame_id)
     # a newer minor version may append fields: the stride says so, the first 20 bytes stay
     rest = m.point_stride - POINT_DTYPE.itemsize
     packed = np.frombuffer(data, np.dtype([*POINT_DTYPE.descr, ("rest", f"V{rest}")]) if rest else POINT_DTYPE)
     return Cloud(_nanoseconds(m.timestamp), m.frame_id, packed["xyz"], packed["rgba"], packed["confidence"])
+
+
+def submap_number(frame_name: str) -> int:
+    """k of `submap_<k>`. Raises WireError for another name."""
+    number = frame_name.removeprefix(submap_frame(0)[:-1])
+    if number == frame_name or not (number.isascii() and number.isdigit() and len(number) < 11):
+        raise WireError(f"cloud in frame {frame_name[:40]!r}; expected submap_<k>")
+    return int(number)
 
 
 def correction_from_proto(m: wire_pb2.MapCorrection) -> MapCorrection:
@@ -222,7 +233,17 @@ def _pose_from(translation: Any, rotation: Any) -> NDArray[np.float64]:
 
 def _camera_from_proto(m: wire_pb2.Intrinsics) -> CameraView:
     _finite(np.array([m.fx, m.fy, m.cx, m.cy]), "intrinsics")
-    return CameraView(np.array([[m.fx, 0, m.cx], [0, m.fy, m.cy], [0, 0, 1]]), m.width, m.height)
+    return _checked_camera(CameraView(np.array([[m.fx, 0, m.cx], [0, m.fy, m.cy], [0, 0, 1]]), m.width, m.height))
+
+
+def _checked_camera(camera: CameraView) -> CameraView:
+    """Refuses a camera that no ray can be computed for: viewers invert the matrix."""
+    matrix = camera.matrix
+    if not (min(matrix[0, 0], matrix[1, 1]) >= _LEAST_FOCAL and np.abs(matrix).max() <= _GREATEST_PIXELS):
+        raise WireError(f"focal lengths {matrix[0, 0]:g} and {matrix[1, 1]:g}; expected pixels, more than 0")
+    if matrix[1, 0] != 0 or list(matrix[2]) != [0, 0, 1]:
+        raise WireError("a camera matrix that is none; expected [[fx, s, cx], [0, fy, cy], [0, 0, 1]]")
+    return camera
 
 
 def _finite(value: NDArray[np.float64], what: str) -> NDArray[np.float64]:

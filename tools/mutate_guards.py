@@ -1,0 +1,131 @@
+"""Does a test notice when a guard is gone? Removes each in turn in a copy of the tree and runs the tests that should.
+
+    python tools/mutate_guards.py             # a table; exit code 1 if a mutation survives
+    python tools/mutate_guards.py MAXMSGSIZE  # only those whose text has it
+
+A guard is a check that only hostile or damaged input ever meets, so nothing but such a test shows that it is there.
+To add one: a line in GUARDS with the file, a text that occurs once in it, what to put there, and the tests to run.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+COPIED = ("spark3r_core", "spark3r_stream", "tests", "tools", "pyproject.toml")
+TIMEOUT_S = 300.0
+
+
+class Guard(NamedTuple):
+    """file and old: where it is; new: the text without it; tests: what pytest is given, from the root."""
+
+    file: str
+    old: str
+    new: str
+    tests: str
+
+
+PUBLISHER = "spark3r_stream/pubsub/publisher.py"
+SUBSCRIBER = "spark3r_stream/pubsub/subscriber.py"
+RELAY = "spark3r_stream/pubsub/relay.py"
+DECODE = "spark3r_stream/wire/decode.py"
+BULK = "spark3r_stream/wire/bulk_field.py"
+FLOODS = "tests/stream/pubsub/test_floods.py"
+GUARDS_TESTS = "tests/stream/pubsub/test_guards.py"
+
+GUARDS = [
+    Guard(PUBLISHER, "sock.setsockopt(zmq.MAXMSGSIZE, wire.KIB)", "pass", GUARDS_TESTS),
+    Guard(PUBLISHER, "sock.setsockopt(zmq.HEARTBEAT_IVL, 2000)", "pass", GUARDS_TESTS),
+    Guard(PUBLISHER, "sock.setsockopt(zmq.RCVHWM, 0)", "pass", GUARDS_TESTS),
+    Guard(SUBSCRIBER, "self._socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_PART_BYTES)", "pass", GUARDS_TESTS),
+    Guard(SUBSCRIBER, "self._socket.setsockopt(zmq.HEARTBEAT_IVL, 2000)", "pass", GUARDS_TESTS),
+    Guard(
+        PUBLISHER,
+        "if any(known.startswith(prefix) for known in (*wire.TOPICS, wire.WELCOME)):",
+        "if True:",
+        GUARDS_TESTS,
+    ),
+    Guard(PUBLISHER, "if subscribed and len(topic) <= _MAX_READY_TOPIC_BYTES:", "if subscribed:", GUARDS_TESTS),
+    Guard(PUBLISHER, "for _ in range(_SUBSCRIPTIONS_PER_TURN):", "while True:", GUARDS_TESTS),
+    Guard(PUBLISHER, "self._relays[0].hang_up_on_the_busiest()", "pass", FLOODS),
+    Guard(PUBLISHER, "except Exception as error:  # whatever", "except OSError as error:  # whatever", FLOODS),
+    Guard(PUBLISHER, "len(self._requests) < _MAX_WAITING_REQUESTS", "True", GUARDS_TESTS),
+    Guard(PUBLISHER, "self._reply_time_s -= time.monotonic() - began_s", "pass", GUARDS_TESTS),
+    Guard(PUBLISHER, "sum(size for _, size in self._unread_replies) >= _MAX_UNREAD_REPLY_BYTES", "False", GUARDS_TESTS),
+    Guard(RELAY, "if limit is not None and link.uploaded > ", "if limit is not None and 0 > ", FLOODS),
+    Guard(RELAY, "full = limit is not None and link.waiting_cost >= limit", "full = False", FLOODS),
+    Guard(SUBSCRIBER, " or self._pending_bytes > MAX_WAITING_BYTES", "", FLOODS),
+    Guard(SUBSCRIBER, "break  # what is not for the caller may come for ever", "pass", FLOODS),
+    Guard(BULK, "if rest > _MAX_REST_BYTES:", "if False:", FLOODS),
+    Guard("spark3r_stream/pubsub/snapshot.py", "check_fields(data, _REPLY_FIELDS)", "pass", FLOODS),
+    Guard(DECODE, "if not (min(matrix[0, 0], matrix[1, 1]) >= _LEAST_FOCAL", "if not (True", FLOODS),
+    Guard(DECODE, "if number == frame_name or not (number.isascii()", "if False and not (number.isascii()", FLOODS),
+    Guard(
+        "spark3r_stream/recording/reader.py",
+        "claimed = max(claimed, zstandard.get_frame_parameters(chunk.data).content_size)",
+        "pass",
+        "tests/stream/recording/test_chunk_guard.py",
+    ),
+    Guard(
+        "spark3r_stream/recording/writer.py",
+        "except Exception as error:  # whatever",
+        "except MemoryError as error:  # whatever",
+        "tests/stream/recording/test_dead_recorder.py",
+    ),
+]
+
+
+def main() -> None:
+    chosen = [guard for guard in GUARDS if all(word in " ".join(guard) for word in sys.argv[1:])]
+    with tempfile.TemporaryDirectory(prefix="spark3r-mutate-") as folder:
+        tree = Path(folder)
+        for name in COPIED:
+            source = ROOT / name
+            copy = shutil.copytree if source.is_dir() else shutil.copy
+            copy(source, tree / name)
+        unharmed = {tests: run(tree, tests) for tests in sorted({guard.tests for guard in chosen})}
+        survived = 0
+        for guard in chosen:
+            verdict = "TESTS FAIL" if unharmed[guard.tests] else mutate(tree, guard)
+            survived += verdict != "noticed"
+            print(f"{verdict:<12} {guard.file}: {guard.old[:70]}", flush=True)
+    print(f"{len(chosen) - survived} of {len(chosen)} mutations were noticed")
+    sys.exit(1 if survived else 0)
+
+
+def mutate(tree: Path, guard: Guard) -> str:
+    """Run the tests without the guard: "noticed" if one fails."""
+    file = tree / guard.file
+    text = file.read_text(encoding="utf-8")
+    if text.count(guard.old) != 1:
+        return f"found {text.count(guard.old)} times, expected once"
+    file.write_text(text.replace(guard.old, guard.new), encoding="utf-8")
+    try:
+        return "noticed" if run(tree, guard.tests) else "SURVIVED"
+    finally:
+        file.write_text(text, encoding="utf-8")
+
+
+def run(tree: Path, tests: str) -> int:
+    """pytest's exit code; 1 if it takes too long."""
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests.split()]
+    environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+    try:
+        done = subprocess.run(
+            command, cwd=tree, env=environment, timeout=TIMEOUT_S, capture_output=True, text=True, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return 1
+    if done.returncode not in (0, 1):  # no tests, or none that could be collected: that proves nothing
+        sys.exit(f"pytest {tests} ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.returncode
+
+
+if __name__ == "__main__":
+    main()
