@@ -40,9 +40,14 @@ def bind_address(endpoint: str, allow_remote: bool = False) -> str:
 
 
 def bind(sock: zmq.Socket[bytes], address: str) -> str:
-    """Bind and return the address with its actual port. Raises PublishError if it is taken or cannot be bound."""
-    if address.startswith("ipc://") and _is_served(address.removeprefix("ipc://")):
-        raise PublishError(f"{address} is in use by another program; stop it or choose another address")
+    """Bind and return the address with its actual port.
+
+    Raises PublishError if it is taken or cannot be bound, and for a path on which something else than a socket lies.
+    """
+    if address.startswith("ipc://"):
+        _refuse_other_files(address.removeprefix("ipc://"))
+        if _is_served(address.removeprefix("ipc://")):
+            raise PublishError(f"{address} is in use by another program; stop it or choose another address")
     try:
         sock.bind(address)
     except zmq.ZMQError as error:
@@ -84,6 +89,18 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False  # "*", or the name of an interface
+
+
+def _refuse_other_files(path: str) -> None:
+    """ZeroMQ deletes whatever lies on the path it binds; only a socket that was left behind may go."""
+    if path.startswith("@") or path == "*":  # no file: the abstract namespace, or a name that ZeroMQ makes up
+        return
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:
+        return  # nothing there, or nothing to be had: binding says which
+    if not stat.S_ISSOCK(mode):
+        raise PublishError(f"{path} exists and is no socket; it would be deleted: choose another path for ipc://")
 
 
 def _is_served(path: str) -> bool:
