@@ -4,6 +4,7 @@
     DIR/public.key        what to give to the other side
     DIR/allowed_clients   on the publisher's side: the public keys it admits, one a line, a name after it if you like
 
+Who can write to the folder or to the list admits whom they like: neither may be writable by other users.
 Keys are Z85 text of 40 characters (ZeroMQ RFC 32). `#` is one of its characters: a comment is `#` and a space.
 """
 
@@ -43,7 +44,8 @@ class ServerSecurity:
 
     @staticmethod
     def from_directory(directory: Path) -> ServerSecurity:
-        """Raises KeyFileError for missing or exposed keys, and for a list of clients that cannot be read."""
+        """Raises KeyFileError for missing or exposed keys, and for a list of clients that cannot be read or that others
+        can write."""
         security = ServerSecurity(load_keys(directory), directory / ALLOWED_FILE)
         security.allowed()
         return security
@@ -51,6 +53,7 @@ class ServerSecurity:
     def allowed(self) -> dict[bytes, str]:
         """Name by public key, as the file says now. Raises KeyFileError for a line that is neither key nor comment."""
         found = {}
+        _refuse_writable_by_others(self.allowed_path)
         for number, line in enumerate(_read(self.allowed_path).splitlines(), 1):
             key, name = (*line.split(maxsplit=1), "", "")[:2]
             if key not in ("", "#"):
@@ -62,6 +65,7 @@ class ServerSecurity:
         if public == self.keys.public:
             return True
         try:
+            _refuse_writable_by_others(self.allowed_path)
             lines = _read(self.allowed_path).splitlines()
         except KeyFileError:
             return False
@@ -104,12 +108,13 @@ def create_keys(directory: Path) -> KeyPair:
     public, secret = zmq.curve_keypair()
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write_new(directory / SECRET_FILE, secret, 0o600)
+        _refuse_writable_by_others(directory)
+        _write_new(directory / SECRET_FILE, secret + b"\n", 0o600)
         with contextlib.suppress(FileNotFoundError):  # the public key of a secret that is gone
             (directory / PUBLIC_FILE).unlink()
-        _write_new(directory / PUBLIC_FILE, public, 0o644)
+        _write_new(directory / PUBLIC_FILE, public + b"\n", 0o644)
         if not (directory / ALLOWED_FILE).exists():
-            (directory / ALLOWED_FILE).write_text(_ALLOWED_HEADER)
+            _write_new(directory / ALLOWED_FILE, _ALLOWED_HEADER.encode(), 0o644)
     except FileExistsError:
         raise KeyFileError(
             f"{directory / SECRET_FILE} exists and is not replaced; remove it or give another --dir"
@@ -122,6 +127,7 @@ def create_keys(directory: Path) -> KeyPair:
 def load_keys(directory: Path) -> KeyPair:
     """The pair of a directory. Raises KeyFileError if there is none, or if others can read the secret."""
     path = directory / SECRET_FILE
+    _refuse_writable_by_others(directory)
     secret = parse_key(_read(path).strip(), str(path))
     if os.name == "posix" and path.stat().st_mode & 0o077:
         raise KeyFileError(f"{path} can be read by other users; chmod 600 it, or make new keys if they have read it")
@@ -154,6 +160,21 @@ def _read(path: Path) -> str:
         raise KeyFileError(f"cannot read {path}: {reason}; `spark3r keys new` makes keys") from None
 
 
-def _write_new(path: Path, key: bytes, mode: int) -> None:
+def _refuse_writable_by_others(path: Path) -> None:
+    """Raises KeyFileError if anybody but this user (and root) could change the file or folder. Missing ones pass: what
+    reads them says so."""
+    try:
+        found = path.stat()
+    except OSError:
+        return
+    if os.name != "posix":
+        return
+    if found.st_mode & 0o022:
+        raise KeyFileError(f"{path} can be written by other users, who could admit anybody; chmod go-w it")
+    if os.getuid() not in (0, found.st_uid) and found.st_uid != 0:
+        raise KeyFileError(f"{path} belongs to another user, who could admit anybody; use one of yours")
+
+
+def _write_new(path: Path, content: bytes, mode: int) -> None:
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        file.write(key + b"\n")
+        file.write(content)
