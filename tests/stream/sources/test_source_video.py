@@ -9,7 +9,7 @@ import pytest
 
 from spark3r_stream.errors import EndOfStream, SourceError
 from spark3r_stream.sources import Pace, SourceKind, SourceOptions, SourceState, open_source
-from spark3r_stream.sources.decode import turn_upright
+from spark3r_stream.sources.upright import turn_upright
 from spark3r_stream.stats import DropCause
 from tests.helpers import FakeClock
 from tests.helpers_media import BLUE, GREEN, RED, WHITE, corners, moving_images, quadrants, write_video
