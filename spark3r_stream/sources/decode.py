@@ -16,6 +16,7 @@ import numpy as np
 
 from spark3r_stream.errors import EndOfStream, SourceError
 from spark3r_stream.packets import InputPacket, PacketHook, StreamFormat
+from spark3r_stream.sources.codec import prepare_context
 from spark3r_stream.sources.losses import LostPictures
 from spark3r_stream.sources.timing import NS_PER_S, PictureTimes, ticks_to_ns
 from spark3r_stream.sources.upright import UprightConverter
@@ -38,16 +39,6 @@ class Decoded:
     image: np.ndarray
     number: int
     pts_ns: int
-
-
-def prepare_context(context: Any, single_thread: bool, low_delay: bool) -> None:
-    """Threads and delay of a codec context that is not open yet."""
-    context.thread_type = "SLICE" if low_delay else "AUTO"
-    if single_thread:
-        context.thread_type = "NONE"
-        context.thread_count = 1
-    if low_delay:
-        context.flags |= av.codec.context.Flags.low_delay
 
 
 class ContainerDecoder:
@@ -100,6 +91,9 @@ class ContainerDecoder:
         prepare_context(context, single_thread, low_delay)
         context.copy_opaque = True  # a picture then says which packet it was
         self._lost = LostPictures(context.name)
+        self._has_frame_threads = not (single_thread or low_delay)
+        self._damaged: deque[int] = deque(maxlen=64)  # packets whose picture is not whole
+        self._failed: deque[int] = deque(maxlen=64)  # and is counted already
         self._step_ns: int | None = None
         self._times = PictureTimes(self.nominal_fps)
         self._ahead: deque[tuple[int, np.ndarray]] = deque()
@@ -193,6 +187,8 @@ class ContainerDecoder:
                     self._report(packet)
                     sent += 1
                     packet.opaque = sent
+                    if packet.is_corrupt and self._container.format.name != "mpegts":  # which means a gap beside it
+                        self._damaged.append(sent)
                     if not packet.is_discard:
                         self._lost.sent(sent)
                 try:
@@ -201,7 +197,7 @@ class ContainerDecoder:
                     last_error = _reason(error)
                     errors_in_a_row += 1
                     if packet.size:
-                        self._lost.failed(sent)
+                        self._fail(sent)
                         self._drops.add(DropCause.DECODE_ERROR)
             for picture in pictures:
                 number += 1
@@ -212,7 +208,8 @@ class ContainerDecoder:
                     last_error, image = _reason(error), None
                 if image is None:
                     errors_in_a_row += 1
-                    self._drops.add(DropCause.DECODE_ERROR)
+                    if picture.opaque not in self._failed:
+                        self._drops.add(DropCause.DECODE_ERROR)
                     continue
                 produced, errors_in_a_row = produced + 1, 0
                 yield number, picture, image
@@ -221,6 +218,14 @@ class ContainerDecoder:
         self._drops.add(DropCause.DECODE_ERROR, self._lost.ended())
         if produced == 0:
             raise SourceError(last_error)
+
+    def _fail(self, number: int) -> None:
+        """An error came when packet `number` went in: its own, or with frame threads that of an earlier one."""
+        if self._has_frame_threads:
+            self._lost.failed(None)
+        else:
+            self._lost.failed(number)
+            self._failed.append(number)
 
     def _lost_before(self, picture: Any) -> int:
         return self._lost.came(
@@ -231,7 +236,8 @@ class ContainerDecoder:
         )
 
     def _convert(self, picture: Any) -> np.ndarray | None:
-        if picture.is_corrupt or self._refers_to_nothing(picture):
+        damaged = picture.is_corrupt or picture.opaque in self._damaged or picture.opaque in self._failed
+        if damaged or self._refers_to_nothing(picture):
             return None
         self._converter.see(picture)
         if not self._upright_known:

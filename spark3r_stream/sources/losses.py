@@ -20,6 +20,7 @@ class LostPictures:
         self._hides = codec in HIDING_CODECS
         self._inside: dict[int, None] = {}  # in order
         self._forgotten = 0
+        self._counted = 0  # errors of packets that are still inside, who knows which
         self._second_field_of: int | None = None
 
     def sent(self, number: int) -> None:
@@ -31,9 +32,12 @@ class LostPictures:
             del self._inside[next(iter(self._inside))]
             self._forgotten += 1
 
-    def failed(self, number: int) -> None:
-        """The packet was answered by an error, and counted there."""
-        self._inside.pop(number, None)
+    def failed(self, number: int | None) -> None:
+        """A packet (None: one of those inside) was answered by an error, and counted there."""
+        if number is None:
+            self._counted += 1
+        else:
+            self._inside.pop(number, None)
 
     def came(self, number: int | None, *, is_key: bool, is_interlaced: bool, reorder_depth: int) -> int:
         """A picture came out of packet `number` (None: of the oldest); how many before it never will.
@@ -50,12 +54,16 @@ class LostPictures:
         lost = earlier if is_key else earlier[: max(0, len(earlier) - reorder_depth)]
         for n in lost:
             del self._inside[n]
-        forgotten, self._forgotten = self._forgotten, 0
-        return len(lost) + forgotten
+        return self._uncounted(len(lost))
 
     def ended(self) -> int:
         """How many never came out, when there is nothing inside any more."""
-        lost = len(self._inside) + self._forgotten
+        lost = len(self._inside)
         self._inside.clear()
-        self._forgotten = 0
-        return lost
+        return self._uncounted(lost)
+
+    def _uncounted(self, lost: int) -> int:
+        lost, self._forgotten = lost + self._forgotten, 0
+        known = min(lost, self._counted)
+        self._counted -= known
+        return lost - known

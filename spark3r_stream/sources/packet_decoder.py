@@ -11,7 +11,7 @@ import numpy as np
 
 from spark3r_stream.errors import SourceError
 from spark3r_stream.packets import InputPacket
-from spark3r_stream.sources.decode import prepare_context
+from spark3r_stream.sources.codec import prepare_context
 from spark3r_stream.sources.upright import UprightConverter
 
 

@@ -171,6 +171,16 @@ def test_pictures_lost_without_a_word_are_told_from_those_still_inside():
     assert (lost.ended(), lost.ended()) == (1, 0)
 
 
+def test_an_error_of_an_unknown_packet_is_counted_once():
+    lost = LostPictures("h264")
+    for number in range(4):
+        lost.sent(number)
+    lost.failed(None)
+    assert came(lost, 0, key=True) == 0
+    assert came(lost, 3, key=True) == 1  # 1 and 2 never came, one of them was counted
+    assert lost.ended() == 0
+
+
 def test_a_decoder_that_gives_nothing_is_not_remembered_for_ever():
     lost = LostPictures("h264")
     for number in range(MAX_INSIDE + 10):

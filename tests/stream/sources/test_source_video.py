@@ -154,6 +154,34 @@ def test_damage_is_counted_and_does_not_stop_the_rest(tmp_path):
     assert frames[5].pts_ns == pytest.approx(15 * 33_333_333, abs=1000)
 
 
+@pytest.mark.parametrize("codec", ["mjpeg", "libx264", "mpeg4"])
+@pytest.mark.parametrize("single_thread", [False, True])
+def test_half_a_picture_is_damage_and_not_a_frame(tmp_path, codec, single_thread):
+    pixel_format = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    whole = write_video(tmp_path / "a.mkv", moving_images(20, 160, 120), codec=codec, pix_fmt=pixel_format, gop=1)
+    halved = tmp_path / "b.mkv"
+    with av.open(str(whole)) as read, av.open(str(halved), "w") as write:
+        track = write.add_stream_from_template(read.streams.video[0])
+        for number, packet in enumerate(p for p in read.demux(video=0) if p.size):
+            half = av.Packet(bytes(packet)[: packet.size // (2 if number in (7, 12) else 1)])
+            half.pts, half.dts, half.time_base, half.stream = packet.pts, packet.dts, packet.time_base, track
+            half.is_keyframe = True
+            write.mux(half)
+    source = open_file(halved, single_thread_decode=single_thread)
+    frames = read_all(source)
+    assert source.drops.total() == {DropCause.DECODE_ERROR: 2}
+    assert [round(f.pts_ns * 30e-9) for f in frames] == [i for i in range(20) if i not in (7, 12)]
+
+
+def test_a_file_that_ends_in_mid_picture_does_not_show_it(tmp_path):
+    path = write_video(tmp_path / "a.avi", moving_images(10, 160, 120), codec="huffyuv", pix_fmt="yuv422p")
+    data = path.read_bytes()
+    path.write_bytes(data[: data.rindex(b"00dc", 0, data.rindex(b"idx1")) + 5000])
+    source = open_file(path)
+    assert len(read_all(source)) == 9
+    assert source.drops.total() == {DropCause.DECODE_ERROR: 1}
+
+
 def test_nothing_but_damage_is_one_clear_error(tmp_path):
     path = write_video(tmp_path / "a.avi", moving_images(5, 160, 120), codec="mjpeg", pix_fmt="yuvj420p")
     data = bytearray(path.read_bytes())
