@@ -19,7 +19,7 @@ from spark3r_stream.packets import InputPacket, PacketHook, StreamFormat
 from spark3r_stream.sources.codec import prepare_context
 from spark3r_stream.sources.losses import LostPictures
 from spark3r_stream.sources.timing import NS_PER_S, PictureTimes, ticks_to_ns
-from spark3r_stream.sources.upright import UprightConverter
+from spark3r_stream.sources.upright import SQUARE, UprightConverter
 from spark3r_stream.stats import DropCause, DropCounter
 
 # A stream that yields this many errors in a row, and no frame between them, is not going to recover.
@@ -89,6 +89,8 @@ class ContainerDecoder:
             self._container.close()
             raise SourceError(f"this build of FFmpeg has no decoder for its codec {codec!r}")
         prepare_context(context, single_thread, low_delay)
+        # the container's word, else the codec's
+        self._converter.pixel_aspect = Fraction(self._stream.sample_aspect_ratio or SQUARE)
         context.copy_opaque = True  # a picture then says which packet it was
         self._lost = LostPictures(context.name)
         self._has_frame_threads = not (single_thread or low_delay)
@@ -276,6 +278,8 @@ class ContainerDecoder:
                 color_range=int(context.color_range),
                 colorspace=int(context.colorspace),
                 low_delay=self._low_delay,
+                pixel_aspect_numerator=self._converter.pixel_aspect.numerator,
+                pixel_aspect_denominator=self._converter.pixel_aspect.denominator,
             ),
             is_discarded=bool(packet.is_discard),
         )

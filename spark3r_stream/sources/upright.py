@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import av
@@ -10,6 +11,7 @@ import numpy as np
 
 # What is beyond is a broken header, and would ask for pictures of any size.
 MAX_STRETCH = 4
+SQUARE = Fraction(1)
 
 
 def turn_upright(image: np.ndarray, display_matrix: tuple[int, ...] | None) -> np.ndarray:
@@ -30,11 +32,25 @@ def turn_upright(image: np.ndarray, display_matrix: tuple[int, ...] | None) -> n
     return np.ascontiguousarray(image)
 
 
-class UprightConverter:
-    """Pictures of one stream as upright RGB. display_matrix: the last one seen, which holds until the next."""
+def shown_size(width: int, height: int, pixel_aspect: Fraction) -> tuple[int, int]:
+    """(width, height) of a stored picture with square pixels: one side is stretched, none is shrunk.
 
-    def __init__(self, display_matrix: tuple[int, ...] | None = None) -> None:
+    pixel_aspect: width of a stored pixel over its height. What no camera has is taken as square.
+    """
+    if not Fraction(1, MAX_STRETCH) <= pixel_aspect <= MAX_STRETCH:
+        return width, height
+    if pixel_aspect >= 1:
+        return round(width * pixel_aspect), height
+    return width, round(height / pixel_aspect)
+
+
+class UprightConverter:
+    """Pictures of one stream as upright RGB with square pixels. display_matrix: the last one seen, which holds until
+    the next. pixel_aspect: width of a stored pixel over its height."""
+
+    def __init__(self, display_matrix: tuple[int, ...] | None = None, pixel_aspect: Fraction = SQUARE) -> None:
         self.display_matrix = display_matrix
+        self.pixel_aspect = pixel_aspect
         self._reformatter = av.video.reformatter.VideoReformatter()
 
     def see(self, picture: Any) -> None:
@@ -45,5 +61,6 @@ class UprightConverter:
 
     def convert(self, picture: Any) -> np.ndarray:
         """(H, W, 3) uint8."""
-        rgb = self._reformatter.reformat(picture, format="rgb24").to_ndarray()
+        width, height = shown_size(picture.width, picture.height, self.pixel_aspect)
+        rgb = self._reformatter.reformat(picture, width, height, format="rgb24").to_ndarray()
         return turn_upright(rgb, self.display_matrix)

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import itertools
 import threading
+from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -9,7 +11,8 @@ import pytest
 
 from spark3r_stream.errors import EndOfStream, SourceError
 from spark3r_stream.sources import Pace, SourceKind, SourceOptions, SourceState, open_source
-from spark3r_stream.sources.upright import turn_upright
+from spark3r_stream.sources.packet_decoder import PacketDecoder
+from spark3r_stream.sources.upright import shown_size, turn_upright
 from spark3r_stream.stats import DropCause
 from tests.helpers import FakeClock
 from tests.helpers_media import BLUE, GREEN, RED, WHITE, corners, moving_images, quadrants, write_video
@@ -75,6 +78,44 @@ def test_the_display_matrix_turns_phone_clips_upright(tmp_path, turn, size, expe
     for frame in read_all(source):
         assert frame.image.shape == (size[1], size[0], 3)
         assert corners(frame.image) == expected
+
+
+CASES = Path(__file__).parents[2] / "data" / "cases"
+
+
+def test_pixels_that_are_not_square_are_stretched_to_the_shown_size():
+    source = open_file(CASES / "sar43.mp4")
+    assert source.info.size == (320, 240)
+    shown = read_all(source)
+    assert {f.image.shape for f in shown} == {(240, 320, 3)}
+    square = read_all(open_file(CASES / "same_frames.mp4"))  # the same room, by a camera of square pixels
+    assert all(a.image.shape == b.image.shape for a, b in zip(shown, square, strict=True))
+    difference = np.abs(shown[0].image.astype(int) - square[0].image).mean()
+    flipped = np.abs(shown[0].image[:, ::-1].astype(int) - square[0].image).mean()
+    assert difference < flipped / 4
+
+
+@pytest.mark.parametrize(
+    ("aspect", "expected"),
+    [
+        ((1, 1), (720, 576)),
+        ((16, 15), (768, 576)),
+        ((4, 3), (960, 576)),
+        ((8, 9), (720, 648)),
+        ((1000, 1), (720, 576)),
+        ((1, 1000), (720, 576)),
+    ],
+)
+def test_one_side_is_stretched_and_none_shrunk(aspect, expected):
+    assert shown_size(720, 576, Fraction(*aspect)) == expected
+
+
+def test_recorded_packets_know_the_shape_of_their_pixels():
+    packets: list = []
+    frames = read_all(open_file(CASES / "sar43.mp4", on_packet=packets.append, single_thread_decode=True))
+    decoder = PacketDecoder(packets[0])
+    images = [decoder.convert(p) for packet in (*packets, None) for _, p in decoder.decode(packet)]
+    assert all(np.array_equal(image, frame.image) for image, frame in zip(images, frames, strict=True))
 
 
 def test_display_matrices_form_the_eight_symmetries():
