@@ -49,7 +49,8 @@ def recorded_config(given: RunConfig, run: RecordedRun) -> RunConfig:
     for name in _READING:
         if getattr(given, name) != getattr(plain, name):
             raise ConfigError(
-                f"--{name.replace('_', '-')} is about live sources and folders of images; {run.path} is read as it was recorded"
+                f"--{name.replace('_', '-')} is about live sources and folders of images; {run.path} is read as it was"
+                " recorded"
             )
     if given.record is not None and given.record.resolve() == run.path.resolve():
         raise ConfigError(f"--record {given.record} would overwrite the recording that is read; choose another file")
