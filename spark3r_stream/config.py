@@ -43,6 +43,7 @@ class RunConfig:
         live: treat an http(s) URL as a live stream, e.g. a camera that serves MJPEG.
         rtsp_transport: of RTSP; udp has less delay and more losses.
         max_restarts: a live source that was lost more often than this within five minutes is given up.
+        fps: of a folder of images that have no times: timestamps.txt or names; default: 30.
         max_frames: stop after so many frames.
         size: longest side of the network input in pixels; default: the model's own.
         window: new frames per window, or auto (files 4; live: all that wait, up to 8).
@@ -75,6 +76,7 @@ class RunConfig:
     live: bool = False
     rtsp_transport: Literal["tcp", "udp"] = "tcp"
     max_restarts: int = 20
+    fps: float | None = None
     max_frames: int | None = None
     size: int | None = None
     window: Literal["auto"] | int = "auto"
@@ -98,6 +100,8 @@ class RunConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"--{name.replace('_', '-')} is {value}; expected at least 1")
+        if self.fps is not None and not 0.001 <= self.fps <= 1000:  # NaN too
+            raise ConfigError(f"--fps is {self.fps}; expected 0.001 to 1000 frames per second")
         if self.max_restarts < 0:
             raise ConfigError(f"--max-restarts is {self.max_restarts}; expected 0 or more")
         if self.window != "auto" and not 1 <= int(self.window) <= 64:

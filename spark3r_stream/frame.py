@@ -14,7 +14,8 @@ class Frame:
     image: (H, W, 3) uint8 RGB, upright (display matrix applied).
     frame_id: counts every frame handed out by the source, from 0; never restarts within a session.
     epoch: uninterrupted run of the source; a reconnect starts the next one.
-    pts_ns: the container's presentation time in ns, from the first frame's own zero; None where there is none.
+    pts_ns: the container's presentation time in ns, from the first frame's own zero; of image files the time they have,
+        Unix time as a rule; None where there is none.
     captured_ns: live: Unix time at session start + monotonic clock since, stamped after decoding; file: pts_ns.
     picture: number of its picture among those decoded in its epoch, the ones that were not handed out included: what
         finds it again in a recording. None: the same as frame_id.

@@ -13,6 +13,7 @@ class StreamFormat:
 
     pixel_format: FFmpeg's name, "" if unknown. color_range, colorspace: FFmpeg's numbers.
     low_delay: pictures were handed out as soon as they were complete, in the order of decoding.
+    pixel_aspect: width of a pixel over its height; pictures are stretched by it.
     """
 
     width: int
@@ -21,6 +22,8 @@ class StreamFormat:
     color_range: int
     colorspace: int
     low_delay: bool
+    pixel_aspect_numerator: int = 1
+    pixel_aspect_denominator: int = 1
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from spark3r_stream.engine.loop import AnyReconstructor
 from spark3r_stream.errors import RecordingError
 from spark3r_stream.recording.reprocess import RecordedRun
 
-# These decide the numbers; a user may leave them away or repeat them. The rest says how a live source is read.
+# These decide the numbers; a user may leave them away or repeat them. The rest says how a source is read.
 _NUMERIC = ("model", "size", "window", "memory", "fill", "eviction", "track", "refine", "device", "dtype")
-_LIVE_ONLY = ("pace", "live", "rtsp_transport", "max_restarts")
+_READING = ("pace", "live", "rtsp_transport", "max_restarts", "fps")
 
 
 def run_metadata(settings: Mapping[str, Any], reconstructor: AnyReconstructor, adjusts_all: bool) -> dict[str, str]:
@@ -47,10 +47,11 @@ def recorded_config(given: RunConfig, run: RecordedRun) -> RunConfig:
     recording does not say how it was made.
     """
     plain = RunConfig(source=given.source)
-    for name in _LIVE_ONLY:
+    for name in _READING:
         if getattr(given, name) != getattr(plain, name):
             raise ConfigError(
-                f"--{name.replace('_', '-')} is about live sources; {run.path} is read as it was recorded"
+                f"--{name.replace('_', '-')} is about live sources and folders of images; {run.path} is read as it was"
+                " recorded"
             )
     if given.record is not None and given.record.resolve() == run.path.resolve():
         raise ConfigError(f"--record {given.record} would overwrite the recording that is read; choose another file")

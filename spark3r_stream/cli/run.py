@@ -212,6 +212,7 @@ def _open_source(config: RunConfig, run: RecordedRun | None, recorder: Recorder 
     options = SourceOptions(
         pace=Pace(config.pace),
         live=config.live or None,
+        images_fps=config.fps,
         on_packet=on_packet,
         single_thread_decode=recorder is not None,  # what can be decoded again to the same bytes, however damaged
         rtsp_transport=RtspTransport(config.rtsp_transport),

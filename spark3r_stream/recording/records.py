@@ -148,7 +148,8 @@ def decode_packet(topic: str, payload: bytes, index: int, received_ns: int) -> R
 
 
 def _stream_format(m: recording_pb2.StreamFormat) -> StreamFormat:
-    return StreamFormat(m.width, m.height, m.pixel_format, m.color_range, m.colorspace, m.low_delay)
+    aspect = (m.pixel_aspect_numerator or 1, m.pixel_aspect_denominator or 1)
+    return StreamFormat(m.width, m.height, m.pixel_format, m.color_range, m.colorspace, m.low_delay, *aspect)
 
 
 def encode_decisions(decisions: Decisions) -> bytes:

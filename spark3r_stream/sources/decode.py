@@ -3,7 +3,8 @@ child process for live streams."""
 
 from __future__ import annotations
 
-import bisect
+import math
+from collections import deque
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -15,106 +16,29 @@ import numpy as np
 
 from spark3r_stream.errors import EndOfStream, SourceError
 from spark3r_stream.packets import InputPacket, PacketHook, StreamFormat
+from spark3r_stream.sources.codec import prepare_context
+from spark3r_stream.sources.losses import LostPictures
+from spark3r_stream.sources.timing import NS_PER_S, PictureTimes, ticks_to_ns
+from spark3r_stream.sources.upright import SQUARE, UprightConverter
 from spark3r_stream.stats import DropCause, DropCounter
 
 # A stream that yields this many errors in a row, and no frame between them, is not going to recover.
 MAX_ERRORS_IN_A_ROW = 300
-# No decoder holds this many pictures; a stream that gives none at all is remembered no further.
-MAX_INSIDE = 4096
+# Pictures of a file that are decoded before the first is handed out, so that a bad stamp is known by those behind it.
+MAX_AHEAD = 8
+MAX_AHEAD_BYTES = 64 << 20  # of their pixels; two are kept in any case
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """One decoded picture. image: (H, W, 3) uint8 RGB, upright. pts in `time_base` seconds, None if unknown.
+    """One decoded picture. image: (H, W, 3) uint8 RGB, upright. pts_ns: since the first, strictly increasing.
 
     number: counts what the decoder gave from 0, damaged pictures included.
     """
 
     image: np.ndarray
     number: int
-    pts: int | None
-    time_base: Fraction
-
-
-def turn_upright(image: np.ndarray, display_matrix: tuple[int, ...] | None) -> np.ndarray:
-    """Apply a display matrix to a decoded picture: rotation by the nearest multiple of 90° and mirroring.
-
-    image: (H, W, 3). display_matrix: nine int32 [a b u c d v x y w] with (p, q) → (a p + c q, b p + d q) (ISO/IEC
-    14496-12, 8.2.2), None for identity. Returns (H, W, 3) or (W, H, 3), contiguous.
-    """
-    if display_matrix is None:
-        return np.ascontiguousarray(image)
-    a, b, c, d = display_matrix[0], display_matrix[1], display_matrix[3], display_matrix[4]
-    if abs(a) + abs(d) >= abs(b) + abs(c):
-        flip_columns, flip_rows = a < 0, d < 0
-    else:  # stored columns become displayed rows
-        image = image.swapaxes(0, 1)
-        flip_columns, flip_rows = c < 0, b < 0
-    image = image[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
-    return np.ascontiguousarray(image)
-
-
-class UprightConverter:
-    """Pictures of one stream as upright RGB. display_matrix: the last one seen, which holds until the next."""
-
-    def __init__(self, display_matrix: tuple[int, ...] | None = None) -> None:
-        self.display_matrix = display_matrix
-        self._reformatter = av.video.reformatter.VideoReformatter()
-
-    def see(self, picture: Any) -> None:
-        """To be called for every undamaged picture, whether it is converted or not."""
-        for item in picture.side_data:
-            if item.type.name == "DISPLAYMATRIX":
-                self.display_matrix = tuple(int(v) for v in np.frombuffer(bytes(item), dtype=np.int32)[:9])
-
-    def convert(self, picture: Any) -> np.ndarray:
-        """(H, W, 3) uint8."""
-        rgb = self._reformatter.reformat(picture, format="rgb24").to_ndarray()
-        return turn_upright(rgb, self.display_matrix)
-
-
-def prepare_context(context: Any, single_thread: bool, low_delay: bool) -> None:
-    """Threads and delay of a codec context that is not open yet."""
-    context.thread_type = "SLICE" if low_delay else "AUTO"
-    if single_thread:
-        context.thread_type = "NONE"
-        context.thread_count = 1
-    if low_delay:
-        context.flags |= av.codec.context.Flags.low_delay
-
-
-class LostPictures:
-    """Tells pictures that a decoder lost without an error (their references never came) from those it still holds.
-
-    Pictures come out in the order of their times: when one comes, every earlier one that went in and did not is lost.
-    Without this a live stream, which need not have an end, would never know.
-    """
-
-    def __init__(self) -> None:
-        self._inside: list[int] = []
-
-    def sent(self, pts: int | None) -> None:
-        """A packet went in. Without a time it is not followed."""
-        if pts is not None:
-            bisect.insort(self._inside, pts)
-            del self._inside[:-MAX_INSIDE]
-
-    def failed(self, pts: int | None) -> None:
-        """The packet was answered by an error."""
-        if pts is None:
-            return
-        place = bisect.bisect_left(self._inside, pts)
-        if self._inside[place : place + 1] == [pts]:
-            del self._inside[place]
-
-    def came(self, pts: int | None) -> int:
-        """A picture came out; how many before it never will."""
-        if pts is None:
-            return 0
-        self.failed(pts)
-        lost = bisect.bisect_left(self._inside, pts)
-        del self._inside[:lost]
-        return lost
+    pts_ns: int
 
 
 class ContainerDecoder:
@@ -122,7 +46,8 @@ class ContainerDecoder:
 
     target: a path or URL for av.open. options and format: FFmpeg's. timeout_s: (open, read) for network targets.
     single_thread: software decoding on one thread (repeatable timing and memory); otherwise FFmpeg chooses.
-    low_delay: hand out a picture as soon as it is complete (no frame threads, which each hold one back).
+    low_delay: hand out a picture as soon as it is complete (no frame threads, which each hold one back); otherwise a
+    few are decoded ahead, which tells good stamps from bad ones.
     Undecodable or corrupt pictures are counted in `drops`, never raised, unless there is nothing else.
     Raises SourceError when the target cannot be opened or has no video stream (message: the cause, without the name).
     """
@@ -164,17 +89,33 @@ class ContainerDecoder:
             self._container.close()
             raise SourceError(f"this build of FFmpeg has no decoder for its codec {codec!r}")
         prepare_context(context, single_thread, low_delay)
-        self._pictures = self._decode_all()
+        # the container's word, else the codec's
+        self._converter.pixel_aspect = Fraction(self._stream.sample_aspect_ratio or SQUARE)
+        context.copy_opaque = True  # a picture then says which packet it was
+        self._lost = LostPictures(context.name)
+        self._has_frame_threads = not (single_thread or low_delay)
+        self._damaged: deque[int] = deque(maxlen=64)  # packets whose picture is not whole
+        self._failed: deque[int] = deque(maxlen=64)  # and is counted already
+        self._step_ns: int | None = None
+        self._times = PictureTimes(self.nominal_fps)
+        self._ahead: deque[tuple[int, np.ndarray]] = deque()
+        self._pictures = self._decode_ahead()
 
     @property
     def nominal_fps(self) -> float | None:
-        rate = self._stream.average_rate or self._stream.guessed_rate
-        return float(rate) if rate else None
+        """The container's claim; of two that differ the one that the first pictures confirm, once they are decoded."""
+        claims = [float(rate) for rate in (self._stream.average_rate, self._stream.guessed_rate) if rate]
+        if self._step_ns is None or not claims:
+            return claims[0] if claims else None
+        seen_fps = NS_PER_S / self._step_ns
+        return min(claims, key=lambda claim: abs(math.log(claim / seen_fps)))
 
     @property
     def frame_count(self) -> int | None:
-        """The container's claim; None where it makes none."""
-        return int(self._stream.frames) or None
+        """The container's claim; None where it makes none. AVI counts the pictures it leaves out, too."""
+        claim, fps = self._stream.average_rate, self.nominal_fps
+        ratio = fps / float(claim) if claim and fps else 1.0
+        return round(self._stream.frames * ratio) or None
 
     @property
     def codec(self) -> str:
@@ -192,10 +133,40 @@ class ContainerDecoder:
         self._pictures.close()
         self._container.close()
 
-    def _decode_all(self) -> Generator[Decoded, None, None]:
-        received, produced, counted, errors_in_a_row, number = 0, 0, 0, 0, -1
+    def _decode_ahead(self) -> Generator[Decoded, None, None]:
+        """Pictures with their times, each after those that say whether its stamp makes sense."""
+        failure: SourceError | None = None
+        pictures = self._decode_all()
+        while True:
+            try:
+                number, picture, image = next(pictures)
+            except StopIteration:
+                break
+            except SourceError as error:
+                failure = error
+                break
+            self._times.see(ticks_to_ns(picture.pts, picture.time_base), ticks_to_ns(picture.dts, picture.time_base))
+            self._ahead.append((number, image))
+            if len(self._ahead) > self._most_ahead(image.nbytes):
+                yield self._hand_out()
+        while self._ahead:
+            yield self._hand_out()
+        if failure is not None:
+            raise failure
+
+    def _most_ahead(self, image_bytes: int) -> int:
+        return 0 if self._low_delay else min(MAX_AHEAD, max(2, MAX_AHEAD_BYTES // image_bytes))
+
+    def _hand_out(self) -> Decoded:
+        if self._step_ns is None:
+            self._step_ns = self._times.step_ns()
+        number, image = self._ahead.popleft()
+        return Decoded(image, number, self._times.next())
+
+    def _decode_all(self) -> Generator[tuple[int, Any, np.ndarray], None, None]:
+        """(number, picture, image) of what is undamaged, in the order of output."""
+        produced, errors_in_a_row, number, sent = 0, 0, -1, -1
         last_error = "no picture could be decoded from it"
-        silent = LostPictures()
         packets = self._container.demux(self._stream)
         while True:
             pictures: list[Any] = []
@@ -210,57 +181,71 @@ class ContainerDecoder:
                 packets = self._container.demux(self._stream)
                 last_error = _reason(error)
                 errors_in_a_row += 1
-                received += 1
-                counted += 1
                 self._drops.add(DropCause.DECODE_ERROR)
             except (av.error.FFmpegError, OSError) as error:
                 raise SourceError(f"reading stopped: {_reason(error)}") from None
             else:
                 if packet.size:
                     self._report(packet)
+                    sent += 1
+                    packet.opaque = sent
+                    if packet.is_corrupt and self._container.format.name != "mpegts":  # which means a gap beside it
+                        self._damaged.append(sent)
                     if not packet.is_discard:
-                        received += 1
-                        silent.sent(packet.pts)
+                        self._lost.sent(sent)
                 try:
                     pictures = packet.decode()
                 except (av.error.FFmpegError, ValueError, MemoryError) as error:
                     last_error = _reason(error)
                     errors_in_a_row += 1
                     if packet.size:
-                        counted += 1
-                        silent.failed(packet.pts)
+                        self._fail(sent)
                         self._drops.add(DropCause.DECODE_ERROR)
             for picture in pictures:
                 number += 1
-                lost = silent.came(picture.pts)
-                counted += lost
-                self._drops.add(DropCause.DECODE_ERROR, lost)
+                self._drops.add(DropCause.DECODE_ERROR, self._lost_before(picture))
                 try:
-                    decoded = self._convert(picture, number)
+                    image = self._convert(picture)
                 except (av.error.FFmpegError, ValueError, MemoryError) as error:
-                    last_error, decoded = _reason(error), None
-                if decoded is None:
+                    last_error, image = _reason(error), None
+                if image is None:
                     errors_in_a_row += 1
-                    counted += 1
-                    self._drops.add(DropCause.DECODE_ERROR)
+                    if picture.opaque not in self._failed:
+                        self._drops.add(DropCause.DECODE_ERROR)
                     continue
                 produced, errors_in_a_row = produced + 1, 0
-                yield decoded
+                yield number, picture, image
             if errors_in_a_row >= MAX_ERRORS_IN_A_ROW:
                 raise SourceError(f"{errors_in_a_row} errors in a row, the last: {last_error}")
-        # What was lost at the very end, or had no times: one packet should have been one picture.
-        self._drops.add(DropCause.DECODE_ERROR, max(0, received - produced - counted))
+        self._drops.add(DropCause.DECODE_ERROR, self._lost.ended())
         if produced == 0:
             raise SourceError(last_error)
 
-    def _convert(self, picture: Any, number: int) -> Decoded | None:
-        if picture.is_corrupt or self._refers_to_nothing(picture):
+    def _fail(self, number: int) -> None:
+        """An error came when packet `number` went in: its own, or with frame threads that of an earlier one."""
+        if self._has_frame_threads:
+            self._lost.failed(None)
+        else:
+            self._lost.failed(number)
+            self._failed.append(number)
+
+    def _lost_before(self, picture: Any) -> int:
+        return self._lost.came(
+            picture.opaque,
+            is_key=picture.key_frame,
+            is_interlaced=picture.interlaced_frame,
+            reorder_depth=self._stream.codec_context.reorder_depth,
+        )
+
+    def _convert(self, picture: Any) -> np.ndarray | None:
+        damaged = picture.is_corrupt or picture.opaque in self._damaged or picture.opaque in self._failed
+        if damaged or self._refers_to_nothing(picture):
             return None
         self._converter.see(picture)
         if not self._upright_known:
             self._upright_known = True
             self._release_held_packets()
-        return Decoded(self._converter.convert(picture), number, picture.pts, picture.time_base)
+        return self._converter.convert(picture)
 
     def _refers_to_nothing(self, picture: Any) -> bool:
         """These codecs change their size at key frames only. Any other picture of a new size comes from damaged
@@ -293,6 +278,8 @@ class ContainerDecoder:
                 color_range=int(context.color_range),
                 colorspace=int(context.colorspace),
                 low_delay=self._low_delay,
+                pixel_aspect_numerator=self._converter.pixel_aspect.numerator,
+                pixel_aspect_denominator=self._converter.pixel_aspect.denominator,
             ),
             is_discarded=bool(packet.is_discard),
         )

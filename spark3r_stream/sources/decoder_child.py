@@ -12,13 +12,16 @@ import os
 import sys
 import threading
 import time
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from spark3r_stream.errors import EndOfStream, SourceError
 from spark3r_stream.packets import InputPacket
 from spark3r_stream.sources import pipe
 from spark3r_stream.sources.ring import FrameRing
 from spark3r_stream.stats import DropCause, DropCounter
+
+if TYPE_CHECKING:
+    from spark3r_stream.sources.decode import ContainerDecoder
 
 SLOTS = 4
 
@@ -88,8 +91,7 @@ def _decode(config: dict[str, Any], messages: BinaryIO, slots: SlotBook, drops: 
             low_delay=not config["lossless"],
             on_packet=(lambda packet: _send_packet(messages, packet)) if config["packets"] else None,
         )
-        claims = {"fps": decoder.nominal_fps, "frame_count": decoder.frame_count}
-        pipe.send(messages, {"type": "opened", **claims})
+        pipe.send(messages, _opened(decoder))
         ring, ring_number = None, 0
         while True:
             decoded = decoder.read()
@@ -98,6 +100,8 @@ def _decode(config: dict[str, Any], messages: BinaryIO, slots: SlotBook, drops: 
             if ring is None or decoded.image.size > ring.slot_bytes:
                 if ring is not None:
                     ring.close()
+                else:
+                    pipe.send(messages, _opened(decoder))  # again, with what the first pictures have told
                 ring, ring_number = _new_ring(decoded.image.size), slots.new_ring()
                 pipe.send(
                     messages,
@@ -109,13 +113,16 @@ def _decode(config: dict[str, Any], messages: BinaryIO, slots: SlotBook, drops: 
                 continue
             ring.write(slot, decoded.image)
             header = {"type": "frame", "ring": ring_number, "slot": slot, "height": height, "width": width}
-            header |= {"number": decoded.number, "pts": decoded.pts}
-            header |= {"time_base": [decoded.time_base.numerator, decoded.time_base.denominator]}
+            header |= {"number": decoded.number, "pts_ns": decoded.pts_ns}
             pipe.send(messages, {**header, "captured_monotonic_ns": captured_ns, "drops": _named(drops)})
     except EndOfStream:
         return {"type": "end"}
     except SourceError as error:
         return {"type": "error", "message": str(error)}
+
+
+def _opened(decoder: ContainerDecoder) -> dict[str, Any]:
+    return {"type": "opened", "fps": decoder.nominal_fps, "frame_count": decoder.frame_count}
 
 
 def _new_ring(slot_bytes: int) -> FrameRing:

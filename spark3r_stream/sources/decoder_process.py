@@ -52,13 +52,13 @@ class Opened:
 @dataclass(frozen=True)
 class Picture:
     """image: (H, W, 3) uint8 RGB, ours alone. number: among the pictures decoded, lost ones included.
+    pts_ns: since the first picture.
     captured_monotonic_ns: end of decoding on this machine's clock.
     """
 
     image: np.ndarray
     number: int
-    pts: int | None
-    time_base: Fraction
+    pts_ns: int
     captured_monotonic_ns: int
     drops: Mapping[DropCause, int]
 
@@ -204,8 +204,7 @@ class DecoderProcess:
         return Picture(
             image,
             header["number"],
-            header["pts"],
-            Fraction(*header["time_base"]),
+            header["pts_ns"],
             header["captured_monotonic_ns"],
             _drops(header),
         )

@@ -1,10 +1,8 @@
-"""A folder of images: every readable one, upright, in natural order, with times from timestamps.txt or a frame rate."""
+"""A folder of images: every readable photograph, upright, in the order of their names, with the times they have."""
 
 from __future__ import annotations
 
-import re
 import threading
-from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
@@ -16,23 +14,11 @@ from spark3r_stream.errors import EndOfStream, SourceError
 from spark3r_stream.frame import Frame
 from spark3r_stream.packets import InputPacket
 from spark3r_stream.sources.base import SourceInfo, SourceKind, SourceState, SourceStateBox
+from spark3r_stream.sources.image_names import IMAGE_SUFFIXES, choose_images
+from spark3r_stream.sources.image_times import times_of
 from spark3r_stream.sources.options import SourceOptions
 from spark3r_stream.sources.timing import NS_PER_S
 from spark3r_stream.stats import DropCause, DropCounter
-
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".jp2"})
-
-
-def natural_key(name: str) -> tuple[tuple[int, int | str], ...]:
-    """Sort key that puts frame9 before frame10: digits compare as numbers, the rest as lower-case text."""
-    parts = re.split(r"(\d+)", name)
-    return tuple((0, int(part)) if part.isdecimal() else (1, part.lower()) for part in parts if part)
-
-
-def list_images(folder: Path) -> list[Path]:
-    """The image files of `folder` (not of its sub-folders) in natural order; hidden files are left out."""
-    found = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
-    return sorted((p for p in found if p.is_file()), key=lambda p: (natural_key(p.name), p.name))
 
 
 def decode_image(data: bytes, name: str) -> np.ndarray:
@@ -59,27 +45,6 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
         raise SourceError(f"{name} is not a readable image: {error}") from None
 
 
-def read_timestamps(path: Path) -> list[int]:
-    """Nanoseconds since the first line of a file with one time in seconds at the start of each line (# comments).
-
-    Raises SourceError naming the line when one is not a number or not later than the one before.
-    """
-    times: list[int] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
-        text = line.split("#", 1)[0].strip()
-        if not text:
-            continue
-        try:
-            # Decimal: Unix seconds with nanoseconds do not fit into a float
-            value = int(Decimal(text.replace(",", " ").split()[0]) * NS_PER_S)
-        except (InvalidOperation, IndexError, ValueError, OverflowError):
-            raise SourceError(f"{path} line {number}: {text[:40]!r} is not a time in seconds") from None
-        if times and value <= times[-1]:
-            raise SourceError(f"{path} line {number}: times must increase")
-        times.append(value)
-    return [t - times[0] for t in times]
-
-
 class ImageFolderSource:
     """A finite, lossless source. `folder` may also be the parent of a folder named frames.
 
@@ -93,16 +58,21 @@ class ImageFolderSource:
         self._state = SourceStateBox()
         self._closed = threading.Event()
         self._next_id = 0
-        images = list_images(folder)
-        if not images and (folder / "frames").is_dir():
-            folder = folder / "frames"
-            images = list_images(folder)
+        try:
+            chosen = choose_images(folder)
+            if not chosen.taken and (folder / "frames").is_dir():
+                folder = folder / "frames"
+                chosen = choose_images(folder)
+        except OSError as error:
+            raise SourceError(f"{folder} cannot be read: {error.strerror}") from None
+        images = chosen.taken
         if not images:
             raise SourceError(
                 f"{folder} holds no image ({' '.join(sorted(s[1:] for s in IMAGE_SUFFIXES))}); give a folder of images"
+                + "".join(f" ({note})" for note in chosen.notes)
             )
-        times, fps, notes = _times_for(folder, len(images), options.images_fps)
-        self._todo = list(zip(images, times, strict=True))[::-1]
+        times = times_of(folder, images, options.images_fps)
+        self._todo = list(zip(images, times.times_ns, strict=True))[::-1]
         count = len(images)
         first_image = images[0]
         self._first = self._next_readable()
@@ -114,9 +84,9 @@ class ImageFolderSource:
             name=self._name,
             is_live=False,
             size=(width, height),
-            nominal_fps=fps,
+            nominal_fps=times.fps,
             frame_count=count,
-            notes=notes,
+            notes=(*chosen.notes, *times.notes),
         )
         self._state.to(SourceState.STREAMING)
 
@@ -165,24 +135,6 @@ class ImageFolderSource:
                 self._on_packet(_packet_of(path, data, pts_ns))
             return image, pts_ns
         return None
-
-
-def _times_for(folder: Path, count: int, images_fps: float) -> tuple[list[int], float, tuple[str, ...]]:
-    """Times in ns, frames per second, and what to tell the user."""
-    notes: list[str] = []
-    for path in (folder / "timestamps.txt", folder.parent / "timestamps.txt"):
-        if not path.is_file():
-            continue
-        try:
-            times = read_timestamps(path)
-        except SourceError as error:
-            notes.append(f"{error}; using {images_fps:g} frames per second")
-            continue
-        if len(times) == count:
-            fps = (count - 1) * NS_PER_S / times[-1] if count > 1 else images_fps
-            return times, fps, tuple(notes)
-        notes.append(f"{path} has {len(times)} times for {count} images; using {images_fps:g} frames per second")
-    return [round(i * NS_PER_S / images_fps) for i in range(count)], images_fps, tuple(notes)
 
 
 def _packet_of(path: Path, data: bytes, pts_ns: int) -> InputPacket:

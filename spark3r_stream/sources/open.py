@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from spark3r_stream.clock import Clock
 from spark3r_stream.errors import SourceError
-from spark3r_stream.sources.base import Source
+from spark3r_stream.sources.base import Source, SourceKind
 from spark3r_stream.sources.options import Pace, SourceOptions
 from spark3r_stream.sources.pace import PacedSource
 from spark3r_stream.sources.redact import redact_uri
@@ -25,6 +25,9 @@ def open_source(uri: str, options: SourceOptions, clock: Clock) -> Source:
     its own libraries only here. Raises SourceError with one line that says what was found and what to do.
     """
     source = _open(uri, options, clock)
+    if options.images_fps is not None and source.info.kind is not SourceKind.IMAGES:
+        source.close()
+        raise SourceError(f"{source.info.name} has times of its own; --fps is for folders of images")
     if options.pace is Pace.REALTIME and not source.info.is_live:
         return PacedSource(source, clock)
     return source

@@ -48,15 +48,16 @@ class SourceOptions:
     """Defaults are right for most sources.
 
     pace: see Pace; ignored by sources that are live anyway. live: treat an http(s) URL as a live stream (a camera that
-    serves MJPEG, say); True or False overrides what the URI suggests. images_fps: frame rate of an image folder without
-    usable timestamps.txt. single_thread_decode: repeatable decoding. on_packet: called with every packet as received,
-    from the thread that reads or one of the source's own; it must not block. open_timeout_s, read_timeout_s: for
-    network sources and cameras; the second is also how long a live source may be silent before it is opened again.
+    serves MJPEG, say); True or False overrides what the URI suggests. images_fps: frame rate of an image folder whose
+    images have no times (30 by default); refused for anything else. single_thread_decode: repeatable decoding.
+    on_packet: called with every packet as received, from the thread that reads or one of the source's own; it must not
+    block. open_timeout_s, read_timeout_s: for network sources and cameras; the second is also how long a live source
+    may be silent before it is opened again.
     """
 
     pace: Pace = Pace.FAST
     live: bool | None = None
-    images_fps: float = 30.0
+    images_fps: float | None = None
     single_thread_decode: bool = False
     on_packet: PacketHook | None = None
     rtsp_transport: RtspTransport = RtspTransport.TCP

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import Any
 
 import av
@@ -10,8 +11,9 @@ import av.error
 import numpy as np
 
 from spark3r_stream.errors import SourceError
-from spark3r_stream.packets import InputPacket
-from spark3r_stream.sources.decode import UprightConverter, prepare_context
+from spark3r_stream.packets import InputPacket, StreamFormat
+from spark3r_stream.sources.codec import prepare_context
+from spark3r_stream.sources.upright import UprightConverter
 
 
 class PacketDecoder:
@@ -39,7 +41,7 @@ class PacketDecoder:
             ) from None
         prepare_context(context, single_thread=True, low_delay=form.low_delay)
         self._context = context
-        self._converter = UprightConverter(first.display_matrix)
+        self._converter = UprightConverter(first.display_matrix, _pixel_aspect(form))
         self._unshown: set[int] = set()
         self._next_number = 0
 
@@ -70,3 +72,7 @@ class PacketDecoder:
     def convert(self, picture: Any) -> np.ndarray:
         """(H, W, 3) uint8 RGB, upright; of the picture that `decode` gave last."""
         return self._converter.convert(picture)
+
+
+def _pixel_aspect(form: StreamFormat) -> Fraction:
+    return Fraction(max(1, form.pixel_aspect_numerator), max(1, form.pixel_aspect_denominator))

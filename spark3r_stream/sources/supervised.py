@@ -15,7 +15,6 @@ from spark3r_stream.sources.decoder_process import DecoderProcess, DecodeTarget,
 from spark3r_stream.sources.options import ReconnectOptions
 from spark3r_stream.sources.redact import redact_text, redact_uri
 from spark3r_stream.sources.restart import RestartBudget
-from spark3r_stream.sources.timing import PtsTracker
 from spark3r_stream.stats import DropCounter
 
 # Starting Python and loading FFmpeg takes about a second, and many times that on a busy small machine.
@@ -120,7 +119,7 @@ class SupervisedSource:
         self._end_child()
 
     def _frame(self, picture: Picture) -> Frame:
-        pts_ns = self._times.next(picture.pts, picture.time_base)
+        pts_ns = picture.pts_ns
         captured_ns = self._clock.unix_at(picture.captured_monotonic_ns) if self._is_live else pts_ns
         frame = Frame(picture.image, self._next_id, self._epoch, captured_ns, pts_ns, self._name, picture.number)
         self._next_id += 1
@@ -188,7 +187,6 @@ class SupervisedSource:
             if isinstance(event, Finished):
                 return Lost(self._clean(event.error or "it ended before the first frame"))
             if isinstance(event, Picture):
-                self._times = PtsTracker(self._opened.nominal_fps)
                 return event
             if isinstance(event, Opened):
                 self._opened = event

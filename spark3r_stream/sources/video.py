@@ -10,7 +10,6 @@ from spark3r_stream.frame import Frame
 from spark3r_stream.sources.base import SourceInfo, SourceKind, SourceState, SourceStateBox
 from spark3r_stream.sources.decode import ContainerDecoder, Decoded
 from spark3r_stream.sources.options import SourceOptions
-from spark3r_stream.sources.timing import PtsTracker
 from spark3r_stream.stats import DropCounter
 
 
@@ -50,7 +49,6 @@ class VideoSource:
                 raise
         except (EndOfStream, SourceError) as error:
             raise SourceError(f"{path} cannot be read as a video: {error}") from None
-        self._times = PtsTracker(self._decoder.nominal_fps)
         height, width = self._first.image.shape[:2]
         self._info = SourceInfo(
             kind=SourceKind.VIDEO,
@@ -85,13 +83,12 @@ class VideoSource:
                 self._state.finish(SourceState.FAILED)
                 raise SourceError(f"{self._name}: {error}") from None
             self._first = None
-            pts_ns = self._times.next(decoded.pts, decoded.time_base)
             frame = Frame(
                 image=decoded.image,
                 frame_id=self._next_id,
                 epoch=0,
-                captured_ns=pts_ns,
-                pts_ns=pts_ns,
+                captured_ns=decoded.pts_ns,
+                pts_ns=decoded.pts_ns,
                 source_id=self._name,
                 picture=decoded.number,
             )

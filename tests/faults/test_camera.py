@@ -15,7 +15,7 @@ import pytest
 from spark3r_stream.clock import SystemClock
 from spark3r_stream.errors import EndOfStream
 from spark3r_stream.sources import ReconnectOptions, SourceOptions, open_source
-from spark3r_stream.sources.decode import ContainerDecoder, Decoded, LostPictures
+from spark3r_stream.sources.decode import ContainerDecoder, Decoded
 from spark3r_stream.stats import DropCause, DropCounter
 from tests.helpers_media import moving_images, write_video
 from tests.helpers_rtsp import RtspServer, why_unavailable
@@ -69,24 +69,6 @@ class TestLive:
         assert report["done"]["damaged_packets"] == 100
         assert report["losses_by_cause"]["decode_error"] > 30
         assert report["recording"]["frames"] == report["frames"]["results"] > 100
-
-
-def test_pictures_lost_without_a_word_are_told_from_those_still_inside() -> None:
-    lost = LostPictures()
-    for pts in (0, 3, 1, 2):  # order of decoding: one that is shown last comes second
-        lost.sent(pts)
-    assert [lost.came(pts) for pts in (0, 1, 2, 3)] == [0, 0, 0, 0]
-    for pts in (4, 5, 6, 7):
-        lost.sent(pts)
-    lost.failed(5)  # answered by an error, and counted there
-    assert lost.came(6) == 1  # 4 never came; 7 is still inside
-    assert lost.came(None) == 0
-    for pts in (0, 1):  # the camera's clock began anew
-        lost.sent(pts)
-    assert [lost.came(0), lost.came(1)] == [0, 0]
-    lost.sent(None)
-    lost.sent(9)
-    assert lost.came(9) == 1  # 7, at last
 
 
 def annex_b(size: tuple[int, int], frames: int) -> list[bytes]:

@@ -46,7 +46,7 @@ def make_packet(index: int = 0, **changes: object) -> InputPacket:
         extradata=b"\1\2",
         display_matrix=(0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30),
         epoch=1,
-        stream=StreamFormat(640, 480, "yuv420p", 1, 5, low_delay=True),
+        stream=StreamFormat(640, 480, "yuv420p", 1, 5, True, 12, 11),
         is_discarded=index == 3,
     )
     return replace(packet, **changes)  # type: ignore[arg-type]

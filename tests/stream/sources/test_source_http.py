@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -229,3 +230,22 @@ def test_a_live_mjpeg_camera_counts_damage_and_comes_back_in_new_epochs():
     assert [f.frame_id for f in frames] == list(range(len(frames)))
     assert source.drops.total()[DropCause.DECODE_ERROR] >= 2
     assert source.restarts == 2
+
+
+def test_half_a_jpeg_is_damage_and_not_a_frame():
+    good = [_jpeg(image) for image in moving_images(24, 160, 120)]
+    halves = [jpeg[: len(jpeg) // 2] for jpeg in good[3:20:4]]
+    jpegs = list(good)
+    jpegs[3:20:4] = halves
+    with serving(jpegs=tuple(jpegs)) as base:
+        source = open_url(f"{base}/mjpeg", live=True, reconnect=ReconnectOptions(0.01, 0.02, max_restarts=50))
+        frames = [source.read()]
+        while frames[-1].epoch == 0:
+            frames.append(source.read())
+        losses = source.drops.total()
+        source.close()
+    whole = [np.asarray(Image.open(io.BytesIO(jpeg)), np.int16) for jpeg in good]
+    for frame in frames:
+        assert min(np.abs(frame.image.astype(np.int16) - image).mean() for image in whole) < 4
+    assert losses[DropCause.DECODE_ERROR] == len(halves)
+    assert len(frames) - 1 + sum(losses.values()) >= 23  # no boundary tells that the last one is complete

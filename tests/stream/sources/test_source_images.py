@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from spark3r_stream.errors import EndOfStream, SourceError
 from spark3r_stream.sources import SourceKind, SourceOptions, SourceState, open_source
-from spark3r_stream.sources.images import decode_image, natural_key, read_timestamps
+from spark3r_stream.sources.image_names import in_order, natural_key
+from spark3r_stream.sources.image_times import read_timestamps
+from spark3r_stream.sources.images import decode_image
 from spark3r_stream.stats import DropCause
 from tests.helpers import FakeClock
 from tests.helpers_media import BLUE, GREEN, RED, WHITE, corners, quadrants
@@ -70,7 +74,7 @@ def test_parent_of_frames(tmp_path):
     (tmp_path / "timestamps.txt").write_text("10.0\n10.1036\n11\n")
     for folder in (tmp_path, tmp_path / "frames"):
         source = open_folder(folder)
-        assert [f.pts_ns for f in read_all(source)] == [0, 103_600_000, 1_000_000_000]
+        assert [f.pts_ns for f in read_all(source)] == [10_000_000_000, 10_103_600_000, 11_000_000_000]
         assert source.info.nominal_fps == pytest.approx(2.0)
 
 
@@ -96,7 +100,144 @@ def test_timestamps_that_do_not_fit_are_noted_and_not_used(tmp_path, text, note)
 def test_unix_seconds_keep_their_nanoseconds(tmp_path):
     path = tmp_path / "timestamps.txt"
     path.write_text("# time file\n1700000000.000000001 rgb/0.png\n1700000000.000000002,x\n")
-    assert read_timestamps(path) == [0, 1]
+    assert read_timestamps(path) == ([1_700_000_000_000_000_001, 1_700_000_000_000_000_002], "seconds")
+
+
+EUROC_NS = [1_403_636_579_763_555_584 + i * 50_000_000 for i in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected_ns", "unit"),
+    [
+        ("".join(f"{t}\n" for t in EUROC_NS), EUROC_NS, "nanoseconds"),
+        ("1403636579763555,x\n1403636579813555,x\n", [1403636579763555000, 1403636579813555000], "microseconds"),
+        ("1403636579763\n1403636579813\n", [1403636579763000000, 1403636579813000000], "milliseconds"),
+        ("0\n33333333\n66666667\n", [0, 33333333, 66666667], "nanoseconds"),
+        ("0\n33333\n66666\n", [0, 33333000, 66666000], "microseconds"),
+        ("0\n60\n120\n", [0, 60 * 10**9, 120 * 10**9], "seconds"),
+        ("1403636579\n1403636580\n", [1403636579 * 10**9, 1403636580 * 10**9], "seconds"),
+        ("0.5\n", [500_000_000], "seconds"),
+        ("0\n-0.0\n", None, "times must increase"),
+        ("0.5\n1e12\n", None, "make no sense"),
+        ("7e40\n", None, "is not a time"),
+        ("1e999999999\n", None, "is not a time"),
+    ],
+)
+def test_units_of_timestamps(tmp_path, text, expected_ns, unit):
+    path = tmp_path / "timestamps.txt"
+    path.write_text(text)
+    if expected_ns is None:
+        with pytest.raises(SourceError, match=unit):
+            read_timestamps(path)
+    else:
+        assert read_timestamps(path) == (expected_ns, unit)
+
+
+def test_nanoseconds_stay_absolute_and_are_said(tmp_path):
+    write_numbered(tmp_path, [1, 2, 3])
+    (tmp_path / "timestamps.txt").write_text("".join(f"{t} x\n" for t in EUROC_NS))
+    source = open_folder(tmp_path)
+    frames = read_all(source)
+    assert [f.pts_ns for f in frames] == EUROC_NS
+    assert [f.captured_ns for f in frames] == EUROC_NS
+    assert source.info.nominal_fps == pytest.approx(20.0)
+    assert source.info.notes == (f"{tmp_path / 'timestamps.txt'} is taken as nanoseconds",)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected_ns"),
+    [
+        (["1403636579763555584", "1403636579813555584"], [1403636579763555584, 1403636579813555584]),
+        (["1700000000.05", "1700000000.1"], [1700000000050000000, 1700000000100000000]),
+        (["9.5", "10.25"], [9500000000, 10250000000]),
+        (["000009", "000010"], [0, 33333333]),
+        (["a1700000000.05", "a1700000000.1"], [0, 33333333]),
+        (["1700000000.10", "1700000000.1"], [0, 33333333]),
+    ],
+)
+def test_names_that_are_times(tmp_path, names, expected_ns):
+    for name in names:
+        Image.fromarray(np.zeros((6, 8, 3), np.uint8)).save(tmp_path / f"{name}.png")
+    source = open_folder(tmp_path)
+    assert [f.pts_ns for f in read_all(source)] == expected_ns
+    assert len(source.info.notes) == (expected_ns[0] != 0)
+
+
+def test_digits_behind_a_decimal_point_are_a_fraction(tmp_path):
+    for name in ("1700000000.1", "1700000000.05", "1700000001", "1699999999.95"):
+        (tmp_path / f"{name}.jpg").touch()
+    ordered = [path.stem for path in in_order(list(tmp_path.iterdir()))]
+    assert ordered == ["1699999999.95", "1700000000.05", "1700000000.1", "1700000001"]
+
+
+def test_counters_behind_a_point_still_count(tmp_path):
+    paths = [tmp_path / f"shot1.{i}.png" for i in range(1, 13)]
+    assert in_order(paths[::-1]) == paths
+
+
+def test_a_frame_rate_is_for_images_without_times(tmp_path):
+    write_numbered(tmp_path, [1, 2, 3])
+    source = open_folder(tmp_path, images_fps=10.0)
+    assert ([f.pts_ns for f in read_all(source)], source.info.notes) == ([0, 100_000_000, 200_000_000], ())
+    (tmp_path / "timestamps.txt").write_text("5\n6\n8\n")
+    source = open_folder(tmp_path, images_fps=10.0)
+    assert [f.pts_ns for f in read_all(source)] == [5_000_000_000, 6_000_000_000, 8_000_000_000]
+    assert "10 frames per second is not used" in source.info.notes[0]
+    clip = Path(__file__).parents[2] / "data" / "cases" / "same_frames.mp4"
+    with pytest.raises(SourceError, match="has times of its own"):
+        open_source(str(clip), SourceOptions(images_fps=10.0), FakeClock())
+
+
+@pytest.mark.parametrize(
+    ("colour", "depth"),
+    [
+        ("frame-{:06d}.color.png", "frame-{:06d}.depth.png"),  # 7-Scenes
+        ("frame{:06d}.jpg", "depth{:06d}.png"),  # Replica
+        ("{:04d}.png", "{:04d}_mask.png"),
+    ],
+)
+def test_depth_images_among_photographs_are_left(tmp_path, colour, depth):
+    for i in range(3):
+        Image.fromarray(np.full((6, 8, 3), i, np.uint8)).save(tmp_path / colour.format(i), quality=95)
+        Image.fromarray(np.full((6, 8), 200, np.uint8)).save(tmp_path / depth.format(i))
+    source = open_folder(tmp_path)
+    assert values_of(read_all(source)) == [0, 1, 2]
+    assert source.info.frame_count == 3
+    assert len(source.info.notes) == 1
+    assert "taken 3 of " in source.info.notes[0]
+    assert "left 3 of " in source.info.notes[0]
+
+
+def test_16_bit_grey_among_photographs_is_left_whatever_its_name(tmp_path):
+    for i in range(3):
+        Image.fromarray(np.full((6, 8, 3), i, np.uint8)).save(tmp_path / f"a{i}.png")
+        Image.fromarray(np.full((6, 8), 20_000, np.uint16)).save(tmp_path / f"b{i}.png")
+    source = open_folder(tmp_path)
+    assert values_of(read_all(source)) == [0, 1, 2]
+    assert "taken 3 of a#.png; left 3 of b#.png, which are no photographs" in source.info.notes[0]
+
+
+def test_what_is_alone_in_its_folder_is_taken(tmp_path):
+    write_numbered(tmp_path, [1, 2], "depth{}.png")
+    source = open_folder(tmp_path)
+    assert (values_of(read_all(source)), source.info.notes) == ([1, 2], ())
+
+
+def test_photographs_of_other_formats_are_counted_once(tmp_path):
+    write_numbered(tmp_path, [1, 2], "{}.png")
+    write_numbered(tmp_path, [3], "{}.bmp")
+    for name in ("4.HEIC", "5.heic", "6.gif", "notes.txt"):
+        (tmp_path / name).touch()
+    source = open_folder(tmp_path)
+    assert values_of(read_all(source)) == [1, 2, 3]
+    assert source.info.notes == (
+        f"{tmp_path}: taken 2 of #.png, 1 of #.bmp; left 1 GIF, which cannot be read here,"
+        " 2 HEIC, which cannot be read here",
+    )
+    for path in [*tmp_path.glob("*.png"), *tmp_path.glob("*.bmp")]:
+        path.unlink()
+    with pytest.raises(SourceError, match=r"holds no image .* left 1 GIF, .* 2 HEIC"):
+        open_folder(tmp_path)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -165,6 +306,16 @@ def test_corrupt_images_are_counted_and_skipped_with_their_times(tmp_path):
     assert [f.frame_id for f in frames] == [0, 1]
     assert [f.pts_ns for f in frames] == [0, 3_000_000_000]
     assert source.drops.total() == {DropCause.DECODE_ERROR: 2}
+
+
+def test_half_a_jpeg_is_damage(tmp_path):
+    for name in ("a", "b", "c"):
+        Image.fromarray(quadrants(160, 120)).save(tmp_path / f"{name}.jpg")
+    whole = (tmp_path / "b.jpg").read_bytes()
+    (tmp_path / "b.jpg").write_bytes(whole[: len(whole) // 2])
+    source = open_folder(tmp_path)
+    assert len(read_all(source)) == 2
+    assert source.drops.total() == {DropCause.DECODE_ERROR: 1}
 
 
 def test_nothing_readable_is_an_error(tmp_path):

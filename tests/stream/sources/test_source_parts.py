@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import errno
 import io
-import itertools
 import os
 import subprocess
 import sys
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +32,6 @@ from spark3r_stream.sources.network import ffmpeg_options
 from spark3r_stream.sources.redact import redact_text, redact_uri
 from spark3r_stream.sources.restart import RestartBudget
 from spark3r_stream.sources.ring import FrameRing, remove_rings_of
-from spark3r_stream.sources.timing import PtsTracker
 
 # redaction
 
@@ -75,41 +72,6 @@ def test_percent_encoded_secrets_are_hidden_in_both_spellings():
     uri = "http://eve:p%40ss%21@h/x?api_key=k%2Fey99"
     text = redact_text(f"{uri} p@ss! p%40ss%21 k/ey99 k%2Fey99", uri)
     assert text == "http://***@h/x?api_key=*** *** *** *** ***"
-
-
-# presentation times
-
-
-def times(pts: list[int | None], fps: float | None = 10.0, base=Fraction(1, 1000)) -> list[int]:
-    tracker = PtsTracker(fps)
-    return [tracker.next(p, base) // 1_000_000 for p in pts]
-
-
-def test_times_begin_at_zero_and_keep_gaps():
-    assert times([700, 800, 950, 5000]) == [0, 100, 250, 4300]
-
-
-def test_missing_times_continue_by_the_nominal_rate():
-    assert times([None, None, 1200, 1300]) == [0, 100, 200, 300]
-    assert times([0, None, None, 400]) == [0, 100, 200, 400]
-    assert times([None, None], fps=None) == [0, 33]
-
-
-def test_a_restarted_or_wrapped_clock_carries_on():
-    assert times([1000, 1100, 0, 100, 200]) == [0, 100, 200, 300, 400]
-    wrap = 2**33
-    tracker = PtsTracker(30.0)
-    base = Fraction(1, 90_000)
-    out = [tracker.next(p % wrap, base) for p in range(wrap - 6000, wrap + 6000, 3000)]
-    assert np.diff(out) == pytest.approx(np.full(3, 1e9 / 30), abs=2)
-
-
-@given(st.lists(st.none() | st.integers(-(2**40), 2**40), min_size=2, max_size=50))
-def test_times_always_increase(pts):
-    tracker = PtsTracker(25.0)
-    out = [tracker.next(p, Fraction(1, 90_000)) for p in pts]
-    assert out[0] == 0
-    assert all(b > a for a, b in itertools.pairwise(out))
 
 
 # states and restarts

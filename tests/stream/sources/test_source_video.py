@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import itertools
 import threading
+from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -9,7 +11,8 @@ import pytest
 
 from spark3r_stream.errors import EndOfStream, SourceError
 from spark3r_stream.sources import Pace, SourceKind, SourceOptions, SourceState, open_source
-from spark3r_stream.sources.decode import turn_upright
+from spark3r_stream.sources.packet_decoder import PacketDecoder
+from spark3r_stream.sources.upright import shown_size, turn_upright
 from spark3r_stream.stats import DropCause
 from tests.helpers import FakeClock
 from tests.helpers_media import BLUE, GREEN, RED, WHITE, corners, moving_images, quadrants, write_video
@@ -75,6 +78,44 @@ def test_the_display_matrix_turns_phone_clips_upright(tmp_path, turn, size, expe
     for frame in read_all(source):
         assert frame.image.shape == (size[1], size[0], 3)
         assert corners(frame.image) == expected
+
+
+CASES = Path(__file__).parents[2] / "data" / "cases"
+
+
+def test_pixels_that_are_not_square_are_stretched_to_the_shown_size():
+    source = open_file(CASES / "sar43.mp4")
+    assert source.info.size == (320, 240)
+    shown = read_all(source)
+    assert {f.image.shape for f in shown} == {(240, 320, 3)}
+    square = read_all(open_file(CASES / "same_frames.mp4"))  # the same room, by a camera of square pixels
+    assert all(a.image.shape == b.image.shape for a, b in zip(shown, square, strict=True))
+    difference = np.abs(shown[0].image.astype(int) - square[0].image).mean()
+    flipped = np.abs(shown[0].image[:, ::-1].astype(int) - square[0].image).mean()
+    assert difference < flipped / 4
+
+
+@pytest.mark.parametrize(
+    ("aspect", "expected"),
+    [
+        ((1, 1), (720, 576)),
+        ((16, 15), (768, 576)),
+        ((4, 3), (960, 576)),
+        ((8, 9), (720, 648)),
+        ((1000, 1), (720, 576)),
+        ((1, 1000), (720, 576)),
+    ],
+)
+def test_one_side_is_stretched_and_none_shrunk(aspect, expected):
+    assert shown_size(720, 576, Fraction(*aspect)) == expected
+
+
+def test_recorded_packets_know_the_shape_of_their_pixels():
+    packets: list = []
+    frames = read_all(open_file(CASES / "sar43.mp4", on_packet=packets.append, single_thread_decode=True))
+    decoder = PacketDecoder(packets[0])
+    images = [decoder.convert(p) for packet in (*packets, None) for _, p in decoder.decode(packet)]
+    assert all(np.array_equal(image, frame.image) for image, frame in zip(images, frames, strict=True))
 
 
 def test_display_matrices_form_the_eight_symmetries():
@@ -152,6 +193,34 @@ def test_damage_is_counted_and_does_not_stop_the_rest(tmp_path):
     assert len(frames) == 30
     assert source.drops.total() == {DropCause.DECODE_ERROR: 10}
     assert frames[5].pts_ns == pytest.approx(15 * 33_333_333, abs=1000)
+
+
+@pytest.mark.parametrize("codec", ["mjpeg", "libx264", "mpeg4"])
+@pytest.mark.parametrize("single_thread", [False, True])
+def test_half_a_picture_is_damage_and_not_a_frame(tmp_path, codec, single_thread):
+    pixel_format = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    whole = write_video(tmp_path / "a.mkv", moving_images(20, 160, 120), codec=codec, pix_fmt=pixel_format, gop=1)
+    halved = tmp_path / "b.mkv"
+    with av.open(str(whole)) as read, av.open(str(halved), "w") as write:
+        track = write.add_stream_from_template(read.streams.video[0])
+        for number, packet in enumerate(p for p in read.demux(video=0) if p.size):
+            half = av.Packet(bytes(packet)[: packet.size // (2 if number in (7, 12) else 1)])
+            half.pts, half.dts, half.time_base, half.stream = packet.pts, packet.dts, packet.time_base, track
+            half.is_keyframe = True
+            write.mux(half)
+    source = open_file(halved, single_thread_decode=single_thread)
+    frames = read_all(source)
+    assert source.drops.total() == {DropCause.DECODE_ERROR: 2}
+    assert [round(f.pts_ns * 30e-9) for f in frames] == [i for i in range(20) if i not in (7, 12)]
+
+
+def test_a_file_that_ends_in_mid_picture_does_not_show_it(tmp_path):
+    path = write_video(tmp_path / "a.avi", moving_images(10, 160, 120), codec="huffyuv", pix_fmt="yuv422p")
+    data = path.read_bytes()
+    path.write_bytes(data[: data.rindex(b"00dc", 0, data.rindex(b"idx1")) + 5000])
+    source = open_file(path)
+    assert len(read_all(source)) == 9
+    assert source.drops.total() == {DropCause.DECODE_ERROR: 1}
 
 
 def test_nothing_but_damage_is_one_clear_error(tmp_path):

@@ -6,20 +6,24 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class StreamFormat(_message.Message):
-    __slots__ = ("width", "height", "pixel_format", "color_range", "colorspace", "low_delay")
+    __slots__ = ("width", "height", "pixel_format", "color_range", "colorspace", "low_delay", "pixel_aspect_numerator", "pixel_aspect_denominator")
     WIDTH_FIELD_NUMBER: _ClassVar[int]
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
     PIXEL_FORMAT_FIELD_NUMBER: _ClassVar[int]
     COLOR_RANGE_FIELD_NUMBER: _ClassVar[int]
     COLORSPACE_FIELD_NUMBER: _ClassVar[int]
     LOW_DELAY_FIELD_NUMBER: _ClassVar[int]
+    PIXEL_ASPECT_NUMERATOR_FIELD_NUMBER: _ClassVar[int]
+    PIXEL_ASPECT_DENOMINATOR_FIELD_NUMBER: _ClassVar[int]
     width: int
     height: int
     pixel_format: str
     color_range: int
     colorspace: int
     low_delay: bool
-    def __init__(self, width: _Optional[int] = ..., height: _Optional[int] = ..., pixel_format: _Optional[str] = ..., color_range: _Optional[int] = ..., colorspace: _Optional[int] = ..., low_delay: bool = ...) -> None: ...
+    pixel_aspect_numerator: int
+    pixel_aspect_denominator: int
+    def __init__(self, width: _Optional[int] = ..., height: _Optional[int] = ..., pixel_format: _Optional[str] = ..., color_range: _Optional[int] = ..., colorspace: _Optional[int] = ..., low_delay: bool = ..., pixel_aspect_numerator: _Optional[int] = ..., pixel_aspect_denominator: _Optional[int] = ...) -> None: ...
 
 class InputPacket(_message.Message):
     __slots__ = ("source_id", "epoch", "index", "received_ns", "codec", "extradata", "pts", "dts", "time_base_numerator", "time_base_denominator", "keyframe", "data", "display_matrix", "stream", "discarded")
