@@ -13,6 +13,8 @@ ROOT = Path(__file__).parents[1]
 CORE_MAY_IMPORT = {
     "geometry": {"errors"},
     "photometric": {"errors", "geometry"},
+    "features": {"errors", "geometry"},
+    "bundle": {"errors", "geometry"},
     "tokens": {"errors", "models.interface"},
     "attention": {"errors", "timing", "tokens", "models.interface", "attention"},
     "memory": {"errors", "models.interface"},

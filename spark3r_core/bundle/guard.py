@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from spark3r_core.bundle.problem import Adjusted, Cameras, Observations, PoseFactors
-from spark3r_core.bundle.solve import PIXEL_SIGMA, cost_of, solve
+from spark3r_core.bundle.residuals import PIXEL_SIGMA
+from spark3r_core.bundle.solve import solve
 from spark3r_core.bundle.triangulate import reprojection, triangulate
 from spark3r_core.geometry import se3
 
@@ -71,14 +72,11 @@ def held_out_error(cameras: Cameras, seen: Observations, width: int) -> float:
 
 def _with_best_focal(cameras: Cameras, seen: Observations, factors: PoseFactors, width: int) -> Cameras:
     """The best of several first focal lengths, after a few steps each: the cost has a valley for each far-off one."""
-    sigma = PIXEL_SIGMA * width / 640
     tried = []
     for factor in (1.0, *FOCAL_TRIES):
         start = with_scaled_turns(cameras, factor)
         found = solve(start, seen, factors, width, TRY_ITERATIONS, rounds=1)
-        tried.append(
-            (cost_of(found.cameras, found.points, found.observations, factors, sigma) / len(found.observations), start)
-        )
+        tried.append((found.cost / len(found.observations), start))
     return min(tried, key=lambda one: one[0])[1]
 
 

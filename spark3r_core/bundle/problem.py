@@ -82,15 +82,36 @@ class PoseFactors:
 
 
 @dataclass(frozen=True)
+class Uncertainty:
+    """What the equations leave open, sightings taken as independent of each other, which they are not quite.
+
+    focal_std: of the log focal length; 0 where it is known. pose_covariance: (K, 6, 6) of each keyframe's twist
+    [rho, phi] from the left; zero where it is fixed. Infinite where the equations do not say.
+    """
+
+    focal_std: float
+    pose_covariance: Array
+
+
+@dataclass(frozen=True)
 class Adjusted:
-    """What adjustment found. points: (P, 3) in the world; of `observations`, whose points are numbered so. focal_std:
-    of the log focal length. rms_before, rms_after: reprojection in pixels over the observations that were kept."""
+    """What adjustment found.
+
+    points: (P, 3) in the world; of `observations`, whose points are numbered so. kept: (M,) which of the observations
+    given these are. rms_before, rms_after: reprojection in pixels over the observations that were kept, before with
+    the points triangulated from the first cameras. cost: robust, at the end.
+    """
 
     cameras: Cameras
     points: Array
     observations: Observations
     kept: Mask
-    focal_std: float
+    uncertainty: Uncertainty
     rms_before: float
     rms_after: float
     iterations: int
+    cost: float
+
+    @property
+    def focal_std(self) -> float:
+        return self.uncertainty.focal_std
