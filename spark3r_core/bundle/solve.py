@@ -11,7 +11,7 @@ from spark3r_core.bundle.triangulate import reprojection, triangulate
 
 OUTLIER = 4.0  # pixel sigmas
 FIRST_DAMPING, LEAST_DAMPING, MOST_DAMPING = 1e-4, 1e-9, 1e6
-SETTLED = 1e-4  # share of the cost by which a step must lower it for another to follow
+SETTLED = 1e-5  # share of the cost by which a step must lower it for another to follow
 
 
 def solve(
@@ -21,10 +21,13 @@ def solve(
     width: int,
     iterations: int = 12,
     rounds: int = 2,
+    settled: float = SETTLED,
 ) -> Adjusted:
     """Adjust until the cost settles; sightings that do not fit are dropped between the rounds.
 
-    width: of the picture in pixels. Raises ValueError without a single point to adjust by.
+    width: of the picture in pixels. settled: a camera that moves along its view says so little of its focal length that
+    the cost falls by a ten thousandth while it changes by a tenth. Raises ValueError without a single point to adjust
+    by.
     """
     sigma = PIXEL_SIGMA * width / 640
     start, done = cameras, 0
@@ -33,7 +36,7 @@ def solve(
     for turn in range(rounds):
         kept, current, points = _startable(cameras, seen, kept, known)
         ordered = Sightings(current, len(cameras.fixed))
-        cameras, points, errors, steps = _round(cameras, points, ordered, factors, sigma, iterations)
+        cameras, points, errors, steps = _round(cameras, points, ordered, factors, sigma, iterations, settled)
         done += steps
         if turn < rounds - 1:
             error = np.empty(len(current))
@@ -71,7 +74,13 @@ def _rms(error: Array) -> float:
 
 
 def _round(
-    cameras: Cameras, points: Array, seen: Sightings, factors: PoseFactors, sigma: float, iterations: int
+    cameras: Cameras,
+    points: Array,
+    seen: Sightings,
+    factors: PoseFactors,
+    sigma: float,
+    iterations: int,
+    settled: float,
 ) -> tuple[Cameras, Array, Errors, int]:
     damping, steps = FIRST_DAMPING, 0
     errors = errors_of(cameras, points, seen, factors, sigma)
@@ -88,8 +97,8 @@ def _round(
         if better is None or proposal is None:
             break
         steps += 1
-        settled = errors.cost - better.cost < SETTLED * errors.cost
+        is_settled = errors.cost - better.cost < settled * errors.cost
         (cameras, points), errors, damping = proposal, better, max(damping / 4, LEAST_DAMPING)
-        if settled:
+        if is_settled:
             break
     return cameras, points, errors, steps

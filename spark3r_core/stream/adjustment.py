@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spark3r_core.bundle.guard import Verdict, adjust_guarded
-from spark3r_core.bundle.problem import Cameras, Observations, PoseFactors
+from spark3r_core.bundle.problem import Adjusted, Cameras, Observations, PoseFactors
+from spark3r_core.bundle.solve import SETTLED
 from spark3r_core.features.rootsift import match
 from spark3r_core.features.verify import epipolar_inliers
 from spark3r_core.geometry import se3
@@ -28,8 +29,8 @@ HELD = 4  # and those that hold it
 LEAST_SHARED = 20  # tracks
 NETWORK_FOCAL_SIGMA = 0.3  # of its logarithm: networks are up to 40 percent off
 FOCAL_KNOWN = 0.02  # standard deviation from which on a focal length is only refined
-DEPENDENT = 5.0  # errors of sightings depend on each other: factor of what they say of the focal length
-SEARCHED_FOCAL = 0.1  # standard deviation from which on no other focal length is tried
+DEPENDENT = 3.0  # errors of sightings depend on each other: factor of the standard deviation that they give it
+MOST_RESIZED = 2.0  # that one adjustment makes of distances, for them to be kept
 UNKNOWN_FOCAL_TRUST = 0.001  # of tracked edges while the focal length that they were tracked with is a guess
 LEAST_BEND_POINTS = 30
 SIGHTINGS = 150  # of tracks per keyframe that an adjustment needs; more cost time and say the same
@@ -104,13 +105,17 @@ def adjust(
     *,
     focal_is_known: bool,
     iterations: int = 12,
+    settled: float = SETTLED,
+    sightings: int = SIGHTINGS,
 ) -> Adjustment:
-    """Adjust the chosen keyframes; those held stay."""
+    """Adjust the chosen keyframes; those held stay. Where a single one is held, sightings leave the scale open: it is
+    chosen so that distances from there stay what they were, since they were published.
+    """
     slots = {frame_id: slot for slot, frame_id in enumerate(chosen)}
     track, keyframe, feature = world.tracks.seen_by(chosen, 2)
     if not len(track):
         return Adjustment(world, Verdict(None, False, math.nan, math.nan, "no tracks"), {})
-    rows = enough(track, keyframe)
+    rows = enough(track, keyframe, sightings)
     track, keyframe, feature = track[rows], keyframe[rows], feature[rows]
     numbers, point = np.unique(track, return_inverse=True)
     slot = np.array([slots[k] for k in keyframe.tolist()], np.int64)
@@ -123,13 +128,15 @@ def adjust(
     seen = Observations(point.astype(np.int64), slot, places, depth)
     keyframes = [world.keyframes[frame_id] for frame_id in chosen]
     prior, sigma = world.focal, 0.0
-    if not focal_is_known and world.focal_std > FOCAL_KNOWN:  # all that is known is what the network said
-        prior, sigma = float(np.median(world.network_focals)), NETWORK_FOCAL_SIGMA
+    learns_focal = not focal_is_known and world.focal_std > FOCAL_KNOWN
+    if learns_focal:  # all that is known is what the network said
+        prior, sigma = float(np.median(world.network_focals)), NETWORK_FOCAL_SIGMA / DEPENDENT
     elif not focal_is_known:
-        sigma = FOCAL_KNOWN
+        prior, sigma = world.settled_focal, FOCAL_KNOWN
+    unit = float(np.exp(np.mean([np.log(world.keyframes[frame_id].scale) for frame_id in held])))
     cameras = Cameras(
-        np.stack([se3.invert(keyframe.world_from_camera) for keyframe in keyframes]),
-        np.log([keyframe.scale for keyframe in keyframes]),
+        np.stack([_in_unit(se3.invert(keyframe.world_from_camera), unit) for keyframe in keyframes]),
+        np.log([keyframe.scale / unit for keyframe in keyframes]),
         np.array([frame_id in held for frame_id in chosen]),
         world.focal,
         prior,
@@ -137,23 +144,43 @@ def adjust(
         np.array([picture_hw[1] / 2, picture_hw[0] / 2]),
     )
     trust = 1.0 if focal_is_known or world.focal_std < FOCAL_KNOWN else UNKNOWN_FOCAL_TRUST
-    verdict = adjust_guarded(cameras, seen, numbers[point], _factors(world, slots, trust), picture_hw[1], iterations)
+    factors = _factors(world, slots, trust)
+    verdict = adjust_guarded(cameras, seen, numbers[point], factors, picture_hw[1], iterations, settled)
     if not verdict.accepted or verdict.adjusted is None:
         return Adjustment(world, verdict, {})
     found = verdict.adjusted
     after = replace(world, keyframes=dict(world.keyframes), focal=found.cameras.focal)
-    if not focal_is_known:
+    if learns_focal:
         after.focal_std = min(DEPENDENT * found.focal_std, NETWORK_FOCAL_SIGMA)
+        after.settled_focal = after.focal if after.focal_std <= FOCAL_KNOWN else 0.0
+    log_depth = _log_depths(chosen, found, picture_hw)
+    resized = unit * (_resized(cameras, found.cameras) if len(held) == 1 else 1.0)
     for frame_id, slot_ in slots.items():
-        if frame_id not in held:
-            pose = se3.require_se3(se3.invert(found.cameras.camera_from_world[slot_]))
-            after.keyframes[frame_id] = world.keyframes[frame_id].moved(
-                pose, float(np.exp(found.cameras.log_scale[slot_]))
-            )
-    return Adjustment(after, verdict, _log_depths(after, chosen, found, picture_hw))
+        if frame_id in held and len(held) > 1:
+            continue
+        pose = se3.require_se3(se3.invert(_in_unit(found.cameras.camera_from_world[slot_], 1 / resized)))
+        scale = resized * float(np.exp(found.cameras.log_scale[slot_]))
+        after.keyframes[frame_id] = world.keyframes[frame_id].moved(pose, scale)
+    return Adjustment(after, verdict, log_depth)
 
 
-def enough(track: Index, keyframe: Index, per_keyframe: int = SIGHTINGS) -> NDArray[np.bool_]:
+def _in_unit(camera_from_world: Array, unit: float) -> Array:
+    """(4, 4) with the translation in a unit of so many map units."""
+    pose = camera_from_world.copy()
+    pose[:3, 3] /= unit
+    return pose
+
+
+def _resized(before: Cameras, after: Cameras) -> float:
+    """By which factor distances from the held keyframe are to grow to be what they were (least squares)."""
+    centres = [se3.invert(cameras.camera_from_world)[:, :3, 3] for cameras in (before, after)]
+    from_held = [centre - centre[np.argmax(before.fixed)] for centre in centres]
+    size = float(np.square(from_held[1]).sum())
+    factor = float((from_held[0] * from_held[1]).sum()) / size if size > 0 else 1.0
+    return factor if 1 / MOST_RESIZED < factor < MOST_RESIZED else 1.0
+
+
+def enough(track: Index, keyframe: Index, per_keyframe: int) -> NDArray[np.bool_]:
     """(M,) which sightings are worth their time: the longest tracks, until every keyframe has its share of them."""
     numbers, point, views = np.unique(track, return_inverse=True, return_counts=True)
     order = np.argsort(-views, kind="stable")
@@ -187,9 +214,7 @@ def _size(keyframe: Keyframe) -> Array:
     return keyframe.picture_from_depth[[0, 1], [0, 1]] * np.array([width, height])
 
 
-def _log_depths(
-    world: KeyframeMap, chosen: Sequence[int], found, picture_hw: tuple[int, int]
-) -> dict[int, tuple[Array, Array]]:
+def _log_depths(chosen: Sequence[int], found: Adjusted, picture_hw: tuple[int, int]) -> dict[int, tuple[Array, Array]]:
     seen, poses = found.observations, found.cameras.camera_from_world
     views = np.bincount(seen.point, minlength=seen.count)
     z = np.einsum("mj,mj->m", poses[seen.slot, 2, :3], found.points[seen.point]) + poses[seen.slot, 2, 3]
@@ -197,7 +222,7 @@ def _log_depths(
     result = {}
     for slot, frame_id in enumerate(chosen):
         rows = (seen.slot == slot) & (views[seen.point] >= 3) & (z > 0) & np.isfinite(seen.depth)
-        ratio = np.log(z[rows] / (seen.depth[rows] * world.keyframes[frame_id].scale))
+        ratio = np.log(z[rows] / (seen.depth[rows] * np.exp(found.cameras.log_scale[slot])))
         result[frame_id] = (ratio, np.clip(seen.places[rows] / size, 0, 1))
     return result
 

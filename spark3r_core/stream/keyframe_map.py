@@ -63,8 +63,8 @@ class TrackedEdge:
 class KeyframeMap:
     """Keyframes by frame id, the tracks their features make, and the edges that tracking made.
 
-    focal: pixels of the picture; focal_std: of its logarithm, inf while only a network has said so;
-    network_focals: what it said for each keyframe.
+    focal: pixels of the picture; focal_std: of its logarithm, inf while only a network has said so; settled_focal: what
+    it was when it became known, zero before; network_focals: what the network said for each keyframe.
     """
 
     keyframes: dict[int, Keyframe] = field(default_factory=dict)
@@ -72,6 +72,7 @@ class KeyframeMap:
     edges: list[TrackedEdge] = field(default_factory=list)
     focal: float = 0.0
     focal_std: float = float("inf")
+    settled_focal: float = 0.0
     network_focals: list[float] = field(default_factory=list)
     matched: set[tuple[int, int]] = field(default_factory=set)
 

@@ -20,7 +20,7 @@ from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.interface import Backbone
 from spark3r_core.photometric import depth_grid
 from spark3r_core.photometric.align import Level
-from spark3r_core.stream.adjustment import adjust, bent, join_tracks, local_set, neighbours
+from spark3r_core.stream.adjustment import SIGHTINGS, adjust, bent, join_tracks, local_set, neighbours
 from spark3r_core.stream.camera_sizes import CameraSizes, focal_of, intrinsics_of, resampled, sampled
 from spark3r_core.stream.feature_guess import FeaturePoints
 from spark3r_core.stream.keyframe_map import Keyframe, KeyframeMap, TrackedEdge
@@ -33,7 +33,8 @@ Pixels = NDArray[np.uint8]
 log = logging.getLogger(__name__)
 
 FINAL_SPAN = 10  # keyframes before each that the last adjustment matches it with
-FINAL_ITERATIONS = 30
+FINAL_ITERATIONS, FINAL_SETTLED = 80, 1e-6
+FINAL_SIGHTINGS, MOST_SIGHTINGS = 10_000, 400  # of all keyframes, and of each
 LEAST_TIES = 50  # points of the old keyframe in view, for a scale
 
 
@@ -147,8 +148,10 @@ class Mapper:
         for place, frame_id in enumerate(order):
             join_tracks(world, frame_id, order[max(0, place - FINAL_SPAN) : place], self._picture_hw)
         found = adjust(
-            world, order, {order[0]}, self._picture_hw, focal_is_known=self._focal_is_known, iterations=FINAL_ITERATIONS
-        )
+            world, order, {order[0]}, self._picture_hw, focal_is_known=self._focal_is_known,
+            iterations=FINAL_ITERATIONS, settled=FINAL_SETTLED,
+            sightings=max(SIGHTINGS // 2, min(MOST_SIGHTINGS, FINAL_SIGHTINGS // len(order))),
+        )  # fmt: skip
         moved = found.map.placed(self.world)
         self._settle(found.map, moved, {})
         self.world = found.map

@@ -24,7 +24,7 @@ from spark3r_core.stream.camera_sizes import CameraSizes
 from spark3r_core.stream.keyframe_choice import KeyframeRule
 from spark3r_core.stream.mapper import KeyframeRequest, Mapper, MapUpdate
 from spark3r_core.stream.session import WindowResult
-from spark3r_core.stream.tracker import TrackedFrame, Tracker
+from spark3r_core.stream.tracker import Reference, TrackedFrame, Tracker
 from spark3r_stream.engine.frame_cloud import CloudConfig, cloud_of
 from spark3r_stream.engine.frame_health import FrameHealth
 from spark3r_stream.engine.mapper_thread import MapperThread
@@ -100,6 +100,7 @@ class TrackingReconstructor:
         self._urgent = False
         self._last_window: WindowResult | None = None
         self._last_good: np.ndarray | None = None  # newest confirmed camera in the map of all, (4, 4)
+        self._newest: _Tracked | None = None  # the newest frame, if it is confirmed and no keyframe
         self.keyframes_failed = 0
 
     @property
@@ -142,7 +143,11 @@ class TrackingReconstructor:
         if self._health.is_lost:
             self._begin_part("tracking was lost")
         else:
-            self._ask(frame, picture, view, pyramid, tracked)
+            reference = self._tracker.reference
+            assert reference is not None
+            newest = _Tracked(frame, picture, view, pyramid, tracked, reference, self._sizes)
+            self._newest = newest if tracked.aligned else None
+            self._ask(newest)
         return step.result(output)
 
     def finish(self, *, adjust_all: bool) -> StepOutput:
@@ -151,11 +156,19 @@ class TrackingReconstructor:
         if not self._thread.is_free:
             self._adopt(step)
         if adjust_all:
+            self._map_last_frame(step)
             update = self._mapper.finish()
             if update is not None:
                 step.corrections += self._corrections(update, "all keyframes adjusted together")
         self._thread.close()
         return step.result(None)
+
+    def _map_last_frame(self, step: _Step) -> None:
+        """The end of a file is a keyframe: the frames since the last one are held from both sides."""
+        newest, self._newest = self._newest, None
+        if newest is not None and newest.frame.frame_id not in self._submaps:
+            self._thread.submit(self._mapper, self._request(newest), newest.frame.frame_id)
+            self._adopt(step)
 
     def _prepared(self, frame: Frame) -> tuple[np.ndarray, CameraView | None]:
         if self._undistorter is None:
@@ -170,36 +183,31 @@ class TrackingReconstructor:
         self._urgent = not tracked.aligned or tracked.overlap < URGENT_OVERLAP or tracked.inliers < URGENT_INLIERS
         return tracked
 
-    def _ask(
-        self,
-        frame: Frame,
-        picture: np.ndarray,
-        view: CameraView | None,
-        pyramid: list[Level],
-        tracked: TrackedFrame,
-    ) -> None:
-        """Ask for the frame to be mapped, if it should be and the mapper is free."""
-        if not self._thread.is_free or not self._rule.reason(tracked, self._frames_on_keyframe):
+    def _ask(self, newest: _Tracked) -> None:
+        """Ask for the newest frame to be mapped, if it should be and the mapper is free."""
+        if not self._thread.is_free or not self._rule.reason(newest.tracked, self._frames_on_keyframe):
             return
-        reference, sizes = self._tracker.reference, self._sizes
-        assert reference is not None
-        assert sizes is not None
+        lag = min(LONGEST_LAG, max(1, self._frames_on_keyframe // FRAMES_PER_LAG))
+        self._thread.submit(self._mapper, self._request(newest), newest.frame.frame_id + lag)
+        self._newest = None
+
+    def _request(self, newest: _Tracked) -> KeyframeRequest:
+        """That a tracked frame be mapped."""
+        frame, tracked = newest.frame, newest.tracked
         camera_from_key = se3.invert(tracked.key_from_camera).astype(np.float32)
-        points = reference.points() @ camera_from_key[:3, :3].T + camera_from_key[:3, 3]
-        request = KeyframeRequest(
+        points = newest.reference.points() @ camera_from_key[:3, :3].T + camera_from_key[:3, 3]
+        return KeyframeRequest(
             frame.frame_id,
             _time_s(frame),
-            picture,
-            sizes,
-            pyramid,
-            None if view is None else view.matrix,
+            newest.picture,
+            newest.sizes,
+            newest.pyramid,
+            None if newest.view is None else newest.view.matrix,
             tracked,
             points,
             tracked.odom_from_camera,
             _Facts(frame, self._submaps[tracked.keyframe_id].number),
         )
-        lag = min(LONGEST_LAG, max(1, self._frames_on_keyframe // FRAMES_PER_LAG))
-        self._thread.submit(self._mapper, request, frame.frame_id + lag)
 
     def _adopt_if_due(self, frame: Frame, step: _Step, recorded: Sequence[int | None] | None) -> None:
         pending = self._thread.pending
@@ -318,6 +326,7 @@ class TrackingReconstructor:
         self._submaps = {}
         self._frames_on_keyframe = 0
         self._urgent = False
+        self._newest = None
 
     def _in_all(self, tracked: TrackedFrame) -> np.ndarray:
         """(4, 4) the camera in the map of all."""
@@ -360,6 +369,19 @@ class TrackingReconstructor:
             odom_from_camera=tracked.odom_from_camera,
         )
         return FrameOutput(result=result, map_from_submap=submap.map_from_submap)
+
+
+@dataclass(frozen=True)
+class _Tracked:
+    """A frame that was tracked, with what a keyframe would be made of. picture: undistorted, seen by `view`."""
+
+    frame: Frame
+    picture: np.ndarray
+    view: CameraView | None
+    pyramid: list[Level]
+    tracked: TrackedFrame
+    reference: Reference
+    sizes: CameraSizes
 
 
 @dataclass(frozen=True)
