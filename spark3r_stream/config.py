@@ -106,6 +106,9 @@ class RunConfig:
             raise ConfigError(f"--max-restarts is {self.max_restarts}; expected 0 or more")
         if self.window != "auto" and not 1 <= int(self.window) <= 64:
             raise ConfigError(f"--window is {self.window}; expected auto or 1 to 64")
+        for name, value in (("window", self.window), ("refine", self.refine)):
+            if self.track == "on" and value != "auto":
+                raise ConfigError(f"--{name} {value} is about windows of every frame; give --track off with it")
         if self.memory is not None:
             parse_bytes(self.memory)
         if self.save_depth and self.out is None:

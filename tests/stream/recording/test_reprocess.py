@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,44 +15,21 @@ from spark3r_stream.cli.run import build_reconstructor
 from spark3r_stream.config import ConfigError, RunConfig
 from spark3r_stream.errors import RecordingError
 from spark3r_stream.proto import wire_pb2
-from spark3r_stream.recording.comparison import COMPARED, TIMINGS, without_timings
-from spark3r_stream.recording.reader import Recording
+from spark3r_stream.recording.comparison import TIMINGS, without_timings
 from spark3r_stream.recording.reprocess import RecordedRun
 from spark3r_stream.wire import envelope as wire
 from tests import helpers
 from tests.helpers_media import moving_images, write_video
+from tests.helpers_reprocess import assert_repeated, payloads
 from tests.helpers_rtsp import RtspServer, why_unavailable
 
-SMALL = ["--weights", "random", "--size", "96"]
+SMALL = ["--weights", "random", "--size", "96", "--track", "off"]
 
 
 @pytest.fixture
 def spark3r(monkeypatch: pytest.MonkeyPatch):
     """Runs the command line in this process; its exit code."""
     return partial(helpers.spark3r, monkeypatch)
-
-
-def payloads(path: Path) -> list[tuple[str, int, bytes]]:
-    """/frame/, /depth/ and /cloud/ of a recording, in order, without the three timings of /frame/."""
-    return [
-        (m.topic, m.envelope.frame_id, without_timings(m.topic, m.payload)) for m in Recording(path).messages(COMPARED)
-    ]
-
-
-def assert_repeated(spark3r, first: Path, tmp_path: Path, *options: object) -> dict:
-    """Run a recording again and record that: equal payloads, equal decisions. Returns stats.json."""
-    again, out = tmp_path / "again.mcap", tmp_path / "again"
-    assert spark3r("run", first, "--record", again, "--out", out, *options) == 0
-    expected = payloads(first)
-    assert payloads(again) == expected
-    assert {topic for topic, _, _ in expected} == set(COMPARED)
-    decisions, redone = (Recording(path).decisions() for path in (first, again))
-    for old, new in zip(decisions, redone, strict=True):
-        assert replace(new, started_ns=0, finished_ns=0) == replace(old, started_ns=0, finished_ns=0)
-    stats = json.loads((out / "stats.json").read_text())
-    compared = {"equal": len(expected), "different": 0, "not_recorded": 0, "first_difference": ""}
-    assert stats["compared_with_recording"] == compared
-    return stats
 
 
 def test_a_video_comes_out_again_byte_by_byte(tmp_path: Path, spark3r, capfd: pytest.CaptureFixture[str]) -> None:
@@ -139,7 +115,7 @@ def test_a_synthetic_source_is_rendered_again(tmp_path: Path, spark3r) -> None:
 def test_a_video_played_like_a_camera(tmp_path: Path, spark3r) -> None:
     video = write_video(tmp_path / "clip.mp4", moving_images(40, 160, 120), fps=1000)
     first = tmp_path / "first.mcap"
-    options = ["--weights", "random", "--size", "144", "--pace", "realtime"]
+    options = ["--weights", "random", "--size", "144", "--track", "off", "--pace", "realtime"]
     assert spark3r("run", video, *options, "--record", first) == 0
     run = RecordedRun.load(first)
     assert run.frame_count < 40, "faster than the network: frames were superseded"
@@ -154,7 +130,7 @@ def test_rtsp_with_losses_and_credentials(tmp_path: Path, spark3r) -> None:
     first = tmp_path / "first.mcap"
     with RtspServer(fps=200) as server:
         url = server.url("secret", f"{server.USER}:{server.PASSWORD}@")
-        options = ["--weights", "random", "--size", "192", "--max-frames", "20"]
+        options = ["--weights", "random", "--size", "192", "--track", "off", "--max-frames", "20"]
         assert spark3r("run", url, *options, "--record", first) == 0
     run = RecordedRun.load(first)
     lost = sum(drop.count for window in run.decisions for drop in window.drops if drop.cause != "decode_error")
@@ -208,7 +184,7 @@ def test_options_that_contradict_the_recording_are_refused(
     capfd.readouterr()
     cases = [
         (["--size", "128"], "--size 128, but", "made with 96"),
-        (["--window", "2"], "--window 2, but", "made with auto"),
+        (["--track", "off", "--window", "2"], "--window 2, but", "made with auto"),
         (["--memory", "32MiB"], "--memory 32MiB, but", "made with 64MiB"),
         (["--model", "da3-small"], "--model da3-small, but", "made with bundled"),
         (["--fill", "causal"], "--fill causal, but", "made with support"),
