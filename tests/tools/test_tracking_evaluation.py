@@ -8,8 +8,13 @@ import pytest
 from spark3r_core.errors import GeometryError
 from spark3r_core.geometry import se3
 from spark3r_core.geometry.sim3 import Sim3
+from spark3r_core.memory.config import MemoryConfig
+from spark3r_core.stream import mapper
+from spark3r_core.synthetic.sequence import SyntheticSequence
 from spark3r_stream.engine.results import StepOutput
+from spark3r_stream.engine.tracking import TrackingReconstructor
 from spark3r_stream.errors import EndOfStream
+from spark3r_stream.map.trajectory import read_trajectory
 from spark3r_stream.wire.messages import (
     CameraView,
     FrameOutput,
@@ -20,7 +25,8 @@ from spark3r_stream.wire.messages import (
 )
 from tools.eval_worlds import Rendered, passes
 from tools.evaluation import covariance
-from tools.evaluation.tracked_run import Collector, HeldSource, focal_at, path_numbers, states_of
+from tools.evaluation.network import load_network
+from tools.evaluation.tracked_run import Collector, HeldSource, focal_at, path_numbers, run_tracked, states_of
 
 DEVIATIONS = np.array([0.02, 0.01, 0.03, 0.004, 0.006, 0.002])
 
@@ -132,3 +138,20 @@ def test_still_frames_are_those_that_did_not_move() -> None:
     world = Rendered("uri", [np.zeros((2, 2, 3), np.uint8)] * 5, truth, 100.0)
     assert world.still.tolist() == [False, False, True, True, False]
     assert len(world.of_frames(~world.still).images) == 3
+
+
+@pytest.mark.parametrize("adjusts", [True, False])
+def test_a_run_gives_every_frame_and_adjusts_only_when_asked(adjusts: bool, monkeypatch, tmp_path) -> None:
+    calls = []
+    own = mapper.adjust
+    monkeypatch.setattr(mapper, "adjust", lambda *args, **kwargs: calls.append(1) or own(*args, **kwargs))
+    sequence = SyntheticSequence(3, 40, "orbit", (96, 128), world_kind="room", step=2.0)
+    source = HeldSource("orbit", [sequence.frame(i)[0] for i in range(40)])
+    engine = TrackingReconstructor(load_network("bundled"), MemoryConfig(max_new_frames=1), 96, adjusts=adjusts)
+    run = run_tracked(source, engine, out=tmp_path, adjusts_all=adjusts)
+    assert len(run.collected.keyframe_ids) > 1
+    assert bool(calls) == adjusts
+    assert [one.frame_id for one in run.collected.results] == list(range(40))
+    written = read_trajectory(tmp_path / "trajectory.txt").world_from_camera
+    final = run.collected.final()
+    np.testing.assert_allclose(written, np.stack([final[i] for i in sorted(final)]), atol=1e-6)
