@@ -27,7 +27,6 @@ from rich.progress import track
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from spark3r_core.errors import Spark3rError
-from spark3r_core.geometry.camera import read_intrinsics
 from spark3r_stream.cli.run import build_reconstructor
 from spark3r_stream.clock import SystemClock
 from spark3r_stream.config import RunConfig
@@ -112,9 +111,17 @@ def numbers_of(run: TrackedRun, folder: Path, distance: int) -> dict[str, Any]:
     focal = focal_at(collected.results, frames)
     if focal is not None:
         row["focal_px_last_published"] = round(focal, 2)
-        if (folder / "intrinsics.json").exists():
-            row["focal_error"] = round(focal / read_intrinsics(folder / "intrinsics.json").fx - 1, 5)
+        known = known_focal(folder)
+        if known is not None:
+            row["focal_error"] = round(focal / known - 1, 5)
     return row
+
+
+def known_focal(folder: Path) -> float | None:
+    """Of intrinsics.json, in pixels; None where there is none, or where nobody knows it."""
+    path = folder / "intrinsics.json"
+    found = json.loads(path.read_text()).get("fx") if path.exists() else None
+    return None if found is None else float(found)
 
 
 def spread_of(repeats: list[dict[str, Any]]) -> dict[str, Any]:

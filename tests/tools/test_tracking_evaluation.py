@@ -23,6 +23,7 @@ from spark3r_stream.wire.messages import (
     MapCorrection,
     TrackingState,
 )
+from tools.eval_tracking import known_focal
 from tools.eval_worlds import Rendered, passes
 from tools.evaluation import covariance
 from tools.evaluation.network import load_network
@@ -155,3 +156,10 @@ def test_a_run_gives_every_frame_and_adjusts_only_when_asked(adjusts: bool, monk
     written = read_trajectory(tmp_path / "trajectory.txt").world_from_camera
     final = run.collected.final()
     np.testing.assert_allclose(written, np.stack([final[i] for i in sorted(final)]), atol=1e-6)
+
+
+def test_a_focal_length_that_nobody_knows_is_none(tmp_path) -> None:
+    assert known_focal(tmp_path) is None
+    for text, expected in (('{"note": "unknown"}', None), ('{"fx": null}', None), ('{"fx": 532}', 532.0)):
+        (tmp_path / "intrinsics.json").write_text(text)
+        assert known_focal(tmp_path) == expected
