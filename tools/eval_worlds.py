@@ -1,6 +1,6 @@
 """Rendered worlds that are hard for a map: poor textures, a start in front of a wall, a camera that stands still.
 
-    python tools/eval_worlds.py                              # 20 seeds of each, some 40 minutes on two cores
+    python tools/eval_worlds.py                              # 20 seeds of each: a long run
     python tools/eval_worlds.py --worlds plain_room --seeds 3 --frames 60
 
 Each world is run with adjustment of keyframes and without (tracking alone). Printed as JSON: focal length after 100
