@@ -7,12 +7,12 @@ import numpy as np
 from spark3r_core.synthetic import furniture, materials
 from spark3r_core.synthetic.primitives import Layout
 
-KINDS = ("room", "corridor", "court")
+KINDS = ("room", "corridor", "court", "plain_room")
 
 
 def build_layout(rng: np.random.Generator, kind: str) -> Layout:
     """A furnished world of `kind`; all randomness from `rng`."""
-    if kind == "room":
+    if kind in ("room", "plain_room"):
         width, depth, height = rng.uniform(2.6, 8.0), rng.uniform(2.6, 8.0), rng.uniform(2.3, 3.6)
     elif kind == "corridor":
         width, depth, height = rng.uniform(1.7, 3.6), rng.uniform(10, 40), rng.uniform(2.2, 3.6)
@@ -23,6 +23,8 @@ def build_layout(rng: np.random.Generator, kind: str) -> Layout:
     wall = materials.wall(rng)
     walls = [wall if rng.random() < 0.6 else materials.wall(rng) for _ in range(4)]
     ceiling, floor = materials.ceiling(rng), materials.floor(rng)
+    if kind == "plain_room":
+        walls, ceiling, floor = [materials.painted(rng)] * 4, materials.painted(rng), materials.painted(rng)
     layout = Layout(
         kind=kind,
         room_min=np.array([-width / 2, -height, -depth / 2]),
@@ -30,7 +32,13 @@ def build_layout(rng: np.random.Generator, kind: str) -> Layout:
         open_sky=kind == "court",
         shell=[walls[0], walls[1], ceiling, floor, walls[2], walls[3]],
     )
-    {"room": _furnish_room, "corridor": _furnish_corridor, "court": _furnish_court}[kind](layout, rng)
+    furnish = {
+        "room": _furnish_room,
+        "corridor": _furnish_corridor,
+        "court": _furnish_court,
+        "plain_room": _furnish_plain_room,
+    }
+    furnish[kind](layout, rng)
     return layout
 
 
@@ -122,6 +130,24 @@ def _furnish_room(layout: Layout, rng: np.random.Generator) -> None:
         x, z = rng.uniform(low[0], high[0]) * 0.9, rng.uniform(low[2], high[2]) * 0.9
         furniture.clutter(layout, rng, x, 0.0, z, 0.2, 1)
         furniture.papers(layout, rng, x, 0.0, z, 0.4, 1)
+
+
+def _furnish_plain_room(layout: Layout, rng: np.random.Generator) -> None:
+    """A few things on the walls and before them, most of one tone each."""
+    for _ in range(int(rng.integers(2, 5))):
+        x, z, yaw = _wall_spot(layout, rng, 0.0)
+        half = [rng.uniform(0.2, 0.5), rng.uniform(0.2, 0.5), rng.uniform(0.01, 0.04)]
+        material = materials.picture(rng) if rng.random() < 0.4 else materials.painted(rng)
+        layout.box([x, -rng.uniform(1.1, 1.7), z], half, material, yaw)
+    for _ in range(int(rng.integers(3, 7))):
+        x, z, yaw = _wall_spot(layout, rng, rng.uniform(0.25, 0.45))
+        size = np.array([rng.uniform(0.25, 0.6), rng.uniform(0.3, 1.0), rng.uniform(0.2, 0.35)])
+        material = materials.furniture(rng) if rng.random() < 0.4 else materials.painted(rng)
+        layout.box([x, -size[1], z], size, material, yaw + rng.normal(0, 0.1))
+    low, high = layout.room_min, layout.room_max
+    x, z = rng.uniform(0.5 * low[0], 0.5 * high[0]), rng.uniform(0.5 * low[2], 0.5 * high[2])
+    radius = rng.uniform(0.12, 0.3)
+    layout.sphere([x, -radius, z], radius, materials.painted(rng))
 
 
 def _furnish_corridor(layout: Layout, rng: np.random.Generator) -> None:

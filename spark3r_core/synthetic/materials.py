@@ -81,9 +81,7 @@ def wall(rng: np.random.Generator) -> Material:
     """Painted (little texture), papered, tiled, brick or stained walls."""
     pick = rng.random()
     if pick < 0.45:
-        tone = rng.uniform(0.5, 0.95)
-        palette = _tones(rng, (0, 1), (0.0, rng.uniform(0.03, 0.3)), (tone - 0.12, tone - 0.05), (tone, tone + 0.05))
-        return _make(rng, "plain plain cloud", (1.5, 4.0), palette, detail="grain plain cloud", strength=(0.02, 0.2))
+        return painted(rng)
     if pick < 0.56:
         palette = _tones(rng, (0, 1), (0.05, 0.5), (0.3, 0.6), (0.6, 0.95))
         return _make(rng, "stripes spots cells", (0.8, 2.0), palette, strength=(0.05, 0.3))
@@ -94,6 +92,13 @@ def wall(rng: np.random.Generator) -> Material:
     if pick < 0.92:
         return _make(rng, "cloud spots", (1.0, 4.0), _tones(rng, (0, 1), (0.0, 0.4), (0.2, 0.5), (0.6, 0.9)))
     return _make(rng, "wood", (0.8, 2.0), _tones(rng, (0.04, 0.12), (0.3, 0.7), (0.15, 0.35), (0.5, 0.8)))
+
+
+def painted(rng: np.random.Generator) -> Material:
+    """Nearly one tone: what gives a camera least to hold on to."""
+    tone = rng.uniform(0.5, 0.95)
+    palette = _tones(rng, (0, 1), (0.0, rng.uniform(0.03, 0.3)), (tone - 0.12, tone - 0.05), (tone, tone + 0.05))
+    return _make(rng, "plain plain cloud", (1.5, 4.0), palette, detail="grain plain cloud", strength=(0.02, 0.2))
 
 
 def ceiling(rng: np.random.Generator) -> Material:

@@ -1,7 +1,8 @@
 """Camera paths through a world: smooth, collision-free, paced like a 30 fps video.
 
 A path is a function of time in video frames; `step` or `times` says where it is sampled. "handheld", "robot",
-"forward" and "wander" walk (steering.py); "orbit" and "loop" follow closed curves.
+"forward" and "wander" walk (steering.py); "orbit" and "loop" follow closed curves; "wall_start" (wall_start.py) begins
+in front of a flat wall.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ import numpy as np
 from spark3r_core.errors import GeometryError
 from spark3r_core.synthetic.distance import WorldDistance
 from spark3r_core.synthetic.steering import Gait, steer
+from spark3r_core.synthetic.wall_start import wall_start
 from spark3r_core.synthetic.world import Worlds
 
-PATH_KINDS = ("handheld", "robot", "orbit", "forward", "still", "loop", "wander")
+PATH_KINDS = ("handheld", "robot", "orbit", "forward", "still", "loop", "wander", "wall_start")
 CLEARANCE = 0.25  # no camera centre comes closer to a surface
 PLANNED_CLEARANCE = 0.33  # leaves room for shake
 MAX_TURN_DEG = 1.3  # of closed curves, per video frame
 SHAKE = {"robot": 0.2, "forward": 0.4}  # relative to a hand
+RAMP = 8  # video frames in which a camera comes to rest, and starts again
 
 Angles = tuple[np.ndarray, np.ndarray, np.ndarray]  # position (S, 3), yaw (S,), pitch (S,)
 
@@ -147,7 +150,7 @@ def _orbit(rng: np.random.Generator, distance: WorldDistance, times: np.ndarray,
 
 
 def _gait(rng: np.random.Generator, kind: str, world_kind: str) -> Gait:
-    pace = {"room": 1.0, "corridor": 1.3, "court": 2.0}[world_kind]
+    pace = {"room": 1.0, "plain_room": 1.0, "corridor": 1.3, "court": 2.0}[world_kind]
     height, turn = rng.uniform(1.1, 1.7), np.deg2rad(rng.uniform(0.5, 1.5))
     if kind == "robot":
         height = rng.uniform(0.35, 1.2)
@@ -155,6 +158,22 @@ def _gait(rng: np.random.Generator, kind: str, world_kind: str) -> Gait:
     if kind == "forward":
         return Gait(rng.uniform(0.02, 0.05) * pace, turn, (height, height), level=True, looks_ahead=True)
     return Gait(rng.uniform(0.006, 0.02) * pace, turn, (height - 0.3, height + 0.15), level=False, looks_ahead=False)
+
+
+def paused_times(frames: int, pause: int, step: float = 1.0) -> np.ndarray:
+    """Times (frames,) in video frames, `step` apart, of a camera that stands still for `pause` samples in the middle.
+
+    So many in a row are where the one before them is.
+
+    Raises GeometryError where the pause, with coming to rest and starting again, does not fit.
+    """
+    if not 1 <= pause <= frames - 2 * RAMP - 2:
+        raise GeometryError(
+            f"a pause of {pause} frames does not fit into {frames}; expected 1 to {max(1, frames - 2 * RAMP - 2)}"
+        )
+    step_to, begin = np.arange(1, frames), (frames - pause) // 2
+    away = np.maximum(begin - step_to, step_to - (begin + pause - 1))
+    return np.concatenate([[0.0], np.cumsum(step * np.clip(away / RAMP, 0.0, 1.0))])
 
 
 def make_path(
@@ -190,6 +209,8 @@ def make_path(
         position, yaw, pitch = _loop(rng, distance, times, total, gait.speed)
     elif kind == "orbit":
         position, yaw, pitch = _orbit(rng, distance, times, total, gait.speed)
+    elif kind == "wall_start":
+        position, yaw, pitch = wall_start(rng, distance, times, total, gait.speed, PLANNED_CLEARANCE)
     else:
         position, yaw, pitch = steer(rng, distance, times, total, gait, PLANNED_CLEARANCE, revisit=kind == "wander")
     shake = SHAKE.get(kind, 1.0)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from spark3r_core.errors import GeometryError
 from spark3r_core.synthetic.augment import augment_images
-from spark3r_core.synthetic.paths import make_path
+from spark3r_core.synthetic.paths import make_path, paused_times
 from spark3r_core.synthetic.render import render
 from spark3r_core.synthetic.world import make_worlds
 
@@ -36,8 +36,10 @@ class SyntheticSequence:
         augment: bool = True,
         world_kind: str | None = None,
         step: float = 1.0,
+        pause: int = 0,
     ) -> None:
-        """`kind` is one of paths.PATH_KINDS, `world_kind` "room", "corridor", "court" or None (the seed decides).
+        """`kind` is one of paths.PATH_KINDS, `world_kind` of layout.KINDS or None (the seed decides). `pause`: the
+        camera stands still for so many frames in the middle.
 
         Raises GeometryError for fewer than one frame, an unusable field of view or unknown kinds.
         """
@@ -47,8 +49,9 @@ class SyntheticSequence:
                 "expected at least one frame, a field of view of 5 to 150 degrees and a positive size"
             )
         self.seed, self.image_hw, self.augment = seed, image_hw, augment
+        times = paused_times(frames, pause, step) if pause else None
         self.worlds = make_worlds([seed], kinds=None if world_kind is None else [world_kind])
-        self.world_from_camera = make_path(kind, frames, seed, self.worlds, 0, step)  # (S, 4, 4) float64
+        self.world_from_camera = make_path(kind, frames, seed, self.worlds, 0, step, times)  # (S, 4, 4) float64
         self.intrinsics = intrinsics_from_fov(fov_deg, image_hw)  # (3, 3) float64, pixels
 
     def __len__(self) -> int:

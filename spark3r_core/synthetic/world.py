@@ -24,6 +24,7 @@ from spark3r_core.synthetic.seeds import pattern_bank_of
 
 SHELL_FACES = 6  # -x, +x, ceiling (-y), floor (+y), -z, +z
 SUN_DISTANCE = 60.0
+DRAWN_KINDS = {"room": 0.55, "corridor": 0.2, "court": 0.25}  # what a seed decides about
 PADDING_Y = 1e4  # padded primitives lie far below the floor, where no ray gets
 
 
@@ -103,7 +104,7 @@ class Worlds:
 def make_worlds(seeds: Sequence[int], device: str | torch.device = "cpu", kinds: Sequence[str] | None = None) -> Worlds:
     """Build one world per seed; the same seed gives the same world in any batch.
 
-    `kinds` fixes the kind of each world ("room", "corridor", "court"); by default the seed decides. Raises
+    `kinds` fixes the kind of each world (layout.KINDS); by default the seed decides. Raises
     GeometryError for an empty list or an unknown kind.
     """
     if len(seeds) == 0:
@@ -111,7 +112,7 @@ def make_worlds(seeds: Sequence[int], device: str | torch.device = "cpu", kinds:
     layouts, rngs = [], []
     for position, seed in enumerate(seeds):
         rng = np.random.default_rng([11, int(seed)])
-        drawn = str(rng.choice(KINDS, p=[0.55, 0.2, 0.25]))
+        drawn = str(rng.choice(list(DRAWN_KINDS), p=list(DRAWN_KINDS.values())))
         kind = drawn if kinds is None else kinds[position]
         if kind not in KINDS:
             raise GeometryError(f"make_worlds: unknown kind of world {kind!r}; expected one of {', '.join(KINDS)}")

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from spark3r_core.synthetic.sequence import SyntheticSequence
 
 PREFIX = "synthetic:"
-WORLDS = ("room", "corridor", "court")
-PATHS = ("loop", "handheld", "robot", "orbit", "forward", "still", "wander")
+WORLDS = ("room", "corridor", "court", "plain_room")
+PATHS = ("loop", "handheld", "robot", "orbit", "forward", "still", "wander", "wall_start")
 _EXAMPLE = "synthetic:room?seed=3&frames=300&kind=loop&size=640x480&fov=62&fps=30"
 
 
@@ -29,6 +29,7 @@ class SyntheticSpec:
     """A parsed `synthetic:` URI. kind: the camera path. size: (width, height). fov_deg: of the longer side, degrees.
 
     augment: exposure drift, noise, blur and JPEG as of a real camera. live: paced, and treated like a camera.
+    pause: frames in the middle for which the camera stands still.
     """
 
     world: str = "room"
@@ -40,6 +41,7 @@ class SyntheticSpec:
     fps: float = 30.0
     augment: bool = True
     live: bool = False
+    pause: int = 0
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ def parse_synthetic(uri: str) -> SyntheticSpec:
         "fps": ("fps", lambda v: _bounded(float(v), 0.01, 1000.0)),
         "augment": ("augment", _flag),
         "live": ("live", _flag),
+        "pause": ("pause", lambda v: _bounded(int(v), 0, 1_000_000)),
     }
     values: dict[str, object] = {}
     for key, text in parse_qsl(query, keep_blank_values=True):
@@ -115,6 +118,7 @@ class SyntheticSource:
             image_hw=(height, width),
             fov_deg=spec.fov_deg,
             augment=spec.augment,
+            pause=spec.pause,
         )
         self.ground_truth = GroundTruth(
             world_from_camera=np.asarray(self._sequence.world_from_camera, dtype=np.float64),

@@ -84,7 +84,7 @@ def _synthetic(uri: str, depth_frames: int) -> TrueSequence:
     spec = parse_synthetic(uri)
     sequence = SyntheticSequence(
         spec.seed, spec.frames, kind=spec.kind, image_hw=(spec.size[1], spec.size[0]), fov_deg=spec.fov_deg,
-        augment=spec.augment, world_kind=spec.world,
+        augment=spec.augment, world_kind=spec.world, pause=spec.pause,
     )  # fmt: skip
     times = np.array([round(i * 1e9 / spec.fps) for i in range(spec.frames)], np.int64)
     chosen = np.unique(np.linspace(0, spec.frames - 1, min(depth_frames, spec.frames)).astype(int))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from spark3r_core.errors import GeometryError
-from spark3r_core.synthetic.paths import CLEARANCE, PATH_KINDS, make_path, poses_from_angles
+from spark3r_core.synthetic.paths import CLEARANCE, PATH_KINDS, make_path, paused_times, poses_from_angles
 from spark3r_core.synthetic.world import make_worlds
 
 SEEDS = range(6)
@@ -67,6 +67,34 @@ def test_wandering_comes_back(worlds) -> None:
     apart = np.abs(np.subtract.outer(np.arange(300), np.arange(300))) > 100
     assert distance[apart].min() < 0.3
     assert distance.max() > 1.0
+
+
+def test_a_wall_start_sees_one_wall_first_and_the_room_in_the_end(worlds) -> None:
+    for index in (0, 3, 4):
+        distance = worlds.distance(index)
+        poses = make_path("wall_start", 120, 50 + index, worlds, index)
+        begin, turned = poses[0], np.degrees(np.arccos(poses[0, :3, 2] @ poses[-1, :3, 2]))
+        axis = int(np.abs(begin[:3, 2]).argmax())
+        for across in (-0.5, 0.0, 0.5):
+            ray = begin[:3, :3] @ np.array([across, 0.0, 1.0])
+            hit = begin[:3, 3] + distance.march(begin[:3, 3], ray) * ray / np.linalg.norm(ray)
+            to_wall = min(hit[axis] - distance.room_min[axis], distance.room_max[axis] - hit[axis])
+            assert to_wall < 0.1
+        assert turned > 40
+        assert np.linalg.norm(poses[-1, :3, 3] - begin[:3, 3]) > 0.2
+
+
+@pytest.mark.parametrize("pause", [1, 20, 21])
+def test_a_pause_stands_still_for_exactly_its_frames(pause: int, worlds) -> None:
+    times = paused_times(90, pause)
+    poses = make_path("handheld", 90, 7, worlds, 0, times=times)
+    still = np.flatnonzero(np.ptp(np.stack([poses[1:], poses[:-1]]), axis=0).max((1, 2)) == 0)
+    assert len(still) == pause
+    assert still[-1] - still[0] == pause - 1
+    assert 30 < still.mean() < 60
+    assert np.diff(times).max() == 1.0
+    with pytest.raises(GeometryError, match="does not fit"):
+        paused_times(90, 80)
 
 
 def test_orbits_look_at_one_point(worlds) -> None:

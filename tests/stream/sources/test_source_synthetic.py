@@ -5,7 +5,7 @@ import pytest
 
 from spark3r_stream.errors import EndOfStream, SourceError
 from spark3r_stream.sources import SourceKind, SourceOptions, open_source
-from spark3r_stream.sources.synthetic import PATHS, WORLDS, SyntheticSpec, parse_synthetic
+from spark3r_stream.sources.synthetic import PATHS, WORLDS, SyntheticSource, SyntheticSpec, parse_synthetic
 from tests.helpers import FakeClock
 
 
@@ -76,3 +76,11 @@ def test_words_are_those_of_the_renderer():
 
     assert set(WORLDS) == set(KINDS)
     assert set(PATHS) == set(PATH_KINDS)
+
+
+def test_a_pause_and_the_hard_worlds_can_be_asked_for() -> None:
+    spec = parse_synthetic("synthetic:plain_room?kind=wall_start&pause=20&frames=60")
+    assert (spec.world, spec.kind, spec.pause) == ("plain_room", "wall_start", 20)
+    source = SyntheticSource("synthetic:plain_room?kind=wall_start&pause=20&frames=60&size=32x24")
+    truth = source.ground_truth.world_from_camera
+    assert int((np.abs(np.diff(truth, axis=0)).max((1, 2)) == 0).sum()) == 20
