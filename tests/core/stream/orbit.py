@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spark3r_core.features.rootsift import extract
+from spark3r_core.features.rootsift import Features, extract
 from spark3r_core.geometry import se3
 from spark3r_core.photometric.align import grey_levels
 from spark3r_core.photometric.depth_grid import NODES
@@ -50,9 +50,14 @@ def pose(index: int) -> Array:
     return np.asarray(se3.compose(se3.invert(_ROOM.world_from_camera[0]), _ROOM.world_from_camera[index]))
 
 
+@cache
+def features(index: int) -> Features:
+    return extract(picture(index))
+
+
 def reference(index: int, odom_from_key: Array | None = None, node_precision: float = 1e4) -> Reference:
     """node_precision: how well each node of its depth is known beforehand; by default as well as pixels may say."""
-    points = FeaturePoints.of(extract(picture(index)), depth(index), INTRINSICS, HW, np.eye(3))
+    points = FeaturePoints.of(features(index), depth(index), INTRINSICS, HW, np.eye(3))
     odom = pose(index) if odom_from_key is None else odom_from_key
     pyramid = grey_levels(picture(index))
     return Reference.of(index, pyramid, depth(index), INTRINSICS, odom, node_precision * np.eye(NODES), points)
