@@ -23,6 +23,14 @@ class Tracks:
         self._next = 0
         self.refused = 0
 
+    def copy(self) -> Tracks:
+        """The same tracks; what is done to one leaves the other as it is."""
+        copied = Tracks()
+        copied._track_of = dict(self._track_of)
+        copied._members = {track: dict(members) for track, members in self._members.items()}
+        copied._next, copied.refused = self._next, self.refused
+        return copied
+
     def add(self, keyframe_a: int, keyframe_b: int, pairs: Iterable[tuple[int, int]]) -> None:
         """Join features of two keyframes. pairs: (feature of a, feature of b)."""
         for feature_a, feature_b in pairs:

@@ -327,12 +327,16 @@ def bilinear(channels: Floats, u: Floats, v: Floats) -> Floats:
 
 
 def more_known(known: Knowledge, information: Array) -> Knowledge:
-    """Knowledge with information added, bounded: nothing is known arbitrarily well from pixels."""
+    """Knowledge with information added, bounded: nothing is known arbitrarily well from pixels.
+
+    A focal length that is held stays held.
+    """
     total = known.information + information
     diagonal = np.diag(total)
     shrink = np.sqrt(np.minimum(1.0, MOST_PRECISION / np.maximum(diagonal, 1e-12)))
-    bounded = total * shrink[:, None] * shrink[None]
-    return replace(known, information=np.where(diagonal[-1] >= HELD, total, bounded))
+    if diagonal[-1] >= HELD:
+        shrink[-1] = 1.0
+    return replace(known, information=total * shrink[:, None] * shrink[None])
 
 
 _DIAGONAL = np.diag_indices(POSE_AND_LIGHT + SHARED)

@@ -88,6 +88,17 @@ class KeyframeMap:
     def nbytes(self) -> int:
         return sum(keyframe.nbytes for keyframe in self.keyframes.values())
 
+    def draft(self) -> KeyframeMap:
+        """A map to work on: nothing that is done to it, short of writing into arrays, is seen in this one."""
+        return replace(
+            self,
+            keyframes=dict(self.keyframes),
+            tracks=self.tracks.copy(),
+            edges=list(self.edges),
+            network_focals=list(self.network_focals),
+            matched=set(self.matched),
+        )
+
     def camera_from_world(self, frame_id: int) -> Array:
         return np.asarray(se3.invert(self.keyframes[frame_id].world_from_camera))
 

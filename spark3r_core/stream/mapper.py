@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,7 @@ from spark3r_core.photometric import depth_grid
 from spark3r_core.photometric.align import Level
 from spark3r_core.stream.adjustment import SIGHTINGS, adjust, bent, join_tracks, local_set, neighbours
 from spark3r_core.stream.camera_sizes import CameraSizes, focal_of, intrinsics_of, resampled, sampled
+from spark3r_core.stream.estimates import FrameEstimate
 from spark3r_core.stream.feature_guess import FeaturePoints
 from spark3r_core.stream.keyframe_map import Keyframe, KeyframeMap, TrackedEdge
 from spark3r_core.stream.session import StreamSession, WindowResult
@@ -77,6 +80,13 @@ class MapUpdate:
     map_ns: int = 0
 
 
+class _Mapped(NamedTuple):
+    """world: the map to come. update: without what only the network's whole step can say."""
+
+    world: KeyframeMap
+    update: MapUpdate
+
+
 class Mapper:
     """One map of one camera.
 
@@ -95,21 +105,35 @@ class Mapper:
         self._picture_hw = (0, 0)
 
     def map(self, request: KeyframeRequest) -> MapUpdate:
-        """Map one keyframe. The map does not change if anything is raised."""
+        """Map one keyframe. Neither the map nor what the network remembers changes if anything is raised."""
         started_ns = time.perf_counter_ns()
         image, network_from_picture = request.sizes.for_network(request.picture)
-        window = self.session.step(image.transpose(2, 0, 1)[None], [request.frame_id])
+        mapped: list[_Mapped] = []
+
+        def before_commit(estimates: Sequence[FrameEstimate]) -> None:
+            if estimates[0].valid:
+                mapped.append(self._mapped(request, estimates[0], network_from_picture))
+
+        window = self.session.step(image.transpose(2, 0, 1)[None], [request.frame_id], before_commit=before_commit)
         estimate = window.frames[0]
         if not estimate.valid:
             return self._failed(request, window, estimate.failure or "no estimate", started_ns)
-        world = replace(self.world, keyframes=dict(self.world.keyframes))
+        world, update = mapped[0]
+        self._settle(world, update.moved, {request.frame_id: estimate.depth})
+        self.world, self._picture_hw = world, request.sizes.picture_hw
+        self._focal_is_known = request.intrinsics is not None
+        return replace(update, window=window, map_ns=time.perf_counter_ns() - started_ns)
+
+    def _mapped(self, request: KeyframeRequest, estimate: FrameEstimate, network_from_picture: Array) -> _Mapped:
+        """The map with the keyframe in it, and what is told of that; changes nothing that is kept."""
+        world = self.world.draft()
         picture_from_network = np.asarray(np.linalg.inv(network_from_picture), np.float64)
         known = request.intrinsics is not None
         if request.intrinsics is not None:
             world.focal, world.focal_std = focal_of(request.intrinsics), 0.0
         else:
             by_network = focal_of(picture_from_network @ estimate.intrinsics)
-            world.network_focals = [*world.network_focals, by_network]
+            world.network_focals.append(by_network)
             world.focal = world.focal or by_network
         camera = intrinsics_of(world.focal, request.sizes.picture_hw)
         depth, node_information = self._tied(request, estimate.depth, network_from_picture @ camera)
@@ -121,7 +145,7 @@ class Mapper:
         )  # fmt: skip
         world.keyframes[request.frame_id] = keyframe
         if request.tracked is not None:
-            world.edges = [*world.edges, _edge(request.tracked, request.frame_id)]
+            world.edges.append(_edge(request.tracked, request.frame_id))
         adjusted = False
         if self.adjusts and len(world.keyframes) > 1:
             join_tracks(world, request.frame_id, neighbours(world, request.frame_id), request.sizes.picture_hw)
@@ -132,18 +156,14 @@ class Mapper:
                 log_ratio, places = found.log_depth[request.frame_id]
                 world.keyframes[request.frame_id] = bent(world.keyframes[request.frame_id], log_ratio, places)
             log.debug("keyframe %d: %s", request.frame_id, found.verdict)
-        moved = world.placed(self.world)
-        update = self._update(request, world, window, node_information, moved, adjusted, started_ns)
-        self._settle(world, moved, {request.frame_id: estimate.depth})
-        self.world, self._focal_is_known, self._picture_hw = world, known, request.sizes.picture_hw
-        return update
+        return _Mapped(world, self._update(request, world, node_information, world.placed(self.world), adjusted))
 
     def finish(self) -> MapUpdate | None:
         """Adjust all keyframes together, once, at the end of a file; None where there is nothing to gain."""
         started_ns = time.perf_counter_ns()
         if not self.adjusts or len(self.world.keyframes) < 3:
             return None
-        world = replace(self.world, keyframes=dict(self.world.keyframes))
+        world = self.world.draft()
         order = world.order
         for place, frame_id in enumerate(order):
             join_tracks(world, frame_id, order[max(0, place - FINAL_SPAN) : place], self._picture_hw)
@@ -172,11 +192,9 @@ class Mapper:
         self,
         request: KeyframeRequest,
         world: KeyframeMap,
-        window: WindowResult,
         node_information: Array | None,
         moved: dict[int, Sim3],
         adjusted: bool,
-        started_ns: int,
     ) -> MapUpdate:
         """What the tracker may adopt: the keyframe at the tracker's size, by the camera as known now."""
         keyframe = world.keyframes[request.frame_id]
@@ -198,9 +216,8 @@ class Mapper:
             FeaturePoints.of(keyframe.features, keyframe.depth, camera, request.sizes.picture_hw, network_from_picture),
         )
         why = "" if reference.has_texture else "the picture has too little texture to track on"
-        elapsed_ns = time.perf_counter_ns() - started_ns
         tracked_on = reference if reference.has_texture else None
-        return MapUpdate(request.frame_id, keyframe, tracked_on, moved, window, world.focal, why, adjusted, elapsed_ns)
+        return MapUpdate(request.frame_id, keyframe, tracked_on, moved, None, world.focal, why, adjusted)
 
     def _settle(self, world: KeyframeMap, moved: dict[int, Sim3], by_network: dict[int, NDArray[np.float32]]) -> None:
         """Tell the session where its support frames lie now."""

@@ -21,7 +21,7 @@ were, and the next window works.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -115,6 +115,7 @@ class StreamSession:
         intrinsics: np.ndarray | None = None,
         *,
         support: Sequence[int] | None = None,
+        before_commit: Callable[[Sequence[FrameEstimate]], None] | None = None,
     ) -> WindowResult:
         """Reconstruct the next n frames.
 
@@ -124,6 +125,8 @@ class StreamSession:
             times_s: when each was captured, and intrinsics: (3, 3) in pixels of the network input, where they are
                 known. Only the refinement uses them.
             support: which kept frames are run again; None: anchors and newest.
+            before_commit: called with the estimates of the new frames before anything is kept; if it raises, nothing
+                is. Its time is not counted in `step_ns`.
 
         Raises:
             ImageError: wrong shape, type or range, ids that do not ascend, or a size other than the session's. The
@@ -154,6 +157,10 @@ class StreamSession:
                 estimates, confirmed = refined.frames, tuple(refined.aligned)
                 refine_ns = time.perf_counter_ns() - refine_started_ns
             used_bytes = memory.used_bytes + self._kept.nbytes
+            if before_commit is not None:
+                called_ns = time.perf_counter_ns()
+                before_commit(estimates)
+                started_ns += time.perf_counter_ns() - called_ns
             admitted = [estimate.frame_id for estimate in estimates if estimate.valid]
             if window.begins_link and len(admitted) < len(estimates):
                 admitted = []  # an anchor is followed by whole windows only; the next one tries again

@@ -1,0 +1,158 @@
+"""Which keyframes are matched and adjusted together, and what is taken of the answer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from spark3r_core.features.rootsift import extract
+from spark3r_core.geometry import se3
+from spark3r_core.photometric import depth_grid
+from spark3r_core.stream.adjustment import (
+    COVISIBLE,
+    HELD,
+    LATEST,
+    LEAST_BEND_POINTS,
+    LOCAL,
+    adjust,
+    bent,
+    enough,
+    join_tracks,
+    local_set,
+    neighbours,
+)
+from spark3r_core.stream.keyframe_map import KeyframeMap
+from tests.core.stream import orbit
+from tests.core.stream.test_camera_sizes_and_map import keyframe
+
+FOCAL = float(orbit.INTRINSICS[0, 0])
+
+
+def world_of(indices: tuple[int, ...], off: np.ndarray | None = None) -> KeyframeMap:
+    """Keyframes where they are, joined; `off`: a twist that the last one is wrong by."""
+    world = KeyframeMap({index: keyframe(index) for index in indices}, focal=FOCAL, focal_std=0.0)
+    for place, index in enumerate(indices):
+        join_tracks(world, index, indices[:place], orbit.HW)
+    if off is not None:
+        last = indices[-1]
+        wrong = se3.compose(orbit.pose(last), se3.exp(off))
+        world.keyframes[last] = world.keyframes[last].moved(wrong, 1.0)
+    return world
+
+
+def test_a_picture_of_another_place_joins_nothing() -> None:
+    world = world_of((0, 8))
+    joined = len(world.tracks)
+    assert joined > 100
+    other = extract(orbit.elsewhere())
+    world.keyframes[16] = replace(keyframe(16), features=other, feature_depth=np.ones(len(other)))
+    assert join_tracks(world, 16, [0, 8], orbit.HW) == 0
+    assert len(world.tracks) == joined
+    assert {(0, 16), (8, 16)} <= world.matched, "and is not tried again"
+    assert join_tracks(world, 8, [0], orbit.HW) == 0
+
+
+def test_a_wrong_pose_is_mended_and_held_ones_stay() -> None:
+    indices = (0, 8, 16)
+    world = world_of(indices, np.array([0.06, 0.0, 0.03, 0.0, 0.02, 0.0]))
+    given = world.keyframes[16].world_from_camera.copy()
+    before = orbit.error(world.keyframes[16].world_from_camera, orbit.pose(16))
+    found = adjust(world, indices, {0, 8}, orbit.HW, focal_is_known=True)
+    assert found.verdict.accepted
+    assert found.verdict.after < found.verdict.before
+    after = orbit.error(found.map.keyframes[16].world_from_camera, orbit.pose(16))
+    assert after[1] < 0.4 * before[1]
+    for held in (0, 8):
+        assert found.map.keyframes[held] is world.keyframes[held]
+    assert found.map.focal == FOCAL
+    np.testing.assert_array_equal(world.keyframes[16].world_from_camera, given, "the map that was given stays")
+    again = adjust(world, indices, {0, 8}, orbit.HW, focal_is_known=True)
+    assert all(
+        again.map.keyframes[i].world_from_camera.tobytes() == found.map.keyframes[i].world_from_camera.tobytes()
+        for i in indices
+    )
+
+
+def test_without_tracks_the_map_is_the_one_given() -> None:
+    world = KeyframeMap({index: keyframe(index) for index in (0, 8)}, focal=FOCAL)
+    found = adjust(world, (0, 8), {0}, orbit.HW, focal_is_known=True)
+    assert found.map is world
+    assert not found.verdict.accepted
+    assert found.verdict.why == "no tracks"
+
+
+def joined_chain(count: int, reach: int = 2) -> KeyframeMap:
+    """Keyframes of a corridor: each shares 30 tracks with those `reach` before it; no pictures."""
+    one = keyframe(0)
+    world = KeyframeMap({i: replace(one, frame_id=i) for i in range(count)}, focal=FOCAL, focal_std=0.0)
+    for i in range(count):
+        for j in range(max(0, i - reach), i):
+            world.tracks.add(
+                j, i, [(1000 * j + 100 * (i - j) + n, 1000 * i + 10_000 + 50 * (i - j) + n) for n in range(30)]
+            )
+    return world
+
+
+def test_a_new_keyframe_is_matched_with_the_latest_and_with_old_ones_of_the_same_place() -> None:
+    world = joined_chain(12)
+    assert set(neighbours(world, 12)) == {6, 7, 8, 9, 10, 11}
+    world.tracks.add(0, 11, [(n, n) for n in range(90)])  # a loop
+    found = neighbours(world, 12)
+    assert found[0] == 0
+    assert found[-LATEST:] == [8, 9, 10, 11]
+    assert len(found) <= LATEST + COVISIBLE
+    assert 12 not in found
+
+
+def test_a_local_adjustment_holds_what_is_around_it() -> None:
+    young = joined_chain(LOCAL)
+    assert local_set(young, LOCAL - 1) == (list(range(LOCAL)), {0})
+    world = joined_chain(30)
+    chosen, held = local_set(world, 29)
+    assert 29 in chosen
+    assert 29 not in held
+    assert held
+    assert held <= set(chosen)
+    assert len(chosen) <= LOCAL + HELD
+    assert all(index >= 20 for index in chosen), "far keyframes have no say"
+    unknown = replace(world, focal_std=float("inf"))
+    chosen, held = local_set(unknown, 29)
+    assert (len(chosen), held) == (3 * LOCAL, {30 - 3 * LOCAL}), "a focal length is learned from the whole of it"
+
+
+def test_enough_sightings_take_the_longest_tracks() -> None:
+    track = np.repeat(np.arange(400), [4] * 20 + [2] * 380)
+    keyframes = np.concatenate([np.tile([0, 1, 2, 3], 20), np.tile([0, 1], 380)])
+    chosen = enough(track, keyframes, 50)
+    assert chosen[:80].all()
+    assert np.bincount(keyframes[chosen]).tolist() == [50, 50, 20, 20]
+    assert all(len(set(chosen[track == number])) == 1 for number in range(400)), "a track as a whole or not at all"
+    assert enough(track, keyframes, 1000).all()
+
+
+def test_depth_is_bent_to_sparse_points() -> None:
+    rng = np.random.default_rng(0)
+    one, fractions = keyframe(0), rng.uniform(0, 1, (400, 2))
+    nodes = 0.1 * rng.normal(size=depth_grid.NODES)
+    log_ratio = depth_grid.weights_numpy(*fractions.T).astype(float) @ nodes + 0.2
+    found = bent(one, log_ratio, fractions)
+    expected = one.depth * depth_grid.factors(nodes, *orbit.HW) * np.exp(0.2)
+    assert np.abs(np.log(found.depth / expected)).mean() < 0.03
+    at = np.isfinite(one.feature_depth)
+    u, v = np.clip(one.features.places / [192, 144], 0, 1).T
+    wanted = np.log(one.feature_depth) + depth_grid.weights_numpy(u, v) @ nodes + 0.2
+    assert np.abs(np.log(found.feature_depth) - wanted)[at].mean() < 0.03
+    assert bent(one, log_ratio[: LEAST_BEND_POINTS - 1], fractions[: LEAST_BEND_POINTS - 1]) is one
+
+
+@pytest.mark.parametrize("factor", [0.8, 1.25])
+def test_a_wrong_focal_length_comes_nearer(factor: float) -> None:
+    indices = (0, 8, 16, 24, 32, 40)
+    world = world_of(indices)
+    guess = replace(world, focal=FOCAL * factor, focal_std=float("inf"), network_focals=[FOCAL * factor] * 6)
+    found = adjust(guess, indices, {0}, orbit.HW, focal_is_known=False, iterations=30)
+    assert found.verdict.accepted
+    assert abs(np.log(found.map.focal / FOCAL)) < 0.6 * abs(np.log(factor))
+    assert found.map.focal_std < 0.3

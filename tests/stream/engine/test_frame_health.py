@@ -1,0 +1,102 @@
+"""A state per frame that tells the truth: confirmed, doubted, lost, and believed again only after proof."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from spark3r_core.stream.tracker import TrackedFrame
+from spark3r_stream.engine.frame_health import LOST_FRAMES, SETTLING_FRAMES, FrameHealth
+from spark3r_stream.wire.messages import TrackingState
+
+GOOD, DOUBTED, LOST = TrackingState.TRACKING, TrackingState.LOW_CONFIDENCE, TrackingState.LOST
+
+
+def frame(kind: str) -> TrackedFrame:
+    """g: good, f: good by a guess from features, b: not aligned."""
+    aligned, doubt = kind != "b", "" if kind != "b" else "only 40% of the pixels agree with the keyframe"
+    return TrackedFrame(
+        1, 0, np.eye(4), np.eye(4), aligned, 0.9, 0.9, 0.9, 0.0, 0.0, np.eye(6), np.eye(3), doubt, kind == "f"
+    )
+
+
+def states(kinds: str, health: FrameHealth | None = None) -> str:
+    """T, L or X per frame, after a map has begun."""
+    if health is None:
+        health = FrameHealth()
+        assert health.begin() is DOUBTED
+    letters = {GOOD: "T", DOUBTED: "L", LOST: "X"}
+    return "".join(letters[health.update(frame(kind))] for kind in kinds)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "expected"),
+    [
+        ("ggggg", "LLTTT"),  # a map must prove itself
+        ("gggbg", "LLTLT"),  # one dark frame is one dark frame
+        ("gggbbgg", "LLTLLTT"),
+        ("gggf", "LLTT"),  # confirmed by pixels; where it was found first does not matter any more
+        ("gggbfg", "LLTLLT"),  # the first after doubt, found by features alone: not yet
+        ("gbggg", "LLLTT"),
+        ("bggg", "LLLT"),
+    ],
+)
+def test_states_of_a_run(kinds: str, expected: str) -> None:
+    assert states(kinds) == expected
+
+
+def test_many_guesses_in_a_row_are_lost_until_one_is_confirmed() -> None:
+    health = FrameHealth()
+    health.begin()
+    found = states("ggg" + "b" * (LOST_FRAMES + 2), health)
+    assert found == "LLT" + "L" * (LOST_FRAMES - 1) + "XXX"
+    assert health.is_lost
+    assert health.update(frame("g")) is GOOD
+    assert not health.is_lost
+    assert states("b" * (LOST_FRAMES - 1), health).count("X") == 0, "the count begins anew"
+
+
+def test_an_interruption_asks_for_proof_again() -> None:
+    health = FrameHealth()
+    health.begin()
+    states("gggg", health)
+    health.interrupted()
+    assert states("g" * SETTLING_FRAMES, health) == "L" * (SETTLING_FRAMES - 1) + "T"
+
+
+def test_a_map_that_begins_anew_is_not_lost_any_more() -> None:
+    health = FrameHealth()
+    health.begin()
+    states("ggg" + "b" * LOST_FRAMES, health)
+    assert health.begin() is DOUBTED
+    assert not health.is_lost
+    assert states("ggg", health) == "LLT"
+
+
+def test_reasons_are_said_in_words_and_go_with_the_doubt() -> None:
+    health = FrameHealth()
+    health.begin()
+    assert "just begun" in health.reason
+    health.update(frame("g"))
+    assert "just begun" in health.reason
+    health.update(frame("g"))
+    health.update(frame("g"))
+    assert health.reason == ""
+    health.update(frame("b"))
+    assert health.reason == "only 40% of the pixels agree with the keyframe"
+    health.update(frame("f"))
+    assert health.reason == "the frame before was not confirmed"
+    health.update(frame("g"))
+    assert health.reason == ""
+    health.interrupted()
+    health.update(frame("g"))
+    assert "after an interruption" in health.reason
+
+
+def test_an_interruption_outlives_a_dark_frame() -> None:
+    """A dark frame while a camera is proving itself does not shorten the proof."""
+    health = FrameHealth()
+    health.begin()
+    states("ggg", health)
+    health.interrupted()
+    assert states("bggg", health) == "LLLT"

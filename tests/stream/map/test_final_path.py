@@ -1,0 +1,112 @@
+"""The final path: frames follow their keyframes when these move, and nothing jumps between two of them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from spark3r_core.geometry import se3
+from spark3r_core.geometry.sim3 import Sim3
+from spark3r_stream.map.final_path import FinalPath
+
+STEP = np.array([0.05, 0.01, 0.02, 0.004, 0.02, -0.006])
+NS = 100_000_000
+TRUE = np.stack([se3.exp(i * STEP) for i in range(13)])  # of the world, ids 0 to 12
+KEYS = {0: 0, 1: 5, 2: 10}  # submap: frame id
+LAG = 2  # frames that are still tracked on the keyframe before
+
+
+def submap_of(frame: int) -> int:
+    return max((s for s, key in KEYS.items() if frame > key + LAG), default=0)
+
+
+def a_run(drift: np.ndarray | None = None) -> FinalPath:
+    """Frames on their keyframes as tracking had them; `drift`: twist per frame of what tracking got wrong."""
+    path = FinalPath()
+    for submap, key in KEYS.items():
+        path.begin(submap, key, key * NS, submap - 1 if submap else None)
+    for frame in range(13):
+        submap = submap_of(frame)
+        relative = se3.compose(se3.invert(TRUE[KEYS[submap]]), TRUE[frame])
+        if drift is not None:
+            relative = se3.compose(se3.exp((frame - KEYS[submap]) * drift), relative)
+        path.add(submap, frame * NS, relative, frame)
+    return path
+
+
+def placed(poses: np.ndarray, scale: float = 1.0):
+    return lambda submap: Sim3(scale, poses[KEYS[submap]][:3, :3], poses[KEYS[submap]][:3, 3])
+
+
+def test_a_map_that_did_not_move_gives_the_tracked_path() -> None:
+    found = a_run().final(placed(TRUE))
+    np.testing.assert_array_equal(found.time_ns, np.arange(13) * NS)
+    np.testing.assert_allclose(found.world_from_camera, TRUE, atol=1e-12)
+
+
+def test_keyframes_lie_where_the_map_has_them_and_drift_between_them_is_undone() -> None:
+    drift = np.array([0.002, 0.001, 0.0, 0.0, 0.001, 0.0005])
+    found = a_run(drift).final(placed(TRUE)).world_from_camera
+    for key in KEYS.values():
+        np.testing.assert_allclose(found[key], TRUE[key], atol=1e-12)
+    np.testing.assert_allclose(found[:11], TRUE[:11], atol=1e-9, err_msg="an even drift is spread as it grew")
+    plain = FinalPath()
+    for frame in range(13):
+        submap = submap_of(frame)
+        pose = se3.compose(
+            se3.exp((frame - KEYS[submap]) * drift), se3.compose(se3.invert(TRUE[KEYS[submap]]), TRUE[frame])
+        )
+        plain.add(submap, frame * NS, pose, frame)
+    assert not plain.has_keyframes
+    off = np.abs(plain.final(placed(TRUE)).world_from_camera - TRUE).max()
+    assert off > 0.005, "without keyframes frames stay as tracked, or this test shows nothing"
+
+
+def test_frames_move_with_a_map_that_grew_and_turned() -> None:
+    turn, scale = se3.exp(np.array([0.3, -1.0, 0.2, 0.1, 0.7, -0.2])), 2.5
+    world = Sim3(scale, turn[:3, :3], turn[:3, 3])
+    poses = world.apply_to_poses(TRUE)
+    found = a_run().final(placed(poses, scale))
+    np.testing.assert_allclose(found.world_from_camera, poses, atol=1e-9)
+
+
+def test_a_keyframe_that_moved_takes_the_frames_before_it_along_evenly() -> None:
+    moved = TRUE.copy()
+    correction = np.array([0.1, 0.0, 0.05, 0.0, 0.05, 0.0])
+    moved[5:] = se3.compose(se3.exp(correction), TRUE[5:])
+    found = a_run().final(placed(moved)).world_from_camera
+    np.testing.assert_allclose(found[0], TRUE[0], atol=1e-12)
+    np.testing.assert_allclose(found[5], moved[5], atol=1e-12)
+    np.testing.assert_allclose(found[8:], moved[8:], atol=1e-12)
+    gone = np.stack([se3.log(se3.compose(a, se3.invert(b))) for a, b in zip(found[:6], TRUE[:6], strict=True)])
+    np.testing.assert_allclose(gone, np.linspace(0, 1, 6)[:, None] * correction, atol=1e-9)
+
+
+def test_a_keyframe_whose_frame_was_lost_relaxes_nothing() -> None:
+    path = FinalPath()
+    path.begin(0, 0, 0, None)
+    path.begin(1, 5, 5 * NS, 0)
+    for frame in (0, 1, 2):  # frame 5 itself was never tracked
+        path.add(0, frame * NS, TRUE[frame], frame)
+    moved = TRUE.copy()
+    moved[5, 0, 3] += 1
+    np.testing.assert_allclose(path.final(placed(moved)).world_from_camera, TRUE[:3], atol=1e-12)
+
+
+def test_of_two_keyframes_on_one_the_first_is_what_frames_lead_to() -> None:
+    """A keyframe that was mapped, but had too little texture to be tracked on."""
+    path = FinalPath()
+    path.begin(0, 0, 0, None)
+    path.begin(1, 5, 5 * NS, 0)
+    path.begin(2, 10, 10 * NS, 0)
+    for frame in range(11):
+        path.add(0, frame * NS, TRUE[frame], frame)
+    moved = TRUE.copy()
+    moved[5] = se3.compose(se3.exp(np.array([0.1, 0, 0, 0, 0, 0])), TRUE[5])
+    found = path.final(placed(moved)).world_from_camera
+    np.testing.assert_allclose(found[5], moved[5], atol=1e-12)
+
+
+def test_no_frames_make_an_empty_path() -> None:
+    found = FinalPath().final(placed(TRUE))
+    assert found.world_from_camera.shape == (0, 4, 4)
+    assert found.time_ns.shape == (0,)
