@@ -356,7 +356,7 @@ class TrackingReconstructor:
             window_size=int(mapped),
             keyframe_id=tracked.keyframe_id,
             mapped=mapped,
-            covariance=tracked.covariance if np.isfinite(tracked.covariance).all() else None,
+            covariance=_covariance_of(tracked),
             odom_from_camera=tracked.odom_from_camera,
         )
         return FrameOutput(result=result, map_from_submap=submap.map_from_submap)
@@ -392,6 +392,14 @@ class _Step:
             keyframes=self.keyframes,
             adopted=self.adopted,
         )
+
+
+def _covariance_of(tracked: TrackedFrame) -> np.ndarray | None:
+    """(6, 6) symmetric; None where nothing says: of a guess, or where the equations were singular."""
+    covariance = (tracked.covariance + tracked.covariance.T) / 2
+    if not tracked.aligned or not np.isfinite(covariance).all() or np.linalg.eigvalsh(covariance)[0] < 0:
+        return None
+    return np.asarray(covariance, np.float64)
 
 
 def _time_ns(frame: Frame) -> int:
