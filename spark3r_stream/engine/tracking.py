@@ -99,6 +99,7 @@ class TrackingReconstructor:
         self._frames_on_keyframe = 0
         self._urgent = False
         self._last_window: WindowResult | None = None
+        self._odom_from_camera = np.eye(4)  # of the newest tracked frame: odometry goes on when a new map begins
         self._last_good: np.ndarray | None = None  # newest confirmed camera in the map of all, (4, 4)
         self.keyframes_failed = 0
 
@@ -166,6 +167,7 @@ class TrackingReconstructor:
         reference = self._tracker.reference
         assert reference is not None
         tracked = self._tracker.track(frame.frame_id, pyramid, _time_s(frame), lambda: reference.guess(picture))
+        self._odom_from_camera = tracked.odom_from_camera
         self._frames_on_keyframe += 1
         self._urgent = not tracked.aligned or tracked.overlap < URGENT_OVERLAP or tracked.inliers < URGENT_INLIERS
         return tracked
@@ -280,7 +282,7 @@ class TrackingReconstructor:
         assert self._sizes is not None
         request = KeyframeRequest(
             frame.frame_id, _time_s(frame), picture, self._sizes, pyramid, None if view is None else view.matrix,
-            facts=_Facts(frame, None),
+            odom_from_camera=self._odom_from_camera, facts=_Facts(frame, None),
         )  # fmt: skip
         try:
             update = self._mapper.map(request)
