@@ -23,6 +23,7 @@ from spark3r_stream.wire.messages import Cloud, FrameResult, SessionState, Statu
 SILENCE_S = 3.0  # a status comes every second, so this long without anything means: the publisher is gone
 CONE_COS = np.cos(np.radians(15.0))  # "ahead": this close to the optical axis
 STRAY_PERCENT = 2.0  # the nearest few points may be noise
+KEPT_CLOUDS = 8  # a keyframe's points come before the frames that are tracked on it; older ones do not come back
 
 
 def nearest_ahead(camera_from_world: np.ndarray, points: np.ndarray) -> float | None:
@@ -33,21 +34,30 @@ def nearest_ahead(camera_from_world: np.ndarray, points: np.ndarray) -> float | 
     return float(np.percentile(distance, STRAY_PERCENT)) if len(distance) else None
 
 
+def described(frame: FrameResult, clouds: dict[str, Cloud]) -> str:
+    """Where the camera is in its submap, and what is known to be ahead of it."""
+    pose = frame.world_from_camera
+    if frame.state is TrackingState.LOST or pose is None:
+        return f"{frame.state.name}: do not steer by this"
+    cloud, ahead = clouds.get(frame.frame_name), "unknown"
+    if cloud is not None:
+        distance = nearest_ahead(se3.invert(pose), cloud.points)
+        ahead = "nothing" if distance is None else f"{distance:.2f} {frame.unit.name.lower()} units"
+    x, y, z = pose[:3, 3]
+    return f"in {frame.frame_name} at [{x:+.2f} {y:+.2f} {z:+.2f}]  ahead: {ahead}"
+
+
 def follow(subscriber: Subscriber) -> int:
-    frame: FrameResult | None = None
+    """Keyframes bring the points, in the frame of reference `submap_<k>`; every frame says where it is in one."""
+    clouds: dict[str, Cloud] = {}  # the newest of each submap
     for message in subscriber:
         content = decode(message)
         if isinstance(content, FrameResult):
-            frame = content
-            if content.state is TrackingState.LOST or content.world_from_camera is None:
-                print(f"frame {content.frame_id}  {content.state.name}: do not steer by this", flush=True)
-        elif isinstance(content, Cloud) and frame is not None and message.envelope.frame_id == frame.frame_id:
-            if frame.world_from_camera is None:
-                continue
-            x, y, z = frame.world_from_camera[:3, 3]
-            distance = nearest_ahead(se3.invert(frame.world_from_camera), content.points)
-            ahead = "nothing" if distance is None else f"{distance:.2f} {frame.unit.name.lower()} units"
-            print(f"frame {frame.frame_id}  at [{x:+.2f} {y:+.2f} {z:+.2f}]  ahead: {ahead}", flush=True)
+            print(f"frame {content.frame_id}  {described(content, clouds)}", flush=True)
+        elif isinstance(content, Cloud):
+            clouds[content.frame_name] = content
+            if len(clouds) > KEPT_CLOUDS:
+                del clouds[next(iter(clouds))]
         elif isinstance(content, Status) and content.state in (SessionState.ENDED, SessionState.FAILED):
             print(f"the stream is over; messages lost on the way: {sum(subscriber.missed.values())}")
             return 0

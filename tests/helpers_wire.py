@@ -11,12 +11,13 @@ import numpy as np
 
 from spark3r_core.geometry import se3
 from spark3r_core.geometry.sim3 import Sim3
-from spark3r_stream.wire.encode import encode_frame, encode_map_corrections, encode_status
+from spark3r_stream.wire.encode import encode_frame, encode_keyframe, encode_map_corrections, encode_status
 from spark3r_stream.wire.envelope import Message, Sealer, Unsealed
 from spark3r_stream.wire.messages import (
     CameraView,
     FrameOutput,
     FrameResult,
+    KeyframeOutput,
     LengthUnit,
     MapCorrection,
     SessionState,
@@ -67,6 +68,48 @@ def make_output(frame_id: int = 0, size: tuple[int, int] = (6, 8), points: int =
     )
 
 
+def make_tracked(frame_id: int = 1) -> FrameOutput:
+    """A frame tracked on keyframe 0 of submap 3, as in the default mode: no arrays, but odometry and a covariance."""
+    output = make_output(frame_id)
+    rng = np.random.default_rng(frame_id)
+    root = rng.normal(size=(6, 6))
+    result = replace(
+        output.result,
+        depth_camera=None,
+        keyframe_id=0,
+        mapped=True,
+        covariance=root @ root.T,
+        odom_from_camera=se3.exp(rng.normal(size=6)),
+    )
+    return FrameOutput(result, map_from_submap=output.map_from_submap)
+
+
+def make_keyframe(frame_id: int = 0, points: int = 5) -> KeyframeOutput:
+    """The keyframe that `make_tracked` is tracked on, as it was mapped."""
+    output = make_output(frame_id, points=points)
+    result = output.result
+    assert result.depth_camera is not None
+    assert output.depth is not None
+    assert output.points is not None
+    assert output.colours is not None
+    assert output.point_confidence is not None
+    return KeyframeOutput(
+        frame_id=frame_id,
+        submap=3,
+        captured_ns=result.captured_ns,
+        epoch=2,
+        revision=4,
+        camera=result.depth_camera,
+        depth=output.depth,
+        confidence=np.ones_like(output.depth),
+        image=np.zeros((*output.depth.shape, 3), np.uint8),
+        points=output.points,
+        colours=output.colours,
+        point_confidence=output.point_confidence,
+        map_from_submap=output.map_from_submap,
+    )
+
+
 def failed_output(frame_id: int = 0) -> FrameOutput:
     result = make_output(frame_id).result
     return FrameOutput(replace(result, valid=False, failure_reason="not finite", world_from_camera=None))
@@ -109,6 +152,8 @@ def every_kind() -> list[Unsealed]:
     """One message at least of every topic."""
     return [
         *encode_frame(make_output()),
+        *encode_keyframe(make_keyframe()),
+        *encode_frame(make_tracked()),
         *encode_map_corrections([make_correction()], 1),
         encode_status(make_status(), 2),
     ]

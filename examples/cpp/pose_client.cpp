@@ -1,4 +1,5 @@
-// Prints the pose of every frame of a running stream, in the lines of `spark3r echo`, from docs/wire.md alone.
+// Prints the pose of every frame of a running stream, in the lines of `spark3r echo`, from docs/wire.md alone; and where
+// the camera is in the map, once it was told where the frame's submap lies.
 //
 //   pose_client tcp://127.0.0.1:5555
 //   pose_client tcp://robot.local:5555 KEYS_FOLDER SERVER_KEY_FILE     (docs/security.md)
@@ -21,9 +22,9 @@
 
 namespace {
 
-constexpr std::uint32_t kSchemaMajor = 1;
+constexpr std::uint32_t kSchemaMajor = 2;
 constexpr std::int64_t kMaxMessageBytes = 65 * 1024 * 1024;
-constexpr std::size_t kMaxFrameBytes = 64 * 1024;
+constexpr std::size_t kMaxSmallBytes = 256 * 1024;  // the largest limit of the topics read here
 constexpr int kSilenceMs = 5000;  // a status comes every second
 
 std::string read_key(const std::string& path) {
@@ -47,7 +48,50 @@ const char* state_name(spark3r::v1::TrackingState state) {
   }
 }
 
-void print_frame(const spark3r::v1::FrameResult& frame) {
+// Where submaps lie in the map: of each the newest revision, from the lists on /map_correction/.
+class Places {
+ public:
+  void forget() { newest_.clear(); }
+
+  void take(const spark3r::v1::MapCorrections& list) {
+    for (const auto& correction : list.corrections()) {
+      const auto known = newest_.find(correction.submap());
+      if (known == newest_.end() || known->second.revision() <= correction.revision())
+        newest_[correction.submap()] = correction;
+    }
+    while (newest_.size() > kMaxSubmaps) newest_.erase(newest_.begin());  // the oldest; frames no longer come in it
+  }
+
+  // p_map = scale R(rotation) p_submap + translation; nullptr where nothing was said of the submap (a late joiner).
+  const spark3r::v1::Similarity* of(std::uint32_t submap) const {
+    const auto known = newest_.find(submap);
+    return known == newest_.end() ? nullptr : &known->second.map_from_submap();
+  }
+
+ private:
+  static constexpr std::size_t kMaxSubmaps = 4096;
+  std::map<std::uint32_t, spark3r::v1::MapCorrection> newest_;
+};
+
+struct Point {
+  double x, y, z;
+};
+
+Point cross(const Point& a, const Point& b) {
+  return {a.y * b.z - a.z * b.y, a.z * b.x - a.x * b.z, a.x * b.y - a.y * b.x};
+}
+
+Point transformed(const spark3r::v1::Similarity& map_from_submap, const spark3r::v1::Vector3& p) {
+  const auto& q = map_from_submap.rotation();
+  const auto& t = map_from_submap.translation();
+  const double s = map_from_submap.scale();
+  const Point axis{q.x(), q.y(), q.z()}, point{p.x(), p.y(), p.z()};
+  const Point once = cross(axis, point), twice = cross(axis, once);  // R p = p + 2 w (q x p) + 2 q x (q x p)
+  return {s * (point.x + 2 * (q.w() * once.x + twice.x)) + t.x(), s * (point.y + 2 * (q.w() * once.y + twice.y)) + t.y(),
+          s * (point.z + 2 * (q.w() * once.z + twice.z)) + t.z()};
+}
+
+void print_frame(const spark3r::v1::FrameResult& frame, const Places& places) {
   const auto id = static_cast<std::int64_t>(frame.frame_id());
   if (!frame.valid()) {
     std::printf("frame %" PRId64 "  %s  FAILED: %s\n", id, state_name(frame.state()), frame.failure_reason().c_str());
@@ -58,23 +102,31 @@ void print_frame(const spark3r::v1::FrameResult& frame) {
   const auto& t = frame.world_from_camera().translation();
   const auto& q = frame.world_from_camera().rotation();
   std::printf(
-      "frame %" PRId64 "  t [%+.4f %+.4f %+.4f]  q [%+.4f %+.4f %+.4f %+.4f]  %s  confidence %.2f  latency %.0f ms  "
-      "memory %.1f MiB  lost %" PRIu64 "\n",
-      id, t.x(), t.y(), t.z(), q.x(), q.y(), q.z(), q.w(), state_name(frame.state()), frame.confidence(),
+      "frame %" PRId64 "  %s  t [%+.4f %+.4f %+.4f]  q [%+.4f %+.4f %+.4f %+.4f]  %s  confidence %.2f  latency %.0f ms  "
+      "memory %.1f MiB  lost %" PRIu64,
+      id, frame.frame_name().c_str(), t.x(), t.y(), t.z(), q.x(), q.y(), q.z(), q.w(), state_name(frame.state()), frame.confidence(),
       frame.latency_ms(), static_cast<double>(frame.memory_bytes()) / (1 << 20), lost);
+  if (const auto* place = places.of(frame.submap())) {
+    const Point p = transformed(*place, t);
+    std::printf("  map [%+.4f %+.4f %+.4f]", p.x, p.y, p.z);
+  }
+  std::printf("\n");
 }
 
 // Counts what was lost between the messages of each topic; a new session begins at zero.
 class Gaps {
  public:
-  void count(const std::string& topic, const spark3r::v1::Envelope& envelope) {
-    if (envelope.session_id() != session_) {
+  // Whether a new session began.
+  bool count(const std::string& topic, const spark3r::v1::Envelope& envelope) {
+    const bool is_new = envelope.session_id() != session_;
+    if (is_new) {
       session_ = envelope.session_id();
       next_.clear();
     }
     const auto known = next_.find(topic);
     if (known != next_.end() && envelope.sequence() > known->second) missed_ += envelope.sequence() - known->second;
     next_[topic] = envelope.sequence() + 1;
+    return is_new;
   }
   std::uint64_t missed() const { return missed_; }
 
@@ -86,6 +138,7 @@ class Gaps {
 
 int follow(zmq::socket_t& socket) {
   Gaps gaps;
+  Places places;
   std::vector<zmq::message_t> parts;
   while (true) {
     parts.clear();
@@ -102,13 +155,16 @@ int follow(zmq::socket_t& socket) {
                 << ", this program " << kSchemaMajor << ".x\n";
       return 1;
     }
-    gaps.count(topic, envelope);
-    if (parts[2].size() > kMaxFrameBytes) continue;
+    if (gaps.count(topic, envelope)) places.forget();
+    if (parts[2].size() > kMaxSmallBytes) continue;
     const auto size = static_cast<int>(parts[2].size());
     if (topic == "/frame/") {
       spark3r::v1::FrameResult frame;
-      if (frame.ParseFromArray(parts[2].data(), size)) print_frame(frame);
+      if (frame.ParseFromArray(parts[2].data(), size)) print_frame(frame, places);
       std::fflush(stdout);
+    } else if (topic == "/map_correction/") {
+      spark3r::v1::MapCorrections list;
+      if (list.ParseFromArray(parts[2].data(), size)) places.take(list);
     } else if (topic == "/status/") {
       spark3r::v1::Status status;
       if (!status.ParseFromArray(parts[2].data(), size)) continue;
@@ -135,6 +191,7 @@ int main(int argc, char** argv) {
     socket.set(zmq::sockopt::linger, 0);
     if (argc == 4) use_keys(socket, argv[2], argv[3]);
     socket.set(zmq::sockopt::subscribe, "/frame/");
+    socket.set(zmq::sockopt::subscribe, "/map_correction/");
     socket.set(zmq::sockopt::subscribe, "/status/");
     socket.connect(argv[1]);
     return follow(socket);

@@ -1,6 +1,6 @@
 """Depth-Anything-3 (any-view): one ViT whose later blocks alternate between each frame and all frames.
 
-ByteDance-Seed/Depth-Anything-3; ARCHITECTURE §3. Key names are those of the released files. Blocks before `alt_start`
+ByteDance-Seed/Depth-Anything-3. Key names are those of the released files. Blocks before `alt_start`
 are per frame and make up `encode`; the rest is `decode`; the depth and ray head is `predict`.
 
 The reference reorders frames so that the chosen view comes first. Nothing in the network knows a frame's position but

@@ -1,4 +1,4 @@
-"""Depth-Anything-3's dense head: depth and confidence, and on request a ray per pixel (ARCHITECTURE §3, DualDPT)."""
+"""Depth-Anything-3's dense head: depth and confidence, and on request a ray per pixel (the reference's DualDPT)."""
 
 from __future__ import annotations
 

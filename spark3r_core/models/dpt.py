@@ -24,7 +24,7 @@ MAX_KEPT_TABLE = 1 << 20  # elements; larger position embeddings are made anew r
 def uv_vectors(
     height: int, width: int, image_hw: tuple[int, int], device: torch.device | None = None, *, double: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """u (width,) and v (height,): centres of the cells on a plane whose half-diagonal is 1 (ARCHITECTURE §0.7)."""
+    """u (width,) and v (height,): centres of the cells on a plane whose half-diagonal is 1."""
     dtype = torch.float64 if double else torch.float32
     aspect = image_hw[1] / image_hw[0]
     span_u, span_v = aspect / math.hypot(aspect, 1.0), 1.0 / math.hypot(aspect, 1.0)

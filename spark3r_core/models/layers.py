@@ -162,7 +162,7 @@ class Block(nn.Module):
     """Pre-norm transformer block: x + g1 proj(attn(LN1(x))), then x + g2 mlp(LN2(x)).
 
     Args:
-        eps: of the two block norms (it differs between families and places; ARCHITECTURE §0.3).
+        eps: of the two block norms (it differs between families and places).
         qk_norm: LayerNorm of q and k per head, with its own `qk_norm_eps`.
         layer_scale: initial value of the gains g1, g2; None leaves them out (π³'s decoders).
         masked_bias: Omega's masked qkv bias.

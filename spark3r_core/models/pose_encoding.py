@@ -1,4 +1,4 @@
-"""Torch versions of the few pose formulas that networks report or read (ARCHITECTURE §0.8). Batched, float32.
+"""Torch versions of the few pose formulas that networks report or read. Batched, float32.
 
 The numpy float64 geometry of `spark3r_core.geometry` is for everything after the networks.
 """

@@ -1,4 +1,4 @@
-"""Which view Depth-Anything-3 takes as its world when it may look at all of them (ARCHITECTURE §3)."""
+"""Which view Depth-Anything-3 takes as its world when it may look at all of them."""
 
 from __future__ import annotations
 

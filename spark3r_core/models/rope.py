@@ -3,8 +3,8 @@
 Both kinds rotate pairs of head elements; they differ in which elements form a pair and in what a position is:
 
 - axial (VGGT, π³, DA3): integer positions, special tokens at (0, 0); the first half of the head is turned by the row,
-  the second by the column, and pairs lie inside each half (ARCHITECTURE §0.4);
-- Omega: coordinates in [-1, 1], periods from the checkpoint, pairs across the whole head (ARCHITECTURE §4.3).
+  the second by the column, and pairs lie inside each half;
+- Omega: coordinates in [-1, 1], periods from the checkpoint, pairs across the whole head.
 """
 
 from __future__ import annotations

@@ -82,10 +82,20 @@ def _content_as_dict(content: Content) -> dict[str, Any]:
             }
         case Calibration():
             camera = content.camera
-            return {"width": camera.width, "height": camera.height, "matrix": camera.matrix.tolist()}
+            return {
+                "frame": content.frame_name,
+                "width": camera.width,
+                "height": camera.height,
+                "matrix": camera.matrix.tolist(),
+            }
         case DepthImage():
             height, width = content.depth.shape
-            return {"width": width, "height": height, "median": _finite_median(content.depth)}
+            return {
+                "frame": content.frame_name,
+                "width": width,
+                "height": height,
+                "median": _finite_median(content.depth),
+            }
         case Cloud():
             low, high = (f(content.points, 0).tolist() if len(content.points) else None for f in (np.amin, np.amax))
             return {"frame": content.frame_name, "points": len(content.points), "min": low, "max": high}
@@ -121,7 +131,7 @@ def _as_text(message: Message, content: Content) -> str:
             return f"frame {content.frame_id}  {content.state.name}  FAILED: {content.failure_reason}"
         t, q = fields["translation"], fields["quat_xyzw"]
         return (
-            f"frame {content.frame_id}  t [{t[0]:+.4f} {t[1]:+.4f} {t[2]:+.4f}]  "
+            f"frame {content.frame_id}  {content.frame_name}  t [{t[0]:+.4f} {t[1]:+.4f} {t[2]:+.4f}]  "
             f"q [{q[0]:+.4f} {q[1]:+.4f} {q[2]:+.4f} {q[3]:+.4f}]  {content.state.name}  "
             f"confidence {content.confidence:.2f}  latency {content.latency_ms:.0f} ms  "
             f"memory {content.memory_bytes / 2**20:.1f} MiB  lost {sum(content.drops_since_last.values())}"

@@ -101,6 +101,7 @@ class TrackingReconstructor:
         self._frames_on_keyframe = 0
         self._urgent = False
         self._last_window: WindowResult | None = None
+        self._odom_from_camera = np.eye(4)  # of the newest tracked frame: odometry goes on when a new map begins
         self._last_good: np.ndarray | None = None  # newest confirmed camera in the map of all, (4, 4)
         self._newest: _Tracked | None = None  # the newest frame, if it is confirmed and no keyframe
         self.keyframes_failed = 0
@@ -181,6 +182,7 @@ class TrackingReconstructor:
         reference = self._tracker.reference
         assert reference is not None
         tracked = self._tracker.track(frame.frame_id, pyramid, _time_s(frame), lambda: reference.guess(picture))
+        self._odom_from_camera = tracked.odom_from_camera
         self._frames_on_keyframe += 1
         self._urgent = not tracked.aligned or tracked.overlap < URGENT_OVERLAP or tracked.inliers < URGENT_INLIERS
         return tracked
@@ -290,7 +292,7 @@ class TrackingReconstructor:
         assert self._sizes is not None
         request = KeyframeRequest(
             frame.frame_id, _time_s(frame), picture, self._sizes, pyramid, None if view is None else view.matrix,
-            facts=_Facts(frame, None),
+            odom_from_camera=self._odom_from_camera, facts=_Facts(frame, None),
         )  # fmt: skip
         try:
             update = self._mapper.map(request)
@@ -367,7 +369,7 @@ class TrackingReconstructor:
             window_size=int(mapped),
             keyframe_id=tracked.keyframe_id,
             mapped=mapped,
-            covariance=tracked.covariance if np.isfinite(tracked.covariance).all() else None,
+            covariance=_covariance_of(tracked),
             odom_from_camera=tracked.odom_from_camera,
         )
         return FrameOutput(result=result, map_from_submap=submap.map_from_submap)
@@ -416,6 +418,14 @@ class _Step:
             keyframes=self.keyframes,
             adopted=self.adopted,
         )
+
+
+def _covariance_of(tracked: TrackedFrame) -> np.ndarray | None:
+    """(6, 6) symmetric; None where nothing says: of a guess, or where the equations were singular."""
+    covariance = (tracked.covariance + tracked.covariance.T) / 2
+    if not tracked.aligned or not np.isfinite(covariance).all() or np.linalg.eigvalsh(covariance)[0] < 0:
+        return None
+    return np.asarray(covariance, np.float64)
 
 
 def _time_ns(frame: Frame) -> int:

@@ -22,7 +22,7 @@ from spark3r_stream.errors import WireError
 from spark3r_stream.proto import wire_pb2
 from spark3r_stream.wire import bulk_field
 from spark3r_stream.wire import envelope as wire
-from spark3r_stream.wire.encode import POINT_DTYPE, POINT_FIELDS
+from spark3r_stream.wire.encode import POINT_DTYPE, POINT_FIELDS, checked_covariance
 from spark3r_stream.wire.envelope import Message
 from spark3r_stream.wire.messages import (
     Calibration,
@@ -119,7 +119,8 @@ def _decode_calibration(m: CameraCalibration) -> Calibration:
     if len(m.K) != 9:
         raise WireError(f"camera matrix of {len(m.K)} numbers; expected 9")
     matrix = _finite(np.array(m.K, np.float64), "camera matrix").reshape(3, 3)
-    return Calibration(_nanoseconds(m.timestamp), _checked_camera(CameraView(matrix, m.width, m.height)))
+    camera = _checked_camera(CameraView(matrix, m.width, m.height))
+    return Calibration(_nanoseconds(m.timestamp), camera, m.frame_id)
 
 
 def _decode_depth(m: RawImage, data: memoryview) -> DepthImage:
@@ -132,7 +133,7 @@ def _decode_depth(m: RawImage, data: memoryview) -> DepthImage:
             f"depth of {len(data)} bytes in rows of {m.step}; expected {m.height} rows of at least {4 * m.width}"
         )
     rows = np.frombuffer(data, "<f4").reshape(m.height, m.step // 4)
-    return DepthImage(_nanoseconds(m.timestamp), rows[:, : m.width])
+    return DepthImage(_nanoseconds(m.timestamp), rows[:, : m.width], m.frame_id)
 
 
 def _decode_cloud(m: PointCloud, data: memoryview) -> Cloud:
@@ -176,7 +177,7 @@ def _decode_covariance(values: Sequence[float]) -> NDArray[np.float64] | None:
         return None
     if len(values) != 36:
         raise WireError(f"covariance of {len(values)} numbers; expected 36 or none")
-    return _finite(np.array(values, np.float64), "covariance").reshape(6, 6)
+    return checked_covariance(np.array(values, np.float64).reshape(6, 6))
 
 
 def _decode_status(m: wire_pb2.Status) -> Status:
@@ -212,6 +213,7 @@ _DECODERS: dict[str, tuple[Any, Callable[[Any], Content]]] = {
     wire.POSE: (PoseInFrameProto, _decode_pose_in_frame),
     wire.TF: (FrameTransform, _decode_transform),
     wire.CALIB: (CameraCalibration, _decode_calibration),
+    wire.DEPTH_CALIB: (CameraCalibration, _decode_calibration),
     wire.MAP_CORRECTION: (wire_pb2.MapCorrections, _decode_map_corrections),
     wire.STATUS: (wire_pb2.Status, _decode_status),
 }

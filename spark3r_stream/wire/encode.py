@@ -1,4 +1,4 @@
-"""Payloads: messages.py's values to protobuf bytes. Pure functions, numpy only; `decoding.py` is the way back.
+"""Payloads: messages.py's values to protobuf bytes. Pure functions, numpy only; `decode.py` is the way back.
 
 `encode_frame` is called once per frame; the publisher and the recording carry the same bytes.
 """
@@ -48,6 +48,7 @@ POINT_FIELDS = [
 ]
 
 MOST_CORRECTIONS = 1024  # in one message
+_ROUNDING = 1e-6  # how far a correlation may be off
 
 _Pose = tuple[list[float], list[float]]  # translation, quaternion xyzw
 
@@ -74,9 +75,11 @@ def encode_frame(output: FrameOutput) -> list[Unsealed]:
         else:
             payloads += _encode_odometry(stamp, output, result.odom_from_camera)
         if result.camera is not None:
-            payloads.append((wire.CALIB, _encode_calibration(stamp, result.camera)))
+            payloads.append((wire.CALIB, _encode_calibration(stamp, result.camera, CAMERA_FRAME)))
         if output.depth is not None:
-            payloads.append((wire.DEPTH, _encode_depth(stamp, output.depth)))
+            if result.depth_camera is not None:
+                payloads.append((wire.DEPTH_CALIB, _encode_calibration(stamp, result.depth_camera, CAMERA_FRAME)))
+            payloads.append((wire.DEPTH, _encode_depth(stamp, output.depth, CAMERA_FRAME)))
         if output.points is not None:
             cloud = encode_cloud(result.captured_ns, frame_name, output.points, output.colours, output.point_confidence)
             payloads.append((wire.CLOUD, cloud))
@@ -96,11 +99,9 @@ def encode_frame(output: FrameOutput) -> list[Unsealed]:
 
 
 def encode_keyframe(keyframe: KeyframeOutput) -> list[Unsealed]:
-    """/depth/ and /cloud/ of a mapped keyframe, in its own camera, which is the submap's frame."""
-    stamp = _timestamp(keyframe.captured_ns)
-    cloud = encode_cloud(
-        keyframe.captured_ns, keyframe.frame_name, keyframe.points, keyframe.colours, keyframe.point_confidence
-    )
+    """/depth_calib/, /depth/ and /cloud/ of a mapped keyframe, in its own camera, which is the submap's frame."""
+    stamp, frame_name = _timestamp(keyframe.captured_ns), keyframe.frame_name
+    cloud = encode_cloud(keyframe.captured_ns, frame_name, keyframe.points, keyframe.colours, keyframe.point_confidence)
     return [
         Unsealed(
             topic=topic,
@@ -111,7 +112,11 @@ def encode_keyframe(keyframe: KeyframeOutput) -> list[Unsealed]:
             revision=keyframe.revision,
             frame_id=keyframe.frame_id,
         )
-        for topic, payload in ((wire.DEPTH, _encode_depth(stamp, keyframe.depth)), (wire.CLOUD, cloud))
+        for topic, payload in (
+            (wire.DEPTH_CALIB, _encode_calibration(stamp, keyframe.camera, frame_name)),
+            (wire.DEPTH, _encode_depth(stamp, keyframe.depth, frame_name)),
+            (wire.CLOUD, cloud),
+        )
     ]
 
 
@@ -142,7 +147,7 @@ def encode_frame_result(result: FrameResult) -> bytes:
         state_reason=result.state_reason,
         keyframe_id=result.keyframe_id,
         mapped=result.mapped,
-        covariance=() if result.covariance is None else np.asarray(result.covariance, np.float64).ravel().tolist(),
+        covariance=() if result.covariance is None else checked_covariance(result.covariance).ravel().tolist(),
     )
     if result.odom_from_camera is not None:
         message.odom_from_camera.CopyFrom(pose_to_proto(result.odom_from_camera))
@@ -241,6 +246,24 @@ def correction_to_proto(correction: MapCorrection) -> wire_pb2.MapCorrection:
     )
 
 
+def checked_covariance(covariance: ArrayLike) -> NDArray[np.float64]:
+    """(6, 6) float64. Raises WireError for what is none: a robot that fused it would be led astray."""
+    values = np.asarray(covariance, np.float64)
+    if values.shape != (6, 6):
+        raise WireError(f"covariance of shape {values.shape}; expected (6, 6)")
+    if not np.isfinite(values).all():
+        raise WireError("covariance is not finite")
+    variances = np.diag(values)
+    if variances.min() < 0:
+        raise WireError(f"covariance with a variance of {variances.min():g}; expected none below 0")
+    largest = np.outer(np.sqrt(variances), np.sqrt(variances))  # as of two quantities that are one
+    if (np.abs(values - values.T) > _ROUNDING * largest).any():
+        raise WireError("covariance is not symmetric")
+    if (np.abs(values) > (1 + _ROUNDING) * largest).any():
+        raise WireError("covariance with a correlation beyond 1")
+    return values
+
+
 def _encode_pose_in_frame(stamp: Timestamp, frame_name: str, pose: _Pose) -> bytes:
     message = PoseInFrameProto(timestamp=stamp, frame_id=frame_name)
     translation, rotation = _foxglove_pose(pose)
@@ -271,11 +294,11 @@ def _encode_odometry(
     ]
 
 
-def _encode_calibration(stamp: Timestamp, camera: CameraView) -> bytes:
+def _encode_calibration(stamp: Timestamp, camera: CameraView, frame_name: str) -> bytes:
     (fx, _, cx), (_, fy, cy), _ = _camera_matrix(camera).tolist()
     return CameraCalibration(
         timestamp=stamp,
-        frame_id=CAMERA_FRAME,
+        frame_id=frame_name,
         width=camera.width,
         height=camera.height,
         distortion_model="plumb_bob",
@@ -286,13 +309,13 @@ def _encode_calibration(stamp: Timestamp, camera: CameraView) -> bytes:
     ).SerializeToString()
 
 
-def _encode_depth(stamp: Timestamp, depth: ArrayLike) -> bytes:
+def _encode_depth(stamp: Timestamp, depth: ArrayLike, frame_name: str) -> bytes:
     depth = np.ascontiguousarray(depth, "<f4")
     if depth.ndim != 2 or 0 in depth.shape:
         raise WireError(f"depth of shape {depth.shape}; expected (h, w), not empty")
     height, width = depth.shape
     before = RawImage(timestamp=stamp, width=width, height=height, encoding="32FC1", step=4 * width)
-    after = RawImage(frame_id=CAMERA_FRAME)  # its number is above that of `data`
+    after = RawImage(frame_id=frame_name)  # its number is above that of `data`
     return bulk_field.join(before.SerializeToString(), depth, after.SerializeToString())
 
 

@@ -25,6 +25,7 @@ POSE = "/pose/"
 TF = "/tf/"
 CALIB = "/calib/"
 DEPTH = "/depth/"
+DEPTH_CALIB = "/depth_calib/"
 CLOUD = "/cloud/"
 MAP_CORRECTION = "/map_correction/"
 STATUS = "/status/"
@@ -40,6 +41,7 @@ MAX_PAYLOAD_BYTES = {
     TF: 4 * KIB,
     CALIB: 4 * KIB,
     DEPTH: 65 * MIB,
+    DEPTH_CALIB: 4 * KIB,
     CLOUD: 64 * MIB,
     MAP_CORRECTION: 256 * KIB,
     STATUS: 64 * KIB,
@@ -128,7 +130,7 @@ class Envelope:
 
 @dataclass(frozen=True)
 class Message:
-    """One message, sealed or received. `encoding.decode(message)` gives its content."""
+    """One message, sealed or received. `decode.decode(message)` gives its content."""
 
     topic: str
     envelope: Envelope

@@ -1,8 +1,9 @@
 """What the engine publishes, as plain values: flat dataclasses of numbers, strings and numpy arrays, no protobuf.
 
-`encoding.py` turns them into payloads and back, `wire.py` puts those into envelopes. docs/wire.md is the page for other
-languages. Frames of reference: `map` -> `submap_<k>` -> `camera`; the pose of a frame and its points are given in its
-submap; where the submap lies in the map is `map_from_submap`, the identity until a correction says otherwise.
+`encode.py` and `decode.py` turn them into payloads and back, `envelope.py` puts those into envelopes. docs/wire.md is
+the page for other languages. Frames of reference: `map` -> `submap_<k>` and, beside it, `map` -> `odom` -> `camera`.
+The pose of a frame is given in its submap; where that lies in the map is `map_from_submap`, the identity until a
+correction says otherwise. With `--track off` there is no `odom`: `map` -> `submap_<k>` -> `camera`.
 """
 
 from __future__ import annotations
@@ -69,13 +70,15 @@ class FrameResult:
     """Topic /frame/: one per processed frame, the failed ones too.
 
     frame_id: counts the frames the source handed out; never restarts within a session.
-    epoch: uninterrupted run of the source.  submap: frames that share one gauge.
+    epoch: uninterrupted run of the source.  submap: a keyframe and what was tracked on it; with windows of every frame,
+    frames that share one gauge.
     revision: of the submap's place in the map when this was made.
     pts_ns: presentation time from the first frame's zero, None where there is none.
     captured_ns: Unix time (live) or presentation time (files).  published_ns: Unix time.
     world_from_camera: (4, 4) float64, world = `submap_<k>`, OpenCV axes; None if the frame is not valid.
-    camera: of the source image.  depth_camera: of the image on /depth/, None without one.
-    confidence: mean of the frame's confidence map, in (0, 1).
+    camera: of the source image.  depth_camera: of this frame's own depth, None without one.
+    confidence: share of the keyframe's pixels that agree with the pose; with windows of every frame, the mean of the
+    frame's confidence map; in [0, 1].
     failure_reason: empty if valid.  state_reason: why the state is not TRACKING, empty if it is.
     drops_since_last: frames lost between the previous result and this one, by cause.
     model_ms: the network's share of the window.  latency_ms: capture to publication.
@@ -125,7 +128,7 @@ class FrameResult:
 
 @dataclass(frozen=True, eq=False)
 class FrameOutput:
-    """Everything the engine knows about one frame; `encoding.encode_frame` makes its messages.
+    """Everything the engine knows about one frame; `encode.encode_frame` makes its messages.
 
     depth: (h, w) float32, z in the camera frame, result.unit; h, w as in result.depth_camera.
     points: (N, 3) float32 in the submap's frame.  colours: (N, 4) uint8 red green blue alpha.
@@ -144,7 +147,7 @@ class FrameOutput:
 
 @dataclass(frozen=True, eq=False)
 class KeyframeOutput:
-    """A mapped keyframe; `encoding.encode_keyframe` makes its messages on /depth/ and /cloud/.
+    """A mapped keyframe; `encode.encode_keyframe` makes its messages on /depth_calib/, /depth/ and /cloud/.
 
     Its camera is the frame of reference `submap_<k>`: depth and points are given in it, so that a correction of the
     map moves them and touches none.
@@ -196,18 +199,23 @@ class Transform:
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Topic /calib/: the camera of the source image."""
+    """Topic /calib/: the camera of the source image. Topic /depth_calib/: of the depth that follows, in its frame."""
 
     captured_ns: int
     camera: CameraView
+    frame_name: str = CAMERA_FRAME
 
 
 @dataclass(frozen=True, eq=False)
 class DepthImage:
-    """Topic /depth/. depth: (h, w) float32, z in the camera frame; a read-only view."""
+    """Topic /depth/. depth: (h, w) float32, z in the camera; a read-only view.
+
+    frame_name: of that camera: the `submap_<k>` of a keyframe, or `camera` with windows of every frame.
+    """
 
     captured_ns: int
     depth: NDArray[np.float32]
+    frame_name: str = CAMERA_FRAME
 
 
 @dataclass(frozen=True, eq=False)

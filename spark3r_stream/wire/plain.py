@@ -7,11 +7,14 @@ from spark3r_stream.wire.messages import FrameResult
 
 
 def frame_as_dict(result: FrameResult) -> dict[str, object]:
-    """A frame's result in plain values; the pose as translation and quat_xyzw, the camera of the source image."""
+    """A frame's result in plain values; poses as translation and quat_xyzw, the camera of the source image."""
     content: dict[str, object] = {
         "frame_id": result.frame_id,
         "epoch": result.epoch,
         "submap": result.submap,
+        "revision": result.revision,
+        "keyframe_id": result.keyframe_id,
+        "mapped": result.mapped,
         "captured_ns": result.captured_ns,
         "pts_ns": result.pts_ns,
         "state": result.state.name,
@@ -30,6 +33,12 @@ def frame_as_dict(result: FrameResult) -> dict[str, object]:
         translation, quat_xyzw = se3.to_quat_xyzw(result.world_from_camera)
         content["translation"] = [round(float(x), 9) for x in translation]
         content["quat_xyzw"] = [round(float(x), 9) for x in quat_xyzw]
+    if result.odom_from_camera is not None:
+        translation, quat_xyzw = se3.to_quat_xyzw(result.odom_from_camera)
+        content["odom_translation"] = [round(float(x), 9) for x in translation]
+        content["odom_quat_xyzw"] = [round(float(x), 9) for x in quat_xyzw]
+    if result.covariance is not None:
+        content["covariance"] = result.covariance.tolist()
     if result.camera is not None:
         k = result.camera.matrix
         content["intrinsics"] = {

@@ -7,32 +7,43 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from spark3r_core.geometry import se3
 from spark3r_stream.pubsub.keys import ServerSecurity, create_keys
 from spark3r_stream.pubsub.publisher import Publisher
-from spark3r_stream.wire.encode import encode_frame, encode_status
-from spark3r_stream.wire.messages import FrameOutput, LengthUnit, SessionState, TrackingState
-from tests.helpers_wire import SESSION, make_output, make_sealer, make_status
+from spark3r_stream.wire.encode import encode_frame, encode_keyframe, encode_status
+from spark3r_stream.wire.messages import FrameOutput, KeyframeOutput, LengthUnit, SessionState, TrackingState
+from tests.helpers_wire import SESSION, make_keyframe, make_sealer, make_status, make_tracked
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "robot_subscriber.py"
 WAIT_S = 30.0
 
 
-def wall_at(frame_id: int, distance: float) -> FrameOutput:
-    """A wall across the view at `distance`, something nearer far to the side, and one stray point right ahead."""
-    output = make_output(frame_id)
-    pose = se3.exp(np.array([1.0, 2.0, 3.0, 0.3, -0.2, 0.1]))
-    rng = np.random.default_rng(frame_id)
+POSE = se3.exp(np.array([1.0, 2.0, 3.0, 0.3, -0.2, 0.1]))
+
+
+def wall_at(distance: float, submap: int) -> KeyframeOutput:
+    """A wall across the view from POSE at `distance`, something nearer at the side, and a stray point right ahead."""
+    rng = np.random.default_rng(submap)
     wall = np.column_stack([rng.uniform(-0.05, 0.05, (400, 2)) * distance, np.full(400, distance)])
     aside = np.column_stack([np.full(50, 1.0), rng.uniform(-1, 1, 50), np.full(50, 0.5)])
     behind = -wall / 10
-    points = se3.transform_points(pose, np.concatenate([wall, aside, behind, [[0, 0, 0.1]]])).astype(np.float32)
-    result = replace(output.result, world_from_camera=pose, state=TrackingState.TRACKING, unit=LengthUnit.MODEL)
-    return FrameOutput(result, points=points)
+    points = se3.transform_points(POSE, np.concatenate([wall, aside, behind, [[0, 0, 0.1]]])).astype(np.float32)
+    keyframe = make_keyframe(points=len(points))
+    return replace(keyframe, submap=submap, points=points)
+
+
+def frame_in(submap: int, frame_id: int, forward: float = 0.0, **changes: Any) -> FrameOutput:
+    """A frame tracked in a submap, at POSE or so much further along its view."""
+    ahead = np.eye(4)
+    ahead[2, 3] = forward
+    changes = {"state": TrackingState.TRACKING, "unit": LengthUnit.MODEL, **changes}
+    result = replace(make_tracked(frame_id).result, submap=submap, world_from_camera=POSE @ ahead, **changes)
+    return FrameOutput(result)
 
 
 def start(publisher: Publisher, *arguments: str) -> subprocess.Popen[str]:
@@ -51,19 +62,29 @@ def test_pose_distance_and_the_end(tmp_path: Path) -> None:
     with Publisher("tcp://127.0.0.1:*", SESSION, security=security) as publisher:
         robot = start(publisher, "--keys", str(tmp_path))
         sealer = make_sealer()
-        lost = wall_at(2, 1.0)
-        lost = FrameOutput(replace(lost.result, state=TrackingState.LOST))
-        for output in (wall_at(0, 4.0), wall_at(1, 2.5), lost):
-            publisher.send(sealer.seal(encode_frame(output)))
+        for messages in (
+            encode_keyframe(wall_at(4.0, submap=0)),
+            encode_frame(frame_in(0, 0)),
+            encode_frame(frame_in(0, 1, forward=1.5)),  # nearer to the same wall, without new points
+            encode_keyframe(wall_at(3.0, submap=1)),
+            encode_frame(frame_in(0, 2)),
+            encode_frame(frame_in(1, 3)),
+            encode_frame(frame_in(2, 4)),
+            encode_frame(frame_in(1, 5, state=TrackingState.LOST)),
+        ):
+            publisher.send(sealer.seal(messages))
         publisher.send(sealer.seal([encode_status(replace(make_status(), state=SessionState.ENDED), 0)]))
         out, err = robot.communicate(timeout=WAIT_S)
     assert (robot.returncode, err) == (0, "")
-    expected = se3.exp(np.array([1.0, 2.0, 3.0, 0.3, -0.2, 0.1]))[:3, 3]
-    at = "[{:+.2f} {:+.2f} {:+.2f}]".format(*expected)
+    at = "[{:+.2f} {:+.2f} {:+.2f}]".format(*POSE[:3, 3])
+    nearer = "[{:+.2f} {:+.2f} {:+.2f}]".format(*(POSE[:3, 3] + 1.5 * POSE[:3, 2]))
     assert out.splitlines() == [
-        f"frame 0  at {at}  ahead: 4.00 model units",
-        f"frame 1  at {at}  ahead: 2.50 model units",
-        "frame 2  LOST: do not steer by this",
+        f"frame 0  in submap_0 at {at}  ahead: 4.00 model units",
+        f"frame 1  in submap_0 at {nearer}  ahead: 2.50 model units",
+        f"frame 2  in submap_0 at {at}  ahead: 4.00 model units",
+        f"frame 3  in submap_1 at {at}  ahead: 3.00 model units",
+        f"frame 4  in submap_2 at {at}  ahead: unknown",
+        "frame 5  LOST: do not steer by this",
         "the stream is over; messages lost on the way: 0",
     ]
 
@@ -71,7 +92,7 @@ def test_pose_distance_and_the_end(tmp_path: Path) -> None:
 def test_silence_stops_the_robot() -> None:
     with Publisher("tcp://127.0.0.1:*", SESSION) as publisher:
         robot = start(publisher)
-        publisher.send(make_sealer().seal(encode_frame(wall_at(0, 4.0))))
+        publisher.send(make_sealer().seal(encode_frame(frame_in(0, 0))))
         out, err = robot.communicate(timeout=WAIT_S)
     assert robot.returncode == 1
     assert out.startswith("frame 0 ")

@@ -174,7 +174,7 @@ def test_a_message_without_end_stops_at_the_bound(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_reply_or_payload_full_of_empty_messages_is_refused_before_it_is_made_of_objects() -> None:
-    head = wire_pb2.SnapshotReply(schema_major=1, session_id=SESSION.bytes).SerializeToString()
+    head = wire_pb2.SnapshotReply(schema_major=wire.SCHEMA_MAJOR, session_id=SESSION.bytes).SerializeToString()
     for field in (b"\x32\x00", b"\x2a\x00", b"\x3a\x00", b"\x42\x00"):
         with pytest.raises(WireError, match="more than"):
             parse_reply(head + field * 200_000)

@@ -84,7 +84,7 @@ class Requests:
 
     def recv_multipart(self, flags: int) -> list[bytes]:
         self.number += 1
-        return [b"%d" % self.number, wire_pb2.SnapshotRequest(schema_major=1).SerializeToString()]
+        return [b"%d" % self.number, wire_pb2.SnapshotRequest(schema_major=wire.SCHEMA_MAJOR).SerializeToString()]
 
     def send_multipart(self, parts: list[bytes], **_: object) -> Unread:
         return Unread()

@@ -188,7 +188,7 @@ def test_strangers_may_ask_anything(publisher: Publisher) -> None:
     rude.send(b"\xff\xff")
     assert wire_pb2.SnapshotReply.FromString(rude.recv()).error == "not a SnapshotRequest"
     rude.send(request(major=9))
-    assert "speaks 1.x" in wire_pb2.SnapshotReply.FromString(rude.recv()).error
+    assert f"speaks {wire.SCHEMA_MAJOR}.x" in wire_pb2.SnapshotReply.FromString(rude.recv()).error
     rude.send(request(max_points=2**32 - 1))
     reply = wire_pb2.SnapshotReply.FromString(rude.recv())
     assert (reply.error, reply.request_id, len(reply.trajectory)) == ("", b"q", 1)
@@ -208,12 +208,14 @@ def test_a_damaged_reply_raises_nothing_but_wire_errors(data: st.DataObject) -> 
 
 
 def test_another_version_and_a_refusal_are_told() -> None:
-    reply = wire_pb2.SnapshotReply(schema_major=2, session_id=SESSION.bytes)
+    reply = wire_pb2.SnapshotReply(schema_major=wire.SCHEMA_MAJOR + 1, session_id=SESSION.bytes)
     with pytest.raises(VersionMismatch):
         parse_reply(reply.SerializeToString())
     with pytest.raises(WireError, match="refused a snapshot: because"):
         parse_reply(
-            wire_pb2.SnapshotReply(schema_major=1, session_id=SESSION.bytes, error="because").SerializeToString()
+            wire_pb2.SnapshotReply(
+                schema_major=wire.SCHEMA_MAJOR, session_id=SESSION.bytes, error="because"
+            ).SerializeToString()
         )
 
 

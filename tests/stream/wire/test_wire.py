@@ -28,7 +28,7 @@ from spark3r_stream.wire.messages import (
     Cloud,
     DepthImage,
     FrameResult,
-    MapCorrection,
+    MapCorrections,
     PoseInFrame,
     Transform,
 )
@@ -138,8 +138,9 @@ def test_an_invalid_frame_sends_its_reason_and_no_geometry() -> None:
 def test_status_and_correction_come_back_equal() -> None:
     contents = {topic: decode_payload(topic, payload) for topic, payload in SAMPLES}
     assert contents[wire.STATUS] == make_status()
-    correction = contents[wire.MAP_CORRECTION]
-    assert isinstance(correction, MapCorrection)
+    corrections = contents[wire.MAP_CORRECTION]
+    assert isinstance(corrections, MapCorrections)
+    (correction,) = corrections.corrections
     assert (correction.submap, correction.revision, correction.reason) == (3, 5, "overlap")
     assert isinstance(correction.map_from_submap, Sim3)
     np.testing.assert_allclose(correction.map_from_submap.matrix, make_correction().map_from_submap.matrix, atol=1e-14)
@@ -212,8 +213,8 @@ def test_a_later_minor_version_is_read_and_its_new_fields_skipped() -> None:
 
 
 def test_another_major_version_names_both() -> None:
-    envelope = replace(make_sealer().seal(every_kind())[0].envelope, schema_major=2, schema_minor=3)
-    with pytest.raises(VersionMismatch, match=r"2\.3.*1\.x"):
+    envelope = replace(make_sealer().seal(every_kind())[0].envelope, schema_major=wire.SCHEMA_MAJOR + 1, schema_minor=3)
+    with pytest.raises(VersionMismatch, match=rf"{wire.SCHEMA_MAJOR + 1}\.3.*{wire.SCHEMA_MAJOR}\.x"):
         Message.from_parts([b"/frame/", envelope.to_bytes(), b""])
 
 
