@@ -92,7 +92,7 @@ def _windows(sequence: TrueSequence, size: int) -> Iterator[list[Frame]]:
 def _collect(run: EngineRun, reconstructor: Reconstructor, frames: Sequence[Frame], sequence: TrueSequence) -> None:
     result = reconstructor.process(frames)
     if result.window is not None:
-        run.model_seconds += result.window.model_ns / 1e9
+        run.model_seconds += (result.window.step_ns - result.window.refine_ns) / 1e9
     for output in result.outputs:
         frame = output.result
         if not frame.valid or frame.world_from_camera is None:
