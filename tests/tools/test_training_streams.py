@@ -53,7 +53,7 @@ def predictions(model: DA3, images: Tensor, schedule: Schedule) -> tuple[list[Pr
 def session_windows(
     model: DA3, images: Tensor, sizes: Sequence[int], config: MemoryConfig
 ) -> tuple[list[list[FrameEstimate]], list[list[int]]]:
-    session = StreamSession(model, config)
+    session = StreamSession(model, config, refine=False)  # what the network says, not what pixels mend
     shown, pages = [], []
     for part in images.split(list(sizes)):
         shown.append(session.step(part).frames)
