@@ -1,7 +1,7 @@
 """A sequence with ground truth through the whole engine but for decoding and transport, and what came out.
 
-Windows are those of `spark3r run FILE --track off` (four new frames, anchor and newest frame again). Frames are read once: OpenCV's
-odometry, when asked for, sees the same ones.
+Windows are those of `spark3r run FILE --track off` (four new frames, anchor and newest frame again). Frames are read
+once: OpenCV's odometry, when asked for, sees the same ones.
 """
 
 from __future__ import annotations
