@@ -229,7 +229,14 @@ def test_a_first_frame_that_failed_is_neither_origin_nor_anchor() -> None:
 
 @pytest.mark.parametrize(
     ("anchors", "newest", "expected"),
-    [({0}, 0, [0]), ({0}, 1, [0, 5]), ({0}, 3, [0, 3, 4, 5]), ({0}, 9, [0, 3, 4, 5]), ({0, 3}, 2, [0, 3, 4, 5])]
+    [
+        ({0}, 0, [0]),
+        ({0}, 1, [0, 5]),
+        ({0}, 3, [0, 3, 4, 5]),
+        ({0}, 4, [0, 3, 4, 5]),
+        ({0}, 9, [0, 3, 4, 5]),
+        ({0, 3}, 2, [0, 3, 4, 5]),
+    ]
     + [({7}, 0, []), ({7}, 1, [5]), ({0, 3, 4, 5}, 2, [0, 3, 4, 5])],
 )
 def test_anchors_and_newest_are_never_more_than_asked_for(anchors: set[int], newest: int, expected: list[int]) -> None:
