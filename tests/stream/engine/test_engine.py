@@ -189,7 +189,17 @@ def test_frames_that_do_not_fit_the_given_camera_fail_with_the_reason(model: DA3
     assert stats.failed == stats.lost == 1
 
 
-def test_a_model_that_raises_fails_the_window_not_the_stream(model: DA3, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (RuntimeError("out of memory (injected)\nand more"), "the model failed: out of memory (injected)"),
+        (RuntimeError(""), "the model failed: RuntimeError"),
+        (np.linalg.LinAlgError("Singular matrix"), "the model failed: Singular matrix"),
+    ],
+)
+def test_a_model_that_raises_fails_the_window_not_the_stream(
+    model: DA3, monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
+) -> None:
     reconstructor = mapper(model)
     calls = 0
     decode = model.decode
@@ -198,13 +208,13 @@ def test_a_model_that_raises_fails_the_window_not_the_stream(model: DA3, monkeyp
         nonlocal calls
         calls += 1
         if calls == 2:
-            raise RuntimeError("out of memory (injected)")
+            raise error
         return decode(*args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(model, "decode", broken)
     sink, stats = run(ScriptedSource([frame(i) for i in range(6)]), reconstructor, WindowPlan(2, 2))
     assert [o.result.valid for o in sink.outputs] == [True, True, False, False, True, True]
-    assert "out of memory" in sink.outputs[2].result.failure_reason
+    assert sink.outputs[2].result.failure_reason == told
     assert stats.failed == stats.lost == 2
 
 
