@@ -147,8 +147,8 @@ class JointPassFails(DA3):
 
     broken = False
 
-    def decode(self, encoded: Encoded, plan: AttentionPlan, *args: object) -> Decoded:  # type: ignore[override]
-        decoded = super().decode(encoded, plan, *args)  # type: ignore[arg-type]
+    def decode(self, encoded: Encoded, plan: AttentionPlan, reference: int | None = 0) -> Decoded:  # type: ignore[override]
+        decoded = super().decode(encoded, plan, reference)
         if not (self.broken and isinstance(plan, Filling)):
             return decoded
         return Decoded(decoded.taps, decoded.pose * torch.nan, decoded.image_hw, decoded.extras)
