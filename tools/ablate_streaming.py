@@ -128,7 +128,7 @@ def stream(model: Backbone, images: torch.Tensor, memory: MemoryConfig) -> tuple
     assert session.memory is not None
     return np.stack([frame.world_from_camera for result in results for frame in result.frames]), {
         "cost": sum(len(r.frames) + len(r.support) + len(r.consolidated) for r in results) / len(images),
-        "seconds_per_frame": sum(r.model_ns for r in results) / 1e9 / len(images),
+        "seconds_per_frame": sum(r.step_ns - r.refine_ns for r in results) / 1e9 / len(images),
         "pages": max(budget.pages for budget in session.memory.budgets),
         "memory_mib": results[-1].memory_limit_bytes / 2**20,
     }

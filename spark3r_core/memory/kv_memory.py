@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from spark3r_core.memory.budget import LayerBudget
-from spark3r_core.memory.pages import Copy, PageTable, Swap
+from spark3r_core.memory.pages import Copy, PageTable
 from spark3r_core.memory.policy import ChooseVictim, thinned
 from spark3r_core.models.interface import CrossLayer
 
@@ -79,7 +79,12 @@ class KVMemory:
         return self._table(layer).window
 
     def begin(self, window_frames: Sequence[int]) -> None:
-        """Open a window. Frames that have pages already (support frames) are hidden from it."""
+        """Open a window. Frames that have pages already (support frames) are hidden from it.
+
+        Raises RuntimeError or ValueError before anything has moved: a window is open, or it does not fit.
+        """
+        for table in self._tables.values():
+            table.check(window_frames)
         self._apply({pages: table.begin(window_frames) for pages, table in self._tables.items()})
 
     def write(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -110,8 +115,11 @@ class KVMemory:
 
     def begin_swap(self, frames: Sequence[int], choose_victim: ChooseVictim) -> None:
         """Open a window that sees no old page; a layer that cannot hold all of `frames` (ascending) takes fewer."""
+        windows = {pages: thinned(self._first_layer(pages), frames, pages, choose_victim) for pages in self._tables}
         for pages, table in self._tables.items():
-            table.begin_swap(thinned(self._first_layer(pages), frames, pages, choose_victim))
+            table.check(windows[pages])
+        for pages, table in self._tables.items():
+            table.begin_swap(windows[pages])
 
     def swap(self) -> None:
         """Put the pages of the window in the place of all others, in every layer at once."""
@@ -123,9 +131,10 @@ class KVMemory:
             table.clear()
 
     def rollback(self) -> None:
-        """Forget the open window: the memory is as before `begin`."""
+        """Forget the open window, if there is one: the memory is as before `begin`."""
         for table in self._tables.values():
-            table.rollback()
+            if table.window:
+                table.rollback()
 
     def page(self, layer: int, frame: int) -> tuple[Tensor, Tensor]:
         """Views of one page's keys and values, (heads, T, head_dim) each; the fresh page of a frame in the window."""
@@ -139,20 +148,15 @@ class KVMemory:
     def _first_layer(self, pages: int) -> int:
         return next(i for i, budget in enumerate(self.budgets) if budget.pages == pages)
 
-    def _apply(self, moves_by_capacity: dict[int, list[Copy]] | dict[int, list[Swap]]) -> None:
+    def _apply(self, copies_by_capacity: dict[int, list[Copy]]) -> None:
         for index, (layer, budget) in enumerate(zip(self.layers, self.budgets, strict=True)):
             tokens, buffer = layer.tokens_per_frame, self._buffers[index]
 
             def page(slot: int, buffer: Tensor = buffer, tokens: int = tokens) -> Tensor:
                 return buffer[:, :, slot * tokens : (slot + 1) * tokens]
 
-            for move in moves_by_capacity.get(budget.pages, []):
-                if isinstance(move, Copy):
-                    page(move.target).copy_(page(move.source))
-                else:
-                    held = page(move.first).clone()
-                    page(move.first).copy_(page(move.second))
-                    page(move.second).copy_(held)
+            for move in copies_by_capacity.get(budget.pages, []):
+                page(move.target).copy_(page(move.source))
 
 
 def page_dtype(layer: CrossLayer, dtype: torch.dtype) -> torch.dtype:

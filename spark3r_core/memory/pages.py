@@ -25,14 +25,6 @@ class Copy:
     target: int
 
 
-@dataclass(frozen=True)
-class Swap:
-    """Exchange the pages in two slots."""
-
-    first: int
-    second: int
-
-
 class PageTable:
     """Slots of one group of layers that always keep the same frames.
 
@@ -77,25 +69,28 @@ class PageTable:
             return self.committed + self._window.index(frame)
         return self._frame_in_slot.index(frame)
 
-    def begin(self, window_frames: Sequence[int]) -> list[Swap]:
-        """Open a window: reserve a slot per frame and hide the old pages of frames that are run again."""
-        self._check(window_frames)
-        swaps: list[Swap] = []
+    def begin(self, window_frames: Sequence[int]) -> list[Copy]:
+        """Open a window: reserve a slot per frame and hide the old pages of frames that are run again.
+
+        Pages change places through the window's first slot, which nothing is written to yet: no memory is asked for.
+        """
+        self.check(window_frames)
+        copies: list[Copy] = []
         for frame in window_frames:
             if frame not in self._frame_in_slot:
                 continue
             slot = self.slot_of(frame)
             if slot != self._hidden:
-                swaps.append(Swap(self._hidden, slot))
-                pages = self._frame_in_slot
+                spare, pages = self.committed, self._frame_in_slot
+                copies += [Copy(self._hidden, spare), Copy(slot, self._hidden), Copy(spare, slot)]
                 pages[self._hidden], pages[slot] = pages[slot], pages[self._hidden]
             self._hidden += 1
         self._window = list(window_frames)
-        return swaps
+        return copies
 
     def begin_swap(self, window_frames: Sequence[int]) -> None:
         """Open a window that reads no old page and whose pages will replace them all."""
-        self._check(window_frames)
+        self.check(window_frames)
         self._hidden = self.committed
         self._window = list(window_frames)
 
@@ -156,7 +151,8 @@ class PageTable:
         self._frame_in_slot.pop()
         return [] if slot == last else [Copy(last, slot)]
 
-    def _check(self, window_frames: Sequence[int]) -> None:
+    def check(self, window_frames: Sequence[int]) -> None:
+        """Whether a window of these frames could be opened. Raises RuntimeError or ValueError, with the reason."""
         if self._window:
             raise RuntimeError("a window is open already; commit or roll it back first")
         if len(set(window_frames)) != len(window_frames):

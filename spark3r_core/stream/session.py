@@ -20,6 +20,7 @@ were, and the next window works.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -164,6 +165,8 @@ class StreamSession:
             admitted = [estimate.frame_id for estimate in estimates if estimate.valid]
             if window.begins_link and len(admitted) < len(estimates):
                 admitted = []  # an anchor is followed by whole windows only; the next one tries again
+            if begins_anew and admitted:  # without a reference frame the first may fail, and is no anchor then
+                window = replace(window, anchors=frozenset(admitted[: max(1, self.config.anchors)]))
             if admitted:
                 evictor.observe({*window.support, *admitted})
         except BaseException:
@@ -195,11 +198,16 @@ class StreamSession:
                     since = 0
             kept = candidates
         else:
-            if window.begins_link:
-                memory.swap()
-            else:
-                memory.commit({*window.support, *admitted}, evictor.choose_around(window.anchors))
-            kept.update(self._newest_support(admitted, window.anchors), estimates, encoded)
+            try:
+                # copies tokens, which may find no room: before the memory is changed
+                kept.update(self._newest_support(admitted, window.anchors), estimates, encoded)
+                if window.begins_link:
+                    memory.swap()
+                else:
+                    memory.commit({*window.support, *admitted}, evictor.choose_around(window.anchors))
+            except BaseException:
+                memory.rollback()
+                raise
 
         self.memory, self._evictor, self._kept, self._since_consolidation = memory, evictor, kept, since
         self.image_hw = (int(batch.shape[2]), int(batch.shape[3]))
@@ -357,6 +365,8 @@ class StreamSession:
             raise ImageError(f"images of type {batch.dtype}; expected uint8, or floats in [0, 1]")
         if batch.is_floating_point():
             low, high = (float(extreme) for extreme in torch.aminmax(batch))
+            if not (math.isfinite(low) and math.isfinite(high)):
+                raise ImageError("float images with pixels that are not finite; expected [0, 1]")
             if not (low >= -RANGE_SLACK and high <= 1 + RANGE_SLACK):
                 raise ImageError(
                     f"float images reach from {low:g} to {high:g}; expected [0, 1]; "

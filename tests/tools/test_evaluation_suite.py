@@ -150,7 +150,7 @@ def test_the_engine_runs_here_as_spark3r_run_runs_it(tmp_path: Path, monkeypatch
     """Same windows, same memory, same arithmetic: a result folder and a run of the tool give the same poses."""
     uri = f"synthetic:room?seed={VALIDATION.start + 5}&frames=10&size=64x48&kind=wander"
     out = tmp_path / "result"
-    command = ["spark3r", "run", uri, "--weights", "random", "--out", str(out), "--save-depth"]
+    command = ["spark3r", "run", uri, "--weights", "random", "--out", str(out), "--save-depth", "--track", "off"]
     monkeypatch.setattr(sys, "argv", command)
     with pytest.raises(SystemExit) as end:
         cli.main()

@@ -53,7 +53,7 @@ def predictions(model: DA3, images: Tensor, schedule: Schedule) -> tuple[list[Pr
 def session_windows(
     model: DA3, images: Tensor, sizes: Sequence[int], config: MemoryConfig
 ) -> tuple[list[list[FrameEstimate]], list[list[int]]]:
-    session = StreamSession(model, config)
+    session = StreamSession(model, config, refine=False)  # what the network says, not what pixels mend
     shown, pages = [], []
     for part in images.split(list(sizes)):
         shown.append(session.step(part).frames)
@@ -89,7 +89,7 @@ def test_a_reanchored_stream_is_a_new_link_of_the_sessions_chain(model: DA3) -> 
     assert [window.frames for window in schedule.windows[2:]] == [(0, 3, 4, 5, 6, 7), (7, 8, 9), (7, 9, 10, 11)]
     actual, pages = predictions(model, images, schedule)
     for index in (3, 4):
-        assert [frame - 7 for frame in pages[index]] == expected_pages[index]
+        assert pages[index] == expected_pages[index]
         ratio = np.stack([e.depth for e in expected[index]]) / actual[index].depth[0].numpy()
         assert ratio.max() / ratio.min() - 1 < TOLERANCE
         first, second = (e.world_from_camera[:3, :3] for e in expected[index])

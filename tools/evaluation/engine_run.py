@@ -1,7 +1,7 @@
 """A sequence with ground truth through the whole engine but for decoding and transport, and what came out.
 
-Windows are those of `spark3r run FILE` (four new frames, anchor and newest frame again). Frames are read once: OpenCV's
-odometry, when asked for, sees the same ones.
+Windows are those of `spark3r run FILE --track off` (four new frames, anchor and newest frame again). Frames are read
+once: OpenCV's odometry, when asked for, sees the same ones.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _windows(sequence: TrueSequence, size: int) -> Iterator[list[Frame]]:
 def _collect(run: EngineRun, reconstructor: Reconstructor, frames: Sequence[Frame], sequence: TrueSequence) -> None:
     result = reconstructor.process(frames)
     if result.window is not None:
-        run.model_seconds += result.window.model_ns / 1e9
+        run.model_seconds += (result.window.step_ns - result.window.refine_ns) / 1e9
     for output in result.outputs:
         frame = output.result
         if not frame.valid or frame.world_from_camera is None:

@@ -45,7 +45,7 @@ def cut(sizes: Sequence[int], pages: int, recent: int = SUPPORT_RECENT, reanchor
     """Windows of `sizes` new frames, each run together with the anchor and the `recent` newest frames.
 
     reanchored: index of a window, not the first, before which the newest frame becomes the anchor of an empty memory
-    (`spark3r_core.stream.chain`).
+    (as `StreamSession` does after `MemoryConfig.reanchor_every` frames).
     """
     windows: list[StreamWindow] = []
     anchor = count = 0

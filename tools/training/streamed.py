@@ -68,7 +68,7 @@ class SupervisedStream(SupervisedDense):
 
     def _victim(self, layer: int, frames: Sequence[int]) -> int:
         del layer
-        return spread_victim(frames, pinned(frames, self._anchor + 1, self._recent))
+        return spread_victim(frames, pinned(frames, {self._anchor}, self._recent))
 
 
 def decode_window(model: DA3, encoded: Encoded, window: StreamWindow, plan: SupervisedStream) -> Decoded:

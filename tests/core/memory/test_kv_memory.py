@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spark3r_core.errors import MemoryBudgetError
-from spark3r_core.memory.budget import MIN_PAGES, allocate
+from spark3r_core.memory.budget import MIN_PAGES, LayerBudget, allocate
 from spark3r_core.memory.dense_reference import DenseMemory
 from spark3r_core.memory.kv_memory import KVMemory
 from spark3r_core.memory.pages import PageTable
@@ -111,6 +111,25 @@ def test_limit_is_what_the_buffers_take() -> None:
         b.slots * layer.page_bytes(torch.float32) for b, layer in zip(budgets, LAYERS, strict=True)
     )
     assert memory.used_bytes == 0
+
+
+def test_a_window_that_one_table_refuses_is_opened_in_none() -> None:
+    """The layers that hold a third have fewer slots: what is too much for them must not move the others' pages."""
+    memory = KVMemory(LAYERS, [LayerBudget(9, 13), LayerBudget(3, 7), LayerBudget(9, 13)])
+    for frames in ([0, 1], [2, 3], [4, 5]):
+        memory.begin(frames)
+        for index, layer in enumerate(LAYERS):
+            shape = (1, layer.num_heads, 2 * layer.tokens_per_frame, layer.head_dim)
+            memory.write(index, torch.full(shape, float(frames[0])), torch.full(shape, float(frames[1])))
+        memory.commit(frames, lambda _layer, kept: kept[0])
+    before = {(i, f): memory.page(i, f)[0].clone() for i in range(len(LAYERS)) for f in memory.frames(i)}
+    with pytest.raises(ValueError, match="do not fit 7 slots"):
+        memory.begin([5, 3, 6, 7, 8])
+    for (index, frame), page in before.items():
+        assert torch.equal(memory.page(index, frame)[0], page)
+    memory.begin([6, 7])
+    memory.rollback()
+    memory.rollback()  # nothing is open: nothing to forget
 
 
 def test_misuse_of_a_page_table_is_refused() -> None:

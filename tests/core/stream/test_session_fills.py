@@ -213,7 +213,7 @@ class Broken(Backbone):
     def __init__(self, inner: Backbone, window: int) -> None:
         super().__init__()
         self.inner, self.window, self.fault = inner, window, ""
-        self.capabilities = inner.capabilities
+        self.capabilities, self.patch_size = inner.capabilities, inner.patch_size
 
     def cross_layers(self, image_hw: tuple[int, int]) -> list[CrossLayer]:
         return self.inner.cross_layers(image_hw)

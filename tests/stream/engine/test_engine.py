@@ -13,7 +13,7 @@ from spark3r_core.geometry.camera import Intrinsics
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.models.da3 import DA3
 from spark3r_core.models.interface import Decoded
-from spark3r_core.stream import estimates
+from spark3r_core.stream import session
 from spark3r_core.stream.session import MemoryConfig
 from spark3r_stream.clock import SystemClock
 from spark3r_stream.engine.loop import EngineConfig, run_stream
@@ -189,7 +189,17 @@ def test_frames_that_do_not_fit_the_given_camera_fail_with_the_reason(model: DA3
     assert stats.failed == stats.lost == 1
 
 
-def test_a_model_that_raises_fails_the_window_not_the_stream(model: DA3, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (RuntimeError("out of memory (injected)\nand more"), "the model failed: out of memory (injected)"),
+        (RuntimeError(""), "the model failed: RuntimeError"),
+        (np.linalg.LinAlgError("Singular matrix"), "the model failed: Singular matrix"),
+    ],
+)
+def test_a_model_that_raises_fails_the_window_not_the_stream(
+    model: DA3, monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
+) -> None:
     reconstructor = mapper(model)
     calls = 0
     decode = model.decode
@@ -198,13 +208,13 @@ def test_a_model_that_raises_fails_the_window_not_the_stream(model: DA3, monkeyp
         nonlocal calls
         calls += 1
         if calls == 2:
-            raise RuntimeError("out of memory (injected)")
+            raise error
         return decode(*args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(model, "decode", broken)
     sink, stats = run(ScriptedSource([frame(i) for i in range(6)]), reconstructor, WindowPlan(2, 2))
     assert [o.result.valid for o in sink.outputs] == [True, True, False, False, True, True]
-    assert "out of memory" in sink.outputs[2].result.failure_reason
+    assert sink.outputs[2].result.failure_reason == told
     assert stats.failed == stats.lost == 2
 
 
@@ -227,7 +237,7 @@ def test_a_stream_whose_first_window_failed_still_gets_an_anchor(model: DA3, mon
 
 def run_that_gets_lost(model: DA3, monkeypatch: pytest.MonkeyPatch) -> tuple[Collect, RunStats]:
     """Five windows of one frame; the support frames of the last three are not where they were."""
-    poses, windows = model.poses, 0
+    poses, windows = model.poses, 1  # the first has none, and its poses are not asked for
 
     def shifted(decoded: Decoded) -> torch.Tensor:
         nonlocal windows
@@ -264,8 +274,22 @@ def test_a_lost_stream_goes_on_from_the_last_camera_that_agreed_with_the_map(
     assert not np.allclose(last_good, sink.outputs[-1].result.world_from_camera)
 
 
+@pytest.mark.parametrize("family", ["da3", "pi3"])
+def test_a_new_submap_begins_where_the_last_good_camera_was(family: str) -> None:
+    """pi3 puts its own origin anywhere, so only the session can make the first camera the submap's origin."""
+    reconstructor = Reconstructor(tiny(family)[0], MemoryConfig(), long_side=56)
+    before = reconstructor.process([frame(0), frame(1)]).outputs
+    after = reconstructor.process([frame(2, (64, 48)), frame(3, (64, 48))]).outputs
+    assert [output.result.submap for output in (*before, *after)] == [0, 0, 1, 1]
+    origin = after[0].result.world_from_camera
+    assert origin is not None
+    assert np.allclose(after[0].map_from_submap.matrix, before[1].result.world_from_camera)
+    if family == "pi3":
+        assert np.allclose(origin, np.eye(4), atol=1e-6)
+
+
 def test_a_window_that_cannot_be_aligned_has_a_cause_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    align = estimates.align_window
+    align = session.align_window
     windows = iter(range(9))
 
     def failing_once(*args: Any) -> Sim3:
@@ -273,7 +297,7 @@ def test_a_window_that_cannot_be_aligned_has_a_cause_of_its_own(monkeypatch: pyt
             raise GeometryError("cameras on one spot (injected)")
         return align(*args)
 
-    monkeypatch.setattr(estimates, "align_window", failing_once)
+    monkeypatch.setattr(session, "align_window", failing_once)
     model = tiny("pi3")[0]
     reconstructor = Reconstructor(model, MemoryConfig(), long_side=42)
     sink, stats = run(ScriptedSource([frame(i) for i in range(6)]), reconstructor, WindowPlan(2, 2))
