@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from spark3r_stream.pubsub.subscriber import Subscriber
 from spark3r_stream.recording.reader import Recording
 from spark3r_stream.wire.decode import decode
-from spark3r_stream.wire.messages import FrameResult, MapCorrection, SessionState, Status
+from spark3r_stream.wire.messages import FrameResult, MapCorrections, SessionState, Status
 from tests.helpers_rtsp import RtspServer, why_unavailable
 from tests.helpers_rtsp_proxy import RtspProxy
 from tools.process_usage import Usage, usage_of
@@ -82,8 +82,8 @@ class Watcher:
                 content = decode(message)
                 if isinstance(content, FrameResult):
                     self._frame(content)
-                elif isinstance(content, MapCorrection):
-                    self.corrections += 1
+                elif isinstance(content, MapCorrections):
+                    self.corrections += len(content.corrections)
                 elif isinstance(content, Status):
                     self.last_status = content
                     if content.state in (SessionState.ENDED, SessionState.FAILED):

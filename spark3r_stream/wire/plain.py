@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from spark3r_core.geometry import se3
 from spark3r_stream.wire.messages import FrameResult
 
 
 def frame_as_dict(result: FrameResult) -> dict[str, object]:
-    """A frame's result in plain values; poses as translation and quat_xyzw, the camera of the source image."""
+    """A frame's result in plain values; poses as translation and quat_xyzw, the camera of the source image.
+
+    pose_std: of x y z and of the turn about these axes, in the camera's axes; the whole covariance is on the wire only.
+    """
     content: dict[str, object] = {
         "frame_id": result.frame_id,
         "epoch": result.epoch,
@@ -38,7 +43,8 @@ def frame_as_dict(result: FrameResult) -> dict[str, object]:
         content["odom_translation"] = [round(float(x), 9) for x in translation]
         content["odom_quat_xyzw"] = [round(float(x), 9) for x in quat_xyzw]
     if result.covariance is not None:
-        content["covariance"] = result.covariance.tolist()
+        deviations = np.sqrt(np.diag(result.covariance))
+        content["pose_std"] = [float(f"{x:.3g}") for x in deviations]
     if result.camera is not None:
         k = result.camera.matrix
         content["intrinsics"] = {

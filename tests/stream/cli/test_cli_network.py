@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,7 @@ def test_subscribers_come_late_die_and_return_and_the_engine_does_not_care(tmp_p
     doomed = start("echo", endpoint, "--json")
     stopped = start("echo", endpoint, "--topic", "/cloud/", "--json", "--timeout", "60")
     engine = start_engine(endpoint)
+    reading = ThreadPoolExecutor(1).submit(engine.communicate, timeout=100)  # a full pipe would stop it
     assert doomed.stdout is not None
     first = json.loads(doomed.stdout.readline())
     doomed.kill()
@@ -48,7 +50,7 @@ def test_subscribers_come_late_die_and_return_and_the_engine_does_not_care(tmp_p
         os.kill(stopped.pid, signal.SIGCONT)
         results = [content for content in seen if isinstance(content, FrameResult)]
         assert late.missed["/frame/"] == 0
-    out, err = engine.communicate(timeout=60)
+    out, err = reading.result()
     assert engine.returncode == 0, err
     own = [json.loads(line) for line in out.splitlines()]
     heard = [json.loads(line) for line in faithful.communicate(timeout=60)[0].splitlines()]

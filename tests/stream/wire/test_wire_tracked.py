@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -58,7 +59,16 @@ def test_with_windows_of_every_frame_nothing_of_the_tracker_is_there() -> None:
     assert (back.keyframe_id, back.mapped, back.covariance, back.odom_from_camera) == (None, False, None, None)
     content = frame_as_dict(back)
     assert content["keyframe_id"] is None
-    assert not {"covariance", "odom_translation", "odom_quat_xyzw"} & set(content)
+    assert not {"pose_std", "odom_translation", "odom_quat_xyzw"} & set(content)
+
+
+def test_in_plain_values_a_covariance_is_six_deviations() -> None:
+    result = make_tracked().result
+    assert result.covariance is not None
+    plain = frame_as_dict(replace(result, covariance=np.diag([1.0, 4, 9, 16, 25, 1e-8])))
+    assert plain["pose_std"] == [1, 2, 3, 4, 5, 1e-4]
+    assert plain["keyframe_id"] == 0
+    json.dumps(frame_as_dict(result))
 
 
 def test_the_first_frame_of_a_map_is_certain_of_itself() -> None:
