@@ -172,9 +172,13 @@ def _in_unit(camera_from_world: Array, unit: float) -> Array:
 
 
 def _resized(before: Cameras, after: Cameras) -> float:
-    """By which factor distances from the held keyframe are to grow to be what they were (least squares)."""
+    """By which factor distances from the held keyframe are to grow to be what they were (least squares).
+
+    The newest keyframe, where there are others, has no say: nothing but tracking has placed it yet.
+    """
     centres = [se3.invert(cameras.camera_from_world)[:, :3, 3] for cameras in (before, after)]
-    from_held = [centre - centre[np.argmax(before.fixed)] for centre in centres]
+    placed = slice(None) if len(before.fixed) < 3 else slice(-1)
+    from_held = [centre[placed] - centre[np.argmax(before.fixed)] for centre in centres]
     size = float(np.square(from_held[1]).sum())
     factor = float((from_held[0] * from_held[1]).sum()) / size if size > 0 else 1.0
     return factor if 1 / MOST_RESIZED < factor < MOST_RESIZED else 1.0

@@ -29,9 +29,8 @@ Guess = Callable[[], Array | None]
 """Finds camera_from_key (4, 4) by other means, when asked; None when it cannot."""
 
 LEAST_INLIERS, LEAST_OVERLAP, LEAST_LIKENESS = 0.72, 0.3, 0.5  # below, a frame was not aligned
-UNSURE_INLIERS = 0.82  # below, features are asked, which cost as much as five alignments
+UNSURE_INLIERS, INLIERS_FALL = 0.82, 0.08  # below, and by so much less than for the frame before, features are asked
 SURE_INLIERS = 0.85  # below, another first guess is tried
-GUESS_PAUSE = 10  # frames
 LEAST_POINTS = 60  # of a keyframe in view, and of a picture that may become one
 LEAST_KEY_POINTS = 150
 CALIBRATED_SIGMAS = 6.0  # pixel residuals depend on each other: factor of the standard deviation, from synthetic worlds
@@ -132,14 +131,13 @@ class TrackedFrame:
 class Tracker:
     """Tracks the frames of one camera; call `adopt` with the first keyframe, then `track` per frame.
 
-    lost_frames: frames in a row that were not aligned. unheeded_guesses: frames for which features are not asked any
-    more, since they brought nothing; a frame that is not aligned asks them nevertheless.
+    lost_frames: frames in a row that were not aligned. last_inliers: of the frame before.
     """
 
     reference: Reference | None = None
     motion: Motion = field(default_factory=Motion)
     lost_frames: int = 0
-    unheeded_guesses: int = 0
+    last_inliers: float = 1.0
 
     def adopt(self, reference: Reference, pose_time_s: float | None = None) -> None:
         """Track on this keyframe from now on. pose_time_s: when it was taken, where it begins a map."""
@@ -163,15 +161,18 @@ class Tracker:
             if best.inliers > SURE_INLIERS and self._good(best):
                 break
         assert best is not None
-        if not self._good(best) or (best.inliers < UNSURE_INLIERS and self.unheeded_guesses == 0):
+        if past is not None and best.inliers < SURE_INLIERS:  # it may have moved in another way than before
+            best = self._better(
+                best, align(key.levels, pyramid, best.camera_from_key, key.known, None, fixed_focal=True)
+            )
+        fell = best.inliers < UNSURE_INLIERS and best.inliers < self.last_inliers - INLIERS_FALL
+        if fell or not self._good(best):
             guess = by_features()
-            self.unheeded_guesses = GUESS_PAUSE
             if guess is not None:
                 again = align(key.levels, pyramid, guess, key.known, None, fixed_focal=True)
                 if self._good(again) and (not self._good(best) or self._better(best, again) is again):
-                    best, by_feature_guess, self.unheeded_guesses = again, True, 0
-        else:
-            self.unheeded_guesses = max(0, self.unheeded_guesses - 1)
+                    best, by_feature_guess = again, True
+        self.last_inliers = best.inliers
         return self._take(frame_id, best, time_s, by_feature_guess)
 
     @property

@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 from spark3r_core.geometry import Sim3, se3
 from spark3r_core.geometry.rotation import exp_so3
 from spark3r_stream.map.scene_map import SceneMap
-from spark3r_stream.wire.messages import Cloud, FrameResult, MapCorrection, SessionState, Status, TrackingState
+from spark3r_stream.wire.messages import (
+    Cloud,
+    FrameResult,
+    MapCorrection,
+    MapCorrections,
+    SessionState,
+    Status,
+    TrackingState,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -47,7 +55,7 @@ def test_a_correction_moves_points_and_poses_of_its_submap_only() -> None:
         scene.add(result(submap, submap=submap))
     before_cloud, before = scene.cloud(), scene.trajectory()
     moved = Sim3(2.0, exp_so3([0.1, 0.2, 0.3]), np.array([5.0, 6.0, 7.0]))
-    scene.add(MapCorrection(1, 3, moved))
+    scene.add(MapCorrections((MapCorrection(1, 3, moved),)))
     after_cloud, after = scene.cloud(), scene.trajectory()
     first = len(before_cloud.points) - len(before_cloud.points) // 2
     np.testing.assert_array_equal(after.world_from_camera[0], before.world_from_camera[0])
