@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -19,6 +19,7 @@ class Frame:
     captured_ns: live: Unix time at session start + monotonic clock since, stamped after decoding; file: pts_ns.
     picture: number of its picture among those decoded in its epoch, the ones that were not handed out included: what
         finds it again in a recording. None: the same as frame_id.
+    prepared: what a reconstructor made of the picture in the thread that reads, for itself.
     """
 
     image: np.ndarray
@@ -28,3 +29,4 @@ class Frame:
     pts_ns: int | None
     source_id: str
     picture: int | None = None
+    prepared: object = field(default=None, repr=False, compare=False)

@@ -321,9 +321,21 @@ def bilinear(channels: Floats, u: Floats, v: Floats) -> Floats:
     left, top = u.astype(np.int32), v.astype(np.int32)
     right, below = (u - left)[:, None].astype(np.float32), (v - top)[:, None].astype(np.float32)
     at = top * width + left
-    upper = flat[at] * (1 - right) + flat[at + 1] * right
-    lower = flat[at + width] * (1 - right) + flat[at + width + 1] * right
-    return upper * (1 - below) + lower * below
+    value = flat.take(at, axis=0)
+    beside = flat.take(at + 1, axis=0)
+    beside -= value
+    beside *= right
+    value += beside
+    at += width
+    lower = flat.take(at, axis=0)
+    beside = flat.take(at + 1, axis=0)
+    beside -= lower
+    beside *= right
+    lower += beside
+    lower -= value
+    lower *= below
+    value += lower
+    return value
 
 
 def more_known(known: Knowledge, information: Array) -> Knowledge:

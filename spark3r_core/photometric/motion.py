@@ -50,26 +50,31 @@ class Motion:
 
     def speed(self, times_s: Sequence[float]) -> Array | None:
         """Twist (6,) per usual interval in the moving camera; None when nothing says how frames at `times_s` move."""
-        if len(self._poses) < 2 or self.steps(times_s).max() > LONG_STEP:
+        return self._speed(self.steps(times_s))
+
+    def _speed(self, steps: Array) -> Array | None:
+        if len(self._poses) < 2 or steps.max() > LONG_STEP:
             return None
         before, last = self._poses
-        return np.asarray(se3.log(se3.compose(se3.invert(before), last))) / self.steps(times_s)[0]
+        return np.asarray(se3.log(se3.compose(se3.invert(before), last))) / steps[0]
 
     def continued(self, times_s: Sequence[float]) -> list[Array] | None:
         """Poses (4, 4) at `times_s` at the same speed."""
-        speed = self.speed(times_s)
+        steps = self.steps(times_s)
+        speed = self._speed(steps)
         if speed is None:
             return None
         poses, pose = [], self.newest
-        for step in self.steps(times_s)[1:]:
+        for step in steps[1:]:
             pose = se3.compose(pose, se3.exp(speed * step))
             poses.append(pose)
         return poses
 
     def past(self, times_s: Sequence[float], world_from_key: Array) -> Past | None:
         """What `adjust` may expect of frames at `times_s`."""
-        speed = self.speed(times_s)
+        steps = self.steps(times_s)
+        speed = self._speed(steps)
         if speed is None:
             return None
         seen = np.stack([se3.compose(se3.invert(pose), world_from_key) for pose in self._poses])
-        return Past(seen, float(np.linalg.norm(speed[:3])), self.steps(times_s))
+        return Past(seen, float(np.linalg.norm(speed[:3])), steps)

@@ -11,6 +11,7 @@ with which they were tracked. Where a keyframe lies in the map is the mapper's b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -220,7 +221,7 @@ class Tracker:
         if good:
             self.motion.append(odom_from_camera, time_s)
         covariance = found.covariance * CALIBRATED_SIGMAS**2
-        turn = np.degrees(np.linalg.norm(se3.log(key_from_camera)[3:]))
+        turn = math.degrees(math.acos(min(1.0, max(-1.0, (float(np.trace(key_from_camera[:3, :3])) - 1) / 2))))
         distance = float(np.linalg.norm(key_from_camera[:3, 3])) / max(key.median_depth, 1e-9)
         return TrackedFrame(
             frame_id,
@@ -232,7 +233,7 @@ class Tracker:
             found.overlap,
             found.likeness,
             distance,
-            float(turn),
+            turn,
             covariance,
             key.camera(),
             doubt,

@@ -56,6 +56,10 @@ class AnyReconstructor(Protocol):
         """One step. adopt: see `Window.adopted`."""
         ...
 
+    def prepare_ahead(self, frame: Frame) -> Frame:
+        """What can be done with a picture before its turn, called in the thread that reads. Never raises."""
+        ...
+
     def finish(self, *, adjust_all: bool) -> StepOutput:
         """What still comes after the last frame."""
         ...
@@ -103,7 +107,7 @@ def run_stream(
     sinks. Closing the sinks is the caller's business.
     """
     buffer = FrameBuffer(max(config.queue_frames, config.plan.max_frames), DropPolicy.for_source(source.info.is_live))
-    with Producer(source, buffer):
+    with Producer(source, buffer, reconstructor.prepare_ahead):
         if decided is None:
             cut = windows(buffer, config, clock, stop)
         else:

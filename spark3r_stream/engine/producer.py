@@ -7,9 +7,11 @@ End protocol: the source ends → the buffer is closed; the source or this threa
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from spark3r_stream.engine.frame_buffer import FrameBuffer
 from spark3r_stream.errors import EndOfStream
+from spark3r_stream.frame import Frame
 from spark3r_stream.sources.base import Source
 
 
@@ -17,8 +19,12 @@ class Producer:
     """Reads `source` until its end in a thread of its own. The thread is a daemon: one that is stuck in a driver
     cannot keep the program alive."""
 
-    def __init__(self, source: Source, buffer: FrameBuffer) -> None:
+    def __init__(
+        self, source: Source, buffer: FrameBuffer, prepare: Callable[[Frame], Frame] = lambda frame: frame
+    ) -> None:
+        """prepare: work on a picture that needs nothing of those before it, done here beside the reader's."""
         self._source = source
+        self._prepare = prepare
         self._buffer = buffer
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="spark3r-producer", daemon=True)
@@ -48,7 +54,7 @@ class Producer:
                 frame = self._source.read()
                 # before the frame, so that a loss is reported with the first frame after it
                 self._buffer.drops.add_all(self._source.drops.take())
-                if not self._buffer.put(frame):
+                if not self._buffer.put(self._prepare(frame)):
                     return
         except EndOfStream:
             self._buffer.drops.add_all(self._source.drops.take())

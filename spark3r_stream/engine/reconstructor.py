@@ -151,6 +151,10 @@ class Reconstructor:
             corrections.append(self._new_submap("tracking was lost"))
         return StepOutput(outputs, images, trust, window, corrections, counted, support, admitted, evicted)
 
+    def prepare_ahead(self, frame: Frame) -> Frame:
+        """Nothing: windows of every frame wait for the network anyway."""
+        return frame
+
     def finish(self, *, adjust_all: bool) -> StepOutput:
         """Nothing waits here."""
         del adjust_all

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -97,6 +97,7 @@ class TrackingReconstructor:
         self._health = FrameHealth()
         self._rule = KeyframeRule()
         self._sizes: CameraSizes | None = None
+        self._fitted: CameraSizes | None = None  # the newest of `prepare_ahead`, which runs ahead
         self._epoch: int | None = None
         self._frames_on_keyframe = 0
         self._urgent = False
@@ -122,19 +123,19 @@ class TrackingReconstructor:
         """
         (frame,) = frames
         step = _Step()
-        try:
-            picture, view = self._prepared(frame)
-        except Spark3rError as error:
-            return step.result(failed_output(frame, self.submap, str(error)), {DropCause.UNDISTORT_ERROR: 1})
+        prepared = frame.prepared or self.prepare_ahead(frame).prepared
+        if isinstance(prepared, Spark3rError):
+            return step.result(failed_output(frame, self.submap, str(prepared)), {DropCause.UNDISTORT_ERROR: 1})
+        assert isinstance(prepared, _Prepared)
+        picture, view, pyramid = prepared.picture, prepared.view, prepared.pyramid
         if self._epoch is not None and frame.epoch != self._epoch:
             self._health.interrupted()
         self._epoch = frame.epoch
-        hw = picture.shape[:2]
-        if self._sizes is None or self._sizes.picture_hw != hw:
+        if self._sizes is None or self._sizes.picture_hw != prepared.sizes.picture_hw:
             if self._sizes is not None:
-                self._begin_part(f"the picture's size changed to {hw[1]}x{hw[0]} at frame {frame.frame_id}")
-            self._sizes = CameraSizes.fit(hw, self.model, self._long_side)
-        pyramid = grey_levels(self._sizes.for_tracker(picture)[0])
+                height, width = prepared.sizes.picture_hw
+                self._begin_part(f"the picture's size changed to {width}x{height} at frame {frame.frame_id}")
+            self._sizes = prepared.sizes
         self._adopt_if_due(frame, step, adopt)
         if self._tracker.reference is None:
             return self._begin_map(frame, picture, view, pyramid, step)
@@ -152,6 +153,20 @@ class TrackingReconstructor:
             self._newest = newest if tracked.aligned else None
             self._ask(newest)
         return step.result(output)
+
+    def prepare_ahead(self, frame: Frame) -> Frame:
+        """Undistort a picture and make its pyramid: off the tracking thread, one frame at a time."""
+        picture, view = frame.image, None
+        try:
+            if self._undistorter is not None:
+                picture, view = self._undistorter(frame.image)
+            hw = picture.shape[:2]
+            if self._fitted is None or self._fitted.picture_hw != hw:
+                self._fitted = CameraSizes.fit(hw, self.model, self._long_side)
+            pyramid = grey_levels(self._fitted.for_tracker(picture)[0])
+        except Spark3rError as error:
+            return replace(frame, prepared=error)
+        return replace(frame, prepared=_Prepared(picture, view, self._fitted, pyramid))
 
     def finish(self, *, adjust_all: bool) -> StepOutput:
         """What still comes after the last frame: the pending keyframe and, with a file, an adjustment of all."""
@@ -172,11 +187,6 @@ class TrackingReconstructor:
         if newest is not None and newest.frame.frame_id not in self._submaps:
             self._thread.submit(self._mapper, self._request(newest), newest.frame.frame_id)
             self._adopt(step)
-
-    def _prepared(self, frame: Frame) -> tuple[np.ndarray, CameraView | None]:
-        if self._undistorter is None:
-            return frame.image, None
-        return self._undistorter(frame.image)
 
     def _track(self, frame: Frame, picture: np.ndarray, pyramid: list[Level]) -> TrackedFrame:
         reference = self._tracker.reference
@@ -373,6 +383,16 @@ class TrackingReconstructor:
             odom_from_camera=tracked.odom_from_camera,
         )
         return FrameOutput(result=result, map_from_submap=submap.map_from_submap)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A frame's picture, undistorted and seen by `view`, its sizes and its pyramid at the tracker's."""
+
+    picture: np.ndarray
+    view: CameraView | None
+    sizes: CameraSizes
+    pyramid: list[Level]
 
 
 @dataclass(frozen=True)
