@@ -30,6 +30,12 @@ class Verdict:
     after: float
     why: str = ""
 
+    def summary(self) -> str:
+        """One line for a log."""
+        if not self.accepted:
+            return f"not adjusted: {self.why}"
+        return f"adjusted, held-out error {self.before:.2f} -> {self.after:.2f} pixels"
+
 
 def adjust_guarded(
     cameras: Cameras,

@@ -155,7 +155,7 @@ class Mapper:
             if adjusted:
                 log_ratio, places = found.log_depth[request.frame_id]
                 world.keyframes[request.frame_id] = bent(world.keyframes[request.frame_id], log_ratio, places)
-            log.debug("keyframe %d: %s", request.frame_id, found.verdict)
+            log.debug("keyframe %d: %s", request.frame_id, found.verdict.summary())
         return _Mapped(world, self._update(request, world, node_information, world.placed(self.world), adjusted))
 
     def finish(self) -> MapUpdate | None:
@@ -176,7 +176,7 @@ class Mapper:
         self._settle(found.map, moved, {})
         self.world = found.map
         elapsed_ns = time.perf_counter_ns() - started_ns
-        log.debug("all keyframes: %s", found.verdict)
+        log.debug("all keyframes: %s", found.verdict.summary())
         return MapUpdate(order[-1], None, None, moved, None, self.world.focal, "", found.verdict.accepted, elapsed_ns)
 
     def _placed(self, world: KeyframeMap, request: KeyframeRequest) -> tuple[Array, float]:

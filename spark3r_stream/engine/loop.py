@@ -125,6 +125,7 @@ def run_stream(
                     sink.window(frames, result)
     last = reconstructor.finish(adjust_all=config.adjusts_all)
     if last.corrections or last.keyframes:
+        stats.processed(last)
         for sink in sinks:
             sink.window([], last)
 

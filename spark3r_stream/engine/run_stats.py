@@ -72,10 +72,11 @@ class RunStats:
         self.drops.add_all(result.failures)
         for output in result.outputs:
             self.latency.add_ns(int(output.result.latency_ms * 1e6))
+        with self._lock:
+            self.keyframes += len(result.keyframes)
         if not result.outputs:
             return
         with self._lock:
-            self.keyframes += len(result.keyframes)
             valid = [output.result for output in result.outputs if output.result.valid]
             self.windows += 1
             self.processed_frames += len(valid)
