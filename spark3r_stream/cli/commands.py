@@ -11,7 +11,7 @@ from tyro.conf import Positional
 
 from spark3r_stream.config import ConfigError, RunConfig
 
-DEFAULT_KEYS = Path.home() / ".config" / "spark3r" / "keys"
+DEFAULT_KEYS = Path("~/.config/spark3r/keys")
 
 
 def run(config: Annotated[RunConfig, tyro.conf.arg(name="")]) -> int:

@@ -7,10 +7,10 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from spark3r_core.geometry.camera import Intrinsics, read_intrinsics
+from spark3r_core.user_paths import expand_home
 from spark3r_stream.cli.keys import server_security
 from spark3r_stream.cli.progress import LiveLine
 from spark3r_stream.cli.report import run_report, settings_of, summary
@@ -38,6 +38,7 @@ from spark3r_stream.engine.tracking import TrackingReconstructor
 from spark3r_stream.errors import RecordingError, StreamError
 from spark3r_stream.map.trajectory import Trajectory
 from spark3r_stream.outputs.result_writer import ResultWriter
+from spark3r_stream.plain_text import unicode_text
 from spark3r_stream.pubsub.publisher import Publisher
 from spark3r_stream.pubsub.snapshot import SnapshotKeeper
 from spark3r_stream.recording.comparison import Comparison
@@ -65,7 +66,7 @@ def run_command(config: RunConfig) -> int:
 def _run(config: RunConfig, stop: Stop) -> int:
     keep_freed_memory()
     clock = SystemClock()
-    run = RecordedRun.load(Path(config.source)) if is_recording(config.source) else None
+    run = RecordedRun.load(expand_home(config.source)) if is_recording(config.source) else None
     if run is not None:
         config = recorded_config(config, run)
     with stop.on_signals(), contextlib.ExitStack() as closing:  # a signal does not cut short the writing of results
@@ -265,7 +266,7 @@ def _open_recorder(
     def report(error: RecordingError) -> None:
         print(f"spark3r: recording stopped, mapping goes on: {error}", file=sys.stderr)
 
-    source_id = redact_uri(config.source)
+    source_id = unicode_text(redact_uri(config.source))
     return closing.enter_context(Recorder(config.record, metadata, clock, source_id=source_id, on_error=report))
 
 

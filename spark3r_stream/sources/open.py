@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from spark3r_core.user_paths import expand_home
 from spark3r_stream.clock import Clock
 from spark3r_stream.errors import SourceError
 from spark3r_stream.sources.base import Source, SourceKind
@@ -42,7 +43,7 @@ def is_surely_a_file(uri: str) -> bool:
     """Whether a URI names, for certain, something that waits for its reader: a file, a folder, a rendered sequence."""
     if uri.startswith("synthetic:"):
         return "live=" not in uri
-    path = Path(uri).expanduser()
+    path = expand_home(uri)
     return path.is_file() or path.is_dir()
 
 
@@ -68,7 +69,7 @@ def _open(uri: str, options: SourceOptions, clock: Clock) -> Source:
         from spark3r_stream.sources.network import open_network
 
         return open_network(uri, options, clock)
-    path = Path(unquote(urlsplit(uri).path)) if scheme else Path(uri).expanduser()
+    path = Path(unquote(urlsplit(uri).path)) if scheme else expand_home(uri)
     if is_recording(path.name):
         from spark3r_stream.recording.reprocess import RecordedRun
         from spark3r_stream.sources.recording import RecordingSource
