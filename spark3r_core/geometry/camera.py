@@ -17,6 +17,15 @@ from numpy.typing import ArrayLike, NDArray
 from spark3r_core.errors import GeometryError
 from spark3r_core.geometry.rotation import Array, as_float64
 
+# Names of OpenCV's model as we, ROS and Kalibr write them, and how many coefficients each may have.
+DISTORTION_MODELS: dict[str, tuple[int, ...]] = {
+    "opencv k1 k2 p1 p2 k3": (0, 4, 5),
+    "plumb_bob": (0, 4, 5),
+    "radtan": (0, 4),
+    "rational_polynomial": (0, 8),
+    "none": (0,),
+}
+
 
 def resize_map(from_size: tuple[int, int], to_size: tuple[int, int]) -> Array:
     """Pixel map of a resize between (width, height) sizes."""
@@ -161,8 +170,23 @@ def undistortion_maps(
     return np.asarray(map_x, np.float32), np.asarray(map_y, np.float32), Intrinsics.from_matrix(new_k, *size)
 
 
+def _check_model(model: object, distortion: tuple[float, ...]) -> None:
+    """GeometryError for a distortion model that is not OpenCV's, or whose coefficients are not those given."""
+    if model is None:
+        return
+    if model not in DISTORTION_MODELS:
+        raise GeometryError(
+            f"distortion_model {model!r} is not known; known are {', '.join(map(repr, DISTORTION_MODELS))}: undistort"
+            " the images with another program, or calibrate anew with one of these"
+        )
+    if len(distortion) not in (counts := DISTORTION_MODELS[str(model)]):
+        expected = " or ".join(map(str, counts))
+        raise GeometryError(f"distortion_model {model!r} has {expected} coefficients, the file gives {len(distortion)}")
+
+
 def read_intrinsics(path: str | Path) -> Intrinsics:
-    """Camera from a JSON file with width, height, fx, fy, cx, cy and optionally `distortion` (k1 k2 p1 p2 k3).
+    """Camera from a JSON file with width, height, fx, fy, cx, cy and optionally `distortion` (k1 k2 p1 p2 k3) and
+    `distortion_model` (one of DISTORTION_MODELS; any other is refused, its numbers mean something else).
 
     Pixel centres as everywhere here; a calibration made by OpenCV itself needs 0.5 added to cx and cy.
     Raises GeometryError naming the file and the field.
@@ -183,6 +207,7 @@ def read_intrinsics(path: str | Path) -> Intrinsics:
         fx, fy, cx, cy = (float(content[name]) for name in ("fx", "fy", "cx", "cy"))
         width, height = (int(content[name]) for name in ("width", "height"))
         distortion = tuple(float(value) for value in content.get("distortion") or ())
+        _check_model(content.get("distortion_model"), distortion)
         return Intrinsics(fx, fy, cx, cy, width, height, distortion)
     except (TypeError, ValueError) as error:
         raise GeometryError(f"intrinsics file {path}: {error}") from error

@@ -52,7 +52,8 @@ def run_report(
 
 
 def summary(config: RunConfig, stats: RunStats) -> str:
-    line = f"{stats.processed_frames} frames reconstructed, {stats.lost} lost, {stats.as_dict()['fps']} FPS"
+    fps = stats.mean_frames_per_second()
+    line = f"{stats.processed_frames} frames reconstructed, {stats.lost} lost, {fps:.1f} FPS"
     return line if config.out is None else f"{line}; results in {config.out}"
 
 

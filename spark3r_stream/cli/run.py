@@ -52,6 +52,8 @@ from spark3r_stream.viewer.launch import launch_viewer
 from spark3r_stream.wire.envelope import Sealer
 from spark3r_stream.wire.messages import SessionState
 
+NOTHING_KEPT = "spark3r: note: results are shown and not kept; --out, --publish, --record, --view or --json keeps them"
+
 
 def run_command(config: RunConfig) -> int:
     """Exit code: 0 at the end of the source or after stopping a live one; 130/143 for a file cut short."""
@@ -96,6 +98,8 @@ def _run(config: RunConfig, stop: Stop) -> int:
         stats = RunStats(clock, source.info.name, config.model)
         sinks: list[Sink] = []
         targets: list[MessageSink] = [target for target in (publisher, recorder) if target is not None]
+        if not targets and run is None and config.out is None and not config.json:
+            print(NOTHING_KEPT, file=sys.stderr)
         if targets:
             wire = WireSink(Sealer(session_id, clock.unix_ns), targets)
             sinks.append(wire)
@@ -129,8 +133,11 @@ def _run(config: RunConfig, stop: Stop) -> int:
         if isinstance(reconstructor, TrackingReconstructor):
             reconstructor.waits = not source.info.is_live
         decided = None if run is None else run.decisions
-        with long_lived_objects():
-            run_stream(source, reconstructor, sinks, engine, stats, clock, stop.event, decided)
+        try:
+            with long_lived_objects():
+                run_stream(source, reconstructor, sinks, engine, stats, clock, stop.event, decided)
+        finally:
+            stats.finish()
         if recorder is not None and recorder.broken and recorder.error is not None:
             failures.append(recorder.error)
         if failures:

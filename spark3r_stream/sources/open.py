@@ -15,12 +15,13 @@ from spark3r_stream.sources.pace import PacedSource
 from spark3r_stream.sources.redact import redact_uri
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+)://")
-_CAMERA = re.compile(r"^(webcam:.*|/dev/video\d+)$")
+_CAMERA = re.compile(r"^(webcam:.*|/dev/video\d+|/dev/v4l/.+)$")
 _STREAM_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "udp", "rtp", "srt", "tcp")
 
 
 def open_source(uri: str, options: SourceOptions, clock: Clock) -> Source:
-    """Open `uri`: a video file, an image folder, a recording, synthetic:…, webcam:N or /dev/videoN, rtsp://…, http(s)://…
+    """Open `uri`: a video file, an image folder, a recording, synthetic:…, webcam:N, /dev/videoN, a name in
+    /dev/v4l/by-id, rtsp://…, http(s)://…
 
     Blocks until the first frame is known (at most options.open_timeout_s for cameras and networks). Each kind imports
     its own libraries only here. Raises SourceError with one line that says what was found and what to do.

@@ -102,6 +102,10 @@ def test_read_intrinsics(tmp_path: Path) -> None:
     fields = {"width": 752, "height": 480, "fx": 458.654, "fy": 457.296, "cx": 367.215, "cy": 248.375}
     path.write_text(json.dumps({**fields, "distortion": list(EUROC.distortion), "note": "kept by the reader's owner"}))
     assert read_intrinsics(path) == EUROC
+    for model in ("opencv k1 k2 p1 p2 k3", "plumb_bob", "radtan"):
+        known = {**fields, "distortion": list(EUROC.distortion), "distortion_model": model}
+        path.write_text(json.dumps(known))
+        assert read_intrinsics(path) == EUROC
     path.write_text(json.dumps({**fields, "distortion": None}))
     assert read_intrinsics(str(path)) == EUROC.pinhole()
 
@@ -115,6 +119,20 @@ def test_read_intrinsics(tmp_path: Path) -> None:
         ('{"width": 640, "height": 480, "fx": null, "fy": 1, "cx": 1}', "no value for fx, cy"),
         ('{"width": 640, "height": 480, "fx": "wide", "fy": 1, "cx": 1, "cy": 1}', "could not convert"),
         ('{"width": 640, "height": 480, "fx": -5, "fy": 1, "cx": 1, "cy": 1}', "focal lengths"),
+        (
+            '{"width": 4, "height": 4, "fx": 5, "fy": 5, "cx": 1, "cy": 1, "distortion_model": "equidistant",'
+            ' "distortion": [0.1, 0, 0, 0]}',
+            "'equidistant' is not known; known are 'opencv k1 k2 p1 p2 k3', 'plumb_bob'",
+        ),
+        (
+            '{"width": 4, "height": 4, "fx": 5, "fy": 5, "cx": 1, "cy": 1, "distortion_model": "radtan",'
+            ' "distortion": [0.1, 0, 0, 0, 0]}',
+            "'radtan' has 0 or 4 coefficients, the file gives 5",
+        ),
+        (
+            '{"width": 4, "height": 4, "fx": 5, "fy": 5, "cx": 1, "cy": 1, "distortion_model": ["plumb_bob"]}',
+            "camera.json",
+        ),
     ],
 )
 def test_unreadable_intrinsics_name_the_file_and_the_field(tmp_path: Path, content: str | None, message: str) -> None:
