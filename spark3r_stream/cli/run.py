@@ -50,7 +50,7 @@ from spark3r_stream.sources.options import Pace, ReconnectOptions, RtspTransport
 from spark3r_stream.sources.redact import redact_uri
 from spark3r_stream.viewer.launch import launch_viewer
 from spark3r_stream.wire.envelope import Sealer
-from spark3r_stream.wire.messages import SessionState
+from spark3r_stream.wire.messages import CapturedClock, SessionState
 
 NOTHING_KEPT = "spark3r: note: results are shown and not kept; --out, --publish, --record, --view or --json keeps them"
 
@@ -101,7 +101,9 @@ def _run(config: RunConfig, stop: Stop) -> int:
         if not targets and run is None and config.out is None and not config.json:
             print(NOTHING_KEPT, file=sys.stderr)
         if targets:
-            wire = WireSink(Sealer(session_id, clock.unix_ns), targets)
+            captured_clock = CapturedClock.UNIX if source.info.captured_is_unix else CapturedClock.SOURCE
+            sealer = Sealer(session_id, clock.unix_ns, captured_clock, replay=run is not None)
+            wire = WireSink(sealer, targets)
             sinks.append(wire)
             closing.enter_context(_heartbeat(wire, stats, source, publisher, recorder, clock))
         if recorder is not None:
