@@ -42,6 +42,19 @@ def transform_matrix(intrinsics: ArrayLike, pixel_map: ArrayLike) -> Array:
     return as_float64(pixel_map, (3, 3), "pixel_map") @ as_float64(intrinsics, (3, 3), "intrinsics")
 
 
+def with_square_pixels(intrinsics: ArrayLike, pixel_map: ArrayLike) -> Array:
+    """(3, 3) with one focal length: the geometric mean of both, in the picture whose pixels are square.
+
+    pixel_map: (3, 3) from that picture to the image of `intrinsics`, which may have stretched it. A network says both
+    focal lengths by themselves, and they differ by up to a sixth where the camera's do not.
+    """
+    k, stretch = as_float64(intrinsics, (3, 3), "intrinsics"), as_float64(pixel_map, (3, 3), "pixel_map")
+    focal = np.sqrt(k[0, 0] / stretch[0, 0] * k[1, 1] / stretch[1, 1])
+    tied = k.copy()
+    tied[0, 0], tied[1, 1] = focal * stretch[0, 0], focal * stretch[1, 1]
+    return tied
+
+
 @dataclass(frozen=True)
 class Intrinsics:
     """A camera: fx fy cx cy in pixels of a width x height image; distortion is OpenCV's k1 k2 p1 p2 [k3 [k4 k5 k6]].

@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from spark3r_core.geometry.camera import with_square_pixels
 from spark3r_stream.cli.run import build_reconstructor
 from spark3r_stream.clock import SystemClock
 from spark3r_stream.config import ConfigError, RunConfig
@@ -123,7 +124,10 @@ def reconstruct_command(config: RunConfig, reduction: str, out: Path) -> int:
         result = reconstruct(mapper.model, images, presets[reduction](), progress=report)
     writer = ResultWriter(out, config.max_points, config.save_depth)
     for i, frame in enumerate(frames):
-        depth_k = result.intrinsics[i] if frame.camera is None else frame.pixel_map @ frame.camera.matrix
+        if frame.camera is None:
+            depth_k = with_square_pixels(result.intrinsics[i], frame.pixel_map)
+        else:
+            depth_k = frame.pixel_map @ frame.camera.matrix
         source_k = np.linalg.inv(frame.pixel_map) @ depth_k
         height, width = result.depth[i].shape
         confidence = result.confidence[i].astype(np.float32)

@@ -199,3 +199,15 @@ def test_a_signal_while_results_are_written_does_not_lose_them(tmp_path: Path, m
     video = clip(tmp_path / "clip.mp4", 2)
     assert spark3r(monkeypatch, "run", video, *SMALL, "--out", tmp_path / "out") == 130
     assert json.loads((tmp_path / "out" / "stats.json").read_text())["frames"]["processed"] == 2
+
+
+@pytest.mark.parametrize("refine", ["on", "off"])
+def test_square_pixels_have_one_focal_length(refine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    video = write_video(tmp_path / "clip.mp4", moving_images(5, 130, 96))  # not the shape of whole patches
+    results = {}
+    for name, command in (("run", ["run", "--track", "off", "--refine", refine]), ("joint", ["reconstruct"])):
+        first, *options = command
+        assert spark3r(monkeypatch, first, video, *options, *SMALL, "--out", tmp_path / name, "--save-depth") == 0
+        results[name] = json.loads((tmp_path / name / "intrinsics.json").read_text())
+    for camera in results.values():
+        assert camera["fx"] == pytest.approx(camera["fy"], abs=1e-3)
