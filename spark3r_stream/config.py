@@ -30,6 +30,8 @@ def parse_bytes(text: str) -> int:
 class RunConfig:
     """Reconstruct a live camera, a stream or a recording.
 
+    Without out, publish, record, view or json the run shows its speed and state, and keeps nothing.
+
     Attributes:
         source: webcam:0, rtsp://…, http(s)://…, a video file, a folder of images, synthetic:room?seed=3&frames=300, or
             a recording (FILE.mcap), which is run again exactly as it ran.
@@ -44,7 +46,7 @@ class RunConfig:
         rtsp_transport: of RTSP; udp has less delay and more losses.
         max_restarts: a live source that was lost more often than this within five minutes is given up.
         fps: of a folder of images that have no times: timestamps.txt or names; default: 30.
-        max_frames: stop after so many frames.
+        max_frames: stop after so many frames; what is lost before the network does not count.
         size: longest side of the network input in pixels; default: the model's own.
         window: new frames per window, or auto (files 4; live: all that wait, up to 8).
         memory: byte budget of the attention memory, e.g. 64MiB; default: what the model's page table asks for.

@@ -34,17 +34,45 @@ class Guard(NamedTuple):
 PUBLISHER = "spark3r_stream/pubsub/publisher.py"
 SUBSCRIBER = "spark3r_stream/pubsub/subscriber.py"
 RELAY = "spark3r_stream/pubsub/relay.py"
+SNAPSHOT_CLIENT = "spark3r_stream/pubsub/snapshot_client.py"
+ENVELOPE = "spark3r_stream/wire/envelope.py"
 DECODE = "spark3r_stream/wire/decode.py"
 BULK = "spark3r_stream/wire/bulk_field.py"
 FLOODS = "tests/stream/pubsub/test_floods.py"
 GUARDS_TESTS = "tests/stream/pubsub/test_guards.py"
+WIRE_TESTS = "tests/stream/wire/test_wire.py"
 
 GUARDS = [
     Guard(PUBLISHER, "sock.setsockopt(zmq.MAXMSGSIZE, wire.KIB)", "pass", GUARDS_TESTS),
+    Guard(
+        PUBLISHER,
+        "sock.setsockopt(zmq.MAXMSGSIZE, wire.KIB)",
+        "sock.setsockopt(zmq.MAXMSGSIZE, -1 if kind == zmq.XPUB else wire.KIB)",
+        GUARDS_TESTS,
+    ),
+    Guard(
+        PUBLISHER,
+        "sock.setsockopt(zmq.MAXMSGSIZE, wire.KIB)",
+        "sock.setsockopt(zmq.MAXMSGSIZE, -1 if kind == zmq.ROUTER else wire.KIB)",
+        GUARDS_TESTS,
+    ),
+    Guard(PUBLISHER, "sock.setsockopt(zmq.HANDSHAKE_IVL, 5000)", "pass", GUARDS_TESTS),
     Guard(PUBLISHER, "sock.setsockopt(zmq.HEARTBEAT_IVL, 2000)", "pass", GUARDS_TESTS),
+    Guard(
+        PUBLISHER,
+        "sock.setsockopt(zmq.HEARTBEAT_IVL, 2000)",
+        "sock.setsockopt(zmq.HEARTBEAT_IVL, 0 if kind == zmq.ROUTER else 2000)",
+        GUARDS_TESTS,
+    ),
+    Guard(PUBLISHER, "sock.setsockopt(zmq.HEARTBEAT_TIMEOUT, 10_000)", "pass", GUARDS_TESTS),
     Guard(PUBLISHER, "sock.setsockopt(zmq.RCVHWM, 0)", "pass", GUARDS_TESTS),
     Guard(SUBSCRIBER, "self._socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_PART_BYTES)", "pass", GUARDS_TESTS),
     Guard(SUBSCRIBER, "self._socket.setsockopt(zmq.HEARTBEAT_IVL, 2000)", "pass", GUARDS_TESTS),
+    Guard(SUBSCRIBER, "self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 10_000)", "pass", GUARDS_TESTS),
+    Guard(SNAPSHOT_CLIENT, "self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_REPLY_BYTES)", "pass", GUARDS_TESTS),
+    Guard(ENVELOPE, "if len(data) > MAX_ENVELOPE_BYTES:", "if False:", WIRE_TESTS),
+    Guard(ENVELOPE, "if len(payload) > MAX_WELCOME_BYTES:", "if False:", WIRE_TESTS),
+    Guard(ENVELOPE, "if size > limit:", "if False:", WIRE_TESTS),
     Guard(
         PUBLISHER,
         "if any(known.startswith(prefix) for known in (*wire.TOPICS, wire.WELCOME)):",
@@ -70,6 +98,12 @@ GUARDS = [
         "spark3r_stream/recording/reader.py",
         "claimed = max(claimed, zstandard.get_frame_parameters(chunk.data).content_size)",
         "pass",
+        "tests/stream/recording/test_chunk_guard.py",
+    ),
+    Guard(
+        "spark3r_stream/recording/reader.py",
+        "if claimed > MAX_RECORD_BYTES:",
+        "if False:",
         "tests/stream/recording/test_chunk_guard.py",
     ),
     Guard(

@@ -17,6 +17,15 @@ from numpy.typing import ArrayLike, NDArray
 from spark3r_core.errors import GeometryError
 from spark3r_core.geometry.rotation import Array, as_float64
 
+# Names of OpenCV's model as we, ROS and Kalibr write them, and how many coefficients each may have.
+DISTORTION_MODELS: dict[str, tuple[int, ...]] = {
+    "opencv k1 k2 p1 p2 k3": (0, 4, 5),
+    "plumb_bob": (0, 4, 5),
+    "radtan": (0, 4),
+    "rational_polynomial": (0, 8),
+    "none": (0,),
+}
+
 
 def resize_map(from_size: tuple[int, int], to_size: tuple[int, int]) -> Array:
     """Pixel map of a resize between (width, height) sizes."""
@@ -31,6 +40,19 @@ def shift_map(right: float, down: float) -> Array:
 def transform_matrix(intrinsics: ArrayLike, pixel_map: ArrayLike) -> Array:
     """(..., 3, 3) intrinsics of the image after an affine pixel map (3, 3): the map times K."""
     return as_float64(pixel_map, (3, 3), "pixel_map") @ as_float64(intrinsics, (3, 3), "intrinsics")
+
+
+def with_square_pixels(intrinsics: ArrayLike, pixel_map: ArrayLike) -> Array:
+    """(3, 3) with one focal length: the geometric mean of both, in the picture whose pixels are square.
+
+    pixel_map: (3, 3) from that picture to the image of `intrinsics`, which may have stretched it. A network says both
+    focal lengths by themselves, and they differ by up to a sixth where the camera's do not.
+    """
+    k, stretch = as_float64(intrinsics, (3, 3), "intrinsics"), as_float64(pixel_map, (3, 3), "pixel_map")
+    focal = np.sqrt(k[0, 0] / stretch[0, 0] * k[1, 1] / stretch[1, 1])
+    tied = k.copy()
+    tied[0, 0], tied[1, 1] = focal * stretch[0, 0], focal * stretch[1, 1]
+    return tied
 
 
 @dataclass(frozen=True)
@@ -161,8 +183,23 @@ def undistortion_maps(
     return np.asarray(map_x, np.float32), np.asarray(map_y, np.float32), Intrinsics.from_matrix(new_k, *size)
 
 
+def _check_model(model: object, distortion: tuple[float, ...]) -> None:
+    """GeometryError for a distortion model that is not OpenCV's, or whose coefficients are not those given."""
+    if model is None:
+        return
+    if model not in DISTORTION_MODELS:
+        raise GeometryError(
+            f"distortion_model {model!r} is not known; known are {', '.join(map(repr, DISTORTION_MODELS))}: undistort"
+            " the images with another program, or calibrate anew with one of these"
+        )
+    if len(distortion) not in (counts := DISTORTION_MODELS[str(model)]):
+        expected = " or ".join(map(str, counts))
+        raise GeometryError(f"distortion_model {model!r} has {expected} coefficients, the file gives {len(distortion)}")
+
+
 def read_intrinsics(path: str | Path) -> Intrinsics:
-    """Camera from a JSON file with width, height, fx, fy, cx, cy and optionally `distortion` (k1 k2 p1 p2 k3).
+    """Camera from a JSON file with width, height, fx, fy, cx, cy and optionally `distortion` (k1 k2 p1 p2 k3) and
+    `distortion_model` (one of DISTORTION_MODELS; any other is refused, its numbers mean something else).
 
     Pixel centres as everywhere here; a calibration made by OpenCV itself needs 0.5 added to cx and cy.
     Raises GeometryError naming the file and the field.
@@ -183,6 +220,7 @@ def read_intrinsics(path: str | Path) -> Intrinsics:
         fx, fy, cx, cy = (float(content[name]) for name in ("fx", "fy", "cx", "cy"))
         width, height = (int(content[name]) for name in ("width", "height"))
         distortion = tuple(float(value) for value in content.get("distortion") or ())
+        _check_model(content.get("distortion_model"), distortion)
         return Intrinsics(fx, fy, cx, cy, width, height, distortion)
     except (TypeError, ValueError) as error:
         raise GeometryError(f"intrinsics file {path}: {error}") from error

@@ -24,6 +24,7 @@ from spark3r_core.models.pi3x import Pi3X, Pi3XConfig
 from spark3r_core.models.random_init import random_init
 from spark3r_core.models.vggt import VGGT, VGGTConfig
 from spark3r_core.models.vggt_omega import VGGTOmega, VGGTOmegaConfig
+from spark3r_core.user_paths import expand_home, home
 
 FAMILIES: dict[str, Any] = {cls.family: cls for cls in (DA3, VGGT, Pi3, Pi3X, VGGTOmega)}
 PERMISSIVE_LICENCES = ("Apache-2.0",)
@@ -112,20 +113,33 @@ def model_spec(name: str) -> ModelSpec:
 
 
 def weights_dir() -> Path:
-    """Where weights are looked for: $SPARK3R_WEIGHTS, else spark3r/ in the user's cache directory."""
+    """Where weights are looked for: $SPARK3R_WEIGHTS, else spark3r/ in the user's cache directory.
+
+    Raises CheckpointError where neither that variable, XDG_CACHE_HOME nor a home folder is known.
+    """
     chosen = os.environ.get(WEIGHTS_DIR_VARIABLE)
     if chosen:
         return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spark3r"
+    cache = os.environ.get("XDG_CACHE_HOME")
+    if cache:
+        return Path(cache) / "spark3r"
+    folder = home()
+    if folder is None:
+        raise CheckpointError(f"this user has no home folder, where weights would be; set ${WEIGHTS_DIR_VARIABLE}")
+    return folder / ".cache" / "spark3r"
 
 
 def find_weights(name: str) -> Path | None:
-    """The weights file that `load_model(name)` would read, or None: `<weights_dir()>/<name>/<file_name>`."""
+    """The weights file that `load_model(name)` would read: `<weights_dir()>/<name>/<file_name>`; None if there is
+    none, or no folder for it."""
     spec = model_spec(name)
     if name == BUNDLED:
         path = Path(str(_packaged(spec.file_name)))
     else:
-        path = weights_dir() / name / spec.file_name
+        try:
+            path = weights_dir() / name / spec.file_name
+        except CheckpointError:
+            return None
     return path if path.is_file() else None
 
 
@@ -159,7 +173,7 @@ def load_model(
         load_into(model, stored, "the bundled weights", device, dtype)
         model.weights_path = find_weights(name)
     else:
-        path = Path(weights).expanduser() if weights is not None else find_weights(name)
+        path = expand_home(weights) if weights is not None else find_weights(name)
         if path is None:
             raise CheckpointError(
                 f"no weights for {name}: put {spec.file_name} of https://huggingface.co/{spec.hub_id} (licence:"

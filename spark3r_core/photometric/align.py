@@ -55,8 +55,8 @@ def grey_levels(image: NDArray[np.uint8]) -> list[Level]:
     levels = []
     for level in range(level_count(grey.shape[1])):
         if level:
-            if min(grey.shape) < 4:
-                break  # a strip
+            if min(grey.shape) < 8:
+                break  # a strip; of less than 4 rows none is inside by a pixel
             height, width = grey.shape[0] // 2 * 2, grey.shape[1] // 2 * 2
             grey = cv2.resize(grey[:height, :width], (width // 2, height // 2), interpolation=cv2.INTER_AREA)
         radius = math.ceil(2 * BLUR_SIGMA)

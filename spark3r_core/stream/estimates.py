@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from spark3r_core.geometry.camera import with_square_pixels
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.models.interface import Prediction
 
@@ -80,6 +81,13 @@ def estimates_of(frame_ids: Sequence[int], prediction: Prediction) -> list[Frame
                 break
         estimates.append(FrameEstimate(frame_id, poses[i], intrinsics[i], depth[i], confidence[i], failure))
     return estimates
+
+
+def square(estimate: FrameEstimate, pixel_map: np.ndarray) -> FrameEstimate:
+    """The estimate with one focal length, see `with_square_pixels`; one that failed stays as it is."""
+    if not estimate.valid:
+        return estimate
+    return replace(estimate, intrinsics=with_square_pixels(estimate.intrinsics, pixel_map))
 
 
 def moved(estimates: Sequence[FrameEstimate], map_from_window: Sim3) -> list[FrameEstimate]:

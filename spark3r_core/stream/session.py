@@ -40,7 +40,7 @@ from spark3r_core.memory.kv_memory import KVMemory, page_dtype
 from spark3r_core.memory.policy import thinned
 from spark3r_core.models.interface import Backbone, Encoded
 from spark3r_core.stream.consolidation import Consolidated, consolidate
-from spark3r_core.stream.estimates import FrameEstimate, WindowResult, estimates_of, moved
+from spark3r_core.stream.estimates import FrameEstimate, WindowResult, estimates_of, moved, square
 from spark3r_core.stream.kept_frames import KeptFrames
 from spark3r_core.stream.refiner import PhotometricRefiner
 from spark3r_core.stream.tie import align_window, thin_depth
@@ -115,6 +115,7 @@ class StreamSession:
         times_s: Sequence[float] | None = None,
         intrinsics: np.ndarray | None = None,
         *,
+        pixel_maps: Sequence[np.ndarray] | None = None,
         support: Sequence[int] | None = None,
         before_commit: Callable[[Sequence[FrameEstimate]], None] | None = None,
     ) -> WindowResult:
@@ -125,6 +126,8 @@ class StreamSession:
             ids: the caller's numbers of the frames, ascending from step to step; None: counted on.
             times_s: when each was captured, and intrinsics: (3, 3) in pixels of the network input, where they are
                 known. Only the refinement uses them.
+            pixel_maps: (3, 3) for each frame, from its picture, whose pixels are square, to the input: the two focal
+                lengths of the network are made one (`with_square_pixels`). None: they stay as it says.
             support: which kept frames are run again; None: anchors and newest.
             before_commit: called with the estimates of the new frames before anything is kept; if it raises, nothing
                 is. Its time is not counted in `step_ns`.
@@ -150,6 +153,8 @@ class StreamSession:
             else:
                 memory.begin([*window.support, *window.new])
             estimates, support_poses, map_from_gauge = self._run_window(memory, window, encoded)
+            if pixel_maps is not None:
+                estimates = [square(estimate, m) for estimate, m in zip(estimates, pixel_maps, strict=True)]
             shift = self._kept.shift(window.support, support_poses)
             confirmed = None
             if self.refines:

@@ -11,7 +11,7 @@ from tyro.conf import Positional
 
 from spark3r_stream.config import ConfigError, RunConfig
 
-DEFAULT_KEYS = Path.home() / ".config" / "spark3r" / "keys"
+DEFAULT_KEYS = Path("~/.config/spark3r/keys")
 
 
 def run(config: Annotated[RunConfig, tyro.conf.arg(name="")]) -> int:
@@ -34,7 +34,7 @@ def echo(
 
     Args:
         endpoint: where the publisher is, e.g. tcp://127.0.0.1:5555.
-        topic: a topic such as /frame/ or /cloud/, or "all".
+        topic: a topic such as /frame/ or /cloud/ (the slashes may be left away), or "all".
         count: stop after so many messages.
         json: one JSON line per message.
         timeout: give up (exit 1) when nothing came for so many seconds.
@@ -136,7 +136,7 @@ def reconstruct(
     """Reconstruct all frames of a source jointly (offline), with Spark3R's token reduction.
 
     Args:
-        config: as for run; --out is needed, live options are ignored.
+        config: as for run; --out is needed, options of streams are refused.
         reduction: spark3r, dense (the reference), or kv-stride (keys and values only).
     """
     from spark3r_stream.cli.offline import reconstruct_command
@@ -150,7 +150,7 @@ def probe(config: Annotated[RunConfig, tyro.conf.arg(name="")], save: Path | Non
     """Measure which global layers of a model are sensitive to pruned keys and values (Spark3R's table).
 
     Args:
-        config: as for run; live options are ignored.
+        config: as for run; options of streams and of results are refused.
         save: JSON file for the table.
     """
     from spark3r_stream.cli.offline import probe_command

@@ -3,37 +3,51 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.console import Console
 from rich.markup import escape
 
-from spark3r_stream.viewer.availability import DEBIAN_PACKAGES
+from spark3r_stream.errors import StreamError
+
+INSTALL_ENGINE = "pip install 'spark3r-stream[engine]'"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line: required parts that are missing make the exit code 1, optional ones do not."""
+    """One line: required parts that are missing make the exit code 1, optional ones do not.
+
+    of_engine: needed to reconstruct, not to receive; required where the engine is installed.
+    """
 
     name: str
     ok: bool
     detail: str
     required: bool = True
+    of_engine: bool = False
 
 
 def doctor_command() -> int:
-    """0 when everything the base and engine need is there."""
+    """0 when all is there that the base needs, and the engine where it is installed."""
     console = Console(soft_wrap=True)
     findings = [check() for check in CHECKS]
+    # PyAV tells: a robot that only receives may well have torch and OpenCV for reasons of its own
+    if importlib.util.find_spec("av") is None:
+        findings = [replace(finding, required=finding.required and not finding.of_engine) for finding in findings]
     for finding in findings:
         word, colour = (
             ("ok", "green") if finding.ok else ("missing", "red") if finding.required else ("optional", "yellow")
         )
         console.print(f"[{colour}]{word:<8}[/]  {finding.name}: {escape(finding.detail)}", highlight=False)
+    if any(not finding.ok and finding.of_engine for finding in findings):
+        console.print(
+            f"to reconstruct on this machine: {escape(INSTALL_ENGINE)}; to receive and record nothing is needed"
+        )
     return int(any(not finding.ok and finding.required for finding in findings))
 
 
@@ -44,13 +58,14 @@ def _python() -> Finding:
     )
 
 
-def _package(name: str, extra: str) -> Callable[[], Finding]:
+def _package(name: str, of_engine: bool) -> Callable[[], Finding]:
     def check() -> Finding:
         try:
             module = importlib.import_module(name)
-        except ImportError as error:
-            return Finding(name, False, f"{error}; pip install 'spark3r-stream{extra}'")
-        return Finding(name, True, str(getattr(module, "__version__", "installed")))
+        except (ImportError, OSError) as error:  # OSError: a shared library that the loader does not find
+            install = INSTALL_ENGINE if of_engine else "pip install spark3r-stream"
+            return Finding(name, False, f"{error}; {install}", of_engine=of_engine)
+        return Finding(name, True, str(getattr(module, "__version__", "installed")), of_engine=of_engine)
 
     return check
 
@@ -59,7 +74,7 @@ def _torch() -> Finding:
     try:
         import torch
     except ImportError:
-        return Finding("torch", False, "not installed; pip install 'spark3r-stream[engine]' (the CPU build is enough)")
+        return Finding("torch", False, f"not installed; {INSTALL_ENGINE} (the CPU build is enough)", of_engine=True)
     from spark3r_core.models.processor import cpu_has_bfloat16
 
     cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else "no CUDA device: networks run on the CPU"
@@ -71,7 +86,7 @@ def _codecs() -> Finding:
     try:
         import av
     except ImportError:
-        return Finding("video decoding", False, "PyAV is not installed; pip install 'spark3r-stream[engine]'")
+        return Finding("video decoding", False, f"PyAV is not installed; {INSTALL_ENGINE}", of_engine=True)
     wanted = ["h264", "hevc", "av1", "vp9", "mjpeg"]
     lacking = [name for name in wanted if name not in av.codecs_available]
     return Finding(
@@ -79,6 +94,7 @@ def _codecs() -> Finding:
         not lacking,
         f"PyAV {av.__version__}; "
         + (f"no decoder for {', '.join(lacking)}" if lacking else "decoders for " + ", ".join(wanted)),
+        of_engine=True,
     )
 
 
@@ -95,28 +111,24 @@ def _bundled() -> Finding:
 
         load_model("bundled")
     except ModuleNotFoundError as error:
-        return Finding("bundled network", False, f"needs {error.name}")
+        return Finding("bundled network", False, f"needs {error.name}", of_engine=True)
     except Exception as error:  # a broken installation may fail in any way, and this command must say how
-        return Finding("bundled network", False, f"{type(error).__name__}: {error}; install the package again")
-    return Finding("bundled network", True, "loads, checksum right")
+        return Finding(
+            "bundled network", False, f"{type(error).__name__}: {error}; install the package again", of_engine=True
+        )
+    return Finding("bundled network", True, "loads, checksum right", of_engine=True)
 
 
 def _open3d() -> Finding:
+    from spark3r_stream.viewer.offscreen import try_rendering
+
     try:
-        importlib.import_module("open3d")
-    except ImportError as error:
-        return Finding(
-            "viewer (open3d)",
-            False,
-            f"{error}; pip install 'spark3r-stream[view]'; Debian: apt-get install {DEBIAN_PACKAGES}",
-            required=False,
-        )
-    except OSError as error:
-        return Finding("viewer (open3d)", False, f"{error}; Debian: apt-get install {DEBIAN_PACKAGES}", required=False)
+        try_rendering()
+    except StreamError as error:
+        return Finding("viewer (open3d)", False, str(error), required=False)
     display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    return Finding(
-        "viewer (open3d)", True, f"display {display}" if display else "no display: --offscreen only", required=False
-    )
+    where = f"display {display}" if display else "no display: --offscreen only"
+    return Finding("viewer (open3d)", True, f"draws a picture; {where}", required=False)
 
 
 def _disk() -> Finding:
@@ -126,8 +138,11 @@ def _disk() -> Finding:
 
 CHECKS: list[Callable[[], Finding]] = [
     _python,
-    *(_package(name, "") for name in ("numpy", "zmq", "google.protobuf", "mcap", "foxglove_schemas_protobuf")),
-    *(_package(name, "[engine]") for name in ("cv2", "PIL", "safetensors")),
+    *(
+        _package(name, of_engine=False)
+        for name in ("numpy", "zmq", "google.protobuf", "mcap", "foxglove_schemas_protobuf")
+    ),
+    *(_package(name, of_engine=True) for name in ("cv2", "PIL", "safetensors")),
     _torch,
     _codecs,
     _bundled,

@@ -27,6 +27,8 @@ from spark3r_stream.wire.messages import (
 )
 from spark3r_stream.wire.plain import frame_as_dict
 
+WORD_AFTER_S = 3.0  # without a publisher; then the user is told what is waited for
+
 
 def echo_command(
     endpoint: str,
@@ -36,14 +38,23 @@ def echo_command(
     timeout_s: float | None,
     security: ClientSecurity | None = None,
 ) -> int:
-    """Print messages until the session ends, `count` is reached, or nothing came for `timeout_s` (exit code 1)."""
-    topics = list(TOPICS) if topic == "all" else [topic if topic.endswith("/") else f"{topic}/"]
+    """Print messages until the session ends, `count` is reached, or nothing came for `timeout_s` (exit code 1).
+
+    After a few seconds without a publisher a line on stderr says what is waited for.
+    """
+    topics = list(TOPICS) if topic == "all" else [f"/{topic.strip('/')}/"]
     if "/status/" not in topics:
         topics.append("/status/")  # says when the session is over
     shown = 0
     with Subscriber(endpoint, topics, security=security) as subscriber:
+        patience_s = timeout_s
+        if (timeout_s is None or timeout_s > WORD_AFTER_S) and not subscriber.wait_connected(WORD_AFTER_S):
+            patience_s = None if timeout_s is None else timeout_s - WORD_AFTER_S
+            until = "until one comes (--timeout ends it)" if patience_s is None else f"for {patience_s:g} s more"
+            print(f"spark3r: no publisher on {endpoint} yet; waiting {until}", file=sys.stderr, flush=True)
         while count is None or shown < count:
-            message = subscriber.poll(timeout_s)
+            message = subscriber.poll(patience_s)
+            patience_s = timeout_s
             if message is None:
                 raise StreamError(f"nothing came from {endpoint} within {timeout_s} s; is a publisher running there?")
             try:

@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from spark3r_stream.errors import StreamError
+from spark3r_core.errors import CheckpointError
 
 if TYPE_CHECKING:
     from spark3r_core.models.registry import ModelSpec
@@ -32,11 +32,8 @@ def cameras_command() -> int:
 
 def models_command(download: str | None = None, accept_licence: bool = False, as_json: bool = False) -> int:
     """A table of the registry (JSON lines with `as_json`), or the download of one model's weights."""
-    try:
-        from spark3r_core.models import registry
-        from spark3r_core.models.hub import download as download_weights
-    except ModuleNotFoundError as error:
-        raise StreamError(f"{error.name} is not installed; pip install 'spark3r-stream[engine]'") from error
+    from spark3r_core.models import registry
+    from spark3r_core.models.hub import download as download_weights
 
     if download is not None:
         download_weights(download, accept_licence, lambda line: print(line, file=sys.stderr))
@@ -49,7 +46,13 @@ def models_command(download: str | None = None, accept_licence: bool = False, as
     if not console.is_terminal:
         console = Console(width=PIPE_WIDTH)
     console.print(_table(list(registry.MODELS.values())), highlight=False)
-    print(f"\nweights are looked for in {registry.weights_dir()} (${registry.WEIGHTS_DIR_VARIABLE} sets another place)")
+    try:
+        place = (
+            f"weights are looked for in {registry.weights_dir()} (${registry.WEIGHTS_DIR_VARIABLE} sets another place)"
+        )
+    except CheckpointError as error:
+        place = str(error)
+    print(f"\n{place}")
     for name in registry.MODELS:
         if (path := registry.find_weights(name)) is not None:
             print(f"  {name}: {path}")

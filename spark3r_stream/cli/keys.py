@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Literal
 
+from spark3r_core.user_paths import expand_home
 from spark3r_stream.config import ConfigError
 from spark3r_stream.pubsub.keys import (
     ALLOWED_FILE,
@@ -19,6 +20,7 @@ from spark3r_stream.pubsub.keys import (
 
 def keys_command(action: Literal["new", "show"], directory: Path) -> int:
     """The public key goes to stdout, alone, so that it can be piped into another machine's list; the rest to stderr."""
+    directory = expand_home(directory)
     if action == "new":
         print(create_keys(directory).public.decode())
         print(f"made {directory / SECRET_FILE} (keep it) and {directory / PUBLIC_FILE} (pass it on)", file=sys.stderr)

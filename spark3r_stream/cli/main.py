@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from typing import NoReturn
 
 import tyro
 from tyro.extras import SubcommandApp
 
 from spark3r_core.errors import Spark3rError
 from spark3r_stream.cli import commands
+from spark3r_stream.extras import advice
 
 DESCRIPTION = "Streaming 3D reconstruction: live video in, camera poses and geometry out."
 EXIT_ERROR = 1
@@ -22,18 +24,39 @@ for name, command in commands.COMMANDS.items():
 
 
 def main() -> None:
-    """Run a command; a known error is one line on stderr and exit code 1, anything else a traceback."""
+    """Run a command; a known error is one line on stderr and exit code 1, anything else a traceback.
+
+    Known are our own errors, what the system refuses (files, folders, addresses), and libraries of an extra that is not
+    installed.
+    """
     try:
         code = app.cli(prog="spark3r", description=DESCRIPTION, config=(tyro.conf.FlagCreatePairsOff,))
     except Spark3rError as error:
-        print(f"spark3r: error: {error}", file=sys.stderr)
-        sys.exit(EXIT_ERROR)
+        _fail(str(error))
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:  # `spark3r echo | head`: the reader has gone, which is no error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        _fail(_refusal(error))
+    except ModuleNotFoundError as error:
+        line = advice(error.name)
+        if line is None:  # no library of an extra: this package itself is broken
+            raise
+        _fail(line)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(line: str) -> NoReturn:
+    print(f"spark3r: error: {line}", file=sys.stderr)
+    sys.exit(EXIT_ERROR)
+
+
+def _refusal(error: OSError) -> str:
+    """What the system refuses, with the names of the files it is about."""
+    names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes))]
+    return ": ".join([*names, error.strerror or str(error)])
 
 
 if __name__ == "__main__":

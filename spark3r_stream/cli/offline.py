@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from spark3r_core.geometry.camera import with_square_pixels
 from spark3r_stream.cli.run import build_reconstructor
 from spark3r_stream.clock import SystemClock
 from spark3r_stream.config import ConfigError, RunConfig
@@ -20,8 +22,25 @@ from spark3r_stream.errors import EndOfStream
 from spark3r_stream.frame import Frame
 from spark3r_stream.outputs.result_writer import ResultWriter, thumbnail
 from spark3r_stream.sources.open import open_source
-from spark3r_stream.sources.options import SourceOptions
+from spark3r_stream.sources.options import ReconnectOptions, RtspTransport, SourceOptions
 from spark3r_stream.wire.messages import CameraView, FrameOutput, FrameResult
+
+# What a joint reconstruction has no use for: it publishes and keeps nothing on the way, and has no attention memory.
+_OF_STREAMS = (
+    "publish", "record", "view", "json", "keys", "insecure", "pace", "window", "memory", "fill", "eviction", "track",
+    "refine",
+)  # fmt: skip
+_OF_RESULTS = ("out", "save_depth", "max_points")
+
+
+def refuse_ignored(command: str, config: RunConfig, ignored: Sequence[str]) -> None:
+    """ConfigError for an option that was given and that the command would ignore."""
+    plain = RunConfig(source=config.source)
+    for name in ignored:
+        value = getattr(config, name)
+        if value != getattr(plain, name):
+            given = "" if value is True else f" {value}"
+            raise ConfigError(f"--{name.replace('_', '-')}{given} means nothing to {command}; leave it away")
 
 
 @dataclass(frozen=True)
@@ -48,7 +67,13 @@ def read_frames(config: RunConfig) -> tuple[list[KeptFrame], dict[str, int], Rec
     The source's notes go to stderr. Raises ConfigError for a live source without --max-frames and for frames that do
     not fit the user's camera.
     """
-    with contextlib.closing(open_source(config.source, SourceOptions(), SystemClock())) as source:
+    options = SourceOptions(
+        live=config.live or None,
+        images_fps=config.fps,
+        rtsp_transport=RtspTransport(config.rtsp_transport),
+        reconnect=ReconnectOptions(max_restarts=config.max_restarts),
+    )
+    with contextlib.closing(open_source(config.source, options, SystemClock())) as source:
         if source.info.is_live and config.max_frames is None:
             raise ConfigError(f"{source.info.name} is live and has no end; give --max-frames")
         for note in source.info.notes:
@@ -81,6 +106,7 @@ def reconstruct_command(config: RunConfig, reduction: str, out: Path) -> int:
     from spark3r_core.offline.reconstruct import reconstruct
     from spark3r_core.tokens.schedule import Reduction
 
+    refuse_ignored("reconstruct", config, _OF_STREAMS)
     config = replace(config, out=out)
     config.check()
     frames, dropped, mapper = read_frames(config)
@@ -98,7 +124,10 @@ def reconstruct_command(config: RunConfig, reduction: str, out: Path) -> int:
         result = reconstruct(mapper.model, images, presets[reduction](), progress=report)
     writer = ResultWriter(out, config.max_points, config.save_depth)
     for i, frame in enumerate(frames):
-        depth_k = result.intrinsics[i] if frame.camera is None else frame.pixel_map @ frame.camera.matrix
+        if frame.camera is None:
+            depth_k = with_square_pixels(result.intrinsics[i], frame.pixel_map)
+        else:
+            depth_k = frame.pixel_map @ frame.camera.matrix
         source_k = np.linalg.inv(frame.pixel_map) @ depth_k
         height, width = result.depth[i].shape
         confidence = result.confidence[i].astype(np.float32)
@@ -145,6 +174,8 @@ def probe_command(config: RunConfig, save: Path | None) -> int:
 
     from spark3r_core.offline.probe import probe_sensitivity
 
+    refuse_ignored("probe", config, (*_OF_STREAMS, *_OF_RESULTS))
+    config.check()
     frames, _, mapper = read_frames(config)
     images = torch.from_numpy(np.stack([frame.image for frame in frames]).transpose(0, 3, 1, 2))
     table = probe_sensitivity(mapper.model, [images])

@@ -25,8 +25,8 @@ class LiveLine:
 
     def __init__(self, stats: RunStats, frame_count: int | None, max_frames: int | None) -> None:
         self._stats = stats
-        counts = [count for count in (frame_count, max_frames) if count]
-        self._total = min(counts) if counts else None
+        self._frame_count = frame_count
+        self._max_frames = max_frames
         self._live = Live(
             console=Console(stderr=True), get_renderable=self._line, refresh_per_second=4, redirect_stdout=False
         )
@@ -43,11 +43,16 @@ class LiveLine:
         if not self._live.console.is_terminal:
             self._live.console.print()  # there, rich leaves its only line without an end
 
+    def _progress(self) -> str:
+        """Of a source with an end how far it was read, lost frames included; of --max-frames how many were taken."""
+        if self._max_frames and (not self._frame_count or self._max_frames < self._frame_count):
+            return f"{self._stats.frames_in}/{self._max_frames}"
+        return f"{self._stats.frames_seen}/{self._frame_count}" if self._frame_count else str(self._stats.frames_seen)
+
     def _line(self) -> Text:
         stats = self._stats
         latency = stats.latency.summary()
-        total = f"/{self._total}" if self._total else ""
-        line = Text(f"frame {stats.frames_in}{total}")
+        line = Text(f"frame {self._progress()}")
         line.append(f"  {stats.frames_per_second():5.1f} FPS")
         line.append(f"  latency {latency.p50_ms:.0f} ms (p95 {latency.p95_ms:.0f})")
         line.append(f"  lost {stats.lost}", style="red" if stats.lost else "")

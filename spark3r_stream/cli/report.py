@@ -12,6 +12,7 @@ from typing import Any
 from spark3r_stream.config import RunConfig
 from spark3r_stream.engine.loop import AnyReconstructor
 from spark3r_stream.engine.run_stats import RunStats
+from spark3r_stream.plain_text import unicode_text
 from spark3r_stream.recording.comparison import Comparison
 from spark3r_stream.sources.base import Source
 from spark3r_stream.sources.redact import redact_uri
@@ -51,11 +52,13 @@ def run_report(
 
 
 def summary(config: RunConfig, stats: RunStats) -> str:
-    line = f"{stats.processed_frames} frames reconstructed, {stats.lost} lost, {stats.as_dict()['fps']} FPS"
+    fps = stats.mean_frames_per_second()
+    line = f"{stats.processed_frames} frames reconstructed, {stats.lost} lost, {fps:.1f} FPS"
     return line if config.out is None else f"{line}; results in {config.out}"
 
 
 def settings_of(config: RunConfig) -> dict[str, Any]:
     """The settings as stored with results: plain values, no credentials."""
     plain = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(config).items()}
-    return plain | {"source": redact_uri(config.source)}
+    plain["source"] = redact_uri(config.source)
+    return {k: unicode_text(v) if isinstance(v, str) else v for k, v in plain.items()}

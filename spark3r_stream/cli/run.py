@@ -7,10 +7,10 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from spark3r_core.geometry.camera import Intrinsics, read_intrinsics
+from spark3r_core.user_paths import expand_home
 from spark3r_stream.cli.keys import server_security
 from spark3r_stream.cli.progress import LiveLine
 from spark3r_stream.cli.report import run_report, settings_of, summary
@@ -38,6 +38,7 @@ from spark3r_stream.engine.tracking import TrackingReconstructor
 from spark3r_stream.errors import RecordingError, StreamError
 from spark3r_stream.map.trajectory import Trajectory
 from spark3r_stream.outputs.result_writer import ResultWriter
+from spark3r_stream.plain_text import unicode_text
 from spark3r_stream.pubsub.publisher import Publisher
 from spark3r_stream.pubsub.snapshot import SnapshotKeeper
 from spark3r_stream.recording.comparison import Comparison
@@ -49,7 +50,9 @@ from spark3r_stream.sources.options import Pace, ReconnectOptions, RtspTransport
 from spark3r_stream.sources.redact import redact_uri
 from spark3r_stream.viewer.launch import launch_viewer
 from spark3r_stream.wire.envelope import Sealer
-from spark3r_stream.wire.messages import SessionState
+from spark3r_stream.wire.messages import CapturedClock, SessionState
+
+NOTHING_KEPT = "spark3r: note: results are shown and not kept; --out, --publish, --record, --view or --json keeps them"
 
 
 def run_command(config: RunConfig) -> int:
@@ -65,7 +68,7 @@ def run_command(config: RunConfig) -> int:
 def _run(config: RunConfig, stop: Stop) -> int:
     keep_freed_memory()
     clock = SystemClock()
-    run = RecordedRun.load(Path(config.source)) if is_recording(config.source) else None
+    run = RecordedRun.load(expand_home(config.source)) if is_recording(config.source) else None
     if run is not None:
         config = recorded_config(config, run)
     with stop.on_signals(), contextlib.ExitStack() as closing:  # a signal does not cut short the writing of results
@@ -95,8 +98,12 @@ def _run(config: RunConfig, stop: Stop) -> int:
         stats = RunStats(clock, source.info.name, config.model)
         sinks: list[Sink] = []
         targets: list[MessageSink] = [target for target in (publisher, recorder) if target is not None]
+        if not targets and run is None and config.out is None and not config.json:
+            print(NOTHING_KEPT, file=sys.stderr)
         if targets:
-            wire = WireSink(Sealer(session_id, clock.unix_ns), targets)
+            captured_clock = CapturedClock.UNIX if source.info.captured_is_unix else CapturedClock.SOURCE
+            sealer = Sealer(session_id, clock.unix_ns, captured_clock, replay=run is not None)
+            wire = WireSink(sealer, targets)
             sinks.append(wire)
             closing.enter_context(_heartbeat(wire, stats, source, publisher, recorder, clock))
         if recorder is not None:
@@ -128,8 +135,11 @@ def _run(config: RunConfig, stop: Stop) -> int:
         if isinstance(reconstructor, TrackingReconstructor):
             reconstructor.waits = not source.info.is_live
         decided = None if run is None else run.decisions
-        with long_lived_objects():
-            run_stream(source, reconstructor, sinks, engine, stats, clock, stop.event, decided)
+        try:
+            with long_lived_objects():
+                run_stream(source, reconstructor, sinks, engine, stats, clock, stop.event, decided)
+        finally:
+            stats.finish()
         if recorder is not None and recorder.broken and recorder.error is not None:
             failures.append(recorder.error)
         if failures:
@@ -265,7 +275,7 @@ def _open_recorder(
     def report(error: RecordingError) -> None:
         print(f"spark3r: recording stopped, mapping goes on: {error}", file=sys.stderr)
 
-    source_id = redact_uri(config.source)
+    source_id = unicode_text(redact_uri(config.source))
     return closing.enter_context(Recorder(config.record, metadata, clock, source_id=source_id, on_error=report))
 
 

@@ -11,6 +11,7 @@ from spark3r_stream.map.scene_map import SceneMap
 from spark3r_stream.pubsub.keys import ClientSecurity
 from spark3r_stream.pubsub.subscriber import Subscriber
 from spark3r_stream.recording.replay import Replay
+from spark3r_stream.viewer.availability import require_installed
 from spark3r_stream.viewer.feed import SceneFeed
 from spark3r_stream.wire.envelope import CLOUD, FRAME, MAP_CORRECTION, STATUS
 
@@ -23,6 +24,7 @@ def view_command(
     source: str, offscreen: Path | None, seconds: float | None, security: ClientSecurity | None = None
 ) -> int:
     """0 when the window was closed or the picture written."""
+    require_installed()  # before listening, which may take as long as the stream
     recording = source.endswith(".mcap")
     with _open(source, recording, offscreen is not None, security) as messages:
         if offscreen is None:
@@ -30,8 +32,6 @@ def view_command(
 
             run_window(messages, f"Spark3R-Stream: {source}")
             return 0
-        from spark3r_stream.viewer.offscreen import render_png
-
         scene = SceneMap(OFFSCREEN_POINTS)
         feed = SceneFeed(messages, scene)
         end_s = time.monotonic() + (float("inf") if seconds is None else seconds)
@@ -40,6 +40,8 @@ def view_command(
                 break
         if not len(scene):
             raise StreamError(f"no points came from {source}; nothing to draw")
+        from spark3r_stream.viewer.offscreen import render_png
+
         render_png(scene, offscreen)
     print(f"{len(scene):,} points, {scene.num_poses} poses: {offscreen}")
     return 0

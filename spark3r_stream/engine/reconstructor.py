@@ -111,6 +111,7 @@ class Reconstructor:
                 [frame.frame_id for frame, *_ in prepared],
                 _times_s(prepared),
                 _camera_of(prepared),
+                pixel_maps=None if self._undistorter is not None else [pixel_map for _, _, pixel_map, _ in prepared],
             )
         except Spark3rError:
             raise

@@ -37,6 +37,7 @@ class RunStats:
     def __init__(self, clock: Clock, source_id: str, model: str) -> None:
         self._clock = clock
         self._started_ns = clock.monotonic_ns()
+        self._finished_ns: int | None = None
         self._lock = threading.Lock()
         self.source_id = source_id
         self.model = model
@@ -100,8 +101,14 @@ class RunStats:
             while self._recent and now - self._recent[0][0] > RATE_WINDOW_NS:
                 self._recent.popleft()
 
+    def finish(self) -> None:
+        """The run is over: from now on its time stands still, and every rate is that of the whole run."""
+        self._finished_ns = self._clock.monotonic_ns()
+
     def frames_per_second(self) -> float:
-        """Over the last seconds; zero when nothing came."""
+        """Over the last seconds, zero when nothing came; over the whole run once that is over."""
+        if self._finished_ns is not None:
+            return self.mean_frames_per_second()
         with self._lock:
             now = self._clock.monotonic_ns()
             recent = [(t, n) for t, n in self._recent if now - t <= RATE_WINDOW_NS]
@@ -110,13 +117,23 @@ class RunStats:
             span_ns = min(RATE_WINDOW_NS, max(now - self._started_ns, 1))
             return sum(n for _, n in recent) / (span_ns / 1e9)
 
+    def mean_frames_per_second(self) -> float:
+        """Frames with a result, failed ones included, over the time of the run so far."""
+        return (self.processed_frames + self.failed) / max(self.uptime_ns() / 1e9, 1e-9)
+
+    @property
+    def frames_seen(self) -> int:
+        """How far the source was read: frames handed to the network, and those lost before it."""
+        return self.frames_in + self.lost - self.failed
+
     @property
     def lost(self) -> int:
         """Frames without a valid result, failed ones included."""
         return sum(self.drops.total().values())
 
     def uptime_ns(self) -> int:
-        return self._clock.monotonic_ns() - self._started_ns
+        end_ns = self._clock.monotonic_ns() if self._finished_ns is None else self._finished_ns
+        return end_ns - self._started_ns
 
     def status(self, state: SessionState, **sinks: int) -> Status:
         """The message for /status/. sinks: subscribers, messages_dropped, recording_dropped."""
@@ -163,7 +180,7 @@ class RunStats:
             "submaps": self.submap + 1,
             "epochs": self.epoch + 1,
             "seconds": round(seconds, 3),
-            "fps": round((self.processed_frames + self.failed) / seconds, 3) if seconds else 0.0,
+            "fps": round(self.mean_frames_per_second(), 3),
             "latency_ms": {"p50": latency.p50_ms, "p95": latency.p95_ms, "max": latency.max_ms},
             "window_model_ms": {"p50": model.p50_ms, "p95": model.p95_ms, "max": model.max_ms},
             "memory_bytes": {"used": self.memory_used, "peak": self.memory_peak, "limit": self.memory_limit},

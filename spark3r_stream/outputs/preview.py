@@ -231,7 +231,7 @@ def _draw_strip(page: Any, snapshots: Sequence[Snapshot], top: int) -> None:
     for index, snapshot in enumerate(_spread_choice(snapshots, _STRIP)):
         x, y = _MARGIN + index * (cell + 12), top
         for pixels in (snapshot.image, colour_depth(snapshot.depth)):
-            height = min(round(cell * pixels.shape[0] / pixels.shape[1]), 2 * cell)
+            height = _strip_part(cell, pixels)
             page.paste(PilImage.fromarray(pixels).resize((cell, height), PilImage.Resampling.LANCZOS), (x, y))
             y += height + 6
         ImageDraw.Draw(page).text((x, y), f"frame {snapshot.frame_id}", _DIM, _font(16))
@@ -240,10 +240,14 @@ def _draw_strip(page: Any, snapshots: Sequence[Snapshot], top: int) -> None:
 def _strip_height(snapshots: Sequence[Snapshot]) -> int:
     cell = (_WIDTH - 2 * _MARGIN - (_STRIP - 1) * 12) // _STRIP
     heights = [
-        sum(min(round(cell * part.shape[0] / part.shape[1]), 2 * cell) for part in (item.image, item.depth))
-        for item in _spread_choice(snapshots, _STRIP)
+        sum(_strip_part(cell, part) for part in (item.image, item.depth)) for item in _spread_choice(snapshots, _STRIP)
     ]
     return max(heights) + 36 if heights else 0
+
+
+def _strip_part(width: int, pixels: NDArray) -> int:
+    """Height of a picture (h, w, ...) at `width` in the strip: a line at least, twice that at most."""
+    return min(max(1, round(width * pixels.shape[0] / pixels.shape[1])), 2 * width)
 
 
 def _spread_choice(items: Sequence[Snapshot], count: int) -> list[Snapshot]:

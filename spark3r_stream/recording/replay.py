@@ -89,7 +89,7 @@ class Replay:
             return None
         time.sleep(wait_s)
         message, self._due = self._due, None
-        return replace(message, envelope=replace(message.envelope, session_id=self.session_id))
+        return replace(message, envelope=replace(message.envelope, session_id=self.session_id, replay=True))
 
     def __iter__(self) -> Iterator[Message]:
         """Every message when it is due, until the end or a pause."""

@@ -83,7 +83,7 @@ class SourceInfo:
     differ. nominal_fps: what the container or device claims, None if it claims nothing. frame_count: exact for folders
     and synthetic sequences, the container's claim for videos, None where there is no end. is_live: time does not wait
     for the reader, so the newest frame is kept and captured_ns is Unix time. notes: one line each, things the user
-    should know (a timestamps.txt that does not fit, for example).
+    should know (a timestamps.txt that does not fit, for example). recorded_live: a recording of a live source.
     """
 
     kind: SourceKind
@@ -93,6 +93,12 @@ class SourceInfo:
     nominal_fps: float | None
     frame_count: int | None
     notes: tuple[str, ...] = ()
+    recorded_live: bool = False
+
+    @property
+    def captured_is_unix(self) -> bool:
+        """Whether captured_ns is Unix time, and not the file's own."""
+        return self.is_live or self.recorded_live
 
     @property
     def has_own_times(self) -> bool:

@@ -46,7 +46,8 @@ def list_cameras(sys_video: Path = SYS_VIDEO) -> list[CameraDevice]:
 
 
 def device_target(uri: str, camera: CameraOptions, platform: str) -> tuple[str, str, dict[str, str]]:
-    """FFmpeg's (url, format, options) for `webcam:N`, `webcam:NAME` or `/dev/videoN` on sys.platform `platform`."""
+    """FFmpeg's (url, format, options) for `webcam:N`, `webcam:NAME`, `/dev/videoN` or a name in /dev/v4l/by-id on
+    sys.platform `platform`."""
     which = uri.removeprefix("webcam:") or "0"
     options: dict[str, str] = {}
     if camera.size is not None:
@@ -71,8 +72,11 @@ def device_target(uri: str, camera: CameraOptions, platform: str) -> tuple[str, 
     if camera.pixel_format is not None:
         options["input_format"] = camera.pixel_format
     path = which if which.startswith("/dev/") else f"/dev/video{which}"
-    if not re.fullmatch(r"/dev/video\d+", path):
-        raise SourceError(f"{uri}: expected webcam:N or /dev/videoN with a number N; `spark3r cameras` lists them")
+    if not re.fullmatch(r"/dev/video\d+|/dev/v4l/by-(id|path)/[^/]+", path):
+        raise SourceError(
+            f"{uri}: expected webcam:N or /dev/videoN with a number N, as `spark3r cameras` lists them, or a name in"
+            " /dev/v4l/by-id or by-path"
+        )
     return path, "v4l2", options
 
 

@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 from spark3r_stream.errors import EndOfStream, SourceError
 from spark3r_stream.frame import Frame
 from spark3r_stream.packets import InputPacket
+from spark3r_stream.plain_text import unicode_text
 from spark3r_stream.sources.base import SourceInfo, SourceKind, SourceState, SourceStateBox
 from spark3r_stream.sources.image_names import IMAGE_SUFFIXES, choose_images
 from spark3r_stream.sources.image_times import times_of
@@ -53,7 +54,7 @@ class ImageFolderSource:
 
     def __init__(self, folder: Path, options: SourceOptions) -> None:
         self.drops = DropCounter()
-        self._name = str(folder)
+        self._name = unicode_text(str(folder))
         self._on_packet = options.on_packet
         self._state = SourceStateBox()
         self._closed = threading.Event()

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from spark3r_core.user_paths import expand_home
 from spark3r_stream.clock import Clock
 from spark3r_stream.errors import SourceError
 from spark3r_stream.sources.base import Source, SourceKind
@@ -14,12 +15,13 @@ from spark3r_stream.sources.pace import PacedSource
 from spark3r_stream.sources.redact import redact_uri
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+)://")
-_CAMERA = re.compile(r"^(webcam:.*|/dev/video\d+)$")
+_CAMERA = re.compile(r"^(webcam:.*|/dev/video\d+|/dev/v4l/.+)$")
 _STREAM_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "udp", "rtp", "srt", "tcp")
 
 
 def open_source(uri: str, options: SourceOptions, clock: Clock) -> Source:
-    """Open `uri`: a video file, an image folder, a recording, synthetic:…, webcam:N or /dev/videoN, rtsp://…, http(s)://…
+    """Open `uri`: a video file, an image folder, a recording, synthetic:…, webcam:N, /dev/videoN, a name in
+    /dev/v4l/by-id, rtsp://…, http(s)://…
 
     Blocks until the first frame is known (at most options.open_timeout_s for cameras and networks). Each kind imports
     its own libraries only here. Raises SourceError with one line that says what was found and what to do.
@@ -42,7 +44,7 @@ def is_surely_a_file(uri: str) -> bool:
     """Whether a URI names, for certain, something that waits for its reader: a file, a folder, a rendered sequence."""
     if uri.startswith("synthetic:"):
         return "live=" not in uri
-    path = Path(uri).expanduser()
+    path = expand_home(uri)
     return path.is_file() or path.is_dir()
 
 
@@ -68,7 +70,7 @@ def _open(uri: str, options: SourceOptions, clock: Clock) -> Source:
         from spark3r_stream.sources.network import open_network
 
         return open_network(uri, options, clock)
-    path = Path(unquote(urlsplit(uri).path)) if scheme else Path(uri).expanduser()
+    path = Path(unquote(urlsplit(uri).path)) if scheme else expand_home(uri)
     if is_recording(path.name):
         from spark3r_stream.recording.reprocess import RecordedRun
         from spark3r_stream.sources.recording import RecordingSource

@@ -50,6 +50,7 @@ class RecordingSource:
             nominal_fps=None,
             frame_count=run.frame_count,
             notes=tuple(notes),
+            recorded_live=self._first.captured_ns != self._first.pts_ns,  # a file's frames are captured at their pts
         )
         self._state.to(SourceState.STREAMING)
 

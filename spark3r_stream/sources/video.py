@@ -7,6 +7,7 @@ from pathlib import Path
 
 from spark3r_stream.errors import EndOfStream, SourceError
 from spark3r_stream.frame import Frame
+from spark3r_stream.plain_text import unicode_text
 from spark3r_stream.sources.base import SourceInfo, SourceKind, SourceState, SourceStateBox
 from spark3r_stream.sources.decode import ContainerDecoder, Decoded
 from spark3r_stream.sources.options import SourceOptions
@@ -21,7 +22,7 @@ class VideoSource:
 
     def __init__(self, path: Path, options: SourceOptions) -> None:
         self.drops = DropCounter()
-        self._name = str(path)
+        self._name = unicode_text(str(path))
         self._state = SourceStateBox()
         self._closing = threading.Event()
         self._reading = threading.Lock()

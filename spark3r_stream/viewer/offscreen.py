@@ -54,6 +54,15 @@ def render_png(scene: SceneMap, path: str | Path, size: tuple[int, int] = (1280,
             raise OutputError(f"cannot write {path}: {error.strerror}") from error
 
 
+def try_rendering() -> None:
+    """Draw a small empty picture and throw it away: only drawing shows whether a driver works.
+
+    Raises ViewerUnavailable as `render_png` does.
+    """
+    with tempfile.TemporaryDirectory(prefix="spark3r-view-") as folder:
+        render_png(SceneMap(1), Path(folder, "picture.png"), size=(32, 24))
+
+
 def _run_renderer(scene_file: Path, picture: Path) -> None:
     environment = {**os.environ, "EGL_PLATFORM": "surfaceless"}
     for variable in ("DISPLAY", "WAYLAND_DISPLAY"):  # else a display that is there but unusable is tried first

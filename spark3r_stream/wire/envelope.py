@@ -16,7 +16,9 @@ from google.protobuf.message import DecodeError
 
 from spark3r_stream.errors import VersionMismatch, WireError
 from spark3r_stream.proto import wire_pb2
+from spark3r_stream.wire.messages import CapturedClock
 
+_CLOCKS = {clock.value: clock for clock in CapturedClock}
 SCHEMA_MAJOR = 2
 SCHEMA_MINOR = 0
 
@@ -67,7 +69,10 @@ def session_from_bytes(value: bytes) -> uuid.UUID:
 
 @dataclass(frozen=True)
 class Envelope:
-    """What may be said of a message without reading its payload. Fields as in wire.proto."""
+    """What may be said of a message without reading its payload. Fields as in wire.proto.
+
+    captured_clock: None where the publisher does not say.
+    """
 
     session_id: uuid.UUID
     sequence: int
@@ -80,6 +85,8 @@ class Envelope:
     frame_id: int = -1
     schema_major: int = SCHEMA_MAJOR
     schema_minor: int = SCHEMA_MINOR
+    captured_clock: CapturedClock | None = None
+    replay: bool = False
 
     def to_bytes(self, topic: str = "") -> bytes:
         """The envelope part. `topic` is set in recordings, where no other part carries it."""
@@ -96,6 +103,8 @@ class Envelope:
             valid=self.valid,
             frame_id=self.frame_id,
             topic=topic,
+            captured_clock=0 if self.captured_clock is None else self.captured_clock.value,  # type: ignore[arg-type]
+            replay=self.replay,
         ).SerializeToString()
 
     @staticmethod
@@ -124,6 +133,8 @@ class Envelope:
             frame_id=message.frame_id,
             schema_major=message.schema_major,
             schema_minor=message.schema_minor,
+            captured_clock=_CLOCKS.get(message.captured_clock),
+            replay=message.replay,
         )
         return envelope, message.topic
 
@@ -188,9 +199,19 @@ class Sealer:
     `seal` and `send` their order is the caller's.
     """
 
-    def __init__(self, session_id: uuid.UUID, unix_ns: Callable[[], int]) -> None:
-        """unix_ns: the time now, e.g. `SystemClock().unix_ns`."""
+    def __init__(
+        self,
+        session_id: uuid.UUID,
+        unix_ns: Callable[[], int],
+        captured_clock: CapturedClock | None = None,
+        *,
+        replay: bool = False,
+    ) -> None:
+        """unix_ns: the time now, e.g. `SystemClock().unix_ns`. captured_clock: that of all frames; None: not said.
+        replay: the frames come from a recording."""
         self.session_id = session_id
+        self._captured_clock = captured_clock
+        self._replay = replay
         self._unix_ns = unix_ns
         self._lock = threading.Lock()
         self._next = dict.fromkeys(TOPICS, 0)
@@ -216,6 +237,8 @@ class Sealer:
                     revision=message.revision,
                     valid=message.valid,
                     frame_id=message.frame_id,
+                    captured_clock=self._captured_clock,
+                    replay=self._replay,
                 )
                 sealed.append(Message(message.topic, envelope, message.payload))
         return sealed

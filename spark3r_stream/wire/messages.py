@@ -46,6 +46,13 @@ class SessionState(Enum):
     FAILED = 6
 
 
+class CapturedClock(Enum):
+    """Which clock `captured_ns` reads: Unix time when a frame was decoded, or the times that a file has itself."""
+
+    UNIX = 1
+    SOURCE = 2
+
+
 class LengthUnit(Enum):
     """What one unit of length means."""
 
@@ -74,7 +81,7 @@ class FrameResult:
     frames that share one gauge.
     revision: of the submap's place in the map when this was made.
     pts_ns: presentation time from the first frame's zero, None where there is none.
-    captured_ns: Unix time (live) or presentation time (files).  published_ns: Unix time.
+    captured_ns: Unix time (live) or the file's own time, see `Envelope.captured_clock`.  published_ns: Unix time.
     world_from_camera: (4, 4) float64, world = `submap_<k>`, OpenCV axes; None if the frame is not valid.
     camera: of the source image.  depth_camera: of this frame's own depth, None without one.
     confidence: share of the keyframe's pixels that agree with the pose; with windows of every frame, the mean of the

@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 
 from spark3r_core.errors import GeometryError
 from spark3r_core.geometry import Intrinsics, read_intrinsics
-from spark3r_core.geometry.camera import resize_map, shift_map, transform_matrix, undistortion_maps
+from spark3r_core.geometry.camera import (
+    resize_map,
+    shift_map,
+    transform_matrix,
+    undistortion_maps,
+    with_square_pixels,
+)
 
 CAMERA = Intrinsics(500.0, 510.0, 311.0, 245.5, 640, 480)
 EUROC = Intrinsics(458.654, 457.296, 367.215, 248.375, 752, 480, (-0.28340811, 0.07395907, 0.00019359, 1.76187114e-05))
@@ -102,6 +108,10 @@ def test_read_intrinsics(tmp_path: Path) -> None:
     fields = {"width": 752, "height": 480, "fx": 458.654, "fy": 457.296, "cx": 367.215, "cy": 248.375}
     path.write_text(json.dumps({**fields, "distortion": list(EUROC.distortion), "note": "kept by the reader's owner"}))
     assert read_intrinsics(path) == EUROC
+    for model in ("opencv k1 k2 p1 p2 k3", "plumb_bob", "radtan"):
+        known = {**fields, "distortion": list(EUROC.distortion), "distortion_model": model}
+        path.write_text(json.dumps(known))
+        assert read_intrinsics(path) == EUROC
     path.write_text(json.dumps({**fields, "distortion": None}))
     assert read_intrinsics(str(path)) == EUROC.pinhole()
 
@@ -115,6 +125,20 @@ def test_read_intrinsics(tmp_path: Path) -> None:
         ('{"width": 640, "height": 480, "fx": null, "fy": 1, "cx": 1}', "no value for fx, cy"),
         ('{"width": 640, "height": 480, "fx": "wide", "fy": 1, "cx": 1, "cy": 1}', "could not convert"),
         ('{"width": 640, "height": 480, "fx": -5, "fy": 1, "cx": 1, "cy": 1}', "focal lengths"),
+        (
+            '{"width": 4, "height": 4, "fx": 5, "fy": 5, "cx": 1, "cy": 1, "distortion_model": "equidistant",'
+            ' "distortion": [0.1, 0, 0, 0]}',
+            "'equidistant' is not known; known are 'opencv k1 k2 p1 p2 k3', 'plumb_bob'",
+        ),
+        (
+            '{"width": 4, "height": 4, "fx": 5, "fy": 5, "cx": 1, "cy": 1, "distortion_model": "radtan",'
+            ' "distortion": [0.1, 0, 0, 0, 0]}',
+            "'radtan' has 0 or 4 coefficients, the file gives 5",
+        ),
+        (
+            '{"width": 4, "height": 4, "fx": 5, "fy": 5, "cx": 1, "cy": 1, "distortion_model": ["plumb_bob"]}',
+            "camera.json",
+        ),
     ],
 )
 def test_unreadable_intrinsics_name_the_file_and_the_field(tmp_path: Path, content: str | None, message: str) -> None:
@@ -124,3 +148,11 @@ def test_unreadable_intrinsics_name_the_file_and_the_field(tmp_path: Path, conte
     with pytest.raises(GeometryError, match=message) as raised:
         read_intrinsics(path)
     assert "camera.json" in str(raised.value)
+
+
+def test_square_pixels_have_one_focal_length_in_the_picture_they_are_square_in() -> None:
+    stretched = resize_map((720, 1280), (144, 192))  # 0.2 and 0.15: the input is wider than the picture
+    said = stretched @ np.array([[1000.0, 0, 360], [0, 1210, 640], [0, 0, 1]])
+    tied = with_square_pixels(said, stretched)
+    assert np.linalg.inv(stretched) @ tied == pytest.approx(np.array([[1100.0, 0, 360], [0, 1100, 640], [0, 0, 1]]))
+    assert with_square_pixels(tied, stretched) == pytest.approx(tied)

@@ -289,3 +289,10 @@ def test_a_picture_that_is_no_number_confirms_nothing(two_views) -> None:
     found = align(points, broken, np.eye(4), nothing_known(), None, fixed_focal=True)
     np.testing.assert_array_equal(found.camera_from_key, np.eye(4))
     assert found.inliers == 0
+
+
+def test_the_levels_of_a_strip_stay_high_enough_to_sample() -> None:
+    picture = np.random.default_rng(0).integers(0, 255, (8, 192, 3), dtype=np.uint8)
+    levels = grey_levels(picture)
+    assert [level.channels.shape[:2] for level in levels] == [(8, 192), (4, 96)]
+    assert bilinear(levels[-1].channels, np.ones(1, np.float32), np.ones(1, np.float32)).shape == (1, 3)

@@ -1,13 +1,14 @@
 """`spark3r reconstruct` and `spark3r probe` as a user meets them."""
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from spark3r_stream.cli.offline import read_frames
+from spark3r_stream.cli.offline import _OF_STREAMS, read_frames
 from spark3r_stream.config import RunConfig
 from tests.helpers import spark3r
 from tests.helpers_media import moving_images
@@ -52,11 +53,32 @@ def test_what_cannot_be_done_is_one_line(
         (["reconstruct", folder, "--out", tmp_path / "o", "--intrinsics", camera], "aspect ratio"),
         (["probe", folder], "at least 16 frames"),
         (["probe", folder, "--intrinsics", camera], "aspect ratio"),
+        *[
+            (["reconstruct", folder, "--out", tmp_path / "o", *ignored], f"{ignored[0]} ")
+            for ignored in (
+                ["--publish", "tcp://127.0.0.1:*"],
+                ["--record", tmp_path / "r.mcap"],
+                ["--view"],
+                ["--eviction", "views"],
+                ["--json"],
+                ["--pace", "realtime"],
+                ["--memory", "64MiB"],
+                ["--track", "off"],
+            )
+        ],
+        (["probe", folder, "--out", tmp_path / "o"], "--out "),
     ]:
         assert spark3r(monkeypatch, *arguments, *SMALL) == 1
         err = capfd.readouterr().err
         assert err.count("spark3r: error: ") == 1, err
         assert word in err
+
+
+def test_every_setting_is_used_or_refused() -> None:
+    used = {"source", "model", "weights", "out", "live", "rtsp_transport", "max_restarts", "fps", "max_frames", "size",
+            "intrinsics", "save_depth", "max_points", "device", "dtype"}  # fmt: skip
+    assert used.isdisjoint(_OF_STREAMS)
+    assert used | set(_OF_STREAMS) == {field.name for field in fields(RunConfig)}
 
 
 def test_full_size_frames_are_let_go_as_they_are_read(folder: Path) -> None:

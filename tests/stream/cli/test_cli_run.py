@@ -1,6 +1,7 @@
 """`spark3r run` as a user meets it: result files, one clear line for each kind of bad input, and clean ends."""
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -15,6 +16,10 @@ from PIL import Image
 from spark3r_stream.map.trajectory import read_trajectory
 from spark3r_stream.outputs.ply import read_ply
 from spark3r_stream.outputs.result_writer import ResultWriter
+from spark3r_stream.recording.reader import Recording
+from spark3r_stream.wire.decode import decode
+from spark3r_stream.wire.envelope import STATUS
+from spark3r_stream.wire.messages import Status
 from tests.helpers import spark3r
 from tests.helpers_media import moving_images, write_video
 
@@ -52,6 +57,45 @@ def test_json_lines_are_all_there_is_on_stdout(
     lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     assert [line["frame_id"] for line in lines] == list(range(5))
     assert all(line["valid"] and len(line["quat_xyzw"]) == 4 for line in lines)
+
+
+def test_a_run_that_keeps_nothing_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    video = clip(tmp_path / "clip.mp4", 2)
+    assert spark3r(monkeypatch, "run", video, *SMALL) == 0
+    assert capfd.readouterr().err.count("results are shown and not kept") == 1
+    for output in (
+        ["--out", tmp_path / "o"],
+        ["--json"],
+        ["--record", tmp_path / "r"],
+        ["--publish", "tcp://127.0.0.1:*"],
+    ):
+        assert spark3r(monkeypatch, "run", video, *SMALL, *output) == 0
+        assert "not kept" not in capfd.readouterr().err
+
+
+def test_a_run_has_one_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    video, out, recording = clip(tmp_path / "clip.mp4", 8), tmp_path / "out", tmp_path / "run.mcap"
+    assert spark3r(monkeypatch, "run", video, *SMALL, "--out", out, "--record", recording) == 0
+    err = capfd.readouterr().err
+    fps = json.loads((out / "stats.json").read_text())["fps"]
+    assert fps > 0
+    assert re.findall(r"([0-9.]+) FPS", err) == [f"{fps:.1f}"] * 2  # the live line's last state, and the summary
+    last = list(Recording(recording).messages([STATUS]))[-1]
+    status = decode(last)
+    assert isinstance(status, Status)
+    assert status.frames_per_second == pytest.approx(fps, abs=0.001)
+
+
+def test_pictures_flatter_than_a_pixel_of_the_preview(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "flat"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(2):
+        Image.fromarray(rng.integers(0, 255, (8, 4096, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+    assert spark3r(monkeypatch, "run", folder, *SMALL, "--out", tmp_path / "out") == 0
+    assert Image.open(tmp_path / "out" / "preview.png").size[0] > 300
 
 
 def test_a_file_played_in_real_time_keeps_its_own_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,3 +199,15 @@ def test_a_signal_while_results_are_written_does_not_lose_them(tmp_path: Path, m
     video = clip(tmp_path / "clip.mp4", 2)
     assert spark3r(monkeypatch, "run", video, *SMALL, "--out", tmp_path / "out") == 130
     assert json.loads((tmp_path / "out" / "stats.json").read_text())["frames"]["processed"] == 2
+
+
+@pytest.mark.parametrize("refine", ["on", "off"])
+def test_square_pixels_have_one_focal_length(refine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    video = write_video(tmp_path / "clip.mp4", moving_images(5, 130, 96))  # not the shape of whole patches
+    results = {}
+    for name, command in (("run", ["run", "--track", "off", "--refine", refine]), ("joint", ["reconstruct"])):
+        first, *options = command
+        assert spark3r(monkeypatch, first, video, *options, *SMALL, "--out", tmp_path / name, "--save-depth") == 0
+        results[name] = json.loads((tmp_path / name / "intrinsics.json").read_text())
+    for camera in results.values():
+        assert camera["fx"] == pytest.approx(camera["fy"], abs=1e-3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 
@@ -11,7 +12,8 @@ import zmq
 from spark3r_stream.proto import wire_pb2
 from spark3r_stream.pubsub import publisher as publisher_module
 from spark3r_stream.pubsub.publisher import Publisher
-from spark3r_stream.pubsub.snapshot import SnapshotKeeper
+from spark3r_stream.pubsub.snapshot import MAX_REPLY_BYTES, SnapshotKeeper
+from spark3r_stream.pubsub.snapshot_client import SnapshotClient
 from spark3r_stream.pubsub.subscriber import Subscriber
 from spark3r_stream.wire import envelope as wire
 from tests.helpers_wire import SESSION
@@ -28,6 +30,7 @@ def publisher() -> Iterator[Publisher]:
 def test_both_sockets_of_a_publisher_are_bounded(publisher: Publisher) -> None:
     for sock in (publisher._socket, publisher._router):
         assert sock.getsockopt(zmq.MAXMSGSIZE) == wire.KIB
+        assert sock.getsockopt(zmq.HANDSHAKE_IVL) == 5000
         assert sock.getsockopt(zmq.RCVHWM) == 0, "a stopped input can abort the process; the relay bounds it"
         assert sock.getsockopt(zmq.HEARTBEAT_IVL) > 0
         assert sock.getsockopt(zmq.HEARTBEAT_TIMEOUT) > 0
@@ -38,6 +41,11 @@ def test_a_subscribers_socket_is_bounded(publisher: Publisher) -> None:
         assert subscriber._socket.getsockopt(zmq.MAXMSGSIZE) == wire.MAX_PART_BYTES
         assert subscriber._socket.getsockopt(zmq.HEARTBEAT_IVL) > 0
         assert subscriber._socket.getsockopt(zmq.HEARTBEAT_TIMEOUT) > 0
+
+
+def test_a_snapshot_clients_socket_is_bounded(publisher: Publisher) -> None:
+    with zmq.Context() as context, contextlib.closing(SnapshotClient(context, publisher.endpoint, None, 0)) as client:
+        assert client._socket.getsockopt(zmq.MAXMSGSIZE) == MAX_REPLY_BYTES
 
 
 def test_only_what_is_published_is_counted_and_only_short_nonces_are_answered(publisher: Publisher) -> None:

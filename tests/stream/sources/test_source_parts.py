@@ -249,6 +249,14 @@ def test_cameras_are_listed_from_sysfs(tmp_path):
     [
         ("webcam:1", "linux", "/dev/video1", "v4l2", "input_format"),
         ("/dev/video7", "linux", "/dev/video7", "v4l2", "input_format"),
+        (
+            "/dev/v4l/by-id/usb-Cam_01-video-index0",
+            "linux",
+            "/dev/v4l/by-id/usb-Cam_01-video-index0",
+            "v4l2",
+            "input_format",
+        ),
+        ("webcam:/dev/v4l/by-path/pci-1", "linux", "/dev/v4l/by-path/pci-1", "v4l2", "input_format"),
         ("webcam:0", "darwin", "0:none", "avfoundation", "pixel_format"),
         ("webcam:HD Cam", "win32", "video=HD Cam", "dshow", "vcodec"),
     ],
@@ -268,6 +276,7 @@ def test_defaults_leave_the_choice_to_the_driver():
     ("uri", "expected"),
     [
         ("webcam:99", "there is no /dev/video99; cameras found: "),
+        ("/dev/v4l/by-id/none", "there is no /dev/v4l/by-id/none; cameras found: "),
         ("webcam:front", "expected webcam:N or /dev/videoN"),
         ("gopher://h/x", "unknown scheme 'gopher'"),
         ("gopher://eve:pa55@h/x", "gopher://***@h/x"),

@@ -12,7 +12,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSe
 
 from spark3r_stream.proto import recording_pb2, wire_pb2
 from spark3r_stream.wire import envelope as wire
-from spark3r_stream.wire.messages import LengthUnit, SessionState, TrackingState
+from spark3r_stream.wire.messages import CapturedClock, LengthUnit, SessionState, TrackingState
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 PROTO_ROOT = REPOSITORY / "spark3r_stream" / "proto"
@@ -50,6 +50,7 @@ def test_generated_code_loads_under_the_oldest_supported_protobuf() -> None:
         (TrackingState, wire_pb2.TrackingState, "TRACKING_STATE"),
         (SessionState, wire_pb2.SessionState, "SESSION_STATE"),
         (LengthUnit, wire_pb2.LengthUnit, "LENGTH_UNIT"),
+        (CapturedClock, wire_pb2.CapturedClock, "CAPTURED_CLOCK"),
     ],
 )
 def test_enums_agree(kind: type, proto: object, prefix: str) -> None:

@@ -295,3 +295,11 @@ def test_damaged_payloads_raise_nothing_but_wire_errors(sample: tuple[str, bytes
 def test_random_messages_raise_nothing_but_wire_errors(parts: list[bytes], topic: str) -> None:
     with contextlib.suppress(WireError):
         Message.from_parts([topic.encode(), *parts] if topic else parts)
+
+
+def test_a_welcome_that_is_right_but_too_long_is_refused() -> None:
+    welcome = wire_pb2.Welcome(schema_major=wire.SCHEMA_MAJOR, session_id=bytes(16))
+    assert wire.parse_welcome(welcome.SerializeToString()) == welcome
+    welcome.positions.add(topic="x" * wire.MAX_WELCOME_BYTES)
+    with pytest.raises(WireError, match="at most"):
+        wire.parse_welcome(welcome.SerializeToString())

@@ -6,6 +6,12 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class CapturedClock(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CAPTURED_CLOCK_UNSPECIFIED: _ClassVar[CapturedClock]
+    CAPTURED_CLOCK_UNIX: _ClassVar[CapturedClock]
+    CAPTURED_CLOCK_SOURCE: _ClassVar[CapturedClock]
+
 class TrackingState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     TRACKING_STATE_UNSPECIFIED: _ClassVar[TrackingState]
@@ -28,6 +34,9 @@ class SessionState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SESSION_STATE_RECONNECTING: _ClassVar[SessionState]
     SESSION_STATE_ENDED: _ClassVar[SessionState]
     SESSION_STATE_FAILED: _ClassVar[SessionState]
+CAPTURED_CLOCK_UNSPECIFIED: CapturedClock
+CAPTURED_CLOCK_UNIX: CapturedClock
+CAPTURED_CLOCK_SOURCE: CapturedClock
 TRACKING_STATE_UNSPECIFIED: TrackingState
 TRACKING_STATE_TRACKING: TrackingState
 TRACKING_STATE_LOW_CONFIDENCE: TrackingState
@@ -44,7 +53,7 @@ SESSION_STATE_ENDED: SessionState
 SESSION_STATE_FAILED: SessionState
 
 class Envelope(_message.Message):
-    __slots__ = ("schema_major", "schema_minor", "session_id", "sequence", "captured_ns", "published_ns", "epoch", "submap", "revision", "valid", "frame_id", "topic")
+    __slots__ = ("schema_major", "schema_minor", "session_id", "sequence", "captured_ns", "published_ns", "epoch", "submap", "revision", "valid", "frame_id", "topic", "captured_clock", "replay")
     SCHEMA_MAJOR_FIELD_NUMBER: _ClassVar[int]
     SCHEMA_MINOR_FIELD_NUMBER: _ClassVar[int]
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
@@ -57,6 +66,8 @@ class Envelope(_message.Message):
     VALID_FIELD_NUMBER: _ClassVar[int]
     FRAME_ID_FIELD_NUMBER: _ClassVar[int]
     TOPIC_FIELD_NUMBER: _ClassVar[int]
+    CAPTURED_CLOCK_FIELD_NUMBER: _ClassVar[int]
+    REPLAY_FIELD_NUMBER: _ClassVar[int]
     schema_major: int
     schema_minor: int
     session_id: bytes
@@ -69,7 +80,9 @@ class Envelope(_message.Message):
     valid: bool
     frame_id: int
     topic: str
-    def __init__(self, schema_major: _Optional[int] = ..., schema_minor: _Optional[int] = ..., session_id: _Optional[bytes] = ..., sequence: _Optional[int] = ..., captured_ns: _Optional[int] = ..., published_ns: _Optional[int] = ..., epoch: _Optional[int] = ..., submap: _Optional[int] = ..., revision: _Optional[int] = ..., valid: bool = ..., frame_id: _Optional[int] = ..., topic: _Optional[str] = ...) -> None: ...
+    captured_clock: CapturedClock
+    replay: bool
+    def __init__(self, schema_major: _Optional[int] = ..., schema_minor: _Optional[int] = ..., session_id: _Optional[bytes] = ..., sequence: _Optional[int] = ..., captured_ns: _Optional[int] = ..., published_ns: _Optional[int] = ..., epoch: _Optional[int] = ..., submap: _Optional[int] = ..., revision: _Optional[int] = ..., valid: bool = ..., frame_id: _Optional[int] = ..., topic: _Optional[str] = ..., captured_clock: _Optional[_Union[CapturedClock, str]] = ..., replay: bool = ...) -> None: ...
 
 class Vector3(_message.Message):
     __slots__ = ("x", "y", "z")
