@@ -21,7 +21,7 @@ from spark3r_stream.wire import envelope as wire
 from tests import helpers
 from tests.helpers_media import moving_images, write_video
 from tests.helpers_reprocess import assert_repeated, payloads
-from tests.helpers_rtsp import RtspServer, why_unavailable
+from tests.helpers_rtsp import RtspServer
 
 SMALL = ["--weights", "random", "--size", "96", "--track", "off"]
 
@@ -125,7 +125,6 @@ def test_a_video_played_like_a_camera(tmp_path: Path, spark3r) -> None:
 
 
 @pytest.mark.rtsp
-@pytest.mark.skipif(why_unavailable() is not None, reason=str(why_unavailable()))
 def test_rtsp_with_losses_and_credentials(tmp_path: Path, spark3r) -> None:
     first = tmp_path / "first.mcap"
     with RtspServer(fps=200) as server:
