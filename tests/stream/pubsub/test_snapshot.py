@@ -25,7 +25,7 @@ from spark3r_stream.pubsub.subscriber import Subscriber
 from spark3r_stream.wire import envelope as wire
 from spark3r_stream.wire.encode import encode_frame, encode_map_corrections
 from spark3r_stream.wire.messages import MapCorrection
-from tests.helpers_wire import SESSION, every_kind, failed_output, frames, make_output, make_sealer
+from tests.helpers_wire import SESSION, every_kind, failed_output, frames, make_output, make_sealer, raw_context
 
 ANY_PORT = "tcp://127.0.0.1:*"
 WAIT_S = 10.0
@@ -181,19 +181,18 @@ def test_the_next_port_taken_is_one_clear_error() -> None:
 
 def test_strangers_may_ask_anything(publisher: Publisher) -> None:
     publisher.send(frames(make_sealer(), [0])[0])
-    context = zmq.Context()
-    rude = context.socket(zmq.DEALER)
-    rude.connect(endpoints.snapshot_address(publisher.endpoint))
-    rude.send_multipart([b"a", b"b"])  # not one part: no answer
-    rude.send(b"\xff\xff")
-    assert wire_pb2.SnapshotReply.FromString(rude.recv()).error == "not a SnapshotRequest"
-    rude.send(request(major=9))
-    assert f"speaks {wire.SCHEMA_MAJOR}.x" in wire_pb2.SnapshotReply.FromString(rude.recv()).error
-    rude.send(request(max_points=2**32 - 1))
-    reply = wire_pb2.SnapshotReply.FromString(rude.recv())
-    assert (reply.error, reply.request_id, len(reply.trajectory)) == ("", b"q", 1)
-    rude.send(bytes(1 << 20))  # beyond the limit: hung up on, and reconnected
-    context.destroy(linger=0)
+    with raw_context() as context:
+        rude = context.socket(zmq.DEALER)
+        rude.connect(endpoints.snapshot_address(publisher.endpoint))
+        rude.send_multipart([b"a", b"b"])  # not one part: no answer
+        rude.send(b"\xff\xff")
+        assert wire_pb2.SnapshotReply.FromString(rude.recv()).error == "not a SnapshotRequest"
+        rude.send(request(major=9))
+        assert f"speaks {wire.SCHEMA_MAJOR}.x" in wire_pb2.SnapshotReply.FromString(rude.recv()).error
+        rude.send(request(max_points=2**32 - 1))
+        reply = wire_pb2.SnapshotReply.FromString(rude.recv())
+        assert (reply.error, reply.request_id, len(reply.trajectory)) == ("", b"q", 1)
+        rude.send(bytes(1 << 20))  # beyond the limit: hung up on, and reconnected
     with Subscriber(publisher.endpoint) as subscriber:
         assert len(subscriber.join(WAIT_S).trajectory) == 1
 
