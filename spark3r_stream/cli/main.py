@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import io
 import os
 import signal
 import sys
@@ -14,6 +16,7 @@ from spark3r_stream.cli import commands
 
 DESCRIPTION = "Streaming 3D reconstruction: live video in, camera poses and geometry out."
 EXIT_ERROR = 1
+EXIT_USAGE = 2  # tyro's, too
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 
 app = SubcommandApp()
@@ -23,6 +26,11 @@ for name, command in commands.COMMANDS.items():
 
 def main() -> None:
     """Run a command; a known error is one line on stderr and exit code 1, anything else a traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="replace")  # a console that has no bullets shows question marks
+    if complaint := unknown_command(sys.argv[1:]):
+        print(f"spark3r: error: {complaint}", file=sys.stderr)
+        sys.exit(EXIT_USAGE)
     try:
         code = app.cli(prog="spark3r", description=DESCRIPTION, config=(tyro.conf.FlagCreatePairsOff,))
     except Spark3rError as error:
@@ -34,6 +42,16 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def unknown_command(arguments: list[str]) -> str | None:
+    """What is wrong with the first argument if it is no command: tyro would take `nonsense --help` for `--help`."""
+    first = arguments[0] if arguments else "--help"
+    if first in (*commands.COMMANDS, "-h", "--help") or first.startswith("--tyro-"):
+        return None
+    near = difflib.get_close_matches(first, commands.COMMANDS, n=1)
+    advice = f"did you mean {near[0]!r}? " if near else ""
+    return f"{first!r} is no command; {advice}expected one of {' '.join(commands.COMMANDS)} (spark3r --help)"
 
 
 if __name__ == "__main__":
