@@ -50,7 +50,7 @@ def test_a_video_comes_out_again_byte_by_byte(tmp_path: Path, spark3r, capfd: py
 
 @pytest.mark.parametrize(("fill", "eviction"), [("causal", "time"), ("support", "views"), ("consolidate", "views")])
 def test_the_memory_is_filled_and_emptied_as_it_was(tmp_path: Path, spark3r, fill: str, eviction: str) -> None:
-    video, first = write_video(tmp_path / "clip.mp4", moving_images(24, 128, 96)), tmp_path / "first.mcap"
+    video, first = write_video(tmp_path / "clip.mp4", moving_images(16, 128, 96)), tmp_path / "first.mcap"
     memory = ("--fill", fill, "--eviction", eviction, "--memory", "3MiB")
     assert spark3r("run", video, *SMALL, "--record", first, *memory, "--window", "2") == 0
     stats = assert_repeated(spark3r, first, tmp_path)
