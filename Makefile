@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all lint setup clean
+.PHONY: demo test test-all lint setup system-packages clean
 
 demo: $(VENV)/.engine
 	$(BIN)/spark3r demo --out out/demo
@@ -22,6 +22,10 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 setup: $(VENV)/.dev
+
+# What tests/system_packages.py says is missing: those tests are skipped without it.
+system-packages:
+	tools/install_system_packages.sh
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed; on Debian: apt-get install python3-venv" >&2; rm -rf $(VENV); exit 1; }

@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import signal
 import subprocess
 from pathlib import Path
 
 SYSTEM_PYTHON = "/usr/bin/python3"
-_CHECK = (
+CHECK = (  # whether it can run: tests/system_packages.py
     "import gi; gi.require_version('Gst', '1.0'); gi.require_version('GstRtspServer', '1.0');"
     "from gi.repository import Gst, GstRtspServer; Gst.init(None);"
     "missing = [e for e in ('videotestsrc', 'x264enc', 'rtph264pay') if Gst.ElementFactory.find(e) is None];"
     "raise SystemExit(f'no GStreamer element {missing}' if missing else 0)"
 )
-
-
-@functools.cache
-def why_unavailable() -> str | None:
-    """None when the server can run here, else what is missing."""
-    if not Path(SYSTEM_PYTHON).exists():
-        return f"{SYSTEM_PYTHON} does not exist"
-    result = subprocess.run([SYSTEM_PYTHON, "-c", _CHECK], capture_output=True, text=True, timeout=60, check=False)
-    if result.returncode == 0:
-        return None
-    last_line = (result.stderr.strip().splitlines() or ["unknown"])[-1]
-    return (
-        f"GStreamer's RTSP server is not installed ({last_line}); apt-get install gir1.2-gst-rtsp-server-1.0 "
-        "python3-gi gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly gstreamer1.0-rtsp"
-    )
 
 
 class RtspServer:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import zmq
 
 from spark3r_core.geometry import se3
 from spark3r_core.geometry.sim3 import Sim3
@@ -27,6 +29,17 @@ from spark3r_stream.wire.messages import (
 
 SESSION = uuid.UUID(int=7)
 START_NS = 1_700_000_000_000_000_000
+
+
+@contextlib.contextmanager
+def raw_context() -> Iterator[zmq.Context[zmq.Socket[bytes]]]:
+    """For sockets that do what ours never would. One left open by a test that failed would block whichever test is
+    running when Python's garbage collector finds it: `Context.__del__` waits until everything is sent."""
+    context = zmq.Context()
+    try:
+        yield context
+    finally:
+        context.destroy(linger=0)
 
 
 def make_output(frame_id: int = 0, size: tuple[int, int] = (6, 8), points: int = 5, seed: int = 0) -> FrameOutput:

@@ -35,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from spark3r_core.errors import Spark3rError
 from spark3r_stream.map.trajectory import match_times, read_trajectory
-from tests.helpers_rtsp import why_unavailable
+from tests.system_packages import why_skipped
 from tools.bench_reduction import describe_machine
 from tools.evaluation.tracked_run import path_numbers
 from tools.live import numbers
@@ -261,7 +261,7 @@ def parse(arguments: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
     args = parser.parse_args(given[:cut])
     if args.max_frames is not None and args.max_frames < 10:
         parser.error(f"--max-frames {args.max_frames}: expected at least 10")
-    if "rtsp" in args.source and (why := why_unavailable()) is not None:
+    if "rtsp" in args.source and (why := why_skipped("rtsp")) is not None:
         parser.error(f"--source rtsp: {why}")
     return args, given[cut + 1 :]
 

@@ -32,8 +32,9 @@ from spark3r_stream.pubsub.subscriber import Subscriber
 from spark3r_stream.recording.reader import Recording
 from spark3r_stream.wire.decode import decode
 from spark3r_stream.wire.messages import FrameResult, MapCorrections, SessionState, Status
-from tests.helpers_rtsp import RtspServer, why_unavailable
+from tests.helpers_rtsp import RtspServer
 from tests.helpers_rtsp_proxy import RtspProxy
+from tests.system_packages import why_skipped
 from tools.process_usage import Usage, usage_of
 from tools.soak_visitors import Visitors
 
@@ -212,7 +213,7 @@ class Soak:
 
 def main() -> None:
     args = parse_arguments()
-    if (why := why_unavailable()) is not None:
+    if (why := why_skipped("rtsp")) is not None:
         raise SystemExit(f"soak: {why}")
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:

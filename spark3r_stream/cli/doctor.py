@@ -54,7 +54,7 @@ def doctor_command() -> int:
 def _python() -> Finding:
     version = sys.version_info
     return Finding(
-        "Python", version >= (3, 10), f"{version.major}.{version.minor}.{version.micro}, {os.cpu_count()} cores"
+        "Python", version >= (3, 11), f"{version.major}.{version.minor}.{version.micro}, {os.cpu_count()} cores"
     )
 
 

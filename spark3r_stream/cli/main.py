@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import io
 import os
 import signal
 import sys
@@ -16,6 +18,7 @@ from spark3r_stream.extras import advice
 
 DESCRIPTION = "Streaming 3D reconstruction: live video in, camera poses and geometry out."
 EXIT_ERROR = 1
+EXIT_USAGE = 2  # tyro's, too
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 
 app = SubcommandApp()
@@ -29,6 +32,11 @@ def main() -> None:
     Known are our own errors, what the system refuses (files, folders, addresses), and libraries of an extra that is not
     installed.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="replace")  # a console that has no bullets shows question marks
+    if complaint := unknown_command(sys.argv[1:]):
+        print(f"spark3r: error: {complaint}", file=sys.stderr)
+        sys.exit(EXIT_USAGE)
     try:
         code = app.cli(prog="spark3r", description=DESCRIPTION, config=(tyro.conf.FlagCreatePairsOff,))
     except Spark3rError as error:
@@ -57,6 +65,16 @@ def _refusal(error: OSError) -> str:
     """What the system refuses, with the names of the files it is about."""
     names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes))]
     return ": ".join([*names, error.strerror or str(error)])
+
+
+def unknown_command(arguments: list[str]) -> str | None:
+    """What is wrong with the first argument if it is no command: tyro would take `nonsense --help` for `--help`."""
+    first = arguments[0] if arguments else "--help"
+    if first in (*commands.COMMANDS, "-h", "--help") or first.startswith("--tyro-"):
+        return None
+    near = difflib.get_close_matches(first, commands.COMMANDS, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{first!r} is no command; {hint}expected one of {' '.join(commands.COMMANDS)} (spark3r --help)"
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 import time
@@ -23,16 +22,12 @@ from tests.helpers_wire import SESSION, failed_output, make_output, make_sealer,
 
 ROOT = Path(__file__).parents[2]
 WAIT_S = 30.0
-TOOLS = ("cmake", "c++", "protoc")
-PACKAGES = "cmake g++ libzmq3-dev cppzmq-dev libprotobuf-dev protobuf-compiler"
+
+pytestmark = pytest.mark.compiler
 
 
 @pytest.fixture(scope="module")
 def pose_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
-    missing += [] if Path("/usr/include/zmq.hpp").exists() else ["zmq.hpp"]
-    if missing:
-        pytest.skip(f"no {', '.join(missing)}; Debian: apt-get install {PACKAGES}")
     build = tmp_path_factory.mktemp("cpp")
     configure = [
         "cmake",

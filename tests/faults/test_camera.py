@@ -18,18 +18,14 @@ from spark3r_stream.sources import ReconnectOptions, SourceOptions, open_source
 from spark3r_stream.sources.decode import ContainerDecoder, Decoded
 from spark3r_stream.stats import DropCause, DropCounter
 from tests.helpers_media import moving_images, write_video
-from tests.helpers_rtsp import RtspServer, why_unavailable
+from tests.helpers_rtsp import RtspServer
 from tests.helpers_rtsp_proxy import RtspProxy
 
 ROOT = Path(__file__).parents[2]
-needs_rtsp = [
-    pytest.mark.rtsp,
-    pytest.mark.skipif(why_unavailable() is not None, reason=str(why_unavailable())),
-]
 
 
 class TestLive:
-    pytestmark = needs_rtsp
+    pytestmark = pytest.mark.rtsp
 
     def test_damage_is_counted_and_a_new_size_and_a_cut_are_survived(self) -> None:
         options = SourceOptions(reconnect=ReconnectOptions(0.05, 0.2, 100), read_timeout_s=2.0)

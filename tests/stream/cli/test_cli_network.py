@@ -15,7 +15,7 @@ from spark3r_stream.wire.decode import decode
 from spark3r_stream.wire.messages import FrameResult, SessionState, Status
 
 ROOT = Path(__file__).parents[3]
-FRAMES = 60
+FRAMES = 30
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
@@ -66,19 +66,27 @@ def test_subscribers_come_late_die_and_return_and_the_engine_does_not_care(tmp_p
     assert handled == FRAMES  # every frame of the camera is a result or a counted loss
 
 
-def test_record_inspect_replay_and_view(tmp_path: Path) -> None:
-    endpoint, recording = f"ipc://{tmp_path}/engine.sock", tmp_path / "run.mcap"
-    engine = start_engine(endpoint, "--record", str(recording), "--max-frames", "8")
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The recording of a run of eight frames, and the run's JSON lines."""
+    folder = tmp_path_factory.mktemp("recorded")
+    recording = folder / "run.mcap"
+    engine = start_engine(f"ipc://{folder}/engine.sock", "--record", str(recording), "--max-frames", "8")
     out, err = engine.communicate(timeout=90)
     assert engine.returncode == 0, err
+    return recording, out
+
+
+def test_record_inspect_and_replay(tmp_path: Path, recorded: tuple[Path, str]) -> None:
+    recording, out = recorded
+    again = f"ipc://{tmp_path}/replay.sock"
+    listener = start("echo", again, "--json", "--count", "8", "--timeout", "60")
+    replay = start("replay", str(recording), "--publish", again, "--loop")
     inspected = start("inspect", str(recording), "--json")
     info = json.loads(inspected.communicate(timeout=60)[0])
     assert inspected.returncode == 0
     assert info["counts"]["/frame/"] == 8
     assert info["counts"]["/decisions/"] >= 1
-    again = f"ipc://{tmp_path}/replay.sock"
-    listener = start("echo", again, "--json", "--count", "8", "--timeout", "60")
-    replay = start("replay", str(recording), "--publish", again, "--loop")
     heard = [json.loads(line) for line in listener.communicate(timeout=60)[0].splitlines()]
     replay.send_signal(signal.SIGINT)
     replay.communicate(timeout=30)
@@ -86,9 +94,12 @@ def test_record_inspect_replay_and_view(tmp_path: Path) -> None:
     own = {line["frame_id"]: line for line in map(json.loads, out.splitlines())}
     assert len(heard) == 8
     assert all(h["translation"] == own[h["frame_id"]]["translation"] for h in heard)
-    pytest.importorskip("open3d")
+
+
+@pytest.mark.viewer
+def test_a_recording_becomes_a_picture(tmp_path: Path, recorded: tuple[Path, str]) -> None:
     picture = tmp_path / "map.png"
-    view = start("view", str(recording), "--offscreen", str(picture))
+    view = start("view", str(recorded[0]), "--offscreen", str(picture))
     _, err = view.communicate(timeout=90)
     assert view.returncode == 0, err
     assert picture.stat().st_size > 1000

@@ -25,7 +25,7 @@ from spark3r_stream.wire import envelope as wire
 from spark3r_stream.wire.decode import decode
 from spark3r_stream.wire.encode import encode_status
 from spark3r_stream.wire.messages import DepthImage, SessionState
-from tests.helpers_wire import SESSION, every_kind, frames, make_output, make_sealer, make_status
+from tests.helpers_wire import SESSION, every_kind, frames, make_output, make_sealer, make_status, raw_context
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 ANY_PORT = "tcp://127.0.0.1:*"
@@ -41,12 +41,11 @@ def publisher() -> Iterator[Publisher]:
 @pytest.fixture
 def xpub() -> Iterator[tuple[zmq.Socket[bytes], str]]:
     """A publisher's socket without the publisher: to send what ours never would."""
-    context = zmq.Context()
-    sock = context.socket(zmq.XPUB)
-    sock.setsockopt(zmq.XPUB_VERBOSER, 1)
-    sock.bind(ANY_PORT)
-    yield sock, sock.getsockopt_string(zmq.LAST_ENDPOINT)
-    context.destroy(linger=0)
+    with raw_context() as context:
+        sock = context.socket(zmq.XPUB)
+        sock.setsockopt(zmq.XPUB_VERBOSER, 1)
+        sock.bind(ANY_PORT)
+        yield sock, sock.getsockopt_string(zmq.LAST_ENDPOINT)
 
 
 def wait_for_subscription(sock: zmq.Socket[bytes], topic: bytes) -> None:
@@ -338,24 +337,23 @@ def test_another_schema_version_is_an_error_with_both_versions(xpub: tuple[zmq.S
 
 
 def test_a_subscriber_may_send_garbage(publisher: Publisher) -> None:
-    context = zmq.Context()
-    rude = context.socket(zmq.XSUB)
-    rude.connect(publisher.endpoint)
-    for payload in (
-        b"\1/frame/",
-        b"\1" + b"\xff" * 500,
-        b"hello",
-        b"\1/ready/" + b"x" * 900,
-        b"\0/never/",
-        bytes(5000),
-    ):
-        rude.send(payload)
-    rude.send_multipart([b"\1", b"\1"])
-    with Subscriber(publisher.endpoint) as subscriber:
-        assert subscriber.wait_connected(WAIT_S)
-        publisher.send(frames(make_sealer(), [0])[0])
-        assert collect(subscriber, 1)[0].topic == wire.FRAME
-    context.destroy(linger=0)
+    with raw_context() as context:
+        rude = context.socket(zmq.XSUB)
+        rude.connect(publisher.endpoint)
+        for payload in (
+            b"\1/frame/",
+            b"\1" + b"\xff" * 500,
+            b"hello",
+            b"\1/ready/" + b"x" * 900,
+            b"\0/never/",
+            bytes(5000),
+        ):
+            rude.send(payload)
+        rude.send_multipart([b"\1", b"\1"])
+        with Subscriber(publisher.endpoint) as subscriber:
+            assert subscriber.wait_connected(WAIT_S)
+            publisher.send(frames(make_sealer(), [0])[0])
+            assert collect(subscriber, 1)[0].topic == wire.FRAME
 
 
 def test_port_scanners_do_no_harm(publisher: Publisher) -> None:

@@ -21,7 +21,7 @@ from spark3r_stream.wire import envelope as wire
 from tests import helpers
 from tests.helpers_media import moving_images, write_video
 from tests.helpers_reprocess import assert_repeated, payloads
-from tests.helpers_rtsp import RtspServer, why_unavailable
+from tests.helpers_rtsp import RtspServer
 
 SMALL = ["--weights", "random", "--size", "96", "--track", "off"]
 
@@ -50,7 +50,7 @@ def test_a_video_comes_out_again_byte_by_byte(tmp_path: Path, spark3r, capfd: py
 
 @pytest.mark.parametrize(("fill", "eviction"), [("causal", "time"), ("support", "views"), ("consolidate", "views")])
 def test_the_memory_is_filled_and_emptied_as_it_was(tmp_path: Path, spark3r, fill: str, eviction: str) -> None:
-    video, first = write_video(tmp_path / "clip.mp4", moving_images(24, 128, 96)), tmp_path / "first.mcap"
+    video, first = write_video(tmp_path / "clip.mp4", moving_images(16, 128, 96)), tmp_path / "first.mcap"
     memory = ("--fill", fill, "--eviction", eviction, "--memory", "3MiB")
     assert spark3r("run", video, *SMALL, "--record", first, *memory, "--window", "2") == 0
     stats = assert_repeated(spark3r, first, tmp_path)
@@ -125,7 +125,6 @@ def test_a_video_played_like_a_camera(tmp_path: Path, spark3r) -> None:
 
 
 @pytest.mark.rtsp
-@pytest.mark.skipif(why_unavailable() is not None, reason=str(why_unavailable()))
 def test_rtsp_with_losses_and_credentials(tmp_path: Path, spark3r) -> None:
     first = tmp_path / "first.mcap"
     with RtspServer(fps=200) as server:

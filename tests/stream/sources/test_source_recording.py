@@ -22,7 +22,7 @@ from spark3r_stream.sources import ReconnectOptions, SourceKind, SourceOptions, 
 from spark3r_stream.sources.open import is_recording
 from spark3r_stream.sources.recording import RecordingSource
 from tests.helpers_media import moving_images, write_video
-from tests.helpers_rtsp import RtspServer, why_unavailable
+from tests.helpers_rtsp import RtspServer
 
 SETTINGS = {"settings": "{}"}
 
@@ -231,7 +231,6 @@ def test_which_uris_are_recordings() -> None:
 
 
 @pytest.mark.rtsp
-@pytest.mark.skipif(why_unavailable() is not None, reason=str(why_unavailable()))
 def test_a_live_stream_that_broke_and_lost_frames_comes_back(tmp_path: Path) -> None:
     """Two epochs of different size, joined in the middle of the stream, with frames lost on both sides of the pipe."""
     path = tmp_path / "a.mcap"

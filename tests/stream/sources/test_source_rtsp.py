@@ -23,12 +23,9 @@ from spark3r_stream.sources import (
     open_source,
 )
 from spark3r_stream.stats import DropCause
-from tests.helpers_rtsp import RtspServer, why_unavailable
+from tests.helpers_rtsp import RtspServer
 
-pytestmark = [
-    pytest.mark.rtsp,
-    pytest.mark.skipif(why_unavailable() is not None, reason=str(why_unavailable())),
-]
+pytestmark = pytest.mark.rtsp
 
 FAST = ReconnectOptions(first_delay_s=0.05, max_delay_s=0.2, max_restarts=100)
 

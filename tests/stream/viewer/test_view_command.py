@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import threading
 import time
 import uuid
@@ -23,7 +22,7 @@ from spark3r_stream.wire.encode import encode_frame, encode_status
 from spark3r_stream.wire.envelope import Message, Sealer
 from spark3r_stream.wire.messages import FrameOutput, FrameResult, SessionState, Status
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("open3d") is None, reason="open3d is not installed")
+pytestmark = pytest.mark.viewer
 
 
 def blue_wall(frame_id: int) -> FrameOutput:

@@ -120,7 +120,7 @@ def test_overview_looks_at_the_scene_from_behind_and_above() -> None:
     assert size == 1.0
 
 
-@pytest.mark.skipif(not HAS_OPEN3D, reason="open3d is not installed")
+@pytest.mark.viewer
 def test_offscreen_picture_shows_the_wall_the_path_and_the_frustum(tmp_path: Path) -> None:
     scene = SceneMap()
     for index in range(10):

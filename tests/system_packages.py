@@ -1,0 +1,94 @@
+"""What tests need of the system beyond Python packages. Each is tried, as a file may be there and of no use.
+
+A test with a marker of GROUPS is skipped where the probe of that name fails (tests/conftest.py). Each probe runs once,
+when the first test that needs it does.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+from tests.helpers_rtsp import CHECK, SYSTEM_PYTHON
+
+LIST = Path(__file__).parents[1] / "tools" / "system_packages.txt"
+TIMEOUT_S = 90.0
+# Of Open3D itself, not of our renderer: what that one cannot do must fail, not be skipped.
+DRAW_A_PIXEL = """
+import os, sys
+import numpy as np
+import open3d
+renderer = open3d.visualization.rendering.OffscreenRenderer(16, 16)
+renderer.scene.set_background((1.0, 0.0, 0.0, 1.0))
+red, green, blue = np.asarray(renderer.render_to_image())[8, 8].astype(int)
+if red < green + 100 or red < blue + 100:
+    print(f"a red pixel came out as {red} {green} {blue}", file=sys.stderr)
+sys.stderr.flush()
+os._exit(int(red < green + 100 or red < blue + 100))
+"""
+LINK = """
+#include <google/protobuf/stubs/common.h>
+#include <zmq.hpp>
+int main() { zmq::context_t context; google::protobuf::ShutdownProtobufLibrary(); }
+"""
+PROBES: dict[str, list[tuple[list[str], str]]] = {  # commands, each with what it reads
+    "rtsp": [([SYSTEM_PYTHON, "-c", CHECK], "")],
+    "viewer": [([sys.executable, "-c", DRAW_A_PIXEL], "")],
+    "compiler": [
+        (["cmake", "--version"], ""),
+        (["protoc", "--version"], ""),
+        (["c++", "-std=c++17", "-x", "c++", "-", "-o", os.devnull, "-lzmq", "-lprotobuf"], LINK),
+    ],
+    "namespaces": [(["ip", "-Version"], "")],
+}
+GROUPS = tuple(PROBES)
+
+
+def packages(group: str) -> str:
+    """Debian's names, separated by spaces."""
+    lines = (line.partition(":") for line in LIST.read_text().splitlines() if not line.startswith("#"))
+    return {name: " ".join(names.split()) for name, _, names in lines}[group]
+
+
+@functools.cache
+def why_unusable(group: str) -> str | None:
+    """None when it works here, else what the probe said."""
+    environment = {**os.environ, "EGL_PLATFORM": "surfaceless"}
+    for variable in ("DISPLAY", "WAYLAND_DISPLAY"):
+        environment.pop(variable, None)
+    for command, text in PROBES[group]:
+        try:
+            done = subprocess.run(
+                command,
+                input=text,
+                env=environment,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=TIMEOUT_S,
+            )
+        except FileNotFoundError:
+            return f"there is no {command[0]}"
+        except subprocess.TimeoutExpired:
+            return f"{command[0]} did not end within {TIMEOUT_S:.0f} s"
+        if done.returncode != 0:
+            said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+            return said[-1][:200] if said else f"{command[0]} ended with exit code {done.returncode}"
+    return None
+
+
+def why_skipped(group: str) -> str | None:
+    """None when it works here, else the reason and what to install."""
+    said = why_unusable(group)
+    return said and f"{group} is not usable here ({said}); Debian: apt-get install {packages(group)}"
+
+
+def closing_line(skipped: Counter[str]) -> str:
+    """How many tests were skipped for lack of what; skipped: tests by group."""
+    parts = [f"{packages(group)} ({group}, {count})" for group, count in sorted(skipped.items())]
+    tests = "1 test" if skipped.total() == 1 else f"{skipped.total()} tests"
+    return f"skipped for lack of system packages: {tests}: {', '.join(parts)}; install them with `make system-packages`"
