@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from spark3r_stream.cli.run import build_reconstructor
+from spark3r_stream.cli.targets import check_targets
 from spark3r_stream.clock import SystemClock
 from spark3r_stream.config import ConfigError, RunConfig
 from spark3r_stream.engine.frame_cloud import CloudConfig, cloud_of
@@ -83,6 +84,7 @@ def reconstruct_command(config: RunConfig, reduction: str, out: Path) -> int:
 
     config = replace(config, out=out)
     config.check()
+    check_targets(config)
     frames, dropped, mapper = read_frames(config)
     presets = {"spark3r": Reduction.spark3r, "dense": Reduction.dense, "kv-stride": Reduction.kv_stride_only}
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
@@ -145,6 +147,8 @@ def probe_command(config: RunConfig, save: Path | None) -> int:
 
     from spark3r_core.offline.probe import probe_sensitivity
 
+    if save is not None and save.suffix != ".json":
+        raise ConfigError(f"--save {save} is a JSON file; give it a name that ends in .json")
     frames, _, mapper = read_frames(config)
     images = torch.from_numpy(np.stack([frame.image for frame in frames]).transpose(0, 3, 1, 2))
     table = probe_sensitivity(mapper.model, [images])

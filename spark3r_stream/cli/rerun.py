@@ -53,8 +53,6 @@ def recorded_config(given: RunConfig, run: RecordedRun) -> RunConfig:
                 f"--{name.replace('_', '-')} is about live sources and folders of images; {run.path} is read as it was"
                 " recorded"
             )
-    if given.record is not None and given.record.resolve() == run.path.resolve():
-        raise ConfigError(f"--record {given.record} would overwrite the recording that is read; choose another file")
     metadata = run.recording.metadata
     # what "auto" became: it may become something else on another machine
     recorded = {**run.settings, **{name: metadata[name] for name in ("device", "dtype") if metadata.get(name)}}

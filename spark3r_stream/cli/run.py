@@ -25,6 +25,7 @@ from spark3r_stream.cli.rerun import (
     run_metadata,
 )
 from spark3r_stream.cli.stop import Interrupted, Stop
+from spark3r_stream.cli.targets import check_targets
 from spark3r_stream.clock import Clock, SystemClock
 from spark3r_stream.config import ConfigError, RunConfig, parse_bytes
 from spark3r_stream.engine.files_sink import FilesSink
@@ -55,6 +56,7 @@ from spark3r_stream.wire.messages import SessionState
 def run_command(config: RunConfig) -> int:
     """Exit code: 0 at the end of the source or after stopping a live one; 130/143 for a file cut short."""
     config.check()
+    check_targets(config)
     stop = Stop()
     try:
         return _run(config, stop)
@@ -266,7 +268,9 @@ def _open_recorder(
         print(f"spark3r: recording stopped, mapping goes on: {error}", file=sys.stderr)
 
     source_id = redact_uri(config.source)
-    return closing.enter_context(Recorder(config.record, metadata, clock, source_id=source_id, on_error=report))
+    return closing.enter_context(
+        Recorder(config.record, metadata, clock, source_id=source_id, overwrite=config.overwrite, on_error=report)
+    )
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import time
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from spark3r_stream.cli.targets import check_picture
 from spark3r_stream.errors import StreamError
 from spark3r_stream.map.scene_map import SceneMap
 from spark3r_stream.pubsub.keys import ClientSecurity
@@ -24,6 +25,8 @@ def view_command(
 ) -> int:
     """0 when the window was closed or the picture written."""
     recording = source.endswith(".mcap")
+    if offscreen is not None:
+        check_picture(offscreen, source)
     with _open(source, recording, offscreen is not None, security) as messages:
         if offscreen is None:
             from spark3r_stream.viewer.open3d_viewer import run_window

@@ -29,11 +29,11 @@ from spark3r_stream.recording.records import (
     decode_decisions,
     decode_packet,
 )
+from spark3r_stream.recording.target import MAGIC
 from spark3r_stream.recording.writer import ENVELOPE, METADATA, METADATA_END
 from spark3r_stream.wire import envelope as wire
 from spark3r_stream.wire.envelope import Envelope, Message
 
-MAGIC = b"\x89MCAP0\r\n"
 MAX_RECORD_BYTES = 512 * wire.MIB
 # What mcap's parser raises for bytes that are no records: it trusts lengths, encodings and ids.
 _DAMAGE = (McapError, CRCValidationError, struct.error, ValueError, LookupError, OverflowError, zstandard.ZstdError)

@@ -192,7 +192,7 @@ def test_options_that_contradict_the_recording_are_refused(
         (["--dtype", "bfloat16"], "--dtype bfloat16, but", "made with float32"),
         (["--pace", "realtime"], "--pace", "live"),
         (["--live"], "--live", "as it was recorded"),
-        (["--record", first], "would overwrite", "choose another file"),
+        (["--record", first], "is the file that is read", "choose another name"),
     ]
     for options, *words in cases:
         assert spark3r("run", first, *options) == 1, options
