@@ -30,6 +30,6 @@ def assert_repeated(spark3r: Callable[..., int], first: Path, tmp_path: Path, *o
     for old, new in zip(decisions, redone, strict=True):
         assert replace(new, started_ns=0, finished_ns=0) == replace(old, started_ns=0, finished_ns=0)
     stats = json.loads((out / "stats.json").read_text())
-    compared = {"equal": len(expected), "different": 0, "not_recorded": 0, "first_difference": ""}
+    compared = {"equal": len(expected), "different": 0, "not_recorded": 0, "not_made": 0, "first_difference": ""}
     assert stats["compared_with_recording"] == compared
     return stats

@@ -132,6 +132,8 @@ def _run(config: RunConfig, stop: Stop) -> int:
         decided = None if run is None else run.decisions
         with long_lived_objects():
             run_stream(source, reconstructor, sinks, engine, stats, clock, stop.event, decided)
+        if comparison is not None and run is not None and config.max_frames is None and not stop.event.is_set():
+            comparison.finish(max(run.frame_ids) if run.cut else None)
         if recorder is not None and recorder.broken and recorder.error is not None:
             failures.append(recorder.error)
         if failures:
@@ -140,9 +142,10 @@ def _run(config: RunConfig, stop: Stop) -> int:
             raise StreamError(f"no frame of {source.info.name} could be reconstructed: {stats.last_error}")
     if not config.json:
         print(summary(config, stats), file=sys.stderr)
-        if comparison is not None:
-            print(comparison.summary(), file=sys.stderr)
-    return stop.exit_code(source.info.is_live)
+    if comparison is not None and not (config.json and comparison.is_repeated):
+        print(comparison.summary(), file=sys.stderr)
+    code = stop.exit_code(source.info.is_live)
+    return code or int(comparison is not None and not comparison.is_repeated)
 
 
 def build_reconstructor(

@@ -70,6 +70,10 @@ class RecordedRun:
         return sum(len(window.new_frames) for window in self.decisions)
 
     @property
+    def frame_ids(self) -> list[int]:
+        return [frame.frame_id for window in self.decisions for frame in window.new_frames]
+
+    @property
     def source_id(self) -> str:
         """Name of the recorded source, without credentials."""
         return self.decisions[0].source_id

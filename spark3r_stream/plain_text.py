@@ -1,0 +1,39 @@
+"""Text that did not come from us, made fit for a terminal: names in recordings, topics, codecs, folders, errors."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
+
+MAX_CHARACTERS = 400
+_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})  # controls, direction marks, surrogates, separators
+
+
+def cleaned(text: object, limit: int | None = MAX_CHARACTERS) -> str:
+    """`text` on one line, with what a terminal would obey or hide written as \\x1b, \\n, \\u202e; cut at `limit`."""
+    full = str(text)
+    kept = full if limit is None else full[:limit]
+    line = "".join(
+        character.encode("unicode_escape").decode("ascii") if unicodedata.category(character) in _UNPRINTABLE else character
+        for character in kept
+    )
+    return line if len(kept) == len(full) else f"{line}… ({len(full)} characters)"
+
+
+def cleaned_lines(text: object) -> str:
+    """The same for a message of ours that may have several lines: these stay, whatever else moves a cursor does not."""
+    return "\n".join(cleaned(line, None) for line in re.split(r"\n", str(text)))
+
+
+def without_nan(value: Any) -> Any:
+    """Plain values as JSON has them: NaN and infinity become null, keys text."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_nan(item) for item in value]
+    return value
