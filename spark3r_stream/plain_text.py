@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-import re
-import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
 MAX_CHARACTERS = 400
-_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})  # controls, direction marks, surrogates, separators
 
 
 def cleaned(text: object, limit: int | None = MAX_CHARACTERS) -> str:
@@ -17,15 +14,10 @@ def cleaned(text: object, limit: int | None = MAX_CHARACTERS) -> str:
     full = str(text)
     kept = full if limit is None else full[:limit]
     line = "".join(
-        character.encode("unicode_escape").decode("ascii") if unicodedata.category(character) in _UNPRINTABLE else character
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
         for character in kept
     )
     return line if len(kept) == len(full) else f"{line}… ({len(full)} characters)"
-
-
-def cleaned_lines(text: object) -> str:
-    """The same for a message of ours that may have several lines: these stay, whatever else moves a cursor does not."""
-    return "\n".join(cleaned(line, None) for line in re.split(r"\n", str(text)))
 
 
 def without_nan(value: Any) -> Any:

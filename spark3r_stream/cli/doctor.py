@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.markup import escape
 
+from spark3r_stream.plain_text import cleaned
 from spark3r_stream.viewer.availability import DEBIAN_PACKAGES
 
 
@@ -33,7 +34,7 @@ def doctor_command() -> int:
         word, colour = (
             ("ok", "green") if finding.ok else ("missing", "red") if finding.required else ("optional", "yellow")
         )
-        console.print(f"[{colour}]{word:<8}[/]  {finding.name}: {escape(finding.detail)}", highlight=False)
+        console.print(f"[{colour}]{word:<8}[/]  {finding.name}: {escape(cleaned(finding.detail))}", highlight=False)
     return int(any(not finding.ok and finding.required for finding in findings))
 
 

@@ -11,6 +11,7 @@ from tyro.extras import SubcommandApp
 
 from spark3r_core.errors import Spark3rError
 from spark3r_stream.cli import commands
+from spark3r_stream.plain_text import cleaned
 
 DESCRIPTION = "Streaming 3D reconstruction: live video in, camera poses and geometry out."
 EXIT_ERROR = 1
@@ -26,7 +27,7 @@ def main() -> None:
     try:
         code = app.cli(prog="spark3r", description=DESCRIPTION, config=(tyro.conf.FlagCreatePairsOff,))
     except Spark3rError as error:
-        print(f"spark3r: error: {error}", file=sys.stderr)
+        print(f"spark3r: error: {cleaned(error, 4000)}", file=sys.stderr)
         sys.exit(EXIT_ERROR)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)

@@ -20,6 +20,7 @@ from spark3r_stream.engine.reconstructor import Reconstructor
 from spark3r_stream.errors import EndOfStream
 from spark3r_stream.frame import Frame
 from spark3r_stream.outputs.result_writer import ResultWriter, thumbnail
+from spark3r_stream.plain_text import cleaned
 from spark3r_stream.sources.open import open_source
 from spark3r_stream.sources.options import SourceOptions
 from spark3r_stream.wire.messages import CameraView, FrameOutput, FrameResult
@@ -53,7 +54,7 @@ def read_frames(config: RunConfig) -> tuple[list[KeptFrame], dict[str, int], Rec
         if source.info.is_live and config.max_frames is None:
             raise ConfigError(f"{source.info.name} is live and has no end; give --max-frames")
         for note in source.info.notes:
-            print(f"spark3r: note: {note}", file=sys.stderr)
+            print(f"spark3r: note: {cleaned(note)}", file=sys.stderr)
         mapper = build_reconstructor(replace(config, track="off"))
         assert isinstance(mapper, Reconstructor)
         frames: list[KeptFrame] = []
@@ -137,7 +138,7 @@ def reconstruct_command(config: RunConfig, reduction: str, out: Path) -> int:
     }
     writer.close(stats)
     lost = sum(dropped.values())
-    print(f"{len(frames)} frames in {seconds['total']:.1f} s, {lost} lost; results in {out}", file=sys.stderr)
+    print(f"{len(frames)} frames in {seconds['total']:.1f} s, {lost} lost; results in {cleaned(out)}", file=sys.stderr)
     return 0
 
 

@@ -39,6 +39,7 @@ from spark3r_stream.engine.tracking import TrackingReconstructor
 from spark3r_stream.errors import RecordingError, StreamError
 from spark3r_stream.map.trajectory import Trajectory
 from spark3r_stream.outputs.result_writer import ResultWriter
+from spark3r_stream.plain_text import cleaned
 from spark3r_stream.pubsub.publisher import Publisher
 from spark3r_stream.pubsub.snapshot import SnapshotKeeper
 from spark3r_stream.recording.comparison import Comparison
@@ -77,7 +78,7 @@ def _run(config: RunConfig, stop: Stop) -> int:
 
         def publishing_ended(error: StreamError) -> None:
             failures.append(error)
-            print(f"spark3r: {error}", file=sys.stderr)
+            print(f"spark3r: {cleaned(error)}", file=sys.stderr)
             stop.event.set()  # nobody sees this run any more: whoever supervises it starts another
 
         publisher = _open_publisher(config, session_id, closing, publishing_ended)
@@ -93,7 +94,7 @@ def _run(config: RunConfig, stop: Stop) -> int:
         with stop.interrupting():
             source = closing.enter_context(contextlib.closing(_open_source(config, run, recorder, clock)))
         for note in source.info.notes:
-            print(f"spark3r: note: {note}", file=sys.stderr)
+            print(f"spark3r: note: {cleaned(note)}", file=sys.stderr)
         stats = RunStats(clock, source.info.name, config.model)
         sinks: list[Sink] = []
         targets: list[MessageSink] = [target for target in (publisher, recorder) if target is not None]
@@ -141,9 +142,9 @@ def _run(config: RunConfig, stop: Stop) -> int:
         if stats.failed and not stats.processed_frames:
             raise StreamError(f"no frame of {source.info.name} could be reconstructed: {stats.last_error}")
     if not config.json:
-        print(summary(config, stats), file=sys.stderr)
+        print(cleaned(summary(config, stats)), file=sys.stderr)
     if comparison is not None and not (config.json and comparison.is_repeated):
-        print(comparison.summary(), file=sys.stderr)
+        print(cleaned(comparison.summary()), file=sys.stderr)
     code = stop.exit_code(source.info.is_live)
     return code or int(comparison is not None and not comparison.is_repeated)
 
@@ -268,7 +269,7 @@ def _open_recorder(
     metadata = run_metadata(settings_of(config), reconstructor, adjusts_all)
 
     def report(error: RecordingError) -> None:
-        print(f"spark3r: recording stopped, mapping goes on: {error}", file=sys.stderr)
+        print(f"spark3r: recording stopped, mapping goes on: {cleaned(error)}", file=sys.stderr)
 
     source_id = redact_uri(config.source)
     return closing.enter_context(

@@ -9,6 +9,7 @@ from pathlib import Path
 from spark3r_stream.cli.targets import check_picture
 from spark3r_stream.errors import StreamError
 from spark3r_stream.map.scene_map import SceneMap
+from spark3r_stream.plain_text import cleaned
 from spark3r_stream.pubsub.keys import ClientSecurity
 from spark3r_stream.pubsub.subscriber import Subscriber
 from spark3r_stream.recording.replay import Replay
@@ -44,7 +45,7 @@ def view_command(
         if not len(scene):
             raise StreamError(f"no points came from {source}; nothing to draw")
         render_png(scene, offscreen)
-    print(f"{len(scene):,} points, {scene.num_poses} poses: {offscreen}")
+    print(f"{len(scene):,} points, {scene.num_poses} poses: {cleaned(offscreen)}")
     return 0
 
 

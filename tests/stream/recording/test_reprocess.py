@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from mcap.reader import make_reader
+from mcap.writer import CompressionType
 from PIL import Image
 
 from spark3r_stream.cli.rerun import check_weights, recorded_camera, recorded_config, recorded_new_frames
@@ -20,6 +21,7 @@ from spark3r_stream.recording.reprocess import RecordedRun
 from spark3r_stream.wire import envelope as wire
 from tests import helpers
 from tests.helpers_media import moving_images, write_video
+from tests.helpers_recording import rewrite
 from tests.helpers_reprocess import assert_repeated, payloads
 from tests.helpers_rtsp import RtspServer, why_unavailable
 
@@ -214,12 +216,34 @@ def test_other_weights_are_refused_with_both_hashes(tmp_path: Path, spark3r) -> 
 
 
 def test_a_difference_is_told(tmp_path: Path, spark3r, capfd: pytest.CaptureFixture[str]) -> None:
-    """A recording whose sums were made in another precision: the run goes through and says that it is not the same."""
+    """A recording whose sums were made in another precision: the run goes through, says that it is not the same, and
+    fails; so does one of which a message is not made again."""
     video, first = write_video(tmp_path / "clip.mp4", moving_images(5, 128, 96)), tmp_path / "first.mcap"
     assert spark3r("run", video, *SMALL, "--record", first, "--dtype", "float32") == 0
-    data = first.read_bytes()
-    assert data.count(b"float32") == 2, "in the settings and as what was used, outside of the compressed chunks"
-    first.write_bytes(data.replace(b"float32", b"float16"))
-    assert spark3r("run", first) == 0
+    other = rewrite(first, tmp_path / "other.mcap", {"dtype": "bfloat16"})
+    assert spark3r("run", other) == 1
     told = capfd.readouterr().err
     assert "differ (first /frame/ of frame 0" in told
+    assert "Traceback" not in told
+    windows: list[bytes] = []
+
+    def without_last_window(topic: str, data: bytes) -> bytes | None:
+        if topic == "/decisions/":
+            windows.append(data)
+        return None if topic == "/decisions/" and len(windows) > 1 else data
+
+    shorter = rewrite(first, tmp_path / "shorter.mcap", change=without_last_window)
+    assert spark3r("run", shorter, "--out", tmp_path / "out") == 1
+    assert "were not made again (first /" in capfd.readouterr().err
+    compared = json.loads((tmp_path / "out" / "stats.json").read_text())["compared_with_recording"]
+    assert (compared["different"], compared["not_made"] > 0) == (0, True)
+
+
+def test_metadata_may_follow_the_messages(tmp_path: Path, spark3r) -> None:
+    video, first = write_video(tmp_path / "clip.mp4", moving_images(2, 128, 96)), tmp_path / "first.mcap"
+    assert spark3r("run", video, *SMALL, "--record", first) == 0
+    last = rewrite(first, tmp_path / "last.mcap", metadata_last=True)
+    assert spark3r("inspect", last) == 0
+    assert spark3r("run", last) == 0
+    lz4 = rewrite(first, tmp_path / "lz4.mcap", compression=CompressionType.LZ4)
+    assert spark3r("run", lz4) == 0
