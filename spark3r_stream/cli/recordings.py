@@ -15,6 +15,9 @@ from spark3r_stream.pubsub.publisher import Publisher
 from spark3r_stream.pubsub.snapshot import SnapshotKeeper
 from spark3r_stream.recording.reader import Recording
 from spark3r_stream.recording.replay import Replay, republish
+from spark3r_stream.wire.envelope import TOPICS
+
+MAX_TOPICS_TOLD = 40
 
 
 def replay_command(
@@ -58,9 +61,12 @@ def inspect_command(recording: Path, as_json: bool) -> int:
         return 0 if whole else 1
     print(f"{cleaned(info.path)}: {info.size_bytes / 2**20:.1f} MiB, {info.duration_s:.1f} s")
     print("complete" if info.complete else f"not complete: {cleaned(info.cut) or 'it was not closed'}")
-    for topic, count in sorted(info.counts.items()):
+    topics = sorted(info.counts.items(), key=lambda item: (item[0] not in TOPICS, item[0]))
+    for topic, count in topics[:MAX_TOPICS_TOLD]:
         lost = info.missed.get(topic, 0)
         print(f"  {cleaned(topic):<20} {count:>8} messages" + (f", {lost} missing" if lost else ""))
+    if len(topics) > MAX_TOPICS_TOLD:
+        print(f"  … and {len(topics) - MAX_TOPICS_TOLD} more topics")
     for key, value in sorted(info.metadata.items()):
         print(f"  {cleaned(key)}: {cleaned(value)}")
     return 0 if whole else 1

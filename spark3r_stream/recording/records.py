@@ -16,6 +16,7 @@ INPUT_PACKET = "/input/packet/"
 INPUT_IMAGE = "/input/image/"
 DECISIONS = "/decisions/"
 NS_PER_S = 1_000_000_000
+MAX_DECISIONS_BYTES = 256 * 1024
 
 # The image formats foxglove.CompressedImage names, by file suffix. Others are recorded as packets.
 IMAGE_FORMATS = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png", "webp": "webp", "avif": "avif"}
@@ -186,6 +187,8 @@ def encode_decisions(decisions: Decisions) -> bytes:
 
 def decode_decisions(payload: bytes) -> Decisions:
     """Raises WireError for bytes that are no decisions."""
+    if len(payload) > MAX_DECISIONS_BYTES:  # an empty frame weighs two bytes on the wire and a hundred once decoded
+        raise WireError(f"decisions of {len(payload)} bytes; at most {MAX_DECISIONS_BYTES} are allowed")
     try:
         m = recording_pb2.Decisions.FromString(payload)
     except DecodeError as error:
