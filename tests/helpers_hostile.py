@@ -1,4 +1,4 @@
-"""Recordings that are valid MCAP and say what no run says: every field of every schema at its extremes, one at a time."""
+"""Recordings that are valid MCAP and say what no run says: each field of each schema at its extremes, one at a time."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ STRINGS = (
     "/etc/passwd",
 )
 KEYS = (
-    "settings", "weights_sha256", "device", "dtype", "max_new_frames", "intrinsics", "spark3r_stream", "torch", "threads",
-    "adjusts_all", "source_id",
+    "settings", "weights_sha256", "device", "dtype", "max_new_frames", "intrinsics", "spark3r_stream", "torch",
+    "threads", "adjusts_all", "source_id",
 )  # fmt: skip
 CAMERA = {"fx": 50.0, "fy": 50.0, "cx": 32.0, "cy": 24.0, "width": 64, "height": 48, "distortion": [0.1, 0, 0, 0]}
 
@@ -173,6 +173,8 @@ def _extremes(kind: type[Message]) -> Iterator[tuple[tuple[str, ...], Any]]:
 
 
 def _is_repeated(field: FieldDescriptor) -> bool:
+    if hasattr(field, "is_repeated"):  # protobuf 7
+        return field.is_repeated
     return field.label == FieldDescriptor.LABEL_REPEATED
 
 
