@@ -65,10 +65,11 @@ CAMERA = {"fx": 50.0, "fy": 50.0, "cx": 32.0, "cy": 24.0, "width": 64, "height":
 
 @dataclass(frozen=True)
 class Hostile:
-    """name: what was changed. write: makes the file from a good recording."""
+    """name: what was changed. write: makes the file from a good recording. topic: where, if in messages."""
 
     name: str
     write: Callable[[Path, Path], Path]
+    topic: str = ""
 
 
 def hostile_recordings(count: int, seed: int = 0) -> list[Hostile]:
@@ -142,7 +143,7 @@ def _fields(topic: str) -> Iterator[Hostile]:
                 return rewrite(old, new, change=change)
 
             where = "the first" if first_only else "each"
-            yield Hostile(f"{topic} {'.'.join(path)} = {str(value)[:30]!r} in {where}", write)
+            yield Hostile(f"{topic} {'.'.join(path)} = {str(value)[:30]!r} in {where}", write, topic)
 
 
 def _extremes(kind: type[Message]) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -183,6 +184,8 @@ def _set(message: Any, path: tuple[str, ...], value: Any) -> None:
     field = message.DESCRIPTOR.fields_by_name[name]
     if rest:
         inner = getattr(message, name)
+        if _is_repeated(field) and not inner:
+            inner.add()
         for one in inner if _is_repeated(field) else [inner]:
             _set(one, tuple(rest), value)
     elif value == "absent":
