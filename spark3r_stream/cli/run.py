@@ -36,7 +36,7 @@ from spark3r_stream.engine.scheduler import WindowPlan, most_new_frames, plan_wi
 from spark3r_stream.engine.sinks import ComparisonSink, DecisionsSink, Heartbeat, JsonSink, MessageSink, WireSink
 from spark3r_stream.engine.steady import keep_freed_memory, long_lived_objects
 from spark3r_stream.engine.tracking import TrackingReconstructor
-from spark3r_stream.errors import RecordingError, StreamError
+from spark3r_stream.errors import OutputError, RecordingError, StreamError
 from spark3r_stream.map.trajectory import Trajectory
 from spark3r_stream.outputs.result_writer import ResultWriter
 from spark3r_stream.plain_text import cleaned
@@ -110,7 +110,8 @@ def _run(config: RunConfig, stop: Stop) -> int:
             sinks.append(ComparisonSink(comparison))
         if config.out is not None:
             writer = ResultWriter(config.out, config.max_points, config.save_depth, source.info.has_own_times)
-            files = FilesSink(writer, lossless=not source.info.is_live)
+            goes_on = source.info.is_live and (bool(targets) or config.json)  # there is more than the files to run for
+            files = FilesSink(writer, lossless=not source.info.is_live, on_error=_results_stopped if goes_on else None)
             sinks.append(files)
             truth = _ground_truth(source)
             closing.callback(
@@ -147,6 +148,10 @@ def _run(config: RunConfig, stop: Stop) -> int:
         print(cleaned(comparison.summary()), file=sys.stderr)
     code = stop.exit_code(source.info.is_live)
     return code or int(comparison is not None and not comparison.is_repeated)
+
+
+def _results_stopped(error: OutputError) -> None:
+    print(f"spark3r: results are not written any more, mapping goes on: {cleaned(error)}", file=sys.stderr)
 
 
 def build_reconstructor(
