@@ -53,7 +53,7 @@ def add_for_ever(writer: TrajectoryWriter) -> None:
 
 
 def test_a_full_disk_ends_the_recording_and_not_the_map(small_disk: Path) -> None:
-    with Engine(SYNTHETIC + "&live=1", "--record", small_disk / "a.mcap") as engine:
+    with Engine(SYNTHETIC + "&live=1", "--track", "off", "--record", small_disk / "a.mcap") as engine:
         engine.wait_frames(1)
         while (small_disk / "a.mcap").stat().st_size < DISK_BYTES // 2:
             engine.wait_frames(len(engine.lines) + 1)
@@ -71,7 +71,7 @@ def test_a_full_disk_ends_the_recording_and_not_the_map(small_disk: Path) -> Non
 
 
 def test_results_that_do_not_fit_are_one_clear_error_and_the_poses_are_kept(small_disk: Path) -> None:
-    with Engine(SYNTHETIC, "--out", small_disk, "--max-frames", "12") as engine:
+    with Engine(SYNTHETIC, "--track", "off", "--out", small_disk, "--max-frames", "12") as engine:
         assert engine.wait(90) == 1, engine.err
     errors = [line for line in engine.err.splitlines() if line.startswith("spark3r: error: ")]
     assert len(errors) == 1, engine.err
