@@ -75,6 +75,7 @@ GUARDS = [
     Guard(MCAP, "if self._records < 0:", "if False:", CHUNK_GUARDS),
     Guard(MCAP, "if length > _MAX_BYTES[opcode]:", "if False:", CHUNK_GUARDS),
     Guard("spark3r_stream/recording/records.py", "if len(payload) > MAX_DECISIONS_BYTES:", "if False:", CHUNK_GUARDS),
+    Guard("spark3r_stream/recording/records.py", "if count > most:", "if False:", CHUNK_GUARDS),
     Guard("spark3r_stream/sources/images.py", "if max_pixels is not None and ", "if False and ", CHUNK_GUARDS),
     Guard(
         "spark3r_stream/sources/packet_decoder.py", 'context.options = {"max_pixels"', '_ = {"max_pixels"', CHUNK_GUARDS

@@ -14,8 +14,9 @@ from spark3r_core.geometry.camera import Intrinsics, read_intrinsics
 from spark3r_stream.config import ConfigError, RunConfig, parse_bytes
 from spark3r_stream.engine.loop import AnyReconstructor
 from spark3r_stream.errors import RecordingError
+from spark3r_stream.recording.records import MAX_WINDOW
 from spark3r_stream.recording.reprocess import RecordedRun
-from spark3r_stream.recording.schema import MAX_THREADS, MAX_WINDOW, checked_camera, checked_number
+from spark3r_stream.recording.schema import MAX_THREADS, checked_camera, checked_number
 
 # These decide the numbers; a user may leave them away or repeat them. The rest says how a source is read.
 _NUMERIC = ("model", "size", "window", "memory", "fill", "eviction", "track", "refine", "device", "dtype")

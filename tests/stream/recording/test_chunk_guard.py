@@ -107,6 +107,9 @@ def test_a_million_empty_frames_are_not_decoded() -> None:
     recording_pb2.Decisions.FromString(payload[:200])
     with pytest.raises(WireError, match="at most"):
         decode_decisions(payload)
+    for many, what in ((b"\x12\x00", "frames"), (b"\x32\x00", "kinds of losses")):
+        with pytest.raises(WireError, match=rf"100000 {what}; at most"):
+            decode_decisions(many * 100_000)
 
 
 def png(width: int, height: int) -> bytes:
