@@ -247,3 +247,31 @@ def test_metadata_may_follow_the_messages(tmp_path: Path, spark3r) -> None:
     assert spark3r("run", last) == 0
     lz4 = rewrite(first, tmp_path / "lz4.mcap", compression=CompressionType.LZ4)
     assert spark3r("run", lz4) == 0
+
+
+def test_what_takes_much_or_names_a_file_is_not_decided_by_the_recording(
+    tmp_path: Path, spark3r, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video, first = write_video(tmp_path / "clip.mp4", moving_images(2, 128, 96)), tmp_path / "first.mcap"
+    assert spark3r("run", video, *SMALL, "--record", first) == 0
+    settings = json.loads(RecordedRun.load(first).recording.metadata["settings"])
+    asked: list[str | None] = []
+    monkeypatch.setattr("spark3r_core.models.registry.load_model", lambda *_, weights, **__: asked.append(weights))
+    for changes, words in (
+        ({"model": "da3-giant"}, "repeat the option if you trust the file"),
+        ({"size": 2000}, "repeat the option if you trust the file"),
+        ({"memory": "9GiB"}, "repeat the option if you trust the file"),
+        ({"size": 20000}, "expected nothing, or a whole number from 1 to 4096"),
+        ({"dtype": "object"}, "expected one of auto, float32, bfloat16"),
+    ):
+        metadata = {"settings": json.dumps({**settings, **changes}), "dtype": None}
+        assert spark3r("run", rewrite(first, tmp_path / "new.mcap", metadata)) == 1
+        assert words in capfd.readouterr().err
+    many = rewrite(first, tmp_path / "new.mcap", {"threads": "20000"})
+    assert spark3r("run", many) == 1
+    assert "threads is 20000; expected a whole number from 1 to 256" in capfd.readouterr().err
+    assert asked == []
+    path = {"settings": json.dumps({**settings, "weights": str(video)})}
+    run = RecordedRun.load(rewrite(first, tmp_path / "new.mcap", path))
+    assert recorded_config(RunConfig(source="x"), run).weights is None
+    assert recorded_config(RunConfig(source="x", weights="mine"), run).weights == "mine"
