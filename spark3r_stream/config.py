@@ -40,6 +40,7 @@ class RunConfig:
         out: folder for trajectory.txt, cloud.ply, intrinsics.json, stats.json and preview.png.
         publish: ZeroMQ endpoint, e.g. tcp://127.0.0.1:5555; port * takes any free one.
         record: MCAP file for the published messages and the input.
+        overwrite: let --record replace an older recording; no other file is ever replaced.
         view: open a window that shows the map as it grows.
         pace: fast reads a file as fast as it is processed; realtime plays it by its timestamps and drops like a camera.
         live: treat an http(s) URL as a live stream, e.g. a camera that serves MJPEG.
@@ -73,6 +74,7 @@ class RunConfig:
     out: Path | None = None
     publish: str | None = None
     record: Path | None = None
+    overwrite: bool = False
     view: bool = False
     pace: Literal["fast", "realtime"] = "fast"
     live: bool = False
@@ -113,5 +115,7 @@ class RunConfig:
                 raise ConfigError(f"--{name} {value} is about windows of every frame; give --track off with it")
         if self.memory is not None:
             parse_bytes(self.memory)
+        if self.overwrite and self.record is None:
+            raise ConfigError("--overwrite is about an older recording; give --record with it")
         if self.save_depth and self.out is None:
             raise ConfigError("--save-depth writes into the result folder; give one with --out")

@@ -22,7 +22,7 @@ def payloads(path: Path) -> list[tuple[str, int, bytes]]:
 def assert_repeated(spark3r: Callable[..., int], first: Path, tmp_path: Path, *options: object) -> dict:
     """Run a recording again and record that: equal payloads, equal decisions. Returns stats.json."""
     again, out = tmp_path / "again.mcap", tmp_path / "again"
-    assert spark3r("run", first, "--record", again, "--out", out, *options) == 0
+    assert spark3r("run", first, "--record", again, "--overwrite", "--out", out, *options) == 0
     expected = payloads(first)
     assert payloads(again) == expected
     assert {topic for topic, _, _ in expected} >= {wire.FRAME, wire.DEPTH}
@@ -30,6 +30,6 @@ def assert_repeated(spark3r: Callable[..., int], first: Path, tmp_path: Path, *o
     for old, new in zip(decisions, redone, strict=True):
         assert replace(new, started_ns=0, finished_ns=0) == replace(old, started_ns=0, finished_ns=0)
     stats = json.loads((out / "stats.json").read_text())
-    compared = {"equal": len(expected), "different": 0, "not_recorded": 0, "first_difference": ""}
+    compared = {"equal": len(expected), "different": 0, "not_recorded": 0, "not_made": 0, "first_difference": ""}
     assert stats["compared_with_recording"] == compared
     return stats

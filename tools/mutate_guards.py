@@ -42,6 +42,9 @@ FLOODS = "tests/stream/pubsub/test_floods.py"
 GUARDS_TESTS = "tests/stream/pubsub/test_guards.py"
 WIRE_TESTS = "tests/stream/wire/test_wire.py"
 
+MCAP = "spark3r_stream/recording/mcap_file.py"
+CHUNK_GUARDS = "tests/stream/recording/test_chunk_guard.py"
+
 GUARDS = [
     Guard(PUBLISHER, "sock.setsockopt(zmq.MAXMSGSIZE, wire.KIB)", "pass", GUARDS_TESTS),
     Guard(
@@ -94,11 +97,16 @@ GUARDS = [
     Guard("spark3r_stream/pubsub/snapshot.py", "check_fields(data, _REPLY_FIELDS)", "pass", FLOODS),
     Guard(DECODE, "if not (min(matrix[0, 0], matrix[1, 1]) >= _LEAST_FOCAL", "if not (True", FLOODS),
     Guard(DECODE, "if number == frame_name or not (number.isascii()", "if False and not (number.isascii()", FLOODS),
+    Guard(MCAP, "if frame_bytes not in (claimed, zstandard.CONTENTSIZE_UNKNOWN):", "if False:", CHUNK_GUARDS),
+    Guard(MCAP, "max_length=claimed + 1", "max_length=-1", CHUNK_GUARDS),
+    Guard(MCAP, "if count > limit:", "if False:", CHUNK_GUARDS),
+    Guard(MCAP, "if self._records < 0:", "if False:", CHUNK_GUARDS),
+    Guard(MCAP, "if length > _MAX_BYTES[opcode]:", "if False:", CHUNK_GUARDS),
+    Guard("spark3r_stream/recording/records.py", "if len(payload) > MAX_DECISIONS_BYTES:", "if False:", CHUNK_GUARDS),
+    Guard("spark3r_stream/recording/records.py", "if count > most:", "if False:", CHUNK_GUARDS),
+    Guard("spark3r_stream/sources/images.py", "if max_pixels is not None and ", "if False and ", CHUNK_GUARDS),
     Guard(
-        "spark3r_stream/recording/reader.py",
-        "claimed = max(claimed, zstandard.get_frame_parameters(chunk.data).content_size)",
-        "pass",
-        "tests/stream/recording/test_chunk_guard.py",
+        "spark3r_stream/sources/packet_decoder.py", 'context.options = {"max_pixels"', '_ = {"max_pixels"', CHUNK_GUARDS
     ),
     Guard(
         "spark3r_stream/recording/reader.py",

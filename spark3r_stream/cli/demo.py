@@ -21,6 +21,8 @@ from spark3r_core.synthetic.seeds import ACCEPTANCE
 from spark3r_stream.clock import SystemClock
 from spark3r_stream.config import RunConfig
 from spark3r_stream.errors import StreamError
+from spark3r_stream.files import open_new
+from spark3r_stream.outputs.json_files import write_json
 from spark3r_stream.sources.open import open_source
 from spark3r_stream.sources.options import SourceOptions
 
@@ -37,7 +39,7 @@ def demo_command(out: Path, frames: int) -> int:
     endpoint = f"ipc://{(out / 'demo.sock').absolute()}"
     received_path = out / "received.jsonl"
     print(f"mapping {uri} with the bundled network; a second process listens on {endpoint}", file=sys.stderr)
-    with received_path.open("w") as received_file:
+    with open_new(received_path) as received_file:
         command = [sys.executable, "-m", "spark3r_stream.cli.main", "echo", endpoint, "--json", "--timeout", "120"]
         listener = subprocess.Popen(command, stdout=received_file)
         try:
@@ -51,7 +53,7 @@ def demo_command(out: Path, frames: int) -> int:
     received = [json.loads(line) for line in received_path.read_text().splitlines()]
     print(f"the second process received {len(received)} of {frames} frames")
     report = compare(received, uri)
-    (out / "accuracy.json").write_text(json.dumps(report, indent=1) + "\n")
+    write_json(out / "accuracy.json", report)
     print(
         f"against the truth: ATE {report['ate']:.3f} of a spread of {report['spread']:.3f} "
         f"({100 * report['ate'] / report['spread']:.0f} %, Sim(3)-aligned); rotation {FRAMES_APART} frames apart "

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from spark3r_stream.errors import StreamError
+from spark3r_stream.plain_text import cleaned
 
 INSTALL_ENGINE = "pip install 'spark3r-stream[engine]'"
 
@@ -43,7 +44,7 @@ def doctor_command() -> int:
         word, colour = (
             ("ok", "green") if finding.ok else ("missing", "red") if finding.required else ("optional", "yellow")
         )
-        console.print(f"[{colour}]{word:<8}[/]  {finding.name}: {escape(finding.detail)}", highlight=False)
+        console.print(f"[{colour}]{word:<8}[/]  {finding.name}: {escape(cleaned(finding.detail))}", highlight=False)
     if any(not finding.ok and finding.of_engine for finding in findings):
         console.print(
             f"to reconstruct on this machine: {escape(INSTALL_ENGINE)}; to receive and record nothing is needed"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from spark3r_stream.errors import StreamError, WireError
+from spark3r_stream.plain_text import cleaned, without_nan
 from spark3r_stream.pubsub.keys import ClientSecurity
 from spark3r_stream.pubsub.subscriber import Subscriber
 from spark3r_stream.wire.decode import decode
@@ -60,12 +61,12 @@ def echo_command(
             try:
                 content = decode(message)
             except WireError as error:
-                print(f"spark3r: skipped a message: {error}", file=sys.stderr)
+                print(f"spark3r: skipped a message: {cleaned(error)}", file=sys.stderr)
                 continue
             wanted = topic == "all" or message.topic == topics[0]
             if wanted:
                 shown += 1
-                line = json.dumps(_as_dict(message, content)) if as_json else _as_text(message, content)
+                line = _as_json(message, content) if as_json else cleaned(_as_text(message, content), None)
                 print(line, flush=True)
             if isinstance(content, Status) and content.state in (SessionState.ENDED, SessionState.FAILED):
                 break
@@ -75,8 +76,9 @@ def echo_command(
     return 0
 
 
-def _as_dict(message: Message, content: Content) -> dict[str, Any]:
-    return {"topic": message.topic, "sequence": message.envelope.sequence, **_content_as_dict(content)}
+def _as_json(message: Message, content: Content) -> str:
+    fields = {"topic": message.topic, "sequence": message.envelope.sequence, **_content_as_dict(content)}
+    return json.dumps(without_nan(fields), allow_nan=False)
 
 
 def _content_as_dict(content: Content) -> dict[str, Any]:
@@ -147,4 +149,4 @@ def _as_text(message: Message, content: Content) -> str:
             f"confidence {content.confidence:.2f}  latency {content.latency_ms:.0f} ms  "
             f"memory {content.memory_bytes / 2**20:.1f} MiB  lost {sum(content.drops_since_last.values())}"
         )
-    return f"{message.topic} #{message.envelope.sequence} {json.dumps(fields)}"
+    return f"{message.topic} #{message.envelope.sequence} {json.dumps(without_nan(fields))}"

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from spark3r_core.errors import CheckpointError
+from spark3r_stream.plain_text import cleaned
 
 if TYPE_CHECKING:
     from spark3r_core.models.registry import ModelSpec
@@ -26,7 +27,7 @@ def cameras_command() -> int:
     if not found:
         print("no camera found")
     for camera in found:
-        print(f"{camera.uri}  {camera.name}")
+        print(f"{camera.uri}  {cleaned(camera.name)}")
     return 0
 
 

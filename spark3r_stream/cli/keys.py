@@ -8,6 +8,7 @@ from typing import Literal
 
 from spark3r_core.user_paths import expand_home
 from spark3r_stream.config import ConfigError
+from spark3r_stream.plain_text import cleaned
 from spark3r_stream.pubsub.keys import (
     ALLOWED_FILE,
     PUBLIC_FILE,
@@ -30,7 +31,7 @@ def keys_command(action: Literal["new", "show"], directory: Path) -> int:
     allowed = security.allowed()
     print(f"{directory / ALLOWED_FILE}: {len(allowed)} clients", file=sys.stderr)
     for key, name in allowed.items():
-        print(f"  {key.decode()} {name}", file=sys.stderr)
+        print(f"  {key.decode()} {cleaned(name)}", file=sys.stderr)
     return 0
 
 

@@ -15,6 +15,7 @@ from tyro.extras import SubcommandApp
 from spark3r_core.errors import Spark3rError
 from spark3r_stream.cli import commands
 from spark3r_stream.extras import advice
+from spark3r_stream.plain_text import cleaned
 
 DESCRIPTION = "Streaming 3D reconstruction: live video in, camera poses and geometry out."
 EXIT_ERROR = 1
@@ -40,7 +41,7 @@ def main() -> None:
     try:
         code = app.cli(prog="spark3r", description=DESCRIPTION, config=(tyro.conf.FlagCreatePairsOff,))
     except Spark3rError as error:
-        _fail(str(error))
+        _fail(cleaned(error, 4000))
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:  # `spark3r echo | head`: the reader has gone, which is no error

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from spark3r_core.geometry.camera import with_square_pixels
 from spark3r_stream.cli.run import build_reconstructor
+from spark3r_stream.cli.targets import check_targets
 from spark3r_stream.clock import SystemClock
 from spark3r_stream.config import ConfigError, RunConfig
 from spark3r_stream.engine.frame_cloud import CloudConfig, cloud_of
@@ -21,6 +22,7 @@ from spark3r_stream.engine.reconstructor import Reconstructor
 from spark3r_stream.errors import EndOfStream
 from spark3r_stream.frame import Frame
 from spark3r_stream.outputs.result_writer import ResultWriter, thumbnail
+from spark3r_stream.plain_text import cleaned
 from spark3r_stream.sources.open import open_source
 from spark3r_stream.sources.options import ReconnectOptions, RtspTransport, SourceOptions
 from spark3r_stream.wire.messages import CameraView, FrameOutput, FrameResult
@@ -77,7 +79,7 @@ def read_frames(config: RunConfig) -> tuple[list[KeptFrame], dict[str, int], Rec
         if source.info.is_live and config.max_frames is None:
             raise ConfigError(f"{source.info.name} is live and has no end; give --max-frames")
         for note in source.info.notes:
-            print(f"spark3r: note: {note}", file=sys.stderr)
+            print(f"spark3r: note: {cleaned(note)}", file=sys.stderr)
         mapper = build_reconstructor(replace(config, track="off"))
         assert isinstance(mapper, Reconstructor)
         frames: list[KeptFrame] = []
@@ -109,6 +111,7 @@ def reconstruct_command(config: RunConfig, reduction: str, out: Path) -> int:
     refuse_ignored("reconstruct", config, _OF_STREAMS)
     config = replace(config, out=out)
     config.check()
+    check_targets(config)
     frames, dropped, mapper = read_frames(config)
     presets = {"spark3r": Reduction.spark3r, "dense": Reduction.dense, "kv-stride": Reduction.kv_stride_only}
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
@@ -164,7 +167,7 @@ def reconstruct_command(config: RunConfig, reduction: str, out: Path) -> int:
     }
     writer.close(stats)
     lost = sum(dropped.values())
-    print(f"{len(frames)} frames in {seconds['total']:.1f} s, {lost} lost; results in {out}", file=sys.stderr)
+    print(f"{len(frames)} frames in {seconds['total']:.1f} s, {lost} lost; results in {cleaned(out)}", file=sys.stderr)
     return 0
 
 
@@ -176,6 +179,8 @@ def probe_command(config: RunConfig, save: Path | None) -> int:
 
     refuse_ignored("probe", config, (*_OF_STREAMS, *_OF_RESULTS))
     config.check()
+    if save is not None and save.suffix != ".json":
+        raise ConfigError(f"--save {save} is a JSON file; give it a name that ends in .json")
     frames, _, mapper = read_frames(config)
     images = torch.from_numpy(np.stack([frame.image for frame in frames]).transpose(0, 3, 1, 2))
     table = probe_sensitivity(mapper.model, [images])

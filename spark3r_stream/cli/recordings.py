@@ -9,11 +9,15 @@ import sys
 import threading
 from pathlib import Path
 
+from spark3r_stream.plain_text import cleaned
 from spark3r_stream.pubsub.keys import ServerSecurity
 from spark3r_stream.pubsub.publisher import Publisher
 from spark3r_stream.pubsub.snapshot import SnapshotKeeper
 from spark3r_stream.recording.reader import Recording
 from spark3r_stream.recording.replay import Replay, republish
+from spark3r_stream.wire.envelope import TOPICS
+
+MAX_TOPICS_TOLD = 40
 
 
 def replay_command(
@@ -40,7 +44,7 @@ def replay_command(
             on_error=lambda _: stop.set(),
         ) as publisher,
     ):
-        print(f"replaying {recording} on {publisher.endpoint}", file=sys.stderr)
+        print(f"replaying {cleaned(recording)} on {publisher.endpoint}", file=sys.stderr)
         sent = republish(replay, publisher, stop)
         if publisher.error is not None:
             raise publisher.error
@@ -55,11 +59,14 @@ def inspect_command(recording: Path, as_json: bool) -> int:
     if as_json:
         print(json.dumps({**vars(info), "path": str(info.path), "duration_s": info.duration_s}))
         return 0 if whole else 1
-    print(f"{info.path}: {info.size_bytes / 2**20:.1f} MiB, {info.duration_s:.1f} s")
-    print("complete" if info.complete else f"not complete: {info.cut or 'it was not closed'}")
-    for topic, count in sorted(info.counts.items()):
+    print(f"{cleaned(info.path)}: {info.size_bytes / 2**20:.1f} MiB, {info.duration_s:.1f} s")
+    print("complete" if info.complete else f"not complete: {cleaned(info.cut) or 'it was not closed'}")
+    topics = sorted(info.counts.items(), key=lambda item: (item[0] not in TOPICS, item[0]))
+    for topic, count in topics[:MAX_TOPICS_TOLD]:
         lost = info.missed.get(topic, 0)
-        print(f"  {topic:<20} {count:>8} messages" + (f", {lost} missing" if lost else ""))
+        print(f"  {cleaned(topic):<20} {count:>8} messages" + (f", {lost} missing" if lost else ""))
+    if len(topics) > MAX_TOPICS_TOLD:
+        print(f"  … and {len(topics) - MAX_TOPICS_TOLD} more topics")
     for key, value in sorted(info.metadata.items()):
-        print(f"  {key}: {value}")
+        print(f"  {cleaned(key)}: {cleaned(value)}")
     return 0 if whole else 1

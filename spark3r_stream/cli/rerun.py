@@ -14,10 +14,14 @@ from spark3r_core.geometry.camera import Intrinsics, read_intrinsics
 from spark3r_stream.config import ConfigError, RunConfig, parse_bytes
 from spark3r_stream.engine.loop import AnyReconstructor
 from spark3r_stream.errors import RecordingError
+from spark3r_stream.recording.records import MAX_WINDOW
 from spark3r_stream.recording.reprocess import RecordedRun
+from spark3r_stream.recording.schema import MAX_THREADS, checked_camera, checked_number
 
 # These decide the numbers; a user may leave them away or repeat them. The rest says how a source is read.
 _NUMERIC = ("model", "size", "window", "memory", "fill", "eviction", "track", "refine", "device", "dtype")
+UNASKED_SIZE = 1024  # pixels
+UNASKED_MEMORY_BYTES = 2 << 30
 _READING = ("pace", "live", "rtsp_transport", "max_restarts", "fps")
 
 
@@ -53,13 +57,7 @@ def recorded_config(given: RunConfig, run: RecordedRun) -> RunConfig:
                 f"--{name.replace('_', '-')} is about live sources and folders of images; {run.path} is read as it was"
                 " recorded"
             )
-    if given.record is not None and given.record.resolve() == run.path.resolve():
-        raise ConfigError(f"--record {given.record} would overwrite the recording that is read; choose another file")
-    metadata = run.recording.metadata
-    # what "auto" became: it may become something else on another machine
-    recorded = {**run.settings, **{name: metadata[name] for name in ("device", "dtype") if metadata.get(name)}}
-    recorded.setdefault("track", "off")
-    recorded.setdefault("refine", "off")  # recordings from before there was a choice
+    recorded = run.settings
     missing = [name for name in (*_NUMERIC, "weights") if name not in recorded]
     if missing:
         raise RecordingError(f"{run.path} does not say what --{missing[0]} was; it was made by another version")
@@ -70,12 +68,14 @@ def recorded_config(given: RunConfig, run: RecordedRun) -> RunConfig:
                 f"--{name} {value}, but {run.path} was made with {recorded[name]}; leave the option away to repeat"
                 " that run"
             )
+    _refuse_unasked(given, run)
     if given.intrinsics is not None and read_intrinsics(given.intrinsics) != recorded_camera(run):
         raise ConfigError(f"--intrinsics {given.intrinsics} is not the camera {run.path} was made with; leave it away")
     config = replace(
         given,
         source=str(run.settings.get("source", run.source_id)),
-        weights=given.weights or recorded["weights"],
+        # a recording from a stranger names no file that is loaded; the hash says whether the right one was found
+        weights=given.weights or ("random" if recorded["weights"] == "random" else None),
         **{name: recorded[name] for name in _NUMERIC},
     )
     try:
@@ -85,26 +85,39 @@ def recorded_config(given: RunConfig, run: RecordedRun) -> RunConfig:
     return config
 
 
+def _refuse_unasked(given: RunConfig, run: RecordedRun) -> None:
+    """A recording decides alone what is small; what takes gigabytes has to be named by the user, too."""
+    recorded, plain = run.settings, RunConfig(source=given.source)
+    memory = 0 if recorded["memory"] is None else parse_bytes(recorded["memory"])
+    for name, is_large in (
+        ("model", recorded["model"] != plain.model),
+        ("size", (recorded["size"] or 0) > UNASKED_SIZE),
+        ("memory", memory > UNASKED_MEMORY_BYTES),
+    ):
+        if is_large and getattr(given, name) == getattr(plain, name):
+            raise ConfigError(
+                f"{run.path} was made with --{name} {recorded[name]}, which may take much memory; repeat the option if"
+                " you trust the file"
+            )
+
+
 def recorded_camera(run: RecordedRun) -> Intrinsics | None:
     """The user's camera of the recorded run, None if there was none."""
     text = run.recording.metadata.get("intrinsics", "")
     if not text:
         return None
-    try:
-        content = json.loads(text)
-        return Intrinsics(**{**content, "distortion": tuple(content["distortion"])})
-    except (ValueError, TypeError, KeyError) as error:
-        raise RecordingError(f"{run.path}: the camera in it cannot be read: {error}") from None
+    fields = checked_camera(run.path, text)
+    return Intrinsics(**{**fields, "distortion": tuple(fields["distortion"])})
 
 
 def recorded_new_frames(run: RecordedRun) -> int:
     """New frames per window that the recorded run reserved memory for: how many pages fit depends on it."""
-    text = run.recording.metadata.get("max_new_frames", "")
-    if not text.isdecimal() or int(text) < 1:
+    count = checked_number(run.path, run.recording.metadata, "max_new_frames", 1, MAX_WINDOW)
+    if count is None:
         raise RecordingError(
             f"{run.path} does not say how many new frames a window could have; it was made by another version"
         )
-    return int(text)
+    return count
 
 
 def check_weights(run: RecordedRun, reconstructor: AnyReconstructor) -> None:
@@ -123,9 +136,9 @@ def recorded_threads(run: RecordedRun) -> Iterator[None]:
     import torch
 
     before = torch.get_num_threads()
-    text = run.recording.metadata.get("threads", "")
-    if text.isdecimal() and int(text) > 0:
-        torch.set_num_threads(int(text))
+    threads = checked_number(run.path, run.recording.metadata, "threads", 1, MAX_THREADS)
+    if threads is not None:
+        torch.set_num_threads(threads)
     try:
         yield
     finally:

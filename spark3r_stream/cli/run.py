@@ -25,6 +25,7 @@ from spark3r_stream.cli.rerun import (
     run_metadata,
 )
 from spark3r_stream.cli.stop import Interrupted, Stop
+from spark3r_stream.cli.targets import check_targets
 from spark3r_stream.clock import Clock, SystemClock
 from spark3r_stream.config import ConfigError, RunConfig, parse_bytes
 from spark3r_stream.engine.files_sink import FilesSink
@@ -35,10 +36,10 @@ from spark3r_stream.engine.scheduler import WindowPlan, most_new_frames, plan_wi
 from spark3r_stream.engine.sinks import ComparisonSink, DecisionsSink, Heartbeat, JsonSink, MessageSink, WireSink
 from spark3r_stream.engine.steady import keep_freed_memory, long_lived_objects
 from spark3r_stream.engine.tracking import TrackingReconstructor
-from spark3r_stream.errors import RecordingError, StreamError
+from spark3r_stream.errors import OutputError, RecordingError, StreamError
 from spark3r_stream.map.trajectory import Trajectory
 from spark3r_stream.outputs.result_writer import ResultWriter
-from spark3r_stream.plain_text import unicode_text
+from spark3r_stream.plain_text import cleaned, unicode_text
 from spark3r_stream.pubsub.publisher import Publisher
 from spark3r_stream.pubsub.snapshot import SnapshotKeeper
 from spark3r_stream.recording.comparison import Comparison
@@ -58,6 +59,7 @@ NOTHING_KEPT = "spark3r: note: results are shown and not kept; --out, --publish,
 def run_command(config: RunConfig) -> int:
     """Exit code: 0 at the end of the source or after stopping a live one; 130/143 for a file cut short."""
     config.check()
+    check_targets(config)
     stop = Stop()
     try:
         return _run(config, stop)
@@ -78,7 +80,7 @@ def _run(config: RunConfig, stop: Stop) -> int:
 
         def publishing_ended(error: StreamError) -> None:
             failures.append(error)
-            print(f"spark3r: {error}", file=sys.stderr)
+            print(f"spark3r: {cleaned(error)}", file=sys.stderr)
             stop.event.set()  # nobody sees this run any more: whoever supervises it starts another
 
         publisher = _open_publisher(config, session_id, closing, publishing_ended)
@@ -94,7 +96,7 @@ def _run(config: RunConfig, stop: Stop) -> int:
         with stop.interrupting():
             source = closing.enter_context(contextlib.closing(_open_source(config, run, recorder, clock)))
         for note in source.info.notes:
-            print(f"spark3r: note: {note}", file=sys.stderr)
+            print(f"spark3r: note: {cleaned(note)}", file=sys.stderr)
         stats = RunStats(clock, source.info.name, config.model)
         sinks: list[Sink] = []
         targets: list[MessageSink] = [target for target in (publisher, recorder) if target is not None]
@@ -114,7 +116,8 @@ def _run(config: RunConfig, stop: Stop) -> int:
             sinks.append(ComparisonSink(comparison))
         if config.out is not None:
             writer = ResultWriter(config.out, config.max_points, config.save_depth, source.info.has_own_times)
-            files = FilesSink(writer, lossless=not source.info.is_live)
+            goes_on = source.info.is_live and (bool(targets) or config.json)  # there is more than the files to run for
+            files = FilesSink(writer, lossless=not source.info.is_live, on_error=_results_stopped if goes_on else None)
             sinks.append(files)
             truth = _ground_truth(source)
             closing.callback(
@@ -140,6 +143,8 @@ def _run(config: RunConfig, stop: Stop) -> int:
                 run_stream(source, reconstructor, sinks, engine, stats, clock, stop.event, decided)
         finally:
             stats.finish()
+        if comparison is not None and run is not None and config.max_frames is None and not stop.event.is_set():
+            comparison.finish(max(run.frame_ids) if run.cut else None)
         if recorder is not None and recorder.broken and recorder.error is not None:
             failures.append(recorder.error)
         if failures:
@@ -147,10 +152,15 @@ def _run(config: RunConfig, stop: Stop) -> int:
         if stats.failed and not stats.processed_frames:
             raise StreamError(f"no frame of {source.info.name} could be reconstructed: {stats.last_error}")
     if not config.json:
-        print(summary(config, stats), file=sys.stderr)
-        if comparison is not None:
-            print(comparison.summary(), file=sys.stderr)
-    return stop.exit_code(source.info.is_live)
+        print(cleaned(summary(config, stats)), file=sys.stderr)
+    if comparison is not None and not (config.json and comparison.is_repeated):
+        print(cleaned(comparison.summary()), file=sys.stderr)
+    code = stop.exit_code(source.info.is_live)
+    return code or int(comparison is not None and not comparison.is_repeated)
+
+
+def _results_stopped(error: OutputError) -> None:
+    print(f"spark3r: results are not written any more, mapping goes on: {cleaned(error)}", file=sys.stderr)
 
 
 def build_reconstructor(
@@ -273,10 +283,12 @@ def _open_recorder(
     metadata = run_metadata(settings_of(config), reconstructor, adjusts_all)
 
     def report(error: RecordingError) -> None:
-        print(f"spark3r: recording stopped, mapping goes on: {error}", file=sys.stderr)
+        print(f"spark3r: recording stopped, mapping goes on: {cleaned(error)}", file=sys.stderr)
 
     source_id = unicode_text(redact_uri(config.source))
-    return closing.enter_context(Recorder(config.record, metadata, clock, source_id=source_id, on_error=report))
+    return closing.enter_context(
+        Recorder(config.record, metadata, clock, source_id=source_id, overwrite=config.overwrite, on_error=report)
+    )
 
 
 @contextlib.contextmanager

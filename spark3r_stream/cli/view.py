@@ -6,8 +6,10 @@ import time
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from spark3r_stream.cli.targets import check_picture
 from spark3r_stream.errors import StreamError
 from spark3r_stream.map.scene_map import SceneMap
+from spark3r_stream.plain_text import cleaned
 from spark3r_stream.pubsub.keys import ClientSecurity
 from spark3r_stream.pubsub.subscriber import Subscriber
 from spark3r_stream.recording.replay import Replay
@@ -26,6 +28,8 @@ def view_command(
     """0 when the window was closed or the picture written."""
     require_installed()  # before listening, which may take as long as the stream
     recording = source.endswith(".mcap")
+    if offscreen is not None:
+        check_picture(offscreen, source)
     with _open(source, recording, offscreen is not None, security) as messages:
         if offscreen is None:
             from spark3r_stream.viewer.open3d_viewer import run_window
@@ -43,7 +47,7 @@ def view_command(
         from spark3r_stream.viewer.offscreen import render_png
 
         render_png(scene, offscreen)
-    print(f"{len(scene):,} points, {scene.num_poses} poses: {offscreen}")
+    print(f"{len(scene):,} points, {scene.num_poses} poses: {cleaned(offscreen)}")
     return 0
 
 

@@ -12,13 +12,14 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from spark3r_stream.engine.results import StepOutput
+from spark3r_stream.errors import OutputError
 from spark3r_stream.frame import Frame
 from spark3r_stream.outputs.result_writer import ResultWriter
 from spark3r_stream.wire.messages import FrameOutput, KeyframeOutput, MapCorrection
@@ -42,10 +43,19 @@ class FilesSink:
     """Result files of a run, see `outputs.result_writer`. `close` it before its writer.
 
     lossless: wait when `max_waiting` frames are in the queue; otherwise leave out what does not fit.
-    An error of the writer is raised by every later `window`, or by `close` if there was none.
+    on_error: gets the writer's OutputError (a full disk), once, from the engine's thread; windows after it are counted
+    as not written. Without it, and for any other error, it is raised by every later `window`, or by `close` if there
+    was none.
     """
 
-    def __init__(self, writer: ResultWriter, lossless: bool, max_waiting: int = MAX_WAITING) -> None:
+    def __init__(
+        self,
+        writer: ResultWriter,
+        lossless: bool,
+        max_waiting: int = MAX_WAITING,
+        on_error: Callable[[OutputError], None] | None = None,
+    ) -> None:
+        self._on_error = on_error
         self._writer = writer
         self._lossless = lossless
         self._max_waiting = max_waiting
@@ -101,6 +111,8 @@ class FilesSink:
             if self._error is None:
                 self._jobs.append(job)
                 self._changed.notify_all()
+            elif job.output is not None:
+                self._lost += 1
         self._raise()
 
     def _run(self) -> None:
@@ -118,6 +130,7 @@ class FilesSink:
             except BaseException as error:
                 with self._changed:
                     self._error = error
+                    self._lost += sum(waiting.output is not None for waiting in self._jobs)
                     self._jobs.clear()
                     self._changed.notify_all()
                 return
@@ -134,6 +147,10 @@ class FilesSink:
             self._writer.add(job.output, job.image, job.confidence)
 
     def _raise(self) -> None:
-        if self._error is not None:
-            self._told = True
+        if self._error is None:
+            return
+        was_told, self._told = self._told, True
+        if self._on_error is None or not isinstance(self._error, OutputError):
             raise self._error
+        if not was_told:
+            self._on_error(self._error)

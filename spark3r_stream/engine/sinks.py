@@ -10,6 +10,7 @@ from typing import Protocol, TextIO
 from spark3r_stream.clock import Clock
 from spark3r_stream.engine.results import StepOutput
 from spark3r_stream.frame import Frame
+from spark3r_stream.plain_text import without_nan
 from spark3r_stream.recording.comparison import Comparison
 from spark3r_stream.recording.records import Decisions, DroppedFrames, FrameTime
 from spark3r_stream.recording.writer import Recorder
@@ -115,7 +116,7 @@ class JsonSink:
 
     def window(self, frames: Sequence[Frame], result: StepOutput) -> None:
         for output in result.outputs:
-            self._stream.write(json.dumps({"type": "frame", **frame_as_dict(output.result)}) + "\n")
+            self._stream.write(json.dumps(without_nan({"type": "frame", **frame_as_dict(output.result)})) + "\n")
         self._stream.flush()
 
 

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from spark3r_core.errors import GeometryError
 from spark3r_core.geometry import se3
 from spark3r_stream.errors import OutputError
+from spark3r_stream.files import open_new
 
 HEADER = "# timestamp[s] tx ty tz qx qy qz qw | world_from_camera, OpenCV camera axes (x right, y down, z forward)\n"
 
@@ -60,7 +61,7 @@ class TrajectoryWriter:
         self.count = 0
         self._bytes = 0
         try:
-            self._file = self.path.open("wb", buffering=0)
+            self._file = open_new(self.path)
         except OSError as error:
             raise OutputError(f"cannot write {self.path}: {error.strerror}") from error
         self._write(HEADER)
@@ -93,12 +94,22 @@ class TrajectoryWriter:
 
 
 def write_trajectory(path: str | Path, trajectory: Trajectory) -> None:
-    writer = TrajectoryWriter(path)
+    """Write beside `path` and rename, so that an older file stays whole until the new one is."""
+    path = Path(path)
+    part = path.with_name(path.name + ".part")
     try:
-        for time_ns, pose in zip(trajectory.time_ns, trajectory.world_from_camera, strict=True):
-            writer.add(int(time_ns), pose)
+        writer = TrajectoryWriter(part)
+        try:
+            for time_ns, pose in zip(trajectory.time_ns, trajectory.world_from_camera, strict=True):
+                writer.add(int(time_ns), pose)
+        finally:
+            writer.close()
+        part.replace(path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from error
     finally:
-        writer.close()
+        with contextlib.suppress(OSError):
+            part.unlink()
 
 
 def read_trajectory(path: str | Path) -> Trajectory:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from spark3r_stream.errors import OutputError
+from spark3r_stream.files import write_whole
 
 
 def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
@@ -18,11 +19,8 @@ def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
     Python would write `NaN`, which other readers reject.
     """
     _check(content, "")
-    path = Path(path)
-    part = path.with_name(path.name + ".part")
     try:
-        part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        part.replace(path)
+        write_whole(Path(path), (json.dumps(content, indent=1) + "\n").encode())
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}") from error
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 from types import TracebackType
+from typing import IO
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from spark3r_stream.errors import OutputError
+from spark3r_stream.files import open_new
 from spark3r_stream.map.cloud import PointCloud
 
 _VERTEX = np.dtype([("xyz", "<f4", 3), ("rgb", "u1", 3), ("confidence", "<f4")])
@@ -28,7 +31,7 @@ class PlyWriter:
         self.path = Path(path)
         self.count = 0
         try:
-            self._file = self.path.open("wb")
+            self._file: IO[bytes] = io.BufferedWriter(open_new(self.path))  # type: ignore[arg-type]
             self._file.write(_header(0))
         except OSError as error:
             raise OutputError(f"cannot write {self.path}: {error.strerror}") from error

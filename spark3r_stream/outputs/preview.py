@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,6 +15,7 @@ from spark3r_core.errors import GeometryError
 from spark3r_core.geometry import align_points
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_stream.errors import OutputError
+from spark3r_stream.files import write_whole
 from spark3r_stream.map.cloud import PointCloud
 from spark3r_stream.map.trajectory import Trajectory, match_times
 from spark3r_stream.outputs.splat import Image, colour_depth, splat
@@ -93,11 +95,10 @@ def render_preview(
 def write_preview(path: str | Path, image: Image) -> None:
     from PIL import Image as PilImage
 
-    path = Path(path)
-    part = path.with_name(path.name + ".part")
+    png = BytesIO()
+    PilImage.fromarray(image).save(png, format="PNG")
     try:
-        PilImage.fromarray(image).save(part, format="PNG")
-        part.replace(path)
+        write_whole(Path(path), png.getvalue())
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
 

@@ -6,7 +6,9 @@ a killed run keeps at least half of them at a cost that vanishes per frame.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
+from io import BufferedWriter
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spark3r_stream.errors import OutputError
+from spark3r_stream.files import open_new
 from spark3r_stream.map.final_path import FinalPath
 from spark3r_stream.map.scene_map import SceneMap
 from spark3r_stream.map.thinning import Thinned
@@ -46,11 +49,9 @@ class ResultWriter:
         self._depth_dir = self.out_dir / "depth" if save_depth else None
         try:
             self.out_dir.mkdir(parents=True, exist_ok=True)
+            _remove_older_depth(self.out_dir / "depth")
             if self._depth_dir is not None:
                 self._depth_dir.mkdir(exist_ok=True)
-                # else a longer run's last frames would pass for this one's
-                for older in self._depth_dir.glob("[0-9]" * 6 + "*.npz"):
-                    older.unlink()
         except OSError as error:
             raise OutputError(f"cannot make the result folder {self.out_dir}: {error.strerror}") from error
         self._trajectory = TrajectoryWriter(self.out_dir / "trajectory.txt")
@@ -163,9 +164,22 @@ class ResultWriter:
         """Depth and confidence as float16, the camera whole."""
         small = {k: np.asarray(v, np.float64 if k == "intrinsics" else np.float16) for k, v in arrays.items()}
         try:
-            np.savez_compressed(path, **small)  # type: ignore[arg-type]
+            with BufferedWriter(open_new(path)) as file:  # type: ignore[arg-type]
+                np.savez_compressed(file, **small)  # type: ignore[arg-type]
         except OSError as error:
             raise OutputError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _remove_older_depth(folder: Path) -> None:
+    """Depth of an earlier run would pass for this one's. A link to another place is removed, not followed."""
+    if folder.is_symlink():
+        folder.unlink()
+    if not folder.is_dir():
+        return
+    for older in folder.glob("[0-9]" * 6 + "*.npz"):
+        older.unlink()
+    with contextlib.suppress(OSError):  # something of the user's is in it
+        folder.rmdir()
 
 
 def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

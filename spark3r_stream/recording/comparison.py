@@ -31,14 +31,15 @@ def without_timings(topic: str, payload: bytes) -> bytes:
 class Comparison:
     """Compares /frame/, /depth/ and /cloud/ of each window with the recording's.
 
-    equal, different: messages. not_recorded: made now, but lost or never made in the recorded run. first_difference: in
-    words, empty without one.
+    equal, different: messages. not_recorded: made now, but lost or never made in the recorded run. not_made: recorded,
+    but not made now. first_difference: in words, empty without one.
     """
 
     def __init__(self, path: Path) -> None:
         self.equal = 0
         self.different = 0
         self.not_recorded = 0
+        self.not_made = 0
         self.first_difference = ""
         self._recorded = Recording(path).messages(COMPARED)
         self._waiting: dict[str, deque[Message]] = {topic: deque() for topic in COMPARED}
@@ -51,12 +52,33 @@ class Comparison:
             if message.topic in COMPARED:
                 self._compare(message.topic, message.frame_id, message.payload)
 
+    def finish(self, last_frame_id: int | None = None) -> None:
+        """After the whole run: what is left of the recording was not made again.
+
+        last_frame_id: of the last frame whose decisions are known, where the recording is cut: what follows could not
+        be made.
+        """
+        for message in self._recorded:
+            self._waiting[message.topic].append(message)
+        for waiting in self._waiting.values():
+            for message in waiting:
+                if last_frame_id is None or message.envelope.frame_id <= last_frame_id:
+                    self._miss(message)
+            waiting.clear()
+
+    @property
+    def is_repeated(self) -> bool:
+        """Whether no message differs and every recorded one was made again."""
+        return not self.different and not self.not_made
+
     def summary(self) -> str:
         """One line for the user."""
-        if not self.different and not self.not_recorded:
+        if self.is_repeated and not self.not_recorded:
             return f"all {self.equal} messages are equal to the recorded ones, byte by byte"
         words = f"{self.equal} messages are equal to the recorded ones, {self.different} differ"
-        if self.different:
+        if self.not_made:
+            words += f", {self.not_made} were not made again"
+        if self.first_difference:
             words += f" (first {self.first_difference}; another machine, device or version?)"
         return f"{words}, {self.not_recorded} were not recorded" if self.not_recorded else words
 
@@ -66,6 +88,7 @@ class Comparison:
             "equal": self.equal,
             "different": self.different,
             "not_recorded": self.not_recorded,
+            "not_made": self.not_made,
             "first_difference": self.first_difference,
         }
 
@@ -79,12 +102,16 @@ class Comparison:
             self.different += 1
             self.first_difference = self.first_difference or f"{topic} of frame {frame_id}"
 
+    def _miss(self, message: Message) -> None:
+        self.not_made += 1
+        self.first_difference = self.first_difference or f"{message.topic} of frame {message.envelope.frame_id}"
+
     def _recorded_one(self, topic: str, frame_id: int) -> Message | None:
-        """The recorded message of this topic and frame; those of the topic that come before it are left behind."""
+        """The recorded message of this topic and frame; those of the topic that come before it were not made again."""
         waiting = self._waiting[topic]
         while True:
             while waiting and waiting[0].envelope.frame_id < frame_id:
-                waiting.popleft()
+                self._miss(waiting.popleft())
             if waiting:
                 return waiting.popleft() if waiting[0].envelope.frame_id == frame_id else None
             following = next(self._recorded, None)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import struct
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -14,12 +12,13 @@ from typing import IO
 import zstandard
 from mcap.exceptions import EndOfFile, McapError
 from mcap.reader import SeekingReader
-from mcap.records import Channel, Chunk, McapRecord, Metadata
+from mcap.records import Channel, Footer, Metadata
 from mcap.records import Message as McapMessage
-from mcap.stream_reader import CRCValidationError, StreamReader, breakup_chunk
+from mcap.stream_reader import CRCValidationError
 from mcap.summary import Summary
 
 from spark3r_stream.errors import RecordingError, VersionMismatch, WireError
+from spark3r_stream.recording.mcap_file import MAX_RECORD_BYTES, Record, StrictFile, read_records
 from spark3r_stream.recording.records import (
     DECISIONS,
     INPUT_IMAGE,
@@ -29,14 +28,17 @@ from spark3r_stream.recording.records import (
     decode_decisions,
     decode_packet,
 )
+from spark3r_stream.recording.schema import check_decisions, check_packet, checked_losses, checked_metadata
+from spark3r_stream.recording.target import MAGIC
 from spark3r_stream.recording.writer import ENVELOPE, METADATA, METADATA_END
 from spark3r_stream.wire import envelope as wire
 from spark3r_stream.wire.envelope import Envelope, Message
 
-MAGIC = b"\x89MCAP0\r\n"
-MAX_RECORD_BYTES = 512 * wire.MIB
-# What mcap's parser raises for bytes that are no records: it trusts lengths, encodings and ids.
-_DAMAGE = (McapError, CRCValidationError, struct.error, ValueError, LookupError, OverflowError, zstandard.ZstdError)
+# What the parsers raise for bytes that are no records.
+_DAMAGE = (
+    McapError, CRCValidationError, struct.error, ValueError, LookupError, OverflowError, RuntimeError, MemoryError,
+    zstandard.ZstdError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,8 @@ class Recording:
         if magic != MAGIC:
             raise RecordingError(f"{path} is not an MCAP recording; expected a file made with --record")
         self.malformed = 0
-        self.metadata = self._first_metadata()
+        self.first_malformed = ""  # what was wrong with it
+        self.metadata = checked_metadata(self.path, self._first_metadata())
         major, _, minor = self.metadata.get("schema_version", f"{wire.SCHEMA_MAJOR}.0").partition(".")
         if major != str(wire.SCHEMA_MAJOR):
             raise VersionMismatch(f"the recording {path}", f"{major}.{minor}", f"{wire.SCHEMA_MAJOR}.x")
@@ -119,26 +122,32 @@ class Recording:
                         yield Message(topic, envelope[0], record.data)
             except VersionMismatch:
                 raise
-            except WireError:
-                self.malformed += 1
+            except WireError as error:
+                self._note(error)
 
     def packets(self) -> Iterator[RecordedPacket]:
         """The recorded input, in the order it was received."""
         for topic, record in self._records(_Scan()):
             if topic in (INPUT_PACKET, INPUT_IMAGE):
                 try:
-                    yield decode_packet(topic, record.data, record.sequence, record.log_time)
-                except WireError:
-                    self.malformed += 1
+                    packet = decode_packet(topic, record.data, record.sequence, record.log_time)
+                    check_packet(packet.index, packet.packet)
+                except (WireError, ValueError) as error:
+                    self._note(error)
+                else:
+                    yield packet
 
     def decisions(self) -> Iterator[Decisions]:
         """What was decided about each window, in order."""
         for topic, record in self._records(_Scan()):
             if topic == DECISIONS:
                 try:
-                    yield decode_decisions(record.data)
-                except WireError:
-                    self.malformed += 1
+                    decisions = decode_decisions(record.data)
+                    check_decisions(decisions)
+                except (WireError, ValueError) as error:
+                    self._note(error)
+                else:
+                    yield decisions
 
     def info(self) -> RecordingInfo:
         """Reads the whole file once."""
@@ -161,10 +170,7 @@ class Recording:
             expected[numbering] = record.sequence + 1
             start_ns = record.log_time if sum(counts.values()) == 1 else min(start_ns, record.log_time)
             end_ns = max(end_ns, record.log_time)
-        try:
-            dropped = json.loads(scan.metadata.get(METADATA_END, {}).get("dropped", "{}"))
-        except ValueError:
-            dropped = {}
+        dropped = checked_losses(scan.metadata.get(METADATA_END, {}).get("dropped", "{}"))
         return RecordingInfo(
             path=self.path,
             size_bytes=self.path.stat().st_size,
@@ -174,16 +180,20 @@ class Recording:
             counts=dict(counts),
             missed=dict(missed),
             first_missed=first_missed,
-            dropped=dropped if isinstance(dropped, dict) else {},
+            dropped=dropped,
             start_ns=start_ns,
             end_ns=end_ns,
         )
 
+    def _note(self, error: Exception) -> None:
+        self.malformed += 1
+        self.first_malformed = self.first_malformed or str(error)
+
     def _first_metadata(self) -> dict[str, str]:
         scan = _Scan()
         with self.path.open("rb") as file:
-            for record in _read_records(file, scan, skip_magic=False):
-                if isinstance(record, Chunk) or METADATA in scan.metadata:
+            for _ in _read(file, scan, messages=False):
+                if METADATA in scan.metadata:
                     break
         return scan.metadata.get(METADATA, {})
 
@@ -199,66 +209,33 @@ class Recording:
                     (c.chunk_start_offset for c in summary.chunk_indexes if c.message_end_time >= start_ns),
                     default=max((c.chunk_start_offset for c in summary.chunk_indexes), default=0),
                 )
+            if offset > self.path.stat().st_size:  # an index that lies
+                offset = 0
             file.seek(offset)
-            for record in _read_records(file, scan, skip_magic=offset > 0):
+            for record in _read(file, scan, at_start=offset == 0):
                 if isinstance(record, Channel):
                     topics[record.id] = record.topic
                 elif isinstance(record, McapMessage) and record.channel_id in topics:
                     yield topics[record.channel_id], record
 
 
-def _read_records(file: IO[bytes], scan: _Scan, skip_magic: bool) -> Iterator[McapRecord]:
-    """All records, those inside of chunks too; ends at the first one that is cut or damaged and says so in `scan`."""
-    strict = _StrictFile(file)
-    reader = StreamReader(strict, skip_magic, emit_chunks=True, record_size_limit=MAX_RECORD_BYTES)  # type: ignore[arg-type]
+def _read(file: IO[bytes], scan: _Scan, *, at_start: bool = True, messages: bool = True) -> Iterator[Record]:
+    """All records; ends at the first one that is cut, damaged or too large, and says so in `scan`."""
     try:
-        for record in reader.records:
-            if isinstance(record, Metadata):
-                scan.metadata[record.name] = record.metadata
+        for record in read_records(file, at_start=at_start, messages=messages):
+            if isinstance(record, Metadata) and record.name in (METADATA, METADATA_END):
+                scan.metadata.setdefault(record.name, record.metadata)
             yield record
-            if isinstance(record, Chunk):
-                _check_chunk(record)
-                yield from breakup_chunk(record, validate_crc=True)
-        scan.closed = True
+            scan.closed = isinstance(record, Footer)
     except EndOfFile:
         scan.cut = f"the file ends in the middle of a record, after byte {file.tell()}"
     except _DAMAGE as error:
         scan.cut = f"damaged before byte {file.tell()}: {error}"
 
 
-def _check_chunk(chunk: Chunk) -> None:
-    """A few bytes of zstd can claim to hold terabytes: refuse before they are allocated."""
-    claimed = chunk.uncompressed_size
-    if chunk.compression == "zstd":
-        claimed = max(claimed, zstandard.get_frame_parameters(chunk.data).content_size)
-    if claimed > MAX_RECORD_BYTES:
-        raise ValueError(f"chunk of {claimed} bytes; at most {MAX_RECORD_BYTES} are allowed")
-
-
 def _summary(file: IO[bytes]) -> Summary | None:
     """The index at the end of a closed file; None where it is missing or damaged."""
     try:
-        return SeekingReader(_StrictFile(file), record_size_limit=MAX_RECORD_BYTES).get_summary()  # type: ignore[arg-type]
+        return SeekingReader(StrictFile(file), record_size_limit=MAX_RECORD_BYTES).get_summary()  # type: ignore[arg-type]
     except _DAMAGE:
         return None
-
-
-class _StrictFile:
-    """A file that refuses to read beyond its end: mcap's parser trusts lengths, takes a stump for the whole, and
-    would allocate a terabyte because a damaged length says so."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self._size = os.fstat(file.fileno()).st_size
-
-    def read(self, size: int = -1) -> bytes:
-        left = self._size - self._file.tell()
-        if size > left:
-            raise EndOfFile
-        return self._file.read(size)
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()

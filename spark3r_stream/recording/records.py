@@ -16,6 +16,9 @@ INPUT_PACKET = "/input/packet/"
 INPUT_IMAGE = "/input/image/"
 DECISIONS = "/decisions/"
 NS_PER_S = 1_000_000_000
+MAX_WINDOW = 64  # frames
+MAX_CAUSES = 32  # of losses, more than there are
+MAX_DECISIONS_BYTES = 256 * 1024
 
 # The image formats foxglove.CompressedImage names, by file suffix. Others are recorded as packets.
 IMAGE_FORMATS = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png", "webp": "webp", "avif": "avif"}
@@ -186,10 +189,15 @@ def encode_decisions(decisions: Decisions) -> bytes:
 
 def decode_decisions(payload: bytes) -> Decisions:
     """Raises WireError for bytes that are no decisions."""
+    if len(payload) > MAX_DECISIONS_BYTES:  # an empty frame weighs two bytes on the wire and a hundred once decoded
+        raise WireError(f"decisions of {len(payload)} bytes; at most {MAX_DECISIONS_BYTES} are allowed")
     try:
         m = recording_pb2.Decisions.FromString(payload)
     except DecodeError as error:
         raise WireError(f"unreadable payload on {DECISIONS}: {error}") from None
+    for name, count, most in (("frames", len(m.new_frames), MAX_WINDOW), ("kinds of losses", len(m.drops), MAX_CAUSES)):
+        if count > most:
+            raise WireError(f"window {m.window} has {count} {name}; at most {most} are allowed")
     return Decisions(
         window=m.window,
         new_frames=tuple(

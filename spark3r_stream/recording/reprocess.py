@@ -6,15 +6,15 @@ gives the payloads of /frame/, /depth/ and /cloud/ again byte by byte (docs/wire
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from spark3r_stream.errors import RecordingError
 from spark3r_stream.recording.reader import Recording, RecordingInfo
-from spark3r_stream.recording.records import DECISIONS, INPUT_IMAGE, INPUT_PACKET, Decisions
+from spark3r_stream.recording.records import DECISIONS, INPUT_IMAGE, INPUT_PACKET, Decisions, FrameTime
+from spark3r_stream.recording.schema import checked_settings
 from spark3r_stream.stats import DropCause
 
 INPUT_TOPICS = (INPUT_PACKET, INPUT_IMAGE)
@@ -46,7 +46,10 @@ class RecordedRun:
         _refuse_losses(info)
         decisions = tuple(recording.decisions())
         if recording.malformed:
-            raise RecordingError(f"{path}: {recording.malformed} decisions cannot be read; the run cannot be repeated")
+            raise RecordingError(
+                f"{path}: {recording.malformed} decisions cannot be read, so the run cannot be repeated; the first:"
+                f" {recording.first_malformed}"
+            )
         if not decisions:
             raise RecordingError(
                 f"{path} holds no decisions, only {', '.join(sorted(info.counts)) or 'nothing'}; a run that can be"
@@ -58,8 +61,10 @@ class RecordedRun:
         unknown = {drop.cause for window in decisions for drop in window.drops} - _CAUSES
         if unknown:
             raise RecordingError(f"{path} counts losses of unknown cause {sorted(unknown)[0]!r}; update spark3r-stream")
+        _refuse_disorder(path, decisions)
         has_input = any(info.counts.get(topic) for topic in INPUT_TOPICS)
-        return RecordedRun(recording, _settings(recording), decisions, has_input, "" if info.complete else info.cut)
+        settings = checked_settings(path, recording.metadata)
+        return RecordedRun(recording, settings, decisions, has_input, "" if info.complete else info.cut)
 
     @property
     def path(self) -> Path:
@@ -68,6 +73,10 @@ class RecordedRun:
     @property
     def frame_count(self) -> int:
         return sum(len(window.new_frames) for window in self.decisions)
+
+    @property
+    def frame_ids(self) -> list[int]:
+        return [frame.frame_id for window in self.decisions for frame in window.new_frames]
 
     @property
     def source_id(self) -> str:
@@ -80,14 +89,18 @@ class RecordedRun:
         return self.recording.metadata.get("weights_sha256", "unknown")
 
 
-def _settings(recording: Recording) -> dict[str, Any]:
-    try:
-        settings = json.loads(recording.metadata["settings"])
-    except (KeyError, ValueError):
-        settings = None
-    if not isinstance(settings, dict):
-        raise RecordingError(f"{recording.path} does not say how it was made; its settings are missing or damaged")
-    return settings
+def _refuse_disorder(path: Path, decisions: Sequence[Decisions]) -> None:
+    """Frames of a run are numbered upwards, and so are the pictures of an epoch; everything behind relies on it."""
+    last = FrameTime(-1, 0, None, 0, -1)
+    for window in decisions:
+        for frame in window.new_frames:
+            place, before = (frame.epoch, frame.picture), (last.epoch, last.picture)
+            if frame.frame_id <= last.frame_id or place <= before:
+                raise RecordingError(
+                    f"{path}: frame {frame.frame_id} (picture {place[1]} of epoch {place[0]}) comes after frame"
+                    f" {last.frame_id} (picture {before[1]} of epoch {before[0]}); the file is damaged"
+                )
+            last = frame
 
 
 def _refuse_losses(info: RecordingInfo) -> None:

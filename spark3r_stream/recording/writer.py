@@ -10,7 +10,6 @@ full or gone ends the recording, not the run.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import threading
 from collections import Counter, deque
@@ -35,6 +34,7 @@ from spark3r_stream.recording.records import (
     encode_decisions,
     encode_packet,
 )
+from spark3r_stream.recording.target import RecordingTarget
 from spark3r_stream.wire import envelope as wire
 from spark3r_stream.wire.decode import schema_of
 from spark3r_stream.wire.envelope import Message
@@ -64,15 +64,17 @@ class _Record:
 class Recorder:
     """Records one session into an MCAP file.
 
-    path: overwritten if it exists.
+    path: takes this name with the first published message, or when closed with anything in it; until then the file is
+    FILE.xxxxxxxx.part beside it, which is removed if nothing came.
+    overwrite: whether an older recording of that name may be replaced; anything else never is.
     metadata: settings, versions, weights hash: strings that let a stranger repeat the run.
     source_id: of the input, without credentials.
     queue_bytes: payload bytes that may wait for the disk; beyond them messages are dropped and counted.
     flush_interval_s: how often a chunk is closed and written out.
     on_error: called once, from the recorder's thread, when the file cannot be written any more.
 
-    Raises RecordingError if the file cannot be created. End of life: `close` (or leaving the `with` block) writes what
-    is queued and the index.
+    Raises RecordingError if the file cannot be created or would replace what it may not. End of life: `close` (or
+    leaving the `with` block) writes what is queued and the index.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class Recorder:
         clock: Clock,
         *,
         source_id: str = "",
+        overwrite: bool = False,
         queue_bytes: int = 256 * wire.MIB,
         flush_interval_s: float = 1.0,
         on_error: Callable[[RecordingError], None] | None = None,
@@ -98,17 +101,19 @@ class Recorder:
         self._taken: deque[_Record] = deque()  # by the thread; the first is being written
         self._queued_bytes = 0
         self._packet_index = 0
+        self._records = 0  # written
         self._dropped: Counter[str] = Counter()
         self._stopping = False
         self._changed = threading.Condition()
         try:
-            self._file = _DirectFile(path)
+            self._file = RecordingTarget(path, overwrite)
             self._writer = Writer(self._file, chunk_size=CHUNK_BYTES, compression=CompressionType.ZSTD)  # type: ignore[arg-type]
             self._writer.start(profile="", library="spark3r-stream")
             version = f"{wire.SCHEMA_MAJOR}.{wire.SCHEMA_MINOR}"
             self._writer.add_metadata(METADATA, {"schema_version": version, "source_id": source_id, **metadata})
-        except OSError as error:
-            raise RecordingError(f"cannot record to {path}: {error.strerror}; choose another file") from None
+        except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+            reason = getattr(error, "strerror", None) or error
+            raise RecordingError(f"cannot record to {path}: {reason}; choose another file") from None
         self._channels = {
             topic: self._writer.register_channel(topic, "protobuf", register_schema(self._writer, schema))
             for topic, schema in _SCHEMAS.items()
@@ -182,6 +187,10 @@ class Recorder:
             losses = {"dropped": json.dumps(self.dropped), "packets": str(self._packet_index)}
             self._writer.add_metadata(METADATA_END, losses)
             self._writer.finish()
+            if self._records:
+                self._file.take_name()
+        except RecordingError as error:
+            self._fail(error)
         except OSError as error:
             self._fail(RecordingError(f"recording to {self.path} ended: {error.strerror}; what it holds can be read"))
         except Exception as error:  # whatever it is, a thread that dies unseen would be a loss unseen
@@ -227,6 +236,9 @@ class Recorder:
                     sequence=record.sequence & 0xFFFFFFFF,
                     data=data,
                 )
+        self._records += 1
+        if record.envelope:
+            self._file.take_name()
 
     def _fail(self, error: RecordingError) -> None:
         with self._changed:
@@ -237,29 +249,3 @@ class Recorder:
             self._queue.clear()
         if self._on_error is not None:
             self._on_error(error)
-
-
-class _DirectFile:
-    """What mcap's writer needs of a file, without a buffer: after a failed write nothing is left to fail again."""
-
-    def __init__(self, path: Path) -> None:
-        self._raw = open(path, "wb", buffering=0)  # noqa: SIM115  closed by the recorder's thread
-        self._position = 0
-
-    def write(self, data: bytes) -> int:
-        view = memoryview(data)
-        while view:
-            written = self._raw.write(view)
-            self._position += written
-            view = view[written:]
-        return len(data)
-
-    def tell(self) -> int:
-        return self._position
-
-    def flush(self) -> None:
-        """Nothing is held back."""
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._raw.close()

@@ -8,7 +8,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 
 from spark3r_stream.errors import EndOfStream, SourceError
 from spark3r_stream.frame import Frame
@@ -21,15 +21,21 @@ from spark3r_stream.sources.options import SourceOptions
 from spark3r_stream.sources.timing import NS_PER_S
 from spark3r_stream.stats import DropCause, DropCounter
 
+# Of the suffixes that are frames, by what the files are; never one that runs another program, as EPS does.
+FORMATS = ["JPEG", "PNG", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000"] + (["AVIF"] if features.check("avif") else [])
 
-def decode_image(data: bytes, name: str) -> np.ndarray:
+
+def decode_image(data: bytes, name: str, max_pixels: int | None = None) -> np.ndarray:
     """An encoded image as (H, W, 3) uint8 RGB, EXIF orientation applied. 16-bit grey keeps its upper 8 bits, alpha is
     left out.
 
-    Raises SourceError naming `name` when it is unreadable or of a pixel type that has no fixed range (float).
+    max_pixels: of an image from a stranger, looked at before it is unpacked. Raises SourceError naming `name` when it
+    is unreadable, too large, or of a pixel type that has no fixed range (float).
     """
     try:
-        with Image.open(BytesIO(data)) as stored:
+        with Image.open(BytesIO(data), formats=FORMATS) as stored:
+            if max_pixels is not None and stored.width * stored.height > max_pixels:
+                raise SourceError(f"{name} has {stored.width}x{stored.height} pixels; at most {max_pixels} are taken")
             stored.load()
             image = ImageOps.exif_transpose(stored)
             if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip and not scale
@@ -41,8 +47,9 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
             if image.mode == "F":
                 raise SourceError(f"{name}: floating-point pixels; 8- or 16-bit images are expected")
             return np.array(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        # Pillow raises each of these for broken files of one format or another
+    except SourceError:
+        raise
+    except Exception as error:  # Pillow's readers raise nearly anything for broken files of one format or another
         raise SourceError(f"{name} is not a readable image: {error}") from None
 
 

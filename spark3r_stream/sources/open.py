@@ -48,6 +48,14 @@ def is_surely_a_file(uri: str) -> bool:
     return path.is_file() or path.is_dir()
 
 
+def local_path(uri: str) -> Path | None:
+    """The file or folder that a URI names, whether it is there or not; None for anything else."""
+    scheme = _SCHEME.match(uri)
+    if not uri or uri.startswith("synthetic:") or _CAMERA.match(uri) or (scheme and scheme[1].lower() != "file"):
+        return None
+    return Path(unquote(urlsplit(uri).path)) if scheme else expand_home(uri)
+
+
 def _open(uri: str, options: SourceOptions, clock: Clock) -> Source:
     if not uri:
         raise SourceError("no source given; give a video file, an image folder, a URL, webcam:0 or synthetic:room")
@@ -70,7 +78,8 @@ def _open(uri: str, options: SourceOptions, clock: Clock) -> Source:
         from spark3r_stream.sources.network import open_network
 
         return open_network(uri, options, clock)
-    path = Path(unquote(urlsplit(uri).path)) if scheme else expand_home(uri)
+    path = local_path(uri)
+    assert path is not None
     if is_recording(path.name):
         from spark3r_stream.recording.reprocess import RecordedRun
         from spark3r_stream.sources.recording import RecordingSource

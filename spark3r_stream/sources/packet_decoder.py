@@ -12,6 +12,7 @@ import numpy as np
 
 from spark3r_stream.errors import SourceError
 from spark3r_stream.packets import InputPacket, StreamFormat
+from spark3r_stream.recording.schema import MAX_PIXELS
 from spark3r_stream.sources.codec import prepare_context
 from spark3r_stream.sources.upright import UprightConverter
 
@@ -28,13 +29,16 @@ class PacketDecoder:
         form = first.stream
         try:
             context: Any = av.codec.CodecContext.create(first.codec, "r")
+            if context.type != "video":
+                raise ValueError(f"it is a codec of {context.type}")
+            context.options = {"max_pixels": str(MAX_PIXELS)}  # whatever the packets claim
             context.width, context.height = form.width, form.height
             if form.pixel_format:
                 context.pix_fmt = form.pixel_format
             context.color_range, context.colorspace = form.color_range, form.colorspace
             if first.extradata:
                 context.extradata = first.extradata
-        except (av.error.FFmpegError, ValueError, OverflowError) as error:
+        except (av.error.FFmpegError, ValueError, OverflowError, TypeError) as error:
             raise SourceError(
                 f"this build of FFmpeg cannot decode {first.codec!r} of {form.width}x{form.height}"
                 f" {form.pixel_format}: {error}"
@@ -71,7 +75,10 @@ class PacketDecoder:
 
     def convert(self, picture: Any) -> np.ndarray:
         """(H, W, 3) uint8 RGB, upright; of the picture that `decode` gave last."""
-        return self._converter.convert(picture)
+        try:
+            return self._converter.convert(picture)
+        except (av.error.FFmpegError, ValueError, OverflowError, MemoryError) as error:
+            raise SourceError(f"a picture of {picture.width}x{picture.height} cannot be shown: {error}") from None
 
 
 def _pixel_aspect(form: StreamFormat) -> Fraction:

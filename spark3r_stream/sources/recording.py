@@ -12,11 +12,12 @@ from spark3r_stream.frame import Frame
 from spark3r_stream.packets import InputPacket, PacketHook
 from spark3r_stream.recording.records import FrameTime
 from spark3r_stream.recording.reprocess import RecordedRun
+from spark3r_stream.recording.schema import MAX_PIXELS
 from spark3r_stream.sources.base import SourceInfo, SourceKind, SourceState, SourceStateBox
 from spark3r_stream.sources.images import decode_image
 from spark3r_stream.sources.packet_decoder import PacketDecoder
 from spark3r_stream.sources.synthetic import PREFIX as SYNTHETIC_PREFIX
-from spark3r_stream.sources.synthetic import GroundTruth, SyntheticSource
+from spark3r_stream.sources.synthetic import GroundTruth, SyntheticSource, parse_synthetic
 from spark3r_stream.stats import DropCounter
 
 # epoch, number of the picture in it, and how to get its image: most pictures of a live stream are not needed
@@ -106,12 +107,13 @@ class RecordingSource:
         for due, recorded in enumerate(self._run.recording.packets()):
             packet = recorded.packet
             if recorded.index != due:  # one that cannot be read is left out by the reader
-                raise RecordingError(f"{self._run.path}: packet {due} of the input cannot be read")
+                why = self._run.recording.first_malformed or "it is missing"
+                raise RecordingError(f"{self._run.path}: packet {due} of the input cannot be read: {why}")
             if self._on_packet is not None:
                 self._on_packet(packet)
             if packet.stream is None:
                 name = f"{self._run.path}: image {images}"
-                yield packet.epoch, images, lambda data=packet.data, name=name: decode_image(data, name)  # type: ignore[misc]
+                yield packet.epoch, images, lambda data=packet.data, name=name: decode_image(data, name, MAX_PIXELS)  # type: ignore[misc]
                 images += 1
                 continue
             if decoder is None or packet.epoch != epoch:
@@ -129,6 +131,9 @@ class RecordingSource:
             raise RecordingError(
                 f"{self._run.path} holds no input of {uri or 'its source'}; `spark3r replay` plays what was published"
             )
+        width, height = parse_synthetic(uri).size
+        if width * height > MAX_PIXELS:
+            raise RecordingError(f"{self._run.path}: its pictures are {width}x{height}; at most {MAX_PIXELS} pixels")
         source = SyntheticSource(uri)
         first = self._run.decisions[0].new_frames[0]
         if first.captured_ns == first.pts_ns:  # as in SyntheticSource; Unix times match no truth

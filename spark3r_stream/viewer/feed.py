@@ -11,6 +11,7 @@ import numpy as np
 
 from spark3r_stream.errors import VersionMismatch, WireError
 from spark3r_stream.map.scene_map import SceneMap
+from spark3r_stream.plain_text import cleaned
 from spark3r_stream.pubsub.snapshot import Snapshot
 from spark3r_stream.pubsub.subscriber import Subscriber
 from spark3r_stream.wire.decode import decode
@@ -71,7 +72,7 @@ class SceneFeed:
         except VersionMismatch:
             raise
         except WireError as error:
-            print(f"spark3r: showing only what comes from now on: {error}", file=sys.stderr)
+            print(f"spark3r: showing only what comes from now on: {cleaned(error)}", file=sys.stderr)
 
     def _start_with(self, snapshot: Snapshot) -> None:
         self.scene.clear()

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from spark3r_stream.errors import OutputError, ViewerUnavailable
+from spark3r_stream.files import write_whole
 from spark3r_stream.map.scene_map import SceneMap
 from spark3r_stream.viewer.availability import import_open3d, rendering_failed, require_installed
 from spark3r_stream.viewer.scene_geometry import overview, scene_bounds, scene_lines
@@ -49,7 +50,7 @@ def render_png(scene: SceneMap, path: str | Path, size: tuple[int, int] = (1280,
         )
         _run_renderer(scene_file, picture)
         try:
-            path.write_bytes(picture.read_bytes())
+            write_whole(path, picture.read_bytes())
         except OSError as error:
             raise OutputError(f"cannot write {path}: {error.strerror}") from error
 

@@ -81,6 +81,19 @@ def test_results_that_do_not_fit_are_one_clear_error_and_the_poses_are_kept(smal
     assert not list(small_disk.glob("*.tmp*"))  # no half file pretends to be a whole one
 
 
+def test_a_full_disk_ends_the_results_and_not_a_live_run(small_disk: Path) -> None:
+    with (small_disk / "filler").open("wb", buffering=0) as filler:
+        filler.write(bytes(DISK_BYTES - 20_000))
+    with Engine(SYNTHETIC + "&live=1", "--out", small_disk, "--publish", "tcp://127.0.0.1:*", "--save-depth") as engine:
+        engine.wait_frames(60)  # far beyond what fits
+        engine.signal(signal.SIGINT)
+        assert engine.wait() == 1, engine.err
+    assert "results are not written any more, mapping goes on" in engine.err
+    assert engine.err.count("spark3r: error: ") == 1
+    assert "No space left on device" in engine.err
+    assert "Traceback" not in engine.err
+
+
 OPEN_IN_LITTLE_MEMORY = """
 import sys
 from spark3r_stream.clock import SystemClock

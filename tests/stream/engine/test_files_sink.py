@@ -121,3 +121,28 @@ def test_an_error_after_the_last_window_is_told_by_close(tmp_path: Path) -> None
     writer.awake.set()
     with pytest.raises(ValueError, match="closed file"):
         sink.close()
+
+
+def test_a_live_run_goes_on_without_its_files_and_counts_what_they_lack(tmp_path: Path) -> None:
+    told: list[OutputError] = []
+    sink = FilesSink(FullWriter(tmp_path), lossless=False, on_error=told.append)
+    while not told:
+        sink.window(*window(1))
+    before = sink.counts["frames_not_written"]
+    for i in range(5):
+        sink.window(*window(i))
+    sink.close()
+    assert [str(error) for error in told] == ["the disk is full"]
+    assert before >= 1
+    assert sink.counts["frames_not_written"] == before + 5
+
+
+def test_a_fault_of_the_program_ends_a_live_run_too(tmp_path: Path) -> None:
+    class BrokenWriter(ResultWriter):
+        def add(self, *_: object) -> None:
+            raise ZeroDivisionError
+
+    sink = FilesSink(BrokenWriter(tmp_path), lossless=False, on_error=lambda error: None)
+    with pytest.raises(ZeroDivisionError):
+        _windows_without_end(sink)
+    sink.close()

@@ -38,6 +38,7 @@ def compare(monkeypatch: pytest.MonkeyPatch):
         compared = Comparison("unused.mcap")  # type: ignore[arg-type]
         for one in made:
             compared.add([], [one])
+        compared.finish()
         return compared
 
     return make
@@ -45,7 +46,7 @@ def compare(monkeypatch: pytest.MonkeyPatch):
 
 def test_equal_but_for_the_timings(compare) -> None:
     found = compare(frames(range(4), published_ns=5, model_ms=3.0), frames(range(4), published_ns=9, latency_ms=7.0))
-    assert found.as_dict() == {"equal": 4, "different": 0, "not_recorded": 0, "first_difference": ""}
+    assert found.as_dict() == {"equal": 4, "different": 0, "not_recorded": 0, "not_made": 0, "first_difference": ""}
     assert found.summary() == "all 4 messages are equal to the recorded ones, byte by byte"
 
 
@@ -68,12 +69,22 @@ def test_a_depth_map_that_differs_in_one_byte_differs(compare) -> None:
 def test_what_was_lost_in_the_recording_does_not_shift_what_follows(compare) -> None:
     found = compare(frames([0, 1, 4, 5]), frames(range(7)))
     assert (found.equal, found.different, found.not_recorded) == (4, 0, 3)
+    assert found.is_repeated
     assert found.summary() == "4 messages are equal to the recorded ones, 0 differ, 3 were not recorded"
 
 
-def test_what_is_not_made_again_is_left_behind(compare) -> None:
-    found = compare(frames(range(6)), frames([1, 5]))
-    assert (found.equal, found.different, found.not_recorded) == (2, 0, 0)
+def test_what_is_not_made_again_is_counted(compare) -> None:
+    found = compare([*frames(range(8)), message(wire.CLOUD, 7, b"x")], frames([1, 5]))
+    assert (found.equal, found.different, found.not_recorded, found.not_made) == (2, 0, 0, 7)
+    assert not found.is_repeated
+    assert "0 differ, 7 were not made again (first /frame/ of frame 0" in found.summary()
+
+
+def test_behind_a_cut_nothing_can_be_made_again(compare) -> None:
+    found = compare([], [])
+    found._recorded = iter(frames(range(5)))
+    found.finish(last_frame_id=2)
+    assert found.not_made == 3
 
 
 def test_topics_are_compared_each_in_its_own_order(compare) -> None:

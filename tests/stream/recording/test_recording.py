@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
@@ -189,7 +190,7 @@ def test_a_running_recording_holds_all_but_the_last_moment(tmp_path: Path) -> No
     recorder.send(batch)
     done = threading.Event()
     for _ in range(1000):
-        if list(Recording(path).messages()) == batch:
+        if path.exists() and list(Recording(path).messages()) == batch:
             break
         done.wait(0.01)
     else:
@@ -241,7 +242,7 @@ def test_what_is_no_recording_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match="cannot record to"):
         Recorder(tmp_path / "no" / "such" / "folder.mcap", {}, SystemClock())
     with pytest.raises(RecordingError, match="cannot record to"):
-        Recorder(Path("/dev/full"), {}, SystemClock())
+        Recorder(Path(os.devnull), {}, SystemClock())
 
 
 def test_another_schema_version_is_refused(tmp_path: Path) -> None:
@@ -277,7 +278,7 @@ def test_what_does_not_fit_the_queue_is_counted_and_shows_as_missing(tmp_path: P
     depth = [next(m for m in batch if m.topic == wire.DEPTH) for batch in batches]
     with Recorder(path, {}, SystemClock(), queue_bytes=500_000) as recorder:
         recorder.send([depth[0], depth[1]])  # 480 kB each: the second finds no room, under one lock
-        while depth[0] not in list(Recording(path).messages()):
+        while not path.exists() or depth[0] not in list(Recording(path).messages()):
             threading.Event().wait(0.01)
         recorder.send([depth[2]])
     assert recorder.dropped == {wire.DEPTH: 1}

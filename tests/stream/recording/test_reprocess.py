@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from mcap.reader import make_reader
+from mcap.writer import CompressionType
 from PIL import Image
 
 from spark3r_stream.cli.rerun import check_weights, recorded_camera, recorded_config, recorded_new_frames
@@ -20,6 +21,7 @@ from spark3r_stream.recording.reprocess import RecordedRun
 from spark3r_stream.wire import envelope as wire
 from tests import helpers
 from tests.helpers_media import moving_images, write_video
+from tests.helpers_recording import rewrite
 from tests.helpers_reprocess import assert_repeated, payloads
 from tests.helpers_rtsp import RtspServer
 
@@ -191,7 +193,7 @@ def test_options_that_contradict_the_recording_are_refused(
         (["--dtype", "bfloat16"], "--dtype bfloat16, but", "made with float32"),
         (["--pace", "realtime"], "--pace", "live"),
         (["--live"], "--live", "as it was recorded"),
-        (["--record", first], "would overwrite", "choose another file"),
+        (["--record", first], "is the file that is read", "choose another name"),
     ]
     for options, *words in cases:
         assert spark3r("run", first, *options) == 1, options
@@ -213,12 +215,62 @@ def test_other_weights_are_refused_with_both_hashes(tmp_path: Path, spark3r) -> 
 
 
 def test_a_difference_is_told(tmp_path: Path, spark3r, capfd: pytest.CaptureFixture[str]) -> None:
-    """A recording whose sums were made in another precision: the run goes through and says that it is not the same."""
+    """A recording whose sums were made in another precision: the run goes through, says that it is not the same, and
+    fails; so does one of which a message is not made again."""
     video, first = write_video(tmp_path / "clip.mp4", moving_images(5, 128, 96)), tmp_path / "first.mcap"
     assert spark3r("run", video, *SMALL, "--record", first, "--dtype", "float32") == 0
-    data = first.read_bytes()
-    assert data.count(b"float32") == 2, "in the settings and as what was used, outside of the compressed chunks"
-    first.write_bytes(data.replace(b"float32", b"float16"))
-    assert spark3r("run", first) == 0
+    other = rewrite(first, tmp_path / "other.mcap", {"dtype": "bfloat16"})
+    assert spark3r("run", other) == 1
     told = capfd.readouterr().err
     assert "differ (first /frame/ of frame 0" in told
+    assert "Traceback" not in told
+    windows: list[bytes] = []
+
+    def without_last_window(topic: str, data: bytes) -> bytes | None:
+        if topic == "/decisions/":
+            windows.append(data)
+        return None if topic == "/decisions/" and len(windows) > 1 else data
+
+    shorter = rewrite(first, tmp_path / "shorter.mcap", change=without_last_window)
+    assert spark3r("run", shorter, "--out", tmp_path / "out") == 1
+    assert "were not made again (first /" in capfd.readouterr().err
+    compared = json.loads((tmp_path / "out" / "stats.json").read_text())["compared_with_recording"]
+    assert (compared["different"], compared["not_made"] > 0) == (0, True)
+
+
+def test_metadata_may_follow_the_messages(tmp_path: Path, spark3r) -> None:
+    video, first = write_video(tmp_path / "clip.mp4", moving_images(2, 128, 96)), tmp_path / "first.mcap"
+    assert spark3r("run", video, *SMALL, "--record", first) == 0
+    last = rewrite(first, tmp_path / "last.mcap", metadata_last=True)
+    assert spark3r("inspect", last) == 0
+    assert spark3r("run", last) == 0
+    lz4 = rewrite(first, tmp_path / "lz4.mcap", compression=CompressionType.LZ4)
+    assert spark3r("run", lz4) == 0
+
+
+def test_what_takes_much_or_names_a_file_is_not_decided_by_the_recording(
+    tmp_path: Path, spark3r, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video, first = write_video(tmp_path / "clip.mp4", moving_images(2, 128, 96)), tmp_path / "first.mcap"
+    assert spark3r("run", video, *SMALL, "--record", first) == 0
+    settings = json.loads(RecordedRun.load(first).recording.metadata["settings"])
+    asked: list[str | None] = []
+    monkeypatch.setattr("spark3r_core.models.registry.load_model", lambda *_, weights, **__: asked.append(weights))
+    for changes, words in (
+        ({"model": "da3-giant"}, "repeat the option if you trust the file"),
+        ({"size": 2000}, "repeat the option if you trust the file"),
+        ({"memory": "9GiB"}, "repeat the option if you trust the file"),
+        ({"size": 20000}, "expected nothing, or a whole number from 1 to 4096"),
+        ({"dtype": "object"}, "expected one of auto, float32, bfloat16"),
+    ):
+        metadata = {"settings": json.dumps({**settings, **changes}), "dtype": None}
+        assert spark3r("run", rewrite(first, tmp_path / "new.mcap", metadata)) == 1
+        assert words in capfd.readouterr().err
+    many = rewrite(first, tmp_path / "new.mcap", {"threads": "20000"})
+    assert spark3r("run", many) == 1
+    assert "threads is 20000; expected a whole number from 1 to 256" in capfd.readouterr().err
+    assert asked == []
+    path = {"settings": json.dumps({**settings, "weights": str(video)})}
+    run = RecordedRun.load(rewrite(first, tmp_path / "new.mcap", path))
+    assert recorded_config(RunConfig(source="x"), run).weights is None
+    assert recorded_config(RunConfig(source="x", weights="mine"), run).weights == "mine"

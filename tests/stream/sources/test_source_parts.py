@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import io
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from spark3r_stream.clock import SystemClock
@@ -22,8 +23,10 @@ from spark3r_stream.sources import (
     RtspTransport,
     SourceOptions,
     SourceState,
+    network,
     open_source,
     pipe,
+    redact,
 )
 from spark3r_stream.sources.base import LEGAL_TRANSITIONS, SourceStateBox
 from spark3r_stream.sources.camera import device_target, list_cameras
@@ -32,6 +35,7 @@ from spark3r_stream.sources.network import ffmpeg_options
 from spark3r_stream.sources.redact import redact_text, redact_uri
 from spark3r_stream.sources.restart import RestartBudget
 from spark3r_stream.sources.ring import FrameRing, remove_rings_of
+from tests.helpers import FakeClock
 
 # redaction
 
@@ -45,7 +49,24 @@ from spark3r_stream.sources.ring import FrameRing, remove_rings_of
         ("rtsp://eve:p@ss@cam.local/stream", "rtsp://***@cam.local/stream"),
         ("rtsp://eve:p/s?s#@cam.local/stream", "rtsp://***@cam.local/stream"),
         ("http://cam.local:8080/x?width=3&token=abc&fps=5", "http://cam.local:8080/x?width=3&token=***&fps=5"),
-        ("http://h/x?Password=abc&user=eve&sig=1#top", "http://h/x?Password=***&user=eve&sig=***#top"),
+        ("http://h/x?Password=abc&user=eve&sig=1#top", "http://h/x?Password=***&user=***&sig=***"),
+        ("srt://h:9000?passphrase=ab/c#d?e&latency=200", "srt://h:9000?passphrase=***&latency=200"),
+        ("srt://h?mode=caller&streamid=#!::r=a,u=eve,s=x", "srt://h?mode=caller&streamid=***"),
+        (
+            "rtsp://h/user=eve_password=x_y_channel=1_stream=0.sdp",
+            "rtsp://h/user=***_password=***_channel=1_stream=0.sdp",
+        ),
+        ("rtsp://h/user=eve&password=x&channel=1", "rtsp://h/user=***&password=***&channel=1"),
+        (
+            "http://h/x?psk=1&jwt=a.b&pin=22&code=7&loginpas=q",
+            "http://h/x?psk=***&jwt=***&pin=***&code=***&loginpas=***",
+        ),
+        ("http://h/x?c3VwZXI", "http://h/x?***"),
+        ("http://h/x#c3VwZXI", "http://h/x#***"),
+        ("http://h/x?w%69dth=3&wi%64th=%00", "http://h/x?w%69dth=3&wi%64th=***"),
+        ("rtsp://h/cam/realmonitor?channel=1&subtype=0", "rtsp://h/cam/realmonitor?channel=1&subtype=0"),
+        ("synthetic:room?seed=3&frames=30", "synthetic:room?seed=3&frames=30"),
+        ("/data/key=a/clip?b=c.mp4", "/data/key=a/clip?b=c.mp4"),
         ("http://h/a@2x.mp4", "http://h/a@2x.mp4"),
         ("http://eve:80/7@h/x", "http://***@h/x"),
         ("clip.mp4", "clip.mp4"),
@@ -72,6 +93,57 @@ def test_percent_encoded_secrets_are_hidden_in_both_spellings():
     uri = "http://eve:p%40ss%21@h/x?api_key=k%2Fey99"
     text = redact_text(f"{uri} p@ss! p%40ss%21 k/ey99 k%2Fey99", uri)
     assert text == "http://***@h/x?api_key=*** *** *** *** ***"
+
+
+@pytest.mark.parametrize("password", ["pa#ss", "pa/ss", "pa?ss", "pa:s/s"])
+def test_a_password_that_is_not_encoded_is_one_clear_error(password):
+    uri = f"rtsp://eve:{password}@cam.local/s"
+    with pytest.raises(SourceError, match="percent-encoded") as told:
+        open_source(uri, SourceOptions(), FakeClock())
+    assert password not in str(told.value)
+    assert "eve" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("uri", "words"),
+    [
+        ("http://nobody.invalid/clip.mp4", "unknown host nobody.invalid"),
+        ("http://eve:12#34@127.0.0.1/clip.mp4", "percent-encoded"),
+    ],
+)
+def test_an_unknown_host_is_said_to_be_one(uri, words, monkeypatch):
+    def lookup(host, *_):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    def fail(*_, **__):
+        raise SourceError("Input/output error")
+
+    monkeypatch.setattr(network.socket, "getaddrinfo", lookup)
+    monkeypatch.setattr(network, "SupervisedSource", fail)
+    with pytest.raises(SourceError, match=words) as told:
+        open_source(uri, SourceOptions(), FakeClock())
+    assert "12#34" not in str(told.value)
+
+
+def test_another_failure_stays_as_it_is(monkeypatch):
+    def fail(*_, **__):
+        raise SourceError("401 Unauthorized")
+
+    monkeypatch.setattr(network, "SupervisedSource", fail)
+    with pytest.raises(SourceError, match="401"):
+        open_source("http://127.0.0.1/clip.mp4", SourceOptions(), FakeClock())
+
+
+def test_a_short_secret_does_not_spoil_the_text():
+    assert redact_text("pin 1 is wrong, again in 10 s", "http://h/x?pin=1") == "pin *** is wrong, again in 10 s"
+
+
+@given(st.text(st.characters(codec="ascii", categories=("L", "N")), min_size=1, max_size=12), SECRETS)
+def test_no_value_of_an_unknown_name_survives(name, secret):
+    assume(name.lower() not in redact._HARMLESS and not any(c in secret for c in "&;"))
+    for uri in (f"http://cam.local/x?{name}={secret}", f"http://cam.local/x?width=3&{name}={secret}&height=4"):
+        assert secret not in redact_uri(uri) or secret in uri.replace(secret, "", 1)
+        assert redact_uri(redact_uri(uri)) == redact_uri(uri)
 
 
 # states and restarts

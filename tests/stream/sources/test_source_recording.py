@@ -149,7 +149,7 @@ def test_a_recording_cut_at_its_end_gives_what_comes_before(tmp_path: Path) -> N
     video = write_video(tmp_path / "clip.mp4", moving_images(36, 64, 48))
     path = tmp_path / "a.mcap"
     frames = []
-    with Recorder(path, SETTINGS, SystemClock(), flush_interval_s=0.0) as recorder:
+    with Recorder(path, SETTINGS, SystemClock(), overwrite=True, flush_interval_s=0.0) as recorder:
         source = open_source(str(video), SourceOptions(on_packet=recorder.packet), SystemClock())
         for window in range(12):
             frames += (part := [source.read() for _ in range(3)])
@@ -173,7 +173,7 @@ def test_a_recording_cut_at_its_end_gives_what_comes_before(tmp_path: Path) -> N
 
 def lossy(path: Path, packets: list, windows: list[Decisions], skip_packet: int = -1) -> RecordedRun:
     """Write a recording whose recorder lost a packet: numbers go on, as when its queue is full."""
-    with Recorder(path, SETTINGS, SystemClock()) as recorder:
+    with Recorder(path, SETTINGS, SystemClock(), overwrite=True) as recorder:
         for index, packet in enumerate(packets):
             recorder._packet_index = index
             if index != skip_packet:
@@ -211,13 +211,13 @@ def test_what_cannot_be_repeated_is_refused_with_the_place(tmp_path: Path) -> No
     beyond = replace(windows[0].new_frames[0], picture=99)
     with pytest.raises(RecordingError, match="picture 99 of epoch 0"):
         RecordingSource(lossy(path, packets, [Decisions(0, (beyond,))]))
-    with Recorder(path, SETTINGS, SystemClock(), queue_bytes=1) as recorder:
+    with Recorder(path, SETTINGS, SystemClock(), overwrite=True, queue_bytes=1) as recorder:
         recorder.packet(packets[0])
         recorder._queue_bytes = 10**6
         recorder.decisions(windows[0])
     with pytest.raises(RecordingError, match=r"lost 1 messages on /input/packet/.*at its end"):
         RecordedRun.load(path)
-    with Recorder(path, {}, SystemClock()) as recorder:
+    with Recorder(path, {}, SystemClock(), overwrite=True) as recorder:
         recorder.decisions(windows[0])
     with pytest.raises(RecordingError, match="does not say how it was made"):
         RecordedRun.load(path)
@@ -236,7 +236,7 @@ def test_a_live_stream_that_broke_and_lost_frames_comes_back(tmp_path: Path) -> 
     path = tmp_path / "a.mcap"
     options = {"read_timeout_s": 2.0, "reconnect": ReconnectOptions(0.05, 0.2, max_restarts=100)}
     used: list[Frame] = []
-    with RtspServer(fps=60) as server, Recorder(path, SETTINGS, SystemClock()) as recorder:
+    with RtspServer(fps=60) as server, Recorder(path, SETTINGS, SystemClock(), overwrite=True) as recorder:
         source = open_source(
             server.url(),
             SourceOptions(on_packet=recorder.packet, single_thread_decode=True, **options),

@@ -1,0 +1,51 @@
+"""What a command writes must not be what it reads: looked at before anything is opened."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from spark3r_stream.config import ConfigError, RunConfig
+from spark3r_stream.recording.target import check_apart_from_source, check_target
+from spark3r_stream.sources.open import local_path
+
+RESULT_NAMES = ("trajectory.txt", "cloud.ply", "intrinsics.json", "stats.json", "preview.png")
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def check_targets(config: RunConfig) -> None:
+    """Raises ConfigError or RecordingError where results or a recording would replace the source or be read as one."""
+    source = local_path(config.source)
+    if config.record is not None:
+        if source is not None:
+            check_apart_from_source(config.record, source)
+        check_target(config.record, config.overwrite)
+    if config.out is not None and source is not None:
+        with contextlib.suppress(OSError, ValueError):  # names that cannot be are complained about where they are used
+            check_results(config.out, source)
+
+
+def check_results(out: Path, source: Path) -> None:
+    """Raises ConfigError if the folder `out` is inside of the folder `source`, or holds the file `source` under a name
+    of a result."""
+    if source.is_dir() and source.resolve() in (out.resolve(), *out.resolve().parents):
+        raise ConfigError(
+            f"--out {out} is inside of the folder that is read, {source}, so its pictures would be read as frames the"
+            " next time; give another folder"
+        )
+    for name in RESULT_NAMES:
+        result = out / name
+        if result.exists() and source.exists() and result.samefile(source):
+            raise ConfigError(f"--out {out} would replace {source}, which is read; give another folder")
+
+
+def check_picture(path: Path, source: str) -> None:
+    """Raises ConfigError if a picture written to `path` would replace something other than a picture."""
+    with contextlib.suppress(OSError):
+        if path.exists() and Path(source).exists() and path.samefile(source):
+            raise ConfigError(f"--offscreen {path} is what is read; choose another name")
+        if path.is_file() and path.stat().st_size:
+            with path.open("rb") as file:
+                is_picture = file.read(len(PNG)) == PNG
+            if not is_picture:
+                raise ConfigError(f"--offscreen {path} exists and is no PNG; choose another name")
