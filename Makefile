@@ -10,9 +10,11 @@ demo: $(VENV)/.engine
 
 # Tests run several processes on the same cores: threads that wait by spinning would take them from each other.
 test test-all: export OMP_WAIT_POLICY := passive
+test: export OMP_NUM_THREADS := 1
 
+# A file of tests stays in one process: its fixtures are made once.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 test-all: $(VENV)/.dev
 	$(BIN)/python -m pytest -q -m "not gpu" -o timeout=1200

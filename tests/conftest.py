@@ -12,7 +12,7 @@ import pytest
 
 from tests.system_packages import GROUPS, closing_line, why_skipped
 
-SKIPPED = pytest.StashKey[Counter[str]]()
+LACKING = "lacks system packages"
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -22,10 +22,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             continue
         if os.environ.get("SPARK3R_NO_SKIPS", "") not in ("", "0"):
             pytest.fail(f"{reason}. Nothing may be skipped: SPARK3R_NO_SKIPS is set", pytrace=False)
-        item.config.stash.setdefault(SKIPPED, Counter())[group] += 1
+        item.user_properties.append((LACKING, group))  # comes with the report, also from another process
         pytest.skip(reason)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if skipped := config.stash.get(SKIPPED, Counter()):
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = terminalreporter.stats.get("skipped", [])
+    skipped = Counter(str(value) for report in reports for name, value in report.user_properties if name == LACKING)
+    if skipped:
         terminalreporter.write_line(closing_line(skipped), yellow=True)

@@ -38,6 +38,7 @@ from tools.bench_reduction import describe_machine
 from tools.evaluation import metrics
 from tools.evaluation.sequences import open_sequence
 from tools.evaluation.tracked_run import TrackedRun, focal_at, path_numbers, run_tracked, states_of
+from tools.evaluation.truth_of_states import wrong_tracking
 
 DATA = Path("/work/shared/data")
 EXCLUDED = ["loading of weights and imports", "opening of the source", "publishing"]
@@ -104,16 +105,20 @@ def numbers_of(run: TrackedRun, folder: Path, distance: int) -> dict[str, Any]:
         seen = ids < frames
         row["as_published"] = path_numbers(collected.published, ids[seen], truth[seen], distance)
         row["final"] = path_numbers(final, ids[seen], truth[seen], distance)
+        if collected.keyframe_ids:
+            row["tracking_frames"] = wrong_tracking(collected, dict(zip(ids.tolist(), truth, strict=True)))
     elif final:
         poses = np.stack([final[frame] for frame in sorted(final)])
         length = metrics.path_length(poses)
         row["end_to_start_of_path"] = float(np.linalg.norm(poses[-1, :3, 3] - poses[0, :3, 3]) / max(length, 1e-12))
-    focal = focal_at(collected.results, frames)
-    if focal is not None:
-        row["focal_px_last_published"] = round(focal, 2)
-        known = known_focal(folder)
-        if known is not None:
-            row["focal_error"] = round(focal / known - 1, 5)
+    known = known_focal(folder)
+    camera = run.stats["camera"]
+    found = {"last_published": focal_at(collected.results, frames), "final": None if camera is None else camera["fx"]}
+    for name, focal in found.items():
+        if focal is not None:
+            row[f"focal_px_{name}"] = round(focal, 2)
+            if known is not None:
+                row[f"focal_error_{name}"] = round(focal / known - 1, 5)
     return row
 
 

@@ -14,6 +14,10 @@ from spark3r_core.geometry import se3
 
 Array = NDArray[np.float64]
 
+MOST_TURN, MOST_SHIFT = (
+    5.0,
+    3.0,
+)  # degrees, and of the way to the next keyframe: a larger correction is a mistake mended
 LONGEST_REACH = 1.5  # of the time to the next keyframe: frames are tracked on the old one until the new one is mapped
 
 
@@ -21,6 +25,8 @@ def relaxed(
     key_from_camera: Array, times_s: Array, key_time_s: float, next_time_s: float, tracked: Array, adjusted: Array
 ) -> Array:
     """(n, 4, 4) poses of frames on a keyframe, corrected.
+
+    A keyframe that was itself aligned wrongly says nothing of the frames before it: they stay.
 
     key_from_camera: (n, 4, 4) as tracked. tracked, adjusted: (4, 4) key_from_next of the next keyframe, as tracked and
     as it lies in the map now, both in the unit of the keyframe's depth.
@@ -30,4 +36,7 @@ def relaxed(
         return key_from_camera
     share = np.clip((np.asarray(times_s) - key_time_s) / span, 0, LONGEST_REACH)
     twist = se3.log(se3.require_se3(se3.compose(adjusted, se3.invert(tracked))))
+    shift = np.linalg.norm(adjusted[:3, 3] - tracked[:3, 3])
+    if np.degrees(np.linalg.norm(twist[3:])) > MOST_TURN or shift > MOST_SHIFT * np.linalg.norm(adjusted[:3, 3]):
+        share = np.where(share < 1, 0.0, 1.0)
     return np.asarray(se3.compose(se3.exp(share[:, None] * twist), key_from_camera))

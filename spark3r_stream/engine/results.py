@@ -9,7 +9,14 @@ import numpy as np
 from spark3r_core.stream.session import WindowResult
 from spark3r_stream.frame import Frame
 from spark3r_stream.stats import DropCause
-from spark3r_stream.wire.messages import FrameOutput, FrameResult, KeyframeOutput, MapCorrection, TrackingState
+from spark3r_stream.wire.messages import (
+    CameraView,
+    FrameOutput,
+    FrameResult,
+    KeyframeOutput,
+    MapCorrection,
+    TrackingState,
+)
 
 
 @dataclass(frozen=True)
@@ -21,6 +28,7 @@ class StepOutput:
     images, confidence: with windows of every frame: what each estimate was made from, (h, w, 3) uint8 RGB at network
         size, and how far each of its pixels is trusted, (h, w) float32 in (0, 1); by frame id.
     adopted: id of the keyframe that tracking went over to before this step's frame; None without one.
+    camera: as the final map has it; with the last step only, and where the camera was learned.
     """
 
     outputs: list[FrameOutput]
@@ -34,6 +42,7 @@ class StepOutput:
     evicted: tuple[int, ...] = ()
     keyframes: list[KeyframeOutput] = field(default_factory=list)
     adopted: int | None = None
+    camera: CameraView | None = None
 
 
 def failed_output(frame: Frame, submap: int, reason: str) -> FrameOutput:

@@ -12,7 +12,7 @@ from spark3r_stream.engine.results import StepOutput
 from spark3r_stream.frame import Frame
 from spark3r_stream.sources.base import SourceState
 from spark3r_stream.stats import DropCause, DropCounter, LatencyHistogram
-from spark3r_stream.wire.messages import SessionState, Status, TrackingState
+from spark3r_stream.wire.messages import CameraView, SessionState, Status, TrackingState
 
 RATE_WINDOW_NS = 5_000_000_000  # frames per second are counted over the last seconds, not since the beginning
 
@@ -47,6 +47,7 @@ class RunStats:
         self.off_map = 0
         self.windows = 0
         self.keyframes = 0
+        self.camera: CameraView | None = None  # as known last
         self.drops = DropCounter()
         self.latency = LatencyHistogram()
         self.model_time = LatencyHistogram()
@@ -75,6 +76,9 @@ class RunStats:
             self.latency.add_ns(int(output.result.latency_ms * 1e6))
         with self._lock:
             self.keyframes += len(result.keyframes)
+            self.camera = (
+                result.camera or next((one.result.camera for one in result.outputs[::-1]), None) or self.camera
+            )
         if not result.outputs:
             return
         with self._lock:
@@ -175,6 +179,7 @@ class RunStats:
             },
             "windows": self.windows,
             "keyframes": self.keyframes,
+            "camera": None if self.camera is None else _camera_of(self.camera),
             "window_states": self.state_windows,
             "frames_off_map": self.off_map,
             "submaps": self.submap + 1,
@@ -185,3 +190,13 @@ class RunStats:
             "window_model_ms": {"p50": model.p50_ms, "p95": model.p95_ms, "max": model.max_ms},
             "memory_bytes": {"used": self.memory_used, "peak": self.memory_peak, "limit": self.memory_limit},
         }
+
+
+def _camera_of(view: CameraView) -> dict[str, float]:
+    """Pixels of the pictures, undistorted."""
+    k = view.matrix
+    values = {"fx": k[0, 0], "fy": k[1, 1], "cx": k[0, 2], "cy": k[1, 2]}
+    return {name: round(float(value), 3) for name, value in values.items()} | {
+        "width": view.width,
+        "height": view.height,
+    }

@@ -20,7 +20,7 @@ from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.interface import Backbone
 from spark3r_core.photometric.align import Level, grey_levels
-from spark3r_core.stream.camera_sizes import CameraSizes
+from spark3r_core.stream.camera_sizes import CameraSizes, intrinsics_of
 from spark3r_core.stream.keyframe_choice import KeyframeRule
 from spark3r_core.stream.mapper import KeyframeRequest, Mapper, MapUpdate
 from spark3r_core.stream.session import WindowResult
@@ -178,8 +178,16 @@ class TrackingReconstructor:
             update = self._mapper.finish()
             if update is not None:
                 step.corrections += self._corrections(update, "all keyframes adjusted together")
+                step.camera = self._camera_of_map(update)
         self._thread.close()
         return step.result(None)
+
+    def _camera_of_map(self, update: MapUpdate) -> CameraView | None:
+        """What was learned of the camera; nothing where the user gave it."""
+        if self.camera is not None or self._sizes is None:
+            return None
+        height, width = self._sizes.picture_hw
+        return CameraView(intrinsics_of(update.focal, (height, width)), width, height)
 
     def _map_last_frame(self, step: _Step) -> None:
         """The end of a file is a keyframe: the frames since the last one are held from both sides."""
@@ -424,6 +432,7 @@ class _Step:
         self.corrections: list[MapCorrection] = []
         self.window: WindowResult | None = None
         self.adopted: int | None = None
+        self.camera: CameraView | None = None
 
     def result(self, output: FrameOutput | None, failures: dict[DropCause, int] | None = None) -> StepOutput:
         window = self.window
@@ -437,6 +446,7 @@ class _Step:
             evicted=() if window is None else window.evicted,
             keyframes=self.keyframes,
             adopted=self.adopted,
+            camera=self.camera,
         )
 
 

@@ -66,12 +66,15 @@ class HeldSource:
 class Collector:
     """A sink that keeps poses and results, and places submaps as a subscriber does.
 
-    published: world_from_camera (4, 4) by frame id, where the map was when the frame came out.
+    published: world_from_camera (4, 4) by frame id, where the map was when the frame came out. part_of: by submap,
+    which of the maps that a run begins it belongs to. median_depth: by submap, in its own unit.
     """
 
     results: list[FrameResult] = field(default_factory=list)
     published: dict[int, Array] = field(default_factory=dict)
     keyframe_ids: list[int] = field(default_factory=list)
+    part_of: dict[int, int] = field(default_factory=dict)
+    median_depth: dict[int, float] = field(default_factory=dict)
     _placed: dict[int, Sim3] = field(default_factory=dict)
     _path: FinalPath = field(default_factory=FinalPath)
     _ids: list[int] = field(default_factory=list)
@@ -81,6 +84,9 @@ class Collector:
             self._placed[correction.submap] = correction.map_from_submap
         for keyframe in result.keyframes:
             self.keyframe_ids.append(keyframe.frame_id)
+            before = keyframe.tracked_submap
+            self.part_of[keyframe.submap] = keyframe.submap if before is None else self.part_of[before]
+            self.median_depth[keyframe.submap] = float(np.median(keyframe.depth))
             self._placed.setdefault(keyframe.submap, keyframe.map_from_submap)
             self._path.begin(keyframe.submap, keyframe.frame_id, keyframe.time_ns, keyframe.tracked_submap)
         for output in result.outputs:
@@ -92,6 +98,10 @@ class Collector:
             self.published[one.frame_id] = output.map_from_submap.apply_to_poses(one.world_from_camera)
             self._path.add(one.submap, one.captured_ns, one.world_from_camera, one.frame_id)
             self._ids.append(one.frame_id)
+
+    def scale_of(self, submap: int) -> float:
+        """Units of the final map per unit of a submap."""
+        return self._placed[submap].scale
 
     def final(self) -> dict[int, Array]:
         """world_from_camera (4, 4) by frame id in the map as it is in the end: what trajectory.txt says of a file."""
@@ -115,6 +125,9 @@ class _Timed:
 
     def process(self, frames: Sequence[Frame], adopt: Sequence[int | None] | None = None) -> StepOutput:
         return self._inner.process(frames, adopt)
+
+    def prepare_ahead(self, frame: Frame) -> Frame:
+        return self._inner.prepare_ahead(frame)
 
     def finish(self, *, adjust_all: bool) -> StepOutput:
         began = time.monotonic()
