@@ -17,7 +17,7 @@ from spark3r_stream.outputs.result_writer import ResultWriter
 from tests import helpers
 from tests.helpers_media import moving_images, write_video
 
-SMALL = ["--weights", "random", "--size", "96", "--track", "off"]
+SMALL = ["--weights", "random", "--size", "96"]
 NAMES = ("trajectory.txt", "cloud.ply", "intrinsics.json", "stats.json", "preview.png")
 
 
@@ -37,7 +37,7 @@ def test_no_result_follows_a_link(tmp_path: Path, spark3r) -> None:
     (elsewhere / "depth").mkdir()
     (elsewhere / "depth" / "000000.npz").write_text("precious")
     (out / "depth").symlink_to(elsewhere / "depth")
-    assert spark3r("run", video, *SMALL, "--out", out, "--save-depth") == 0
+    assert spark3r("run", video, *SMALL, "--track", "off", "--out", out, "--save-depth") == 0
     assert {(elsewhere / name).read_text() for name in (*names, "depth/000000.npz")} == {"precious"}
     assert not any((out / name).is_symlink() for name in (*NAMES, "depth"))
     assert all((out / name).exists() for name in (*NAMES, "depth"))
@@ -67,13 +67,13 @@ def test_results_are_not_written_into_the_folder_that_is_read(tmp_path: Path, sp
             assert spark3r(command, folder, *SMALL, "--out", out) == 1
             assert "is inside of the folder that is read" in capfd.readouterr().err
     assert sorted(folder.iterdir()) == before
-    assert spark3r("run", folder, *SMALL, "--out", tmp_path / "out") == 0
+    assert spark3r("run", folder, *SMALL, "--track", "off", "--out", tmp_path / "out") == 0
 
 
 def test_a_result_never_replaces_the_source(tmp_path: Path, spark3r, capfd) -> None:
     video = write_video(tmp_path / "a.mp4", moving_images(3, 64, 48)).rename(tmp_path / "preview.png")
     before = video.read_bytes()
-    assert spark3r("run", video, *SMALL, "--out", tmp_path) == 1
+    assert spark3r("run", video, *SMALL, "--track", "off", "--out", tmp_path) == 1
     assert "would replace" in capfd.readouterr().err
     assert video.read_bytes() == before
 

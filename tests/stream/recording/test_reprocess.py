@@ -123,7 +123,7 @@ def test_a_video_played_like_a_camera(tmp_path: Path, spark3r) -> None:
     assert run.frame_count < 40, "faster than the network: frames were superseded"
     stats = assert_repeated(spark3r, first, tmp_path)
     assert stats["frames"]["dropped"]["superseded"] > 0
-    assert {len(window.new_frames) for window in run.decisions} > {1}
+    assert max(len(window.new_frames) for window in run.decisions) > 1
 
 
 @pytest.mark.rtsp
