@@ -16,6 +16,7 @@ from spark3r_core.features.rootsift import match
 from spark3r_core.features.verify import epipolar_inliers
 from spark3r_core.geometry import se3
 from spark3r_core.photometric import depth_grid
+from spark3r_core.stream.camera_sizes import focal_of
 from spark3r_core.stream.keyframe_map import Keyframe, KeyframeMap
 
 Array = NDArray[np.float64]
@@ -116,16 +117,7 @@ def adjust(
     if not len(track):
         return Adjustment(world, Verdict(None, False, math.nan, math.nan, "no tracks"), {})
     rows = enough(track, keyframe, sightings)
-    track, keyframe, feature = track[rows], keyframe[rows], feature[rows]
-    numbers, point = np.unique(track, return_inverse=True)
-    slot = np.array([slots[k] for k in keyframe.tolist()], np.int64)
-    places = np.stack(
-        [world.keyframes[k].features.places[f] for k, f in zip(keyframe.tolist(), feature.tolist(), strict=True)]
-    )
-    depth = np.array(
-        [world.keyframes[k].feature_depth[f] for k, f in zip(keyframe.tolist(), feature.tolist(), strict=True)]
-    )
-    seen = Observations(point.astype(np.int64), slot, places, depth)
+    numbers, seen = sightings_of(world, track[rows], keyframe[rows], feature[rows], slots, picture_hw)
     keyframes = [world.keyframes[frame_id] for frame_id in chosen]
     prior, sigma = world.focal, 0.0
     learns_focal = not focal_is_known and world.focal_std > FOCAL_KNOWN
@@ -141,11 +133,11 @@ def adjust(
         world.focal,
         prior,
         sigma,
-        np.array([picture_hw[1] / 2, picture_hw[0] / 2]),
+        np.zeros(2),
     )
     trust = 1.0 if focal_is_known or world.focal_std < FOCAL_KNOWN else UNKNOWN_FOCAL_TRUST
     factors = _factors(world, slots, trust)
-    verdict = adjust_guarded(cameras, seen, numbers[point], factors, picture_hw[1], iterations, settled)
+    verdict = adjust_guarded(cameras, seen, numbers, factors, picture_hw[1], iterations, settled)
     if not verdict.accepted or verdict.adjusted is None:
         return Adjustment(world, verdict, {})
     found = verdict.adjusted
@@ -153,7 +145,7 @@ def adjust(
     if learns_focal:
         after.focal_std = min(DEPENDENT * found.focal_std, NETWORK_FOCAL_SIGMA)
         after.settled_focal = after.focal if after.focal_std <= FOCAL_KNOWN else 0.0
-    log_depth = _log_depths(chosen, found, picture_hw)
+    log_depth = _log_depths(chosen, found, world.camera_of(picture_hw), picture_hw)
     resized = unit * (_resized(cameras, found.cameras) if len(held) == 1 else 1.0)
     for frame_id, slot_ in slots.items():
         if frame_id in held and len(held) > 1:
@@ -182,6 +174,28 @@ def _resized(before: Cameras, after: Cameras) -> float:
     size = float(np.square(from_held[1]).sum())
     factor = float((from_held[0] * from_held[1]).sum()) / size if size > 0 else 1.0
     return factor if 1 / MOST_RESIZED < factor < MOST_RESIZED else 1.0
+
+
+def sightings_of(
+    world: KeyframeMap,
+    track: Index,
+    keyframe: Index,
+    feature: Index,
+    slots: dict[int, int],
+    picture_hw: tuple[int, int],
+) -> tuple[Index, Observations]:
+    """(M,) the track of each sighting, the sightings, and (M, 2) where they lie as fractions of the picture.
+
+    Places are pixels from the camera's centre, and square: what the user's camera is not is taken out here.
+    """
+    _, point = np.unique(track, return_inverse=True)
+    pairs = list(zip(keyframe.tolist(), feature.tolist(), strict=True))
+    places = np.stack([world.keyframes[k].features.places[f] for k, f in pairs]).astype(np.float64)
+    depth = np.array([world.keyframes[k].feature_depth[f] for k, f in pairs])
+    slot = np.array([slots[k] for k, _ in pairs], np.int64)
+    camera = world.camera_of(picture_hw)
+    square = (places - camera[:2, 2]) * (focal_of(camera) / camera[[0, 1], [0, 1]])
+    return track, Observations(point.astype(np.int64), slot, square, depth)
 
 
 def enough(track: Index, keyframe: Index, per_keyframe: int) -> NDArray[np.bool_]:
@@ -218,16 +232,20 @@ def _size(keyframe: Keyframe) -> Array:
     return keyframe.picture_from_depth[[0, 1], [0, 1]] * np.array([width, height])
 
 
-def _log_depths(chosen: Sequence[int], found: Adjusted, picture_hw: tuple[int, int]) -> dict[int, tuple[Array, Array]]:
+def _log_depths(
+    chosen: Sequence[int], found: Adjusted, camera: Array, picture_hw: tuple[int, int]
+) -> dict[int, tuple[Array, Array]]:
+    """camera: (3, 3) by which places were made square, see `sightings_of`."""
     seen, poses = found.observations, found.cameras.camera_from_world
     views = np.bincount(seen.point, minlength=seen.count)
     z = np.einsum("mj,mj->m", poses[seen.slot, 2, :3], found.points[seen.point]) + poses[seen.slot, 2, 3]
-    size = np.array([picture_hw[1], picture_hw[0]], np.float64)
+    pixels = seen.places * camera[[0, 1], [0, 1]] / focal_of(camera) + camera[:2, 2]
+    fractions = np.clip(pixels / np.array([picture_hw[1], picture_hw[0]], np.float64), 0, 1)
     result = {}
     for slot, frame_id in enumerate(chosen):
         rows = (seen.slot == slot) & (views[seen.point] >= 3) & (z > 0) & np.isfinite(seen.depth)
         ratio = np.log(z[rows] / (seen.depth[rows] * np.exp(found.cameras.log_scale[slot])))
-        result[frame_id] = (ratio, np.clip(seen.places[rows] / size, 0, 1))
+        result[frame_id] = (ratio, fractions[rows])
     return result
 
 

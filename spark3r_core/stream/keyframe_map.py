@@ -11,6 +11,7 @@ from spark3r_core.features.rootsift import Features
 from spark3r_core.features.tracks import Tracks
 from spark3r_core.geometry import se3
 from spark3r_core.geometry.sim3 import Sim3
+from spark3r_core.stream.camera_sizes import intrinsics_of
 
 Array = NDArray[np.float64]
 
@@ -64,7 +65,8 @@ class KeyframeMap:
     """Keyframes by frame id, the tracks their features make, and the edges that tracking made.
 
     focal: pixels of the picture; focal_std: of its logarithm, inf while only a network has said so; settled_focal: what
-    it was when it became known, zero before; network_focals: what the network said for each keyframe.
+    it was when it became known, zero before; network_focals: what the network said for each keyframe. given_camera:
+    (3, 3) of the picture, where the user knows it.
     """
 
     keyframes: dict[int, Keyframe] = field(default_factory=dict)
@@ -73,6 +75,7 @@ class KeyframeMap:
     focal: float = 0.0
     focal_std: float = float("inf")
     settled_focal: float = 0.0
+    given_camera: Array | None = None
     network_focals: list[float] = field(default_factory=list)
     matched: set[tuple[int, int]] = field(default_factory=set)
 
@@ -98,6 +101,10 @@ class KeyframeMap:
             network_focals=list(self.network_focals),
             matched=set(self.matched),
         )
+
+    def camera_of(self, picture_hw: tuple[int, int]) -> Array:
+        """(3, 3) of the picture as known now."""
+        return intrinsics_of(self.focal, picture_hw) if self.given_camera is None else self.given_camera
 
     def camera_from_world(self, frame_id: int) -> Array:
         return np.asarray(se3.invert(self.keyframes[frame_id].world_from_camera))

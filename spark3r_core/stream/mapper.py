@@ -23,10 +23,11 @@ from spark3r_core.models.interface import Backbone
 from spark3r_core.photometric import depth_grid
 from spark3r_core.photometric.align import Level
 from spark3r_core.stream.adjustment import SIGHTINGS, adjust, bent, join_tracks, local_set, neighbours
-from spark3r_core.stream.camera_sizes import CameraSizes, focal_of, intrinsics_of, resampled, sampled
+from spark3r_core.stream.camera_sizes import CameraSizes, focal_of, resampled, sampled
 from spark3r_core.stream.estimates import FrameEstimate
 from spark3r_core.stream.feature_guess import FeaturePoints
 from spark3r_core.stream.keyframe_map import Keyframe, KeyframeMap, TrackedEdge
+from spark3r_core.stream.resection import resected
 from spark3r_core.stream.session import StreamSession, WindowResult
 from spark3r_core.stream.tracker import Reference, TrackedFrame
 
@@ -130,25 +131,35 @@ class Mapper:
         picture_from_network = np.asarray(np.linalg.inv(network_from_picture), np.float64)
         known = request.intrinsics is not None
         if request.intrinsics is not None:
+            world.given_camera = request.intrinsics
             world.focal, world.focal_std = focal_of(request.intrinsics), 0.0
         else:
             by_network = focal_of(picture_from_network @ estimate.intrinsics)
             world.network_focals.append(by_network)
             world.focal = world.focal or by_network
-        camera = intrinsics_of(world.focal, request.sizes.picture_hw)
-        depth, node_information = self._tied(request, estimate.depth, network_from_picture @ camera)
+        camera = world.camera_of(request.sizes.picture_hw)
         features = extract(request.picture)
         pose, scale = self._placed(world, request)
         keyframe = Keyframe(
-            request.frame_id, request.time_s, pose, scale, depth, estimate.confidence, network_from_picture @ camera,
-            picture_from_network, features, sampled(depth, features.places, network_from_picture),
+            request.frame_id, request.time_s, pose, scale, estimate.depth, estimate.confidence,
+            network_from_picture @ camera, picture_from_network, features, np.full(len(features.places), np.nan),
         )  # fmt: skip
         world.keyframes[request.frame_id] = keyframe
-        if request.tracked is not None:
+        points, mended = request.points, None
+        if self.adjusts and request.tracked is not None:
+            others = neighbours(world, request.frame_id)
+            join_tracks(world, request.frame_id, others, request.sizes.picture_hw)
+            mended = resected(world, request.frame_id, others, request.sizes.picture_hw)
+            if mended is not None and points is not None:
+                log.debug("keyframe %d was tracked to a wrong place", request.frame_id)
+                points = _seen_from(mended, pose, scale, points)
+        depth, node_information = self._tied(points, estimate.depth, network_from_picture @ camera)
+        keyframe = replace(keyframe, depth=depth, feature_depth=sampled(depth, features.places, network_from_picture))
+        world.keyframes[request.frame_id] = keyframe if mended is None else keyframe.moved(mended, scale)
+        if request.tracked is not None and mended is None:
             world.edges.append(_edge(request.tracked, request.frame_id))
         adjusted = False
-        if self.adjusts and len(world.keyframes) > 1:
-            join_tracks(world, request.frame_id, neighbours(world, request.frame_id), request.sizes.picture_hw)
+        if self.adjusts and request.tracked is not None:
             chosen, held = local_set(world, request.frame_id)
             found = adjust(world, chosen, held, request.sizes.picture_hw, focal_is_known=known)
             world, adjusted = found.map, found.verdict.accepted
@@ -200,7 +211,7 @@ class Mapper:
         keyframe = world.keyframes[request.frame_id]
         camera = request.intrinsics
         if camera is None:
-            camera = intrinsics_of(world.focal, request.sizes.picture_hw)
+            camera = world.camera_of(request.sizes.picture_hw)
         network_from_picture = np.asarray(np.linalg.inv(keyframe.picture_from_depth), np.float64)
         tracker_from_picture = request.sizes.tracker_map
         size = request.sizes.tracker.image_hw
@@ -232,13 +243,13 @@ class Mapper:
         self.session.settle(poses, factors)
 
     def _tied(
-        self, request: KeyframeRequest, depth: NDArray[np.float32], camera: Array
+        self, points: NDArray[np.float32] | None, depth: NDArray[np.float32], camera: Array
     ) -> tuple[NDArray[np.float32], Array | None]:
         """The network's depth in the unit of odom, bent to the points of the keyframe before; and how well they know
         each node."""
-        if request.points is None:
+        if points is None:
             return depth, None
-        x, y, z = request.points.astype(np.float64).T
+        x, y, z = points.astype(np.float64).T
         ahead = np.where(z > depth_grid.MIN_DEPTH, z, np.inf)
         u, v = camera[0, 0] * x / ahead + camera[0, 2], camera[1, 1] * y / ahead + camera[1, 2]
         height, width = depth.shape
@@ -260,6 +271,13 @@ class Mapper:
 
 def _ratio(after: NDArray[np.float32], before: NDArray[np.float32]) -> float:
     return float(np.median(after / np.maximum(before, 1e-9)))
+
+
+def _seen_from(mended: Array, tracked: Array, scale: float, points: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Points (N, 3) of the camera at `tracked`, as the one at `mended` sees them. Both world_from_camera (4, 4); scale:
+    units of the world per unit of the points."""
+    step = se3.compose(se3.invert(mended), tracked)
+    return (points @ step[:3, :3].T + step[:3, 3] / scale).astype(np.float32)
 
 
 def _edge(tracked: TrackedFrame, frame_id: int) -> TrackedEdge:

@@ -43,9 +43,10 @@ from spark3r_stream.wire.messages import (
 
 log = logging.getLogger(__name__)
 
-LONGEST_LAG = 8  # frames from a keyframe to its adoption, with a file
-FRAMES_PER_LAG = 3  # frames that a keyframe served, per frame of lag: where views change fast, the next one is due soon
-URGENT_OVERLAP, URGENT_INLIERS = 0.5, 0.76  # below, a file waits for the pending keyframe at once
+LONGEST_LAG = 16  # frames from a keyframe to its adoption, with a file
+FRAMES_PER_LAG = 2  # frames that a keyframe served, per frame of lag: where views change fast, the next one is due soon
+URGENT_OVERLAP, URGENT_INLIERS = 0.5, 0.76  # below, a file waits for the pending keyframe at once,
+URGENT_DISTANCE, URGENT_TURN = 0.28, 25.0  # and above: of the keyframe's median depth, degrees
 
 
 @dataclass
@@ -202,7 +203,13 @@ class TrackingReconstructor:
         tracked = self._tracker.track(frame.frame_id, pyramid, _time_s(frame), lambda: reference.guess(picture))
         self._odom_from_camera = tracked.odom_from_camera
         self._frames_on_keyframe += 1
-        self._urgent = not tracked.aligned or tracked.overlap < URGENT_OVERLAP or tracked.inliers < URGENT_INLIERS
+        self._urgent = (
+            not tracked.aligned
+            or tracked.overlap < URGENT_OVERLAP
+            or tracked.inliers < URGENT_INLIERS
+            or tracked.distance > URGENT_DISTANCE
+            or tracked.turn > URGENT_TURN
+        )
         return tracked
 
     def _ask(self, newest: _Tracked) -> None:

@@ -1,0 +1,67 @@
+"""Where a new keyframe lies by the points of the map that its features see: what tracking said of it is checked.
+
+Alignment can settle in a wrong place that looks right. Adjustment, which goes downhill from where it begins, does not
+find the way out of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spark3r_core.bundle.problem import Cameras, Observations
+from spark3r_core.bundle.triangulate import triangulate
+from spark3r_core.features.verify import PNP_PIXELS, camera_from_points
+from spark3r_core.geometry import se3
+from spark3r_core.stream.adjustment import sightings_of
+from spark3r_core.stream.keyframe_map import KeyframeMap
+
+Array = NDArray[np.float64]
+
+BETTER = 0.6  # of the error that the tracked pose has, below which the other one is believed
+
+
+def resected(world: KeyframeMap, frame_id: int, others: Sequence[int], picture_hw: tuple[int, int]) -> Array | None:
+    """world_from_camera (4, 4) of a keyframe by the points that the others see; None where its present one is as good,
+    or too few points agree."""
+    track, keyframe, feature = world.tracks.seen_by([*others, frame_id], 2)
+    shared = np.isin(track, track[keyframe == frame_id])
+    if not shared.any():
+        return None
+    slots = {one: slot for slot, one in enumerate([*others, frame_id])}
+    _, seen = sightings_of(world, track[shared], keyframe[shared], feature[shared], slots, picture_hw)
+    own = seen.slot == len(others)
+    by_others = Observations(seen.point[~own], seen.slot[~own], seen.places[~own], seen.depth[~own])
+    frames = [world.keyframes[one] for one in others]
+    cameras = Cameras(
+        np.stack([se3.invert(frame.world_from_camera) for frame in frames]),
+        np.log([frame.scale for frame in frames]),
+        np.ones(len(frames), bool),
+        world.focal,
+        world.focal,
+        0.0,
+        np.zeros(2),
+    )
+    points, ahead = triangulate(cameras, by_others)
+    places = np.empty((len(points), 2))
+    places[seen.point[own]] = seen.places[own]
+    points, places = points[ahead], places[ahead]
+    width = picture_hw[1]
+    camera = np.diag([world.focal, world.focal, 1.0])
+    found = camera_from_points(points, places.astype(np.float32), camera, width)
+    if found is None:
+        return None
+    tracked = se3.invert(world.keyframes[frame_id].world_from_camera)
+    most = 3 * PNP_PIXELS * width / 640
+    errors = [_error(pose, points, places, world.focal, most) for pose in (found[0], tracked)]
+    return se3.require_se3(se3.invert(found[0])) if errors[0] < BETTER * errors[1] else None
+
+
+def _error(camera_from_world: Array, points: Array, places: Array, focal: float, most: float) -> float:
+    """Mean bounded distance in pixels between where points are seen and where they should be."""
+    seen = points @ camera_from_world[:3, :3].T + camera_from_world[:3, 3]
+    ahead = seen[:, 2] > 1e-9
+    at = focal * seen[:, :2] / np.where(ahead, seen[:, 2], 1.0)[:, None]
+    return float(np.minimum(np.where(ahead, np.linalg.norm(at - places, axis=1), np.inf), most).mean())
