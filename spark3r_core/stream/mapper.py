@@ -145,11 +145,12 @@ class Mapper:
             network_from_picture @ camera, picture_from_network, features, np.full(len(features.places), np.nan),
         )  # fmt: skip
         world.keyframes[request.frame_id] = keyframe
-        points, mended = request.points, None
+        points, mended, confirmed = request.points, None, True
         if self.adjusts and request.tracked is not None:
             others = neighbours(world, request.frame_id)
             join_tracks(world, request.frame_id, others, request.sizes.picture_hw)
-            mended = resected(world, request.frame_id, others, request.sizes.picture_hw)
+            resection = resected(world, request.frame_id, others, request.sizes.picture_hw)
+            mended, confirmed = resection.world_from_camera, resection.confirmed
             if mended is not None and points is not None:
                 log.debug("keyframe %d was tracked to a wrong place", request.frame_id)
                 points = _seen_from(mended, pose, scale, points)
@@ -167,7 +168,10 @@ class Mapper:
                 log_ratio, places = found.log_depth[request.frame_id]
                 world.keyframes[request.frame_id] = bent(world.keyframes[request.frame_id], log_ratio, places)
             log.debug("keyframe %d: %s", request.frame_id, found.verdict.summary())
-        return _Mapped(world, self._update(request, world, node_information, world.placed(self.world), adjusted))
+        update = self._update(request, world, node_information, world.placed(self.world), adjusted)
+        if update.reference is not None:
+            update.reference.confirmed, update.reference.mended = confirmed, mended is not None
+        return _Mapped(world, update)
 
     def finish(self) -> MapUpdate | None:
         """Adjust all keyframes together, once, at the end of a file; None where there is nothing to gain."""

@@ -7,6 +7,7 @@ find the way out of it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,16 +21,25 @@ from spark3r_core.stream.keyframe_map import KeyframeMap
 
 Array = NDArray[np.float64]
 
+CONFIRMING = 0.3  # share of the shared points that must agree with one pose
 BETTER = 0.6  # of the error that the tracked pose has, below which the other one is believed
 
 
-def resected(world: KeyframeMap, frame_id: int, others: Sequence[int], picture_hw: tuple[int, int]) -> Array | None:
-    """world_from_camera (4, 4) of a keyframe by the points that the others see; None where its present one is as good,
-    or too few points agree."""
+@dataclass(frozen=True)
+class Resection:
+    """confirmed: features agree on where the keyframe lies. world_from_camera: (4, 4) where that is, if tracking said
+    something else."""
+
+    confirmed: bool
+    world_from_camera: Array | None = None
+
+
+def resected(world: KeyframeMap, frame_id: int, others: Sequence[int], picture_hw: tuple[int, int]) -> Resection:
+    """Look at a new keyframe, which lies where tracking says, by the points that the others see."""
     track, keyframe, feature = world.tracks.seen_by([*others, frame_id], 2)
     shared = np.isin(track, track[keyframe == frame_id])
     if not shared.any():
-        return None
+        return Resection(False)
     slots = {one: slot for slot, one in enumerate([*others, frame_id])}
     _, seen = sightings_of(world, track[shared], keyframe[shared], feature[shared], slots, picture_hw)
     own = seen.slot == len(others)
@@ -51,12 +61,12 @@ def resected(world: KeyframeMap, frame_id: int, others: Sequence[int], picture_h
     width = picture_hw[1]
     camera = np.diag([world.focal, world.focal, 1.0])
     found = camera_from_points(points, places.astype(np.float32), camera, width)
-    if found is None:
-        return None
+    if found is None or found[1].mean() < CONFIRMING:
+        return Resection(False)
     tracked = se3.invert(world.keyframes[frame_id].world_from_camera)
     most = 3 * PNP_PIXELS * width / 640
     errors = [_error(pose, points, places, world.focal, most) for pose in (found[0], tracked)]
-    return se3.require_se3(se3.invert(found[0])) if errors[0] < BETTER * errors[1] else None
+    return Resection(True, se3.require_se3(se3.invert(found[0])) if errors[0] < BETTER * errors[1] else None)
 
 
 def _error(camera_from_world: Array, points: Array, places: Array, focal: float, most: float) -> float:

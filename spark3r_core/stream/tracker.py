@@ -42,7 +42,8 @@ class Reference:
     """The keyframe that frames are tracked on.
 
     levels, intrinsics: of its pixels at the tracker's size. depth: (H, W), in the unit of odom.
-    known: of its depth correction and focal length. odom_from_key: (4, 4).
+    known: of its depth correction and focal length. odom_from_key: (4, 4). confirmed: features agree on where it lies.
+    mended: it does not lie where it was tracked, and so odom and speed are wrong.
     """
 
     frame_id: int
@@ -53,6 +54,8 @@ class Reference:
     odom_from_key: Array
     feature_points: FeaturePoints | None = None
     frames: int = 0
+    confirmed: bool = True
+    mended: bool = False
 
     @staticmethod
     def of(
@@ -109,7 +112,8 @@ class TrackedFrame:
     key_from_camera, odom_from_camera: (4, 4). aligned: the pixels confirm the pose; otherwise it is a guess.
     inliers, overlap, likeness: see `align.Aligned`; zero where nothing was aligned. distance: from the keyframe, in its
     median depths; turn: in degrees. covariance: (6, 6) of key_from_camera, twist [rho, phi] in the camera's frame.
-    camera: (3, 3) at the tracker's size. doubt: why it is not aligned; empty if it is.
+    camera: (3, 3) at the tracker's size. doubt: why it is not aligned; empty if it is. on_confirmed: whether
+    its keyframe is.
     """
 
     frame_id: int
@@ -126,23 +130,27 @@ class TrackedFrame:
     camera: Array
     doubt: str = ""
     guessed_by_features: bool = False
+    on_confirmed: bool = True
 
 
 @dataclass
 class Tracker:
     """Tracks the frames of one camera; call `adopt` with the first keyframe, then `track` per frame.
 
-    lost_frames: frames in a row that were not aligned. last_inliers: of the frame before.
+    lost_frames: frames in a row that were not aligned. last_inliers: of the frame before. lost_way: the
+    way to the keyframe was wrong: the next frame is found by features, and speed begins anew.
     """
 
     reference: Reference | None = None
     motion: Motion = field(default_factory=Motion)
     lost_frames: int = 0
     last_inliers: float = 1.0
+    lost_way: bool = False
 
     def adopt(self, reference: Reference, pose_time_s: float | None = None) -> None:
         """Track on this keyframe from now on. pose_time_s: when it was taken, where it begins a map."""
         self.reference = reference
+        self.lost_way = reference.mended
         if pose_time_s is not None:
             self.motion = Motion()
             self.motion.append(reference.odom_from_key, pose_time_s)
@@ -153,7 +161,9 @@ class Tracker:
         key = self.reference
         assert key is not None, "no keyframe was adopted"
         predicted = self._predictions(time_s)
-        past = self.motion.past([time_s], key.odom_from_key) if not self.lost_frames else None
+        past = self.motion.past([time_s], key.odom_from_key) if not (self.lost_frames or self.lost_way) else None
+        if self.lost_way and (guess := by_features()) is not None:
+            predicted.insert(0, guess)
         best, by_feature_guess = None, False
         coarsest = len(key.levels) - 1
         errors = [misfit(key.levels[coarsest], pyramid[coarsest], guess, key.known) for guess in predicted]
@@ -219,6 +229,8 @@ class Tracker:
         key_from_camera = se3.require_se3(se3.invert(camera_from_key))
         odom_from_camera = se3.require_se3(se3.compose(key.odom_from_key, key_from_camera))
         if good:
+            if self.lost_way:
+                self.motion, self.lost_way = Motion(), False
             self.motion.append(odom_from_camera, time_s)
         covariance = found.covariance * CALIBRATED_SIGMAS**2
         turn = math.degrees(math.acos(min(1.0, max(-1.0, (float(np.trace(key_from_camera[:3, :3])) - 1) / 2))))
@@ -238,6 +250,7 @@ class Tracker:
             key.camera(),
             doubt,
             by_features,
+            key.confirmed,
         )
 
     def _still(self) -> Array:

@@ -47,6 +47,9 @@ class FrameHealth:
             self.reason = tracked.doubt
             return TrackingState.LOST if self._lost >= LOST_FRAMES else TrackingState.LOW_CONFIDENCE
         self._lost = 0
+        if not tracked.on_confirmed:
+            self.reason = "features do not confirm where its keyframe lies"
+            return TrackingState.LOW_CONFIDENCE
         if self._settling > 0:
             self._settling -= 1
             if self._settling > 0 or tracked.guessed_by_features:
