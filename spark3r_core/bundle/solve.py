@@ -11,7 +11,7 @@ from spark3r_core.bundle.triangulate import reprojection, triangulate
 
 OUTLIER = 4.0  # pixel sigmas
 FIRST_DAMPING, LEAST_DAMPING, MOST_DAMPING = 1e-4, 1e-9, 1e6
-SETTLED = 1e-5  # share of the cost by which a step must lower it for another to follow
+SETTLED = 1e-4  # share of the cost by which a step must lower it for another to follow
 
 
 def solve(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,6 +16,7 @@ from spark3r_core.stream.camera_sizes import sampled
 Array = NDArray[np.float64]
 
 GUESS_FEATURES = 800
+GUESS_LONG_SIDE = 400  # pixels: a guess need not be exact, and features cost in proportion to the picture
 
 
 @dataclass(frozen=True)
@@ -58,12 +60,17 @@ def guess_pose(
     picture: (H, W, 3) of the same camera. depth_factors: (N,) of the keyframe's depth as known now; log_focal: of its
     focal length.
     """
-    found = extract(picture, GUESS_FEATURES)
+    height, width = picture.shape[:2]
+    smaller = min(1.0, GUESS_LONG_SIDE / max(height, width))
+    size = (round(width * smaller), round(height * smaller))
+    small = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8) if smaller < 1 else picture
+    found = extract(small, GUESS_FEATURES)
+    places = (found.places * np.array([width / small.shape[1], height / small.shape[0]])).astype(np.float32)
     pairs = match(key.features, found)
     pairs = pairs[np.isfinite(key.depth[pairs[:, 0]])]
     wider = np.exp(log_focal)
     points = key.rays[pairs[:, 0]] * np.array([1 / wider, 1 / wider, 1])
     points = points * (key.depth * depth_factors)[pairs[:, 0], None]
     camera = key.intrinsics * np.array([[wider, 1, 1], [1, wider, 1], [1, 1, 1]])
-    pose = camera_from_points(points, found.places[pairs[:, 1]], camera, picture.shape[1])
+    pose = camera_from_points(points, places[pairs[:, 1]], camera, width)
     return None if pose is None else (pose[0], int(pose[1].sum()))

@@ -32,6 +32,7 @@ Guess = Callable[[], Array | None]
 LEAST_INLIERS, LEAST_OVERLAP, LEAST_LIKENESS = 0.72, 0.3, 0.5  # below, a frame was not aligned
 UNSURE_INLIERS, INLIERS_FALL = 0.82, 0.08  # below, and by so much less than for the frame before, features are asked
 SURE_INLIERS = 0.85  # below, another first guess is tried
+ASKED_EVERY = 3  # of frames in a row that are not aligned, features are asked for one: a tracker must not fall behind
 LEAST_POINTS = 60  # of a keyframe in view, and of a picture that may become one
 LEAST_KEY_POINTS = 150
 CALIBRATED_SIGMAS = 6.0  # pixel residuals depend on each other: factor of the standard deviation, from synthetic worlds
@@ -177,7 +178,7 @@ class Tracker:
                 best, align(key.levels, pyramid, best.camera_from_key, key.known, None, fixed_focal=True)
             )
         fell = best.inliers < UNSURE_INLIERS and best.inliers < self.last_inliers - INLIERS_FALL
-        if fell or not self._good(best):
+        if fell or (not self._good(best) and self.lost_frames % ASKED_EVERY == 0):
             guess = by_features()
             if guess is not None:
                 again = align(key.levels, pyramid, guess, key.known, None, fixed_focal=True)

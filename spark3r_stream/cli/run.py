@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -69,6 +70,8 @@ def run_command(config: RunConfig) -> int:
 
 def _run(config: RunConfig, stop: Stop) -> int:
     keep_freed_memory()
+    if config.track == "on" and "torch" not in sys.modules:  # one core is the tracker's; a user's own setting stands
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 2) - 1)))
     clock = SystemClock()
     run = RecordedRun.load(expand_home(config.source)) if is_recording(config.source) else None
     if run is not None:
@@ -136,7 +139,10 @@ def _run(config: RunConfig, stop: Stop) -> int:
             plan = plan_window(source.info.is_live, window, reconstructor.memory.max_new_frames)
         engine = EngineConfig(plan, max_frames=config.max_frames, adjusts_all=adjusts_all)
         if isinstance(reconstructor, TrackingReconstructor):
+            engine = replace(engine, queue_frames=TRACKED_QUEUE)
             reconstructor.waits = not source.info.is_live
+            if source.info.is_live:
+                reconstructor.warm_up(source.info.size)
         decided = None if run is None else run.decisions
         try:
             with long_lived_objects():
@@ -190,6 +196,11 @@ def build_reconstructor(
         return TrackingReconstructor(model, memory, config.size, camera)
     refine = None if config.refine == "auto" else config.refine == "on"
     return Reconstructor(model, memory, config.size, camera, refine=refine)
+
+
+# Frames that may wait for the tracker, which makes good for a second of them in less than another: the first keyframe
+# is mapped before anything is tracked.
+TRACKED_QUEUE = 30
 
 
 def _is_file(config: RunConfig) -> bool:

@@ -23,7 +23,7 @@ from spark3r_core.photometric.align import Level, grey_levels
 from spark3r_core.stream.camera_sizes import CameraSizes, intrinsics_of
 from spark3r_core.stream.keyframe_choice import KeyframeRule
 from spark3r_core.stream.mapper import KeyframeRequest, Mapper, MapUpdate
-from spark3r_core.stream.session import WindowResult
+from spark3r_core.stream.session import StreamSession, WindowResult
 from spark3r_core.stream.tracker import Reference, TrackedFrame, Tracker
 from spark3r_stream.engine.frame_cloud import CloudConfig, cloud_of
 from spark3r_stream.engine.frame_health import FrameHealth
@@ -154,6 +154,12 @@ class TrackingReconstructor:
             self._newest = newest if tracked.aligned else None
             self._ask(newest)
         return step.result(output)
+
+    def warm_up(self, size_wh: tuple[int, int]) -> None:
+        """Run the network once on nothing: its first run takes several times as long as the others."""
+        sizes = CameraSizes.fit(size_wh[::-1], self.model, self._long_side)
+        image = np.zeros((1, 3, *sizes.network.image_hw), np.uint8)
+        StreamSession(self.model, self.memory, refine=False, tied=True).step(image, [0])
 
     def prepare_ahead(self, frame: Frame) -> Frame:
         """Undistort a picture and make its pyramid: off the tracking thread, one frame at a time."""
