@@ -65,3 +65,20 @@ def test_a_clock_that_stood_still_or_went_back_relaxes_nothing(next_time: float)
 
 def test_no_frames_are_no_frames() -> None:
     assert relaxed(np.zeros((0, 4, 4)), np.zeros(0), 10.0, 11.0, TRACKED, ADJUSTED).shape == (0, 4, 4)
+
+
+def test_a_keyframe_that_was_aligned_wrongly_moves_no_frame_before_it() -> None:
+    """The correction is a mistake mended, not drift; what was tracked after it went along with the mistake."""
+    for mistake in (
+        np.array([0, 0, 0, 0, np.radians(8), 0.0]),
+        np.array([3.0, 0, 0, 0, 0, 0]) * np.linalg.norm(TRACKED[:3, 3]),
+    ):
+        adjusted = se3.compose(se3.exp(mistake), TRACKED)
+        if not np.any(mistake[3:]):
+            adjusted, tracked = TRACKED, se3.compose(se3.exp(4 * mistake), TRACKED)
+        else:
+            tracked = TRACKED
+        path = np.concatenate([TRACKED_PATH[:-1], tracked[None]])
+        found = relaxed(path, TIMES, 10.0, 11.0, tracked, adjusted)
+        np.testing.assert_array_equal(found[:-1], path[:-1])
+        np.testing.assert_allclose(found[-1], adjusted, atol=1e-9)

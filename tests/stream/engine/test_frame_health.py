@@ -13,10 +13,24 @@ GOOD, DOUBTED, LOST = TrackingState.TRACKING, TrackingState.LOW_CONFIDENCE, Trac
 
 
 def frame(kind: str) -> TrackedFrame:
-    """g: good, f: good by a guess from features, b: not aligned."""
+    """g: good, f: good by a guess from features, u: good on a keyframe that features do not confirm, b: not aligned."""
     aligned, doubt = kind != "b", "" if kind != "b" else "only 40% of the pixels agree with the keyframe"
     return TrackedFrame(
-        1, 0, np.eye(4), np.eye(4), aligned, 0.9, 0.9, 0.9, 0.0, 0.0, np.eye(6), np.eye(3), doubt, kind == "f"
+        1,
+        0,
+        np.eye(4),
+        np.eye(4),
+        aligned,
+        0.9,
+        0.9,
+        0.9,
+        0.0,
+        0.0,
+        np.eye(6),
+        np.eye(3),
+        doubt,
+        kind == "f",
+        kind != "u",
     )
 
 
@@ -35,6 +49,7 @@ def states(kinds: str, health: FrameHealth | None = None) -> str:
         ("ggggg", "LLTTT"),  # a map must prove itself
         ("gggbg", "LLTLT"),  # one dark frame is one dark frame
         ("gggbbgg", "LLTLLTT"),
+        ("gggugg", "LLTLTT"),  # its keyframe may lie anywhere
         ("gggf", "LLTT"),  # confirmed by pixels; where it was found first does not matter any more
         ("gggbfg", "LLTLLT"),  # the first after doubt, found by features alone: not yet
         ("gbggg", "LLLTT"),
