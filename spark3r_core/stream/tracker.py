@@ -165,18 +165,18 @@ class Tracker:
         past = self.motion.past([time_s], key.odom_from_key) if not (self.lost_frames or self.lost_way) else None
         if self.lost_way and (guess := by_features()) is not None:
             predicted.insert(0, guess)
-        best, by_feature_guess = None, False
+        by_feature_guess = False
         coarsest = len(key.levels) - 1
         errors = [misfit(key.levels[coarsest], pyramid[coarsest], guess, key.known) for guess in predicted]
-        for index in np.argsort(errors, kind="stable"):
-            best = self._better(best, align(key.levels, pyramid, predicted[index], key.known, past, fixed_focal=True))
-            if best.inliers > SURE_INLIERS and self._good(best):
-                break
-        assert best is not None
+        order = np.argsort(errors, kind="stable")
+        best = align(key.levels, pyramid, predicted[order[0]], key.known, past, fixed_focal=True)
         if past is not None and best.inliers < SURE_INLIERS:  # it may have moved in another way than before
-            best = self._better(
-                best, align(key.levels, pyramid, best.camera_from_key, key.known, None, fixed_focal=True)
-            )
+            again = align(key.levels, pyramid, best.camera_from_key, key.known, None, fixed_focal=True)
+            best = self._better(best, again)
+        for index in order[1:]:
+            if self._good(best):
+                break
+            best = self._better(best, align(key.levels, pyramid, predicted[index], key.known, past, fixed_focal=True))
         fell = best.inliers < UNSURE_INLIERS and best.inliers < self.last_inliers - INLIERS_FALL
         if fell or (not self._good(best) and self.lost_frames % ASKED_EVERY == 0):
             guess = by_features()
@@ -210,8 +210,8 @@ class Tracker:
         )
 
     @staticmethod
-    def _better(a: Aligned | None, b: Aligned) -> Aligned:
-        return b if a is None or b.inliers * b.overlap > a.inliers * a.overlap else a
+    def _better(a: Aligned, b: Aligned) -> Aligned:
+        return b if b.inliers * b.overlap > a.inliers * a.overlap else a
 
     def _take(self, frame_id: int, found: Aligned, time_s: float, by_features: bool) -> TrackedFrame:
         """Commit what one frame gave."""
