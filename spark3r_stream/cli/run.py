@@ -198,9 +198,9 @@ def build_reconstructor(
     return Reconstructor(model, memory, config.size, camera, refine=refine)
 
 
-# Frames that may wait for the tracker, which makes good for a second of them in less than another: the first keyframe
-# is mapped before anything is tracked.
-TRACKED_QUEUE = 30
+# Frames that may wait for the tracker: as many as come while the first keyframe is mapped, before anything is tracked.
+# More would be a lag that a machine which is too slow never makes good.
+TRACKED_QUEUE = 10
 
 
 def _is_file(config: RunConfig) -> bool:
