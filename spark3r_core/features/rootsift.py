@@ -34,10 +34,13 @@ class Features:
         return self.places.nbytes + self.descriptors.nbytes + self.sizes.nbytes
 
 
-def extract(picture: NDArray[np.uint8], max_features: int = 1500) -> Features:
-    """Features of an (H, W, 3) RGB or (H, W) grey picture, the strongest of each part of it."""
+def extract(picture: NDArray[np.uint8], max_features: int = 1500, long_side: int = LONG_SIDE) -> Features:
+    """Features of an (H, W, 3) RGB or (H, W) grey picture, the strongest of each part of it.
+
+    long_side: pixels that they are looked for at.
+    """
     grey = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-    scale = min(1.0, LONG_SIDE / max(grey.shape))
+    scale = min(1.0, long_side / max(grey.shape))
     if scale < 1:
         size = (round(grey.shape[1] * scale), round(grey.shape[0] * scale))
         small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -60,17 +59,12 @@ def guess_pose(
     picture: (H, W, 3) of the same camera. depth_factors: (N,) of the keyframe's depth as known now; log_focal: of its
     focal length.
     """
-    height, width = picture.shape[:2]
-    smaller = min(1.0, GUESS_LONG_SIDE / max(height, width))
-    size = (round(width * smaller), round(height * smaller))
-    small = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8) if smaller < 1 else picture
-    found = extract(small, GUESS_FEATURES)
-    places = (found.places * np.array([width / small.shape[1], height / small.shape[0]])).astype(np.float32)
+    found = extract(picture, GUESS_FEATURES, GUESS_LONG_SIDE)
     pairs = match(key.features, found)
     pairs = pairs[np.isfinite(key.depth[pairs[:, 0]])]
     wider = np.exp(log_focal)
     points = key.rays[pairs[:, 0]] * np.array([1 / wider, 1 / wider, 1])
     points = points * (key.depth * depth_factors)[pairs[:, 0], None]
     camera = key.intrinsics * np.array([[wider, 1, 1], [1, wider, 1], [1, 1, 1]])
-    pose = camera_from_points(points, places[pairs[:, 1]], camera, width)
+    pose = camera_from_points(points, found.places[pairs[:, 1]], camera, picture.shape[1])
     return None if pose is None else (pose[0], int(pose[1].sum()))
