@@ -36,8 +36,9 @@ Pixels = NDArray[np.uint8]
 
 log = logging.getLogger(__name__)
 
-FINAL_SPAN = 10  # keyframes before each that the last adjustment matches it with
-FINAL_ITERATIONS, FINAL_SETTLED = 80, 1e-6
+# The last adjustment takes seconds however many keyframes there are: what one of them may cost falls with their number.
+FINAL_PAIRS, LEAST_SPAN, MOST_SPAN = 300, 4, 10  # matched; and keyframes before each that it is matched with
+FINAL_STEPS, LEAST_STEPS, MOST_STEPS, FINAL_SETTLED = 2000, 20, 80, 1e-6  # times keyframes
 FINAL_SIGHTINGS, MOST_SIGHTINGS = 10_000, 400  # of all keyframes, and of each
 LEAST_TIES = 50  # points of the old keyframe in view, for a scale
 
@@ -180,11 +181,12 @@ class Mapper:
             return None
         world = self.world.draft()
         order = world.order
+        span = min(MOST_SPAN, max(LEAST_SPAN, FINAL_PAIRS // len(order)))
         for place, frame_id in enumerate(order):
-            join_tracks(world, frame_id, order[max(0, place - FINAL_SPAN) : place], self._picture_hw)
+            join_tracks(world, frame_id, order[max(0, place - span) : place], self._picture_hw)
         found = adjust(
             world, order, {order[0]}, self._picture_hw, focal_is_known=self._focal_is_known,
-            iterations=FINAL_ITERATIONS, settled=FINAL_SETTLED,
+            iterations=min(MOST_STEPS, max(LEAST_STEPS, FINAL_STEPS // len(order))), settled=FINAL_SETTLED,
             sightings=max(SIGHTINGS // 2, min(MOST_SIGHTINGS, FINAL_SIGHTINGS // len(order))),
         )  # fmt: skip
         moved = found.map.placed(self.world)
