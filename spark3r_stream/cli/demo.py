@@ -1,7 +1,7 @@
 """`spark3r demo`: the whole product on one machine, with nothing to download and the truth to compare with.
 
 The engine maps a synthetic room that the bundled network never saw in training and publishes; a second process
-subscribes; afterwards the received trajectory is compared with the exact one.
+subscribes; afterwards the final trajectory is compared with the exact one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from spark3r_core.errors import GeometryError
-from spark3r_core.geometry import se3
 from spark3r_core.geometry.alignment import align_points
 from spark3r_core.geometry.rotation import rotation_angle
 from spark3r_core.synthetic.seeds import ACCEPTANCE
@@ -22,6 +21,7 @@ from spark3r_stream.clock import SystemClock
 from spark3r_stream.config import RunConfig
 from spark3r_stream.errors import StreamError
 from spark3r_stream.files import open_new
+from spark3r_stream.map.trajectory import Trajectory, read_trajectory
 from spark3r_stream.outputs.json_files import write_json
 from spark3r_stream.sources.open import open_source
 from spark3r_stream.sources.options import SourceOptions
@@ -52,10 +52,10 @@ def demo_command(out: Path, frames: int) -> int:
         return code
     received = [json.loads(line) for line in received_path.read_text().splitlines()]
     print(f"the second process received {len(received)} of {frames} frames")
-    report = compare(received, uri)
+    report = compare(read_trajectory(out / "trajectory.txt"), uri)
     write_json(out / "accuracy.json", report)
     print(
-        f"against the truth: ATE {report['ate']:.3f} of a spread of {report['spread']:.3f} "
+        f"trajectory.txt against the truth: ATE {report['ate']:.3f} of a spread of {report['spread']:.3f} "
         f"({100 * report['ate'] / report['spread']:.0f} %, Sim(3)-aligned); rotation {FRAMES_APART} frames apart "
         f"{report['rotation_deg']:.2f} deg (predicting no motion: {report['rotation_no_motion_deg']:.2f} deg)"
     )
@@ -63,16 +63,15 @@ def demo_command(out: Path, frames: int) -> int:
     return 0 if len(received) == frames else 1
 
 
-def compare(received: list[dict], uri: str) -> dict[str, float]:
+def compare(trajectory: Trajectory, uri: str) -> dict[str, float]:
     """ATE after Sim(3), spread of the true positions, and median rotation error between frames some apart."""
-    valid = [frame for frame in received if frame["valid"]]
-    if len(valid) <= FRAMES_APART:
-        raise StreamError(f"only {len(valid)} valid frames were received; nothing to compare")
+    if len(trajectory) <= FRAMES_APART:
+        raise StreamError(f"only {len(trajectory)} frames have a pose; nothing to compare")
     with_truth = open_source(uri, SourceOptions(), SystemClock())
-    truth_all = with_truth.ground_truth.world_from_camera  # type: ignore[attr-defined]
+    truth_all = with_truth.ground_truth  # type: ignore[attr-defined]
     with_truth.close()
-    truth = truth_all[[frame["frame_id"] for frame in valid]]
-    estimate = np.stack([se3.from_quat_xyzw(frame["translation"], frame["quat_xyzw"]) for frame in valid])
+    rows = [int(np.abs(truth_all.pts_ns - time_ns).argmin()) for time_ns in trajectory.time_ns]
+    truth, estimate = truth_all.world_from_camera[rows], trajectory.world_from_camera
     centres = truth[:, :3, 3]
     try:
         aligned = align_points(estimate[:, :3, 3], centres, rounds=1)
@@ -85,7 +84,7 @@ def compare(received: list[dict], uri: str) -> dict[str, float]:
 
     errors = rotation_angle(np.swapaxes(relative(truth), 1, 2) @ relative(estimate))
     return {
-        "frames": len(valid),
+        "frames": len(trajectory),
         "ate": float(np.sqrt(np.mean(np.sum(residuals**2, 1)))),
         "spread": float(np.sqrt(np.mean(np.sum((centres - centres.mean(0)) ** 2, 1)))),
         "rotation_deg": float(np.degrees(np.median(errors))),
