@@ -123,7 +123,9 @@ class Gate:
     async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections += 1
         try:
-            with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError):
+            # Cancelled only by `close`; asyncio would complain about a connection that ends that way.
+            gone = (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError)
+            with contextlib.suppress(*gone, asyncio.CancelledError):
                 if self._connections <= _MAX_CONNECTIONS:
                     await self._answer(reader, writer)
         finally:

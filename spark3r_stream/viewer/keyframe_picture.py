@@ -37,8 +37,8 @@ def picture_of_points(
     if not 0 < height * width <= _MOST_PIXELS:
         return None
     image = np.full((height, width, 3), _NOTHING, np.uint8)
-    rays = se3.transform_points(se3.invert(world_from_camera), np.asarray(points, np.float64)) @ camera.matrix.T
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        rays = se3.transform_points(se3.invert(world_from_camera), np.asarray(points, np.float64)) @ camera.matrix.T
         pixels = rays[:, :2] / rays[:, 2:]
         inside = (rays[:, 2] > 0) & np.all((pixels >= 0) & (pixels < (width, height)), axis=1)
     column, row = pixels[inside].astype(np.int64).T
