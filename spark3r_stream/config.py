@@ -41,7 +41,7 @@ class RunConfig:
         publish: ZeroMQ endpoint, e.g. tcp://127.0.0.1:5555; port * takes any free one.
         record: MCAP file for the published messages and the input.
         overwrite: let --record replace an older recording; no other file is ever replaced.
-        view: open a window that shows the map as it grows.
+        view: show the map as it grows on a page for the browser (spark3r view).
         pace: fast reads a file as fast as it is processed; realtime plays it by its timestamps and drops like a camera.
         live: treat an http(s) URL as a live stream, e.g. a camera that serves MJPEG.
         rtsp_transport: of RTSP; udp has less delay and more losses.

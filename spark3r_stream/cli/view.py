@@ -17,7 +17,7 @@ from spark3r_stream.plain_text import cleaned
 from spark3r_stream.pubsub.keys import ClientSecurity
 from spark3r_stream.pubsub.subscriber import Subscriber
 from spark3r_stream.recording.replay import Replay
-from spark3r_stream.viewer.availability import require_installed
+from spark3r_stream.viewer.availability import require_installed, require_pictures
 from spark3r_stream.viewer.feed import SceneFeed
 from spark3r_stream.viewer.offscreen import render_png
 from spark3r_stream.viewer.web_server import open_browser, serve_page
@@ -87,6 +87,7 @@ def view_command(
 
 
 def _draw(source: str, security: ClientSecurity | None, picture: Path, seconds: float | None) -> int:
+    require_pictures()  # before listening, which may take as long as the stream
     check_picture(picture, source)
     scene = SceneMap(OFFSCREEN_POINTS)
     with _open(source, security, None) as messages:

@@ -17,6 +17,12 @@ def require_installed() -> None:
         raise ViewerUnavailable(f"the viewer needs viser, which is not installed: {_ADVICE}")
 
 
+def require_pictures() -> None:
+    """Raise ViewerUnavailable if there is nothing to write a PNG with."""
+    if importlib.util.find_spec("PIL") is None:
+        raise ViewerUnavailable(f"a picture needs Pillow, which is not installed: {_ADVICE}")
+
+
 def import_viser() -> ModuleType:
     """viser, or ViewerUnavailable saying what is wrong with it and how to get it."""
     require_installed()

@@ -131,11 +131,9 @@ class SceneFeed:
     def _picture_of(self, cloud: Cloud, frame_id: int) -> None:
         if self._depth_camera is None or self._depth_camera[0] != frame_id:
             return
-        frame = (
-            self.frame
-        )  # with windows of every frame, the one the cloud is of; else a keyframe is its submap's origin
-        pose = frame.world_from_camera if frame is not None and frame.frame_id == frame_id else None
-        pose = np.eye(4) if pose is None else pose
+        pose, frame = np.eye(4), self.frame  # a keyframe is the origin of its submap
+        if frame is not None and frame.keyframe_id is None and frame.frame_id == frame_id:  # windows of every frame
+            pose = pose if frame.world_from_camera is None else frame.world_from_camera
         camera = self._depth_camera[1]
         image = picture_of_points(cloud.points, cloud.colours, camera, pose)
         if image is not None:

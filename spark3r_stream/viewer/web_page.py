@@ -212,6 +212,7 @@ class WebPage:
     def _build_panel(self) -> None:
         gui = self._server.gui
         gui.configure_theme(dark_mode=True, show_logo=False, show_share_button=False, control_width="large")
+        gui.main_panel.dock_right()  # beside the scene, not over it
         self._text = gui.add_html("")
         self._picture = gui.add_image(
             np.zeros((3, 4, 3), np.uint8), label="Newest keyframe", jpeg_quality=_PICTURE_QUALITY, visible=False

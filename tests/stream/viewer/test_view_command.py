@@ -22,8 +22,6 @@ from spark3r_stream.wire.encode import encode_frame, encode_status
 from spark3r_stream.wire.envelope import Message, Sealer
 from spark3r_stream.wire.messages import FrameOutput, FrameResult, SessionState, Status
 
-pytestmark = pytest.mark.viewer
-
 
 def blue_wall(frame_id: int) -> FrameOutput:
     points = np.random.default_rng(frame_id).uniform([-2, -1, 3], [2, 1, 3.01], (5000, 3)).astype(np.float32)
@@ -56,9 +54,9 @@ def test_picture_of_a_stream_that_ends(tmp_path: Path, frames: int) -> None:
         try:
             if frames == 0:
                 with pytest.raises(StreamError, match="nothing to draw"):
-                    view_command(publisher.endpoint, path, seconds=20)
+                    view_command(publisher.endpoint, offscreen=path, seconds=20)
                 return
-            assert view_command(publisher.endpoint, path, seconds=20) == 0
+            assert view_command(publisher.endpoint, offscreen=path, seconds=20) == 0
         finally:
             thread.join()
     assert blue_share(path) > 0.03
@@ -77,5 +75,6 @@ def test_picture_of_a_secured_stream_whose_frames_all_came_before(tmp_path: Path
     with Publisher("tcp://127.0.0.1:*", session, security=security, snapshot=SnapshotKeeper()) as publisher:
         unsealed = [message for index in range(4) for message in encode_frame(blue_wall(index))]
         publisher.send(Sealer(session, time.time_ns).seal(unsealed))
-        assert view_command(publisher.endpoint, path, 1.5, client_security(tmp_path / "keys", None)) == 0
+        own = client_security(tmp_path / "keys", None)
+        assert view_command(publisher.endpoint, own, offscreen=path, seconds=1.5) == 0
     assert blue_share(path) > 0.03

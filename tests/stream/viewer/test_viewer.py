@@ -78,7 +78,11 @@ def test_feed_says_when_the_session_is_over() -> None:
 
 
 def test_the_picture_is_the_newest_keyframes() -> None:
-    messages = Sealer(uuid.uuid4(), lambda: 1).seal([*keyframe_messages(0, RED), *keyframe_messages(1, BLUE)])
+    before = encode_frame(
+        tracked(10, 0, world_from_camera=se3.exp([0.5, 0, 0, 0, 0.3, 0]))
+    )  # on the keyframe before it
+    unsealed = [*keyframe_messages(0, RED), *before, *keyframe_messages(1, BLUE)]
+    messages = Sealer(uuid.uuid4(), lambda: 1).seal(unsealed)
     picture = fed(messages, SceneMap()).picture
     assert picture is not None
     assert (picture.frame_id, picture.submap, picture.captured_ns) == (10, 1, 10)
