@@ -24,10 +24,11 @@ CHROMIUM = ["chromium", "--headless=new", "--no-sandbox", "--use-angle=swiftshad
 QUIET = ["--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 START_S = 60.0
 ANSWER_S = 60.0
+PAUSE_S = 1.5  # every screenshot takes its time from a page that has no graphics card
 
 
 class Browser:
-    """One page. requests: every address that it asked for, WebSockets too, since the browser started."""
+    """One page. requests: every address that it and its workers asked for, WebSockets too."""
 
     def __init__(self, size: tuple[int, int] = (1280, 800)) -> None:
         self.requests: list[str] = []
@@ -41,6 +42,7 @@ class Browser:
             self._socket = connect(page, max_size=None)
             for domain in ("Network", "Page", "Runtime"):
                 self.call(f"{domain}.enable")
+            self.call("Target.setAutoAttach", autoAttach=True, waitForDebuggerOnStart=True, flatten=True)
             self.call(
                 "Emulation.setDeviceMetricsOverride", width=size[0], height=size[1], deviceScaleFactor=1, mobile=False
             )
@@ -50,15 +52,16 @@ class Browser:
 
     def open(self, url: str) -> None:
         self.call("Page.navigate", url=url)
+        loaded = "location.protocol.startsWith('http') && document.readyState === 'complete'"
+        assert self.wait(lambda: self.evaluate(loaded) is True, ANSWER_S), url
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """One command of the protocol and its answer."""
-        self._count += 1
-        self._socket.send(json.dumps({"id": self._count, "method": method, "params": parameters}))
+        number = self._send(method, parameters)
         while True:
             answer = json.loads(self._socket.recv(timeout=ANSWER_S))
             self._take_note(answer)
-            if answer.get("id") == self._count:
+            if answer.get("id") == number:
                 assert "error" not in answer, answer
                 result: dict[str, Any] = answer["result"]
                 return result
@@ -91,7 +94,7 @@ class Browser:
         while time.monotonic() < deadline_s:
             if what():
                 return True
-            time.sleep(0.3)
+            time.sleep(PAUSE_S)
         return False
 
     def close(self) -> None:
@@ -118,8 +121,17 @@ class Browser:
             time.sleep(0.1)
         raise AssertionError(f"Chromium did not start: {(self._folder / 'log').read_text(errors='replace')[-500:]}")
 
+    def _send(self, method: str, parameters: dict[str, Any], **session: str) -> int:
+        self._count += 1
+        self._socket.send(json.dumps({"id": self._count, "method": method, "params": parameters, **session}))
+        return self._count
+
     def _take_note(self, answer: dict[str, Any]) -> None:
-        if answer.get("method") == "Network.requestWillBeSent":
+        if answer.get("method") == "Target.attachedToTarget":  # a worker of the page: it waits until it is listened to
+            session = answer["params"]["sessionId"]
+            self._send("Network.enable", {}, sessionId=session)
+            self._send("Runtime.runIfWaitingForDebugger", {}, sessionId=session)
+        elif answer.get("method") == "Network.requestWillBeSent":
             self.requests.append(answer["params"]["request"]["url"])
         elif answer.get("method") == "Network.webSocketCreated":
             self.requests.append(answer["params"]["url"])

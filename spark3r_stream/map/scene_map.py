@@ -131,6 +131,10 @@ class SceneMap:
         """The points of one of `cloud_versions`, in the submap's own frame."""
         return self._clouds[submap].cloud()
 
+    def submap_spacing(self, submap: int) -> float:
+        """How close its points may lie, in its own frame: grows when they are thinned."""
+        return self._clouds[submap].voxel_size
+
     @property
     def num_poses(self) -> int:
         """Poses seen, those thinned away included."""

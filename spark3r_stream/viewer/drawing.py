@@ -21,11 +21,13 @@ _SAMPLED = 64  # points of each slot that tell how large the scene is
 
 
 class SlotCloud(NamedTuple):
-    """New points of a slot, in its own frame. points: (n, 3) float32; colours: (n, 3) uint8."""
+    """New points of a slot, in its own frame. points: (n, 3) float32; colours: (n, 3) uint8; spacing: how close they
+    may lie, so that those of a thinned cloud can be drawn larger."""
 
     slot: int
     points: NDArray[np.float32]
     colours: NDArray[np.uint8]
+    spacing: float
 
 
 class SlotPlace(NamedTuple):
@@ -89,7 +91,7 @@ class Drawing:
             if slot is None or slot.drawn != drawn:
                 cloud = most_trusted(scene.submap_cloud(submap), hidden_share)
                 number = self._new_number() if slot is None else slot.number
-                clouds.append(SlotCloud(number, cloud.points, cloud.colours))
+                clouds.append(SlotCloud(number, cloud.points, cloud.colours, scene.submap_spacing(submap)))
                 sample = cloud.points[:: max(1, len(cloud.points) // _SAMPLED)][:_SAMPLED]
             else:
                 number, sample = slot.number, slot.sample

@@ -88,9 +88,9 @@ def _badges(shown: Shown) -> str:
         badges.append(_badge("FAILED" if failed else "ENDED", _BAD if failed else _QUIET))
         if failed and shown.status is not None:
             badges.append(_note(shown.status.last_error))
-    elif shown.silent_s is None:
+    elif shown.silent_s is None and not shown.poses:
         badges.append(_badge("WAITING", _QUIET) + _note("nothing came yet"))
-    elif shown.silent_s > SILENT_S:
+    elif shown.silent_s is not None and shown.silent_s > SILENT_S:
         badges.append(_badge("NO SIGNAL", _BAD) + _note(f"nothing came for {shown.silent_s:.0f} s; waiting"))
     else:
         badges.append(_tracking(shown))

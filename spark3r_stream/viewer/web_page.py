@@ -25,7 +25,7 @@ DEFAULT_POINTS = 500_000
 _MOST_POINTS = 2_000_000
 _PATH_COLOUR, _CAMERA_COLOUR, _KEYFRAME_COLOUR = (255, 176, 46), (84, 214, 120), (96, 150, 220)
 _BACKGROUND = (17, 19, 24)
-_POINT_SHARE = 1 / 700  # edge of a point over the scene's size: closes the gaps between points a voxel apart
+_POINT_SHARE = 1 / 700  # edge of a point over the scene's size, at least
 _PICTURE_QUALITY = 85  # of the JPEG
 _SAME_PLACE = 1e-3  # of the scene's size: a page reports its view in another precision
 
@@ -53,10 +53,10 @@ class WebPage:
             self._server: Any = Server(host=address[0], port=address[1], label=title, verbose=False)
         self._slots: dict[int, Any] = {}  # nodes
         self._places: dict[int, Sim3] = {}
+        self._spacing: dict[int, float] = {}
         self._lines: dict[str, Any] = {}
         self._shown = {"/path": True, "/keyframes": True}
         self._has_camera = self._has_keyframe = False
-        self._drawn_point_size = 0.0
         self._placed: dict[int, NDArray[np.float64]] = {}  # by page, where its view was put last
         self._resets: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._scene_size = 1.0
@@ -108,10 +108,8 @@ class WebPage:
             node.visible = self._shown[name]
         self._camera.visible = self._show_camera.value and self._has_camera
         self._keyframe.visible = self._show_keyframes.value and self._has_keyframe
-        if self._drawn_point_size != self._point_size:
-            self._drawn_point_size = self._point_size
-            for node in self._slots.values():
-                node.point_size = self._point_size
+        for slot, node in self._slots.items():
+            node.point_size = self._point_size(slot)
 
     def show_camera(self, world_from_camera: NDArray[np.float64] | None, camera: CameraView | None) -> None:
         """Put the frustum of the newest frame; None: there is none yet."""
@@ -174,17 +172,18 @@ class WebPage:
             page.camera.look_at = view.target
         self._placed[number] = view.eye
 
-    @property
-    def _point_size(self) -> float:
-        return self._scene_size * _POINT_SHARE * float(self._size.value)
+    def _point_size(self, slot: int) -> float:
+        """In the map: closes the gaps between points of a fine cloud, and between those of one that was thinned."""
+        fine, thinned = _POINT_SHARE * self._scene_size, self._spacing[slot] * self._places[slot].scale
+        return float(self._size.value) * max(fine, thinned)
 
     def _draw_cloud(self, cloud: SlotCloud) -> None:
-        place = self._places[cloud.slot]
+        place, self._spacing[cloud.slot] = self._places[cloud.slot], cloud.spacing
         self._slots[cloud.slot] = self._server.scene.add_point_cloud(  # of the same name: in the place of the old one
             f"/map/{cloud.slot:04d}",
             cloud.points,
             cloud.colours,
-            point_size=self._point_size,
+            point_size=self._point_size(cloud.slot),
             point_shape="rounded",
             point_shading="flat",
             precision="float32",

@@ -22,7 +22,7 @@ from spark3r_stream.wire.messages import (
 )
 
 SIZE = (60, 80)
-DEPTH_CAMERA = CameraView(np.array([[60.0, 0, 40], [0, 60.0, 30], [0, 0, 1]]), SIZE[1], SIZE[0])
+FINE = (180, 240)
 CAMERA = CameraView(np.array([[480.0, 0, 320], [0, 480.0, 240], [0, 0, 1]]), 640, 480)
 RED, BLUE = (230, 40, 40), (40, 70, 230)
 
@@ -32,21 +32,23 @@ def place(submap: int, height: float = 0.0) -> Sim3:
     return Sim3(1.0, np.eye(3), np.array([0.5 * submap, -height, 0.0]))
 
 
-def keyframe(submap: int, colour: tuple[int, int, int]) -> KeyframeOutput:
-    """A wall two units ahead that fills the picture."""
-    rows, columns = np.mgrid[: SIZE[0], : SIZE[1]]
-    pixels = np.stack([columns + 0.5, rows + 0.5, np.ones(SIZE)], -1).reshape(-1, 3)
-    points = (2.0 * pixels @ np.linalg.inv(DEPTH_CAMERA.matrix).T).astype(np.float32)
+def keyframe(submap: int, colour: tuple[int, int, int], size: tuple[int, int] = SIZE) -> KeyframeOutput:
+    """A wall two units ahead that fills the picture of `size` (height, width)."""
+    height, width = size
+    camera = CameraView(np.array([[height, 0, width / 2], [0, height, height / 2], [0, 0, 1.0]]), width, height)
+    rows, columns = np.mgrid[:height, :width]
+    pixels = np.stack([columns + 0.5, rows + 0.5, np.ones(size)], -1).reshape(-1, 3)
+    points = (2.0 * pixels @ np.linalg.inv(camera.matrix).T).astype(np.float32)
     return KeyframeOutput(
         frame_id=10 * submap,
         submap=submap,
         captured_ns=10 * submap,
         epoch=0,
         revision=1,
-        camera=DEPTH_CAMERA,
-        depth=np.full(SIZE, 2, np.float32),
-        confidence=np.ones(SIZE, np.float32),
-        image=np.zeros((*SIZE, 3), np.uint8),
+        camera=camera,
+        depth=np.full(size, 2, np.float32),
+        confidence=np.ones(size, np.float32),
+        image=np.zeros((*size, 3), np.uint8),
         points=points,
         colours=np.tile(np.array([*colour, 255], np.uint8), (len(points), 1)),
         point_confidence=np.linspace(0.1, 0.9, len(points), dtype=np.float32),
@@ -69,12 +71,14 @@ def tracked(frame_id: int, submap: int, **fields: object) -> FrameOutput:
     return FrameOutput(replace(result, **fields), map_from_submap=place(submap))  # type: ignore[arg-type]
 
 
-def keyframe_messages(submap: int, colour: tuple[int, int, int] = RED, frames: int = 3) -> list[Unsealed]:
+def keyframe_messages(
+    submap: int, colour: tuple[int, int, int] = RED, frames: int = 3, size: tuple[int, int] = SIZE
+) -> list[Unsealed]:
     """What is published when a keyframe is adopted, and the frames that are tracked on it."""
     followers = [tracked(10 * submap + index, submap) for index in range(frames)]
     return [
         *encode_map_corrections([MapCorrection(submap, 1, place(submap))], 0),
-        *encode_keyframe(keyframe(submap, colour)),
+        *encode_keyframe(keyframe(submap, colour, size)),
         *(message for follower in followers for message in encode_frame(follower)),
     ]
 

@@ -44,6 +44,7 @@ def test_what_is_not_well_is_said() -> None:
 
 def test_a_publisher_that_is_not_there() -> None:
     assert "WAITING" in panel_html(Shown("tcp://127.0.0.1:5555"))
+    assert "WAITING" not in panel_html(Shown("tcp://127.0.0.1:5555", poses=5)), "it has the map so far"
     gone = panel_html(SHOWN._replace(silent_s=7.2))
     assert "NO SIGNAL" in gone
     assert "nothing came for 7 s" in gone
