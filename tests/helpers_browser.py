@@ -39,7 +39,7 @@ class Browser:
         self._process = subprocess.Popen([*CHROMIUM, *QUIET, *options], stderr=self._log)
         try:
             page = self._find_page()
-            self._socket = connect(page, max_size=None)
+            self._socket = connect(page, max_size=None, ping_interval=None)
             for domain in ("Network", "Page", "Runtime"):
                 self.call(f"{domain}.enable")
             self.call("Target.setAutoAttach", autoAttach=True, waitForDebuggerOnStart=True, flatten=True)

@@ -139,10 +139,13 @@ class WebPage:
         self._scene_size = size
         self._camera.scale = self._keyframe.scale = size / 16
 
-    def look_from(self, view: Viewpoint, always: bool) -> None:
-        """Put new pages, and those that have not been moved since (always: all), to `view`."""
+    def begin_from(self, view: Viewpoint) -> None:
+        """Where pages look from that are opened from now on."""
         initial = self._server.initial_camera
         initial.position, initial.look_at, initial.up = view.eye, view.target, view.up
+
+    def look_from(self, view: Viewpoint, always: bool) -> None:
+        """Put those pages that have not been moved since the last time (always: all) to `view`."""
         pages = self._server.get_clients()
         self._placed = {page: eye for page, eye in self._placed.items() if page in pages}
         for number, page in pages.items():

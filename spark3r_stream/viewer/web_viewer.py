@@ -92,6 +92,7 @@ class WebViewer:
             self._size = 0.0
             return
         self._overview = overview(sample, trajectory)
+        self._page.begin_from(self._overview)
         size = scene_bounds(sample, trajectory)[1]
         if not self._size / _GROWTH <= size <= self._size * _GROWTH:
             self._size = size

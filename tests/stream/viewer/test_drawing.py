@@ -106,7 +106,8 @@ def test_any_number_of_keyframes_takes_a_bounded_page() -> None:
             del held[number]
         held |= {cloud.slot: len(cloud.points) for cloud in changes.clouds}
         assert {place.slot for place in changes.places} <= held.keys()
-        assert sum(held.values()) <= limits["max_points"]
+        assert sum(held.values()) == len(scene) <= limits["max_points"]
+        assert len(held) == len(scene.cloud_versions)
         assert max(held) < limits["max_clouds"]
         assert changes.lines is not None
         assert len(changes.lines.path) <= limits["max_poses"]
