@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -72,8 +71,6 @@ def run_command(config: RunConfig) -> int:
 
 def _run(config: RunConfig, stop: Stop) -> int:
     keep_freed_memory()
-    if config.track == "on" and "torch" not in sys.modules:  # one core is the tracker's; a user's own setting stands
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 2) - 1)))
     clock = SystemClock()
     run = RecordedRun.load(expand_home(config.source)) if is_recording(config.source) else None
     if run is not None:

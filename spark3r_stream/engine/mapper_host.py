@@ -39,6 +39,10 @@ class MapperHost(Protocol):
         """Run the network once on nothing: its first run takes several times as long as the others."""
         ...
 
+    def check(self) -> None:
+        """Raises StreamError if nothing can be mapped any more. May be called at any time."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -68,6 +72,9 @@ class LocalMapper:
     def warm_up(self, image_hw: tuple[int, int]) -> None:
         image = np.zeros((1, 3, *image_hw), np.uint8)
         StreamSession(self.model, self.memory, refine=False, tied=True).step(image, [0])
+
+    def check(self) -> None:
+        pass
 
     def close(self) -> None:
         pass

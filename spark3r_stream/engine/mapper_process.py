@@ -11,7 +11,6 @@ import os
 import pickle
 import signal
 import sys
-import threading
 import traceback
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -25,7 +24,6 @@ from spark3r_stream.engine.mapper_host import LocalMapper
 from spark3r_stream.errors import StreamError
 
 _CLOSE_S = 2.0  # a keyframe is mapped within that; what is not is killed
-_FRESH = sys.platform == "linux" and "torch" not in sys.modules and threading.active_count() == 1
 
 
 class MapperEnded(StreamError):
@@ -88,6 +86,10 @@ class MapperProcess:
     def warm_up(self, image_hw: tuple[int, int]) -> None:
         self._call("warm_up", image_hw)
 
+    def check(self) -> None:
+        if self._process.exitcode is not None:
+            raise self._ended()
+
     def close(self) -> None:
         """End the process, whatever it is doing. Further calls do nothing."""
         self._connection.close()
@@ -102,22 +104,25 @@ class MapperProcess:
             answer, error = self._connection.recv()
         except (EOFError, OSError):
             self._process.join(1.0)
-            raise MapperEnded(f"the mapping process ended unexpectedly ({self._exit_text()}); run again") from None
+            raise self._ended() from None
         if error is not None:
             raise error
         return answer
 
-    def _exit_text(self) -> str:
+    def _ended(self) -> MapperEnded:
         code = self._process.exitcode
-        if code is None:
-            return "its connection broke"
-        return f"signal {-code}, {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        how = "its connection broke" if code is None else f"exit code {code}"
+        if code is not None and code < 0:
+            how = f"signal {-code}, {signal.Signals(-code).name}"
+        return MapperEnded(f"the mapping process ended unexpectedly ({how}); its map is lost, run again")
 
 
 def _start_method() -> str:
-    """A fork, which has all imports already, from a process that has neither run torch nor any thread; else from a
-    server that has not."""
-    if _FRESH and threading.active_count() == 1:
+    """A fork, which has all imports already, where this process is one thread; else from a server that is.
+
+    Threads of libraries count as well: they and the locks they hold are not in a fork.
+    """
+    if sys.platform == "linux" and len(os.listdir("/proc/self/task")) == 1:
         return "fork"
     multiprocessing.set_forkserver_preload([__name__])
     return "forkserver"

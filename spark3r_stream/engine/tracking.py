@@ -1,8 +1,8 @@
 """Frames in, results out, with a tracker in front: every frame is tracked at once, keyframes are mapped beside it.
 
 The path of a frame: `process` → undistort and resize → adopt a mapped keyframe if one is due → track → state → ask for
-the next keyframe. The path of a keyframe: `MapperThread` → `MapperHost` → `Mapper.map` → `_adopt`: its depth, its points
-and where keyframes lie from now on.
+the next keyframe. The path of a keyframe: `MapperThread` → `MapperHost` → `Mapper.map` → `_adopt`: its depth, its
+points and where keyframes lie from now on.
 """
 
 from __future__ import annotations
@@ -123,6 +123,7 @@ class TrackingReconstructor:
         frames: one. adopt: with a recorded run, the keyframe that is adopted before it, or None for none.
         """
         (frame,) = frames
+        self._host.check()
         step = _Step()
         prepared = frame.prepared or self.prepare_ahead(frame).prepared
         if isinstance(prepared, Spark3rError):
