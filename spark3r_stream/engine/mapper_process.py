@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import multiprocessing.util
 import os
 import pickle
 import signal
@@ -57,6 +58,8 @@ class MapperProcess:
         self._process = make(target=_serve, args=(theirs, self._connection), name="spark3r-mapper", daemon=True)
         self._process.start()
         theirs.close()
+        # at the end of a program that did not close it, before Python waits for its child processes
+        multiprocessing.util.Finalize(self, self._connection.close, exitpriority=10)
         self._facts: ModelFacts | None = None
 
     @property

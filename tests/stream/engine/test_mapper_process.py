@@ -127,6 +127,12 @@ def test_it_ends_when_its_caller_is_killed() -> None:
     assert not _runs(pid)
 
 
+def test_a_program_that_forgets_it_ends() -> None:
+    code = "from spark3r_stream.engine.mapper_process import MapperProcess; mapper = MapperProcess(); 1 / 0"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert "ZeroDivisionError" in ended.stderr
+
+
 def _runs(pid: int) -> bool:
     """Whether it exists and is no zombie that nobody has asked about."""
     try:
