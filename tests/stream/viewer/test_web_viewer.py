@@ -190,14 +190,31 @@ def bytes_kept(viewer: WebViewer) -> int:
 def test_it_ends_when_the_stream_is_over_and_nobody_looks() -> None:
     publisher, sealer = start()
     with publisher, viewing(publisher) as viewer:
-        thread = threading.Thread(target=viewer.run, args=(stop := threading.Event(), 0.5))
+        send(publisher, sealer, 0)
+        until(viewer, lambda: len(drawn(viewer)) == 1)
+        ended, stop = encode_status(Status(SessionState.ENDED), 1), threading.Event()
+        publisher.send(sealer.seal([ended]))
+        thread = threading.Thread(target=viewer.run, args=(stop, 0.5))
         thread.start()
         try:
-            send(publisher, sealer, 0)
-            publisher.send(sealer.seal([encode_status(Status(SessionState.ENDED), 1)]))
             thread.join(WAIT_S)
             assert not thread.is_alive()
         finally:
             stop.set()
             thread.join()
-        assert "ENDED" in text(viewer)
+        assert viewer.feed.ended
+
+
+def test_it_goes_on_while_the_stream_does() -> None:
+    publisher, sealer = start()
+    with publisher, viewing(publisher) as viewer:
+        send(publisher, sealer, 0)
+        until(viewer, lambda: len(drawn(viewer)) == 1)
+        stop = threading.Event()
+        thread = threading.Thread(target=viewer.run, args=(stop, 0.0))
+        thread.start()
+        thread.join(1.0)  # less than a publisher may be silent
+        still_there = thread.is_alive()
+        stop.set()
+        thread.join()
+        assert still_there
