@@ -126,8 +126,8 @@ class WebViewer:
             source=self._name,
             frame=feed.frame,
             status=feed.status,
-            silent_s=source.age_s if isinstance(source, Subscriber) else 0.0,
-            ended=feed.ended or (isinstance(source, Playback) and source.ended),
+            silent_s=self._silent_s(),
+            ended=self._ended(),
             paused=paused,
             sessions=feed.sessions,
             points=len(self.scene),
@@ -138,10 +138,17 @@ class WebViewer:
         newest_ns = None if feed.frame is None else feed.frame.captured_ns
         self._page.show_text(panel_html(shown), "" if feed.picture is None else picture_label(feed.picture, newest_ns))
 
+    def _silent_s(self) -> float | None:
+        """Since the last message; a file is never silent."""
+        return self._source.age_s if isinstance(self._source, Subscriber) else 0.0
+
+    def _ended(self) -> bool:
+        return self.feed.ended or (isinstance(self._source, Playback) and self._source.ended)
+
     def _is_abandoned(self, unwatched_s: float | None) -> bool:
         now_s = time.monotonic()
-        silent_s = self._source.age_s if isinstance(self._source, Subscriber) else 0.0
-        is_over = self.feed.ended or silent_s is None or silent_s > SILENT_S
+        silent_s = self._silent_s()
+        is_over = self._ended() or silent_s is None or silent_s > SILENT_S
         if self._page.viewers or not is_over:
             self._watched_s = now_s
         return unwatched_s is not None and now_s - self._watched_s > unwatched_s

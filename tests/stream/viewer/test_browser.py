@@ -99,8 +99,11 @@ def test_boxes_and_buttons_of_the_page_reach_the_viewer() -> None:
     sealer = Sealer(session, time.time_ns)
     with Publisher("tcp://127.0.0.1:*", session, snapshot=SnapshotKeeper()) as publisher:
         publisher.send(sealer.seal([*keyframe_messages(0, RED, size=FINE), *keyframe_messages(4, BLUE, size=FINE)]))
-        with view(publisher.endpoint, "--port", "0") as (url, _), Browser() as browser:
+        # As from another machine: the token of the printed address becomes a cookie, which the WebSocket needs, too.
+        with view(publisher.endpoint, "--port", "0", "--host", "0.0.0.0") as (url, _), Browser() as browser:
             browser.open(url)
+            assert "token" in url
+            assert "token" not in browser.evaluate("location.href")
             assert browser.wait(lambda: share(browser.screenshot(), RED) > 0.01, WAIT_S), browser.text()
             overview = share(browser.screenshot(), RED)
             browser.click("Follow camera")
