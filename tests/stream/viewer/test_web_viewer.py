@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from spark3r_core.geometry.sim3 import Sim3
+from spark3r_stream.clock import SystemClock
 from spark3r_stream.pubsub.publisher import Publisher
 from spark3r_stream.pubsub.snapshot import SnapshotKeeper
 from spark3r_stream.pubsub.subscriber import Subscriber
+from spark3r_stream.recording.replay import Replay
+from spark3r_stream.recording.writer import Recorder
 from spark3r_stream.viewer.web_page import WebPage
 from spark3r_stream.viewer.web_viewer import WebViewer
 from spark3r_stream.wire.encode import encode_map_corrections, encode_status
@@ -218,3 +223,22 @@ def test_it_goes_on_while_the_stream_does() -> None:
         stop.set()
         thread.join()
         assert still_there
+
+
+def test_a_recording_is_played_and_pause_holds_its_time(tmp_path: Path) -> None:
+    path, times = tmp_path / "walls.mcap", iter(range(0, 1 << 60, 1_000_000))
+    sealer = Sealer(uuid.uuid4(), lambda: next(times))
+    with Recorder(path, {}, SystemClock()) as recorder:
+        for submap in range(2):
+            recorder.send(sealer.seal(keyframe_messages(submap)))
+            next(itertools.islice(times, 900, None))  # most of a second
+    with contextlib.closing(WebPage(("127.0.0.1", 0), "test")) as page, Replay(path, TOPICS) as replay:
+        viewer = WebViewer(replay, page, str(path))
+        page._paused.value = True
+        viewer.refresh()
+        for _ in range(30):
+            viewer.feed.take(0.05, wait_s=0.05)
+        assert viewer.scene.num_poses == 0, "as long as the whole recording"
+        page._paused.value = False
+        until(viewer, lambda: len(drawn(viewer)) == 2 and "ENDED" in text(viewer))
+        assert "NO SIGNAL" not in text(viewer)
