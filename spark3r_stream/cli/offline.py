@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from spark3r_core.geometry.camera import with_square_pixels
-from spark3r_stream.cli.run import build_reconstructor
+from spark3r_stream.cli.build import build_reconstructor
 from spark3r_stream.cli.targets import check_targets
 from spark3r_stream.clock import SystemClock
 from spark3r_stream.config import ConfigError, RunConfig

@@ -11,8 +11,8 @@ from mcap.reader import make_reader
 from mcap.writer import CompressionType
 from PIL import Image
 
+from spark3r_stream.cli.build import build_reconstructor
 from spark3r_stream.cli.rerun import check_weights, recorded_camera, recorded_config, recorded_new_frames
-from spark3r_stream.cli.run import build_reconstructor
 from spark3r_stream.config import ConfigError, RunConfig
 from spark3r_stream.errors import RecordingError
 from spark3r_stream.proto import wire_pb2
