@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from spark3r_core.user_paths import expand_home
@@ -24,7 +24,7 @@ from spark3r_stream.cli.rerun import (
 )
 from spark3r_stream.cli.stop import Interrupted, Stop
 from spark3r_stream.cli.targets import check_targets
-from spark3r_stream.clock import Clock, SystemClock
+from spark3r_stream.clock import SystemClock
 from spark3r_stream.config import RunConfig
 from spark3r_stream.engine.files_sink import FilesSink
 from spark3r_stream.engine.loop import EngineConfig, Sink, run_stream
@@ -73,12 +73,12 @@ def _run(config: RunConfig, stop: Stop) -> int:
         session_id = uuid.uuid4()
         failures: list[StreamError] = []  # of threads that died; the run ends as failed
 
-        def publishing_ended(error: StreamError) -> None:
+        def ended(error: StreamError) -> None:
             failures.append(error)
             print(f"spark3r: {cleaned(error)}", file=sys.stderr)
             stop.event.set()  # nobody sees this run any more: whoever supervises it starts another
 
-        publisher = open_publisher(config, session_id, closing, publishing_ended)
+        publisher = open_publisher(config, session_id, closing, ended)
         if run is not None:
             closing.enter_context(recorded_threads(run))
         with stop.interrupting():
@@ -102,12 +102,14 @@ def _run(config: RunConfig, stop: Stop) -> int:
             sealer = Sealer(session_id, clock.unix_ns, captured_clock, replay=run is not None)
             wire = WireSink(sealer, targets)
             sinks.append(wire)
-            closing.enter_context(_heartbeat(wire, stats, source, publisher, recorder, clock))
+            closing.enter_context(_heartbeat(wire, stats, source, publisher, recorder, ended))
         if recorder is not None:
             sinks.append(DecisionsSink(recorder, clock, _torch_threads()))
         comparison = None
         if run is not None:
-            comparison = Comparison(run.path)
+            comparison = Comparison(
+                run.path, decided_only=bool(run.cut), with_end=config.max_frames is None and not run.cut
+            )
             sinks.append(ComparisonSink(comparison))
         if config.out is not None:
             writer = ResultWriter(config.out, config.max_points, config.save_depth, source.info.has_own_times)
@@ -142,19 +144,25 @@ def _run(config: RunConfig, stop: Stop) -> int:
         finally:
             stats.finish()
         if comparison is not None and run is not None and config.max_frames is None and not stop.event.is_set():
-            comparison.finish(max(run.frame_ids) if run.cut else None)
-        if recorder is not None and recorder.broken and recorder.error is not None:
-            failures.append(recorder.error)
-        if failures:
-            raise failures[0]
+            comparison.finish()
+        _raise_what_ended(failures, recorder)
         if stats.failed and not stats.processed_frames:
             raise StreamError(f"no frame of {source.info.name} could be reconstructed: {stats.last_error}")
+    _raise_what_ended(failures, recorder)  # while everything was closed
     if not config.json:
         print(cleaned(summary(config, stats)), file=sys.stderr)
     if comparison is not None and not (config.json and comparison.is_repeated):
         print(cleaned(comparison.summary()), file=sys.stderr)
     code = stop.exit_code(source.info.is_live)
     return code or int(comparison is not None and not comparison.is_repeated)
+
+
+def _raise_what_ended(failures: list[StreamError], recorder: Recorder | None) -> None:
+    """Raises what a thread died of. A disk that is full ends a recording and not the run: that is no fault of ours."""
+    if failures:
+        raise failures[0]
+    if recorder is not None and recorder.broken and recorder.error is not None:
+        raise recorder.error
 
 
 def _results_stopped(error: OutputError) -> None:
@@ -173,7 +181,7 @@ def _heartbeat(
     source: Source,
     publisher: Publisher | None,
     recorder: Recorder | None,
-    clock: Clock,
+    on_error: Callable[[StreamError], None],
 ) -> Iterator[None]:
     """Status once a second while the block runs, and a last one that says how it ended."""
 
@@ -186,13 +194,18 @@ def _heartbeat(
         )
         wire.status(status, stats.captured_ns)
 
+    def died(error: Exception) -> None:
+        cause = f"{type(error).__name__}: {error}"
+        on_error(StreamError(f"the heartbeat broke off: {cause}; this is a fault of the program"))
+
     beat()
     try:
-        with Heartbeat(beat):
+        with Heartbeat(beat, died):
             yield
     except BaseException as error:
         stats.last_error = str(error) or type(error).__name__
-        beat(SessionState.FAILED)
+        with contextlib.suppress(Exception):  # of these two errors the first one counts
+            beat(SessionState.FAILED)
         raise
     beat(SessionState.ENDED)
 

@@ -102,12 +102,14 @@ class Relay:
     """Accepts on `listener` and connects each connection to what `dial` returns (a socket that is connecting).
 
     The thread starts at once. End of life: `close`. `refused` counts peers that were hung up on for what they sent.
+    `error` is what the thread died of, if it did; all connections are closed then.
     """
 
     def __init__(
         self, listener: socket.socket, dial: Callable[[], socket.socket], limits: RelayLimits, name: str
     ) -> None:
         self.refused = 0
+        self.error: Exception | None = None
         self.bytes_in = 0  # from accepted peers, before what was refused
         self._listener = listener
         self._dial = dial
@@ -172,6 +174,8 @@ class Relay:
         try:
             while self._linger_until_s is None or (self._links and time.monotonic() < self._linger_until_s):
                 self._turn()
+        except Exception as error:  # whatever it is, who relies on this must not wait for ever
+            self.error = error
         finally:
             for link in tuple(self._links):
                 self._close(link)
@@ -434,6 +438,8 @@ def main(argument: str) -> None:
             told = relay.refused
             with contextlib.suppress(OSError):
                 os.write(1, f"{told}\n".encode())
+    if relay.error is not None:
+        print(f"spark3r: a relay broke off: {type(relay.error).__name__}: {relay.error}", file=sys.stderr, flush=True)
     os._exit(0)  # the thread that reads stdin may wait for ever
 
 

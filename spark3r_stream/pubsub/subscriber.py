@@ -44,7 +44,8 @@ class Subscriber:
     security: keys of this side and of the publisher, for one that encrypts; `ClientSecurity.from_directory` reads them.
     monotonic_s: the clock that `age_s` reads.
 
-    Whatever waits for a message raises AuthError when the publisher refused this client or is not the one it trusts.
+    Whatever waits for a message raises AuthError when the publisher refused this client or is not the one it trusts,
+    and WireError when its own relay has died.
 
     Counters, each since construction: `received` and `missed` by topic (a miss shows when the next message of its
     topic comes), `malformed` messages that were skipped, `skipped` ones that `latest` passed over, `connections`
@@ -236,6 +237,9 @@ class Subscriber:
         """Wait for a message; events of the connection are handled meanwhile."""
         while True:
             self._handshakes.check()
+            if self._relay.error is not None:
+                cause = f"{type(self._relay.error).__name__}: {self._relay.error}"
+                raise WireError(f"receiving from {self.endpoint} broke off: {cause}; this is a fault of the program")
             timeout_ms = None if deadline_s is None else max(0, int(1000 * (deadline_s - time.monotonic()) + 0.999))
             ready = dict(self._poller.poll(timeout_ms))
             if self._handshakes.socket in ready:

@@ -106,6 +106,27 @@ def test_a_publisher_thread_that_dies_says_why_and_counts_what_it_loses() -> Non
         assert publisher.dropped == dropped + len(messages)
 
 
+def test_a_relay_that_cannot_be_started_again_ends_the_publisher() -> None:
+    told: list[PublishError] = []
+    with Publisher("tcp://127.0.0.1:*", SESSION, on_error=told.append) as publisher:
+        relay = publisher._relays[0]
+        relay._start = lambda: 1 / 0  # type: ignore[method-assign, assignment, return-value]
+        relay._process.kill()
+        publisher._thread.join(WAIT_S)
+        assert "ZeroDivisionError" in str(told[0])
+
+
+@pytest.mark.parametrize("connected", [False, True])
+def test_a_subscriber_whose_relay_dies_says_so(publisher: Publisher, connected: bool) -> None:
+    with Subscriber(publisher.endpoint) as subscriber:
+        assert not connected or subscriber.wait_connected(WAIT_S)
+        subscriber._relay._look_after_links = lambda now_s: 1 / 0  # type: ignore[method-assign, assignment]
+        subscriber._relay._wake()
+        with pytest.raises(WireError, match="ZeroDivisionError"):
+            while True:
+                subscriber.poll(WAIT_S)
+
+
 def test_welcomes_without_end_do_not_hold_up_a_call() -> None:
     context = zmq.Context()
     sock = context.socket(zmq.XPUB)
