@@ -1,4 +1,4 @@
-"""A publisher's relay (relay.py) as a process of its own: it shares no interpreter lock with the engine.
+"""A publisher's relay (relay_program.py) as a process of its own: it shares no interpreter lock with the engine.
 
 A process that dies, of whatever cause, is started anew on the same listening socket; clients reconnect by themselves.
 """
@@ -16,9 +16,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from spark3r_stream.errors import PublishError
-from spark3r_stream.pubsub import relay
 from spark3r_stream.pubsub.relay import RelayLimits
 
+_PROGRAM = Path(__file__).with_name("relay_program.py")
 _RESTART_S = 1.0  # not sooner after the last start
 
 
@@ -79,7 +79,7 @@ class RelayProcess:
         # a session of its own: Ctrl-C is for the publisher, which ends this one when all is sent
         try:
             process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(relay.__file__), self._argument],
+                [sys.executable, "-I", "-S", str(_PROGRAM), self._argument],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 pass_fds=[self._listener.fileno()],
