@@ -33,6 +33,9 @@ class Guard(NamedTuple):
 
 PUBLISHER = "spark3r_stream/pubsub/publisher.py"
 SUBSCRIBER = "spark3r_stream/pubsub/subscriber.py"
+SUB_SOCKET = "spark3r_stream/pubsub/subscriber_socket.py"
+DESK = "spark3r_stream/pubsub/snapshot_desk.py"
+SUBSCRIPTIONS = "spark3r_stream/pubsub/subscriptions.py"
 RELAY = "spark3r_stream/pubsub/relay.py"
 SNAPSHOT_CLIENT = "spark3r_stream/pubsub/snapshot_client.py"
 ENVELOPE = "spark3r_stream/wire/envelope.py"
@@ -69,26 +72,28 @@ GUARDS = [
     ),
     Guard(PUBLISHER, "sock.setsockopt(zmq.HEARTBEAT_TIMEOUT, 10_000)", "pass", GUARDS_TESTS),
     Guard(PUBLISHER, "sock.setsockopt(zmq.RCVHWM, 0)", "pass", GUARDS_TESTS),
-    Guard(SUBSCRIBER, "self._socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_PART_BYTES)", "pass", GUARDS_TESTS),
-    Guard(SUBSCRIBER, "self._socket.setsockopt(zmq.HEARTBEAT_IVL, 2000)", "pass", GUARDS_TESTS),
-    Guard(SUBSCRIBER, "self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 10_000)", "pass", GUARDS_TESTS),
+    Guard(SUB_SOCKET, "self.socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_PART_BYTES)", "pass", GUARDS_TESTS),
+    Guard(SUB_SOCKET, "self.socket.setsockopt(zmq.HEARTBEAT_IVL, 2000)", "pass", GUARDS_TESTS),
+    Guard(SUB_SOCKET, "self.socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 10_000)", "pass", GUARDS_TESTS),
     Guard(SNAPSHOT_CLIENT, "self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_REPLY_BYTES)", "pass", GUARDS_TESTS),
     Guard(ENVELOPE, "if len(data) > MAX_ENVELOPE_BYTES:", "if False:", WIRE_TESTS),
     Guard(ENVELOPE, "if len(payload) > MAX_WELCOME_BYTES:", "if False:", WIRE_TESTS),
     Guard(ENVELOPE, "if size > limit:", "if False:", WIRE_TESTS),
     Guard(
-        PUBLISHER,
+        SUBSCRIPTIONS,
         "if any(known.startswith(prefix) for known in (*wire.TOPICS, wire.WELCOME)):",
         "if True:",
         GUARDS_TESTS,
     ),
-    Guard(PUBLISHER, "if subscribed and len(topic) <= _MAX_READY_TOPIC_BYTES:", "if subscribed:", GUARDS_TESTS),
+    Guard(
+        SUBSCRIPTIONS, "if subscribed and len(topic) <= MAX_READY_TOPIC_BYTES else", "if subscribed else", GUARDS_TESTS
+    ),
     Guard(PUBLISHER, "for _ in range(_SUBSCRIPTIONS_PER_TURN):", "while True:", GUARDS_TESTS),
     Guard(PUBLISHER, "self._relays[0].hang_up_on_the_busiest()", "pass", FLOODS),
     Guard(PUBLISHER, "except Exception as error:  # whatever", "except OSError as error:  # whatever", FLOODS),
-    Guard(PUBLISHER, "len(self._requests) < _MAX_WAITING_REQUESTS", "True", GUARDS_TESTS),
-    Guard(PUBLISHER, "self._reply_time_s -= time.monotonic() - began_s", "pass", GUARDS_TESTS),
-    Guard(PUBLISHER, "sum(size for _, size in self._unread_replies) >= _MAX_UNREAD_REPLY_BYTES", "False", GUARDS_TESTS),
+    Guard(DESK, "len(self._requests) < _MAX_WAITING_REQUESTS", "True", GUARDS_TESTS),
+    Guard(DESK, "self._time_s.spend(time.monotonic() - began_s)", "pass", GUARDS_TESTS),
+    Guard(DESK, "sum(size for _, size in self._unread) >= _MAX_UNREAD_REPLY_BYTES", "False", GUARDS_TESTS),
     Guard(RELAY, "if limit is not None and link.uploaded > ", "if limit is not None and 0 > ", FLOODS),
     Guard(RELAY, "full = limit is not None and link.waiting_cost >= limit", "full = False", FLOODS),
     Guard(SUBSCRIBER, " or self._pending_bytes > MAX_WAITING_BYTES", "", FLOODS),

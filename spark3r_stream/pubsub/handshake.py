@@ -67,7 +67,7 @@ class HandshakeMonitor:
             raise self._refusal
 
     def read(self) -> None:
-        """Take the waiting events; most only wake the caller. Raises AuthError if the peer refused this side, or is not who it should be."""
+        """Take the waiting events. Raises AuthError if the peer refused this side, or is not who it should be."""
         with contextlib.suppress(zmq.Again):
             while True:
                 event, value = struct.unpack("=Hi", self.socket.recv_multipart(zmq.NOBLOCK)[0])

@@ -25,9 +25,9 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from spark3r_stream.pubsub.relay_link import Cost, Link
+from spark3r_stream.pubsub.limits import RelayLimits, TokenBucket
+from spark3r_stream.pubsub.relay_link import Link
 
 _CHUNK_BYTES = 256 * 1024  # read from one connection in one turn; then it is the next one's
 _ACCEPTS_PER_TURN = 8
@@ -36,33 +36,6 @@ _STUCK_S = 1.0
 _IDLE_TURN_S = 1.0
 _HEARTBEAT_BYTES_PER_S = 64  # what a well-behaved peer sends for as long as it stays
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
-
-
-@dataclass(frozen=True)
-class UploadLimit:
-    """What an accepted peer may send: `burst_bytes` at once and `bytes_per_s` for as long as it stays."""
-
-    burst_bytes: int
-    bytes_per_s: float
-
-
-@dataclass(frozen=True)
-class RelayLimits:
-    """connections: at a time. connections_per_s: new ones, after as many at once as there may be at a time.
-
-    upload: of each accepted peer; over it, hung up on. download_bytes: what may be on its way to the accepted side
-    without being taken (`Relay.taken`), in the measure of `cost`. age_s: how long a connection may last. stall_s: how
-    long an accepted peer may leave bytes waiting that are meant for it. redial: try again until the other side answers.
-    """
-
-    connections: int
-    connections_per_s: float = math.inf
-    upload: UploadLimit | None = None
-    download_bytes: int | None = None
-    cost: Callable[[], Cost] | None = None
-    age_s: float = math.inf
-    stall_s: float = math.inf
-    redial: bool = False
 
 
 class Relay:
@@ -86,8 +59,7 @@ class Relay:
         self._taken = 0
         self._hang_up = ""
         self._linger_until_s: float | None = None
-        self._accepts = float(limits.connections)
-        self._accepts_at_s = time.monotonic()
+        self._accepts = TokenBucket(limits.connections, limits.connections_per_s, time.monotonic())
         self._look_at_s = 0.0  # when the links are to be looked after next, whatever happens on them
         self._buffer = memoryview(bytearray(_CHUNK_BYTES))
         self._selector = selectors.DefaultSelector()
@@ -192,26 +164,23 @@ class Relay:
                 self._selector.unregister(self._listener)
                 self._listener.close()
             return math.inf
-        limits = self._limits
-        gained = (now_s - self._accepts_at_s) * limits.connections_per_s if now_s > self._accepts_at_s else 0.0
-        self._accepts = min(float(limits.connections), self._accepts + gained)
-        self._accepts_at_s = now_s
-        may = self._accepts >= 1.0 and len(self._links) < limits.connections
+        wait_s = self._accepts.wait_s(1.0, now_s)
+        may = wait_s == 0.0 and len(self._links) < self._limits.connections
         self._set_interest(self._listener, _READ if may else 0, None)
-        return math.inf if self._accepts >= 1.0 else now_s + (1.0 - self._accepts) / limits.connections_per_s
+        return math.inf if wait_s == 0.0 else now_s + wait_s
 
     def _accept(self) -> None:
         self._look_at_s = 0.0  # whether more may come
         for _ in range(_ACCEPTS_PER_TURN):
-            if self._accepts < 1.0 or len(self._links) >= self._limits.connections:
+            now_s = time.monotonic()
+            if self._accepts.level(now_s) < 1.0 or len(self._links) >= self._limits.connections:
                 return
             try:
                 near, _ = self._listener.accept()
             except OSError:  # nobody any more, or gone again
                 return
-            self._accepts -= 1.0
+            self._accepts.spend(1.0)
             _prepare(near)
-            now_s = time.monotonic()
             link = Link(near, now_s, None if self._limits.cost is None else self._limits.cost())
             self._links.append(link)
             self._reach(link, now_s)

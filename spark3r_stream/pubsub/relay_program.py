@@ -13,7 +13,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from spark3r_stream.pubsub.relay import Relay, RelayLimits, UploadLimit
+from spark3r_stream.pubsub.limits import RelayLimits, UploadLimit
+from spark3r_stream.pubsub.relay import Relay
 
 
 def main(argument: str) -> None:

@@ -120,8 +120,8 @@ def test_a_relay_that_cannot_be_started_again_ends_the_publisher() -> None:
 def test_a_subscriber_whose_relay_dies_says_so(publisher: Publisher, connected: bool) -> None:
     with Subscriber(publisher.endpoint) as subscriber:
         assert not connected or subscriber.wait_connected(WAIT_S)
-        subscriber._relay._look_after_links = lambda now_s: 1 / 0  # type: ignore[method-assign, assignment]
-        subscriber._relay._wake()
+        subscriber._connection.relay._look_after_links = lambda now_s: 1 / 0  # type: ignore[method-assign, assignment]
+        subscriber._connection.relay._wake()
         with pytest.raises(WireError, match="ZeroDivisionError"):
             list(subscriber)  # for ever, but for that
 
@@ -139,7 +139,7 @@ def test_welcomes_without_end_do_not_hold_up_a_call() -> None:
                 taken += 1
                 assert taken < 10, "poll takes for ever what is not for the caller"
 
-            subscriber._wait_readable = lambda deadline_s: True  # type: ignore[method-assign]
+            subscriber._connection.wait_readable = lambda deadline_s: True  # type: ignore[method-assign]
             subscriber._receive = receive  # type: ignore[method-assign]
             assert subscriber.poll(0.0) is None
             assert not subscriber.wait_connected(0.0)
@@ -155,7 +155,7 @@ def test_messages_kept_for_later_are_bounded_in_bytes(publisher: Publisher, monk
         for i in range(10):
             publisher.send(frames(sealer, [i], size=(40, 50))[0])
         for _ in range(10):
-            assert subscriber._wait_readable(None)
+            assert subscriber._connection.wait_readable(None)
             subscriber._buffer_one()
         assert len(subscriber._pending) == 2
         assert subscriber.missed[wire.DEPTH] == 8
