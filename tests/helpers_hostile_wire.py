@@ -12,8 +12,9 @@ from spark3r_stream.proto import wire_pb2
 from spark3r_stream.wire import bulk_field
 from spark3r_stream.wire import envelope as wire
 from spark3r_stream.wire.decode import schema_of
-from spark3r_stream.wire.encode import encode_cloud, encode_status
+from spark3r_stream.wire.encode import encode_status
 from spark3r_stream.wire.envelope import Message
+from spark3r_stream.wire.foxglove import encode_cloud
 from spark3r_stream.wire.messages import SessionState, Status
 from tests.helpers_hostile import TEXTS, extremes, set_field
 from tests.helpers_wire import every_kind, make_sealer
