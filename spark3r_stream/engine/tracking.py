@@ -19,7 +19,7 @@ from spark3r_core.geometry.camera import Intrinsics
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.interface import Backbone
-from spark3r_core.photometric.align import Level, grey_levels
+from spark3r_core.photometric.levels import Level, grey_levels
 from spark3r_core.stream.camera_sizes import CameraSizes, intrinsics_of
 from spark3r_core.stream.keyframe_choice import KeyframeRule
 from spark3r_core.stream.mapper import KeyframeRequest, Mapper, MapUpdate
