@@ -48,6 +48,16 @@ WIRE_TESTS = "tests/stream/wire/test_wire.py"
 MCAP = "spark3r_stream/recording/mcap_file.py"
 CHUNK_GUARDS = "tests/stream/recording/test_chunk_guard.py"
 
+REDACT = "spark3r_stream/sources/redact.py"
+SOURCE_PARTS = "tests/stream/sources/test_source_parts.py"
+OFFLINE = "spark3r_stream/cli/offline.py"
+COMPARISON = "spark3r_stream/recording/comparison.py"
+COMPARISON_TESTS = "tests/stream/recording/test_comparison.py"
+REPROCESS_TRACKED = "tests/stream/recording/test_reprocess_tracking.py"
+DEAD_WORKERS = "tests/stream/cli/test_dead_workers.py"
+SCENE_TESTS = "tests/stream/map/test_scene_map.py"
+RELAY_DEATH = f"{FLOODS} -k relay_dies"
+
 GUARDS = [
     Guard(PUBLISHER, "sock.setsockopt(zmq.MAXMSGSIZE, wire.KIB)", "pass", GUARDS_TESTS),
     Guard(
@@ -118,6 +128,43 @@ GUARDS = [
         "if claimed > MAX_RECORD_BYTES:",
         "if False:",
         "tests/stream/recording/test_chunk_guard.py",
+    ),
+    Guard(RELAY, "self.error = error", "pass", RELAY_DEATH),
+    Guard(SUB_SOCKET, "if self.relay.error is not None:", "if False:", RELAY_DEATH),
+    Guard("spark3r_stream/pubsub/handshake.py", "| zmq.EVENT_DISCONNECTED", "", RELAY_DEATH),
+    Guard(PUBLISHER, "relay.keep_running()", "pass", f"{FLOODS} -k started"),
+    Guard("spark3r_stream/engine/sinks.py", "self._on_error(error)", "pass", f"{DEAD_WORKERS} -k heartbeat"),
+    Guard(
+        "spark3r_stream/cli/run.py",
+        "_raise_what_ended(failures, recorder)  # while everything was closed",
+        "pass",
+        f"{DEAD_WORKERS} -k while_it_is_closed",
+    ),
+    Guard("spark3r_stream/engine/producer.py", "self._buffer.fail(error)", "raise", f"{DEAD_WORKERS} -k Synthetic"),
+    Guard("spark3r_stream/map/scene_map.py", "if len(self._clouds) >= MAX_SUBMAPS:", "if False:", SCENE_TESTS),
+    Guard(
+        "spark3r_stream/map/scene_map.py",
+        "if known is None and len(self._map_from_submap) >= MAX_SUBMAPS:",
+        "if False:",
+        SCENE_TESTS,
+    ),
+    Guard(REDACT, 'is_rtmp = authority[:4].lower() == "rtmp"', "is_rtmp = False", SOURCE_PARTS),
+    Guard(REDACT, "piece, _reads_like_a_name(piece)", "piece, True", SOURCE_PARTS),
+    Guard(REDACT, "if digits > _DIGITS or ", "if ", SOURCE_PARTS),
+    Guard(OFFLINE, "check_table(save)", "pass", "tests/stream/cli/test_cli_offline.py -k probe"),
+    Guard(
+        OFFLINE,
+        "write_whole(save, table.as_json().encode())",
+        "table.save(save)",
+        "tests/stream/cli/test_cli_offline.py -k probe",
+    ),
+    Guard(COMPARISON, ", wire.MAP_CORRECTION)\n", ")\n", COMPARISON_TESTS),
+    Guard(COMPARISON, "elif not self._with_end:", "elif False:", f"{REPROCESS_TRACKED} -k cut_anywhere"),
+    Guard(
+        "spark3r_stream/recording/reader.py",
+        "if decided_only:",
+        "if False:",
+        f"{REPROCESS_TRACKED} -k cut_anywhere",
     ),
     Guard(
         "spark3r_stream/recording/writer.py",

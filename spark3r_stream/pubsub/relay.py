@@ -50,7 +50,6 @@ class Relay:
     ) -> None:
         self.refused = 0
         self.error: Exception | None = None
-        self.bytes_in = 0  # from accepted peers, before what was refused
         self._listener = listener
         self._dial = dial
         self._limits = limits
@@ -237,7 +236,6 @@ class Relay:
 
     def _read_near(self, link: Link, now_s: float) -> None:
         chunk = link.receive_near(self._buffer)
-        self.bytes_in += len(chunk)
         limit = self._limits.upload
         if limit is not None and link.uploaded > limit.burst_bytes + limit.bytes_per_s * (now_s - link.opened_s):
             self._refuse(link)
