@@ -123,12 +123,7 @@ GUARDS = [
     Guard(
         "spark3r_stream/sources/packet_decoder.py", 'context.options = {"max_pixels"', '_ = {"max_pixels"', CHUNK_GUARDS
     ),
-    Guard(
-        "spark3r_stream/recording/reader.py",
-        "if claimed > MAX_RECORD_BYTES:",
-        "if False:",
-        "tests/stream/recording/test_chunk_guard.py",
-    ),
+    Guard(MCAP, "budget.take_bytes(claimed)", "pass", CHUNK_GUARDS),
     Guard(RELAY, "self.error = error", "pass", RELAY_DEATH),
     Guard(SUB_SOCKET, "if self.relay.error is not None:", "if False:", RELAY_DEATH),
     Guard("spark3r_stream/pubsub/handshake.py", "| zmq.EVENT_DISCONNECTED", "", RELAY_DEATH),

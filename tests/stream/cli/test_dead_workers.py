@@ -25,8 +25,8 @@ from spark3r_stream.wire.envelope import STATUS
 from spark3r_stream.wire.messages import SessionState, Status
 from tests.helpers import spark3r
 
-ENDLESS = "synthetic:room?frames=100000&size=96x72&augment=0&live=1"
-SMALL = ["--weights", "random", "--size", "96"]
+ENDLESS = "synthetic:room?frames=100000&size=160x120&fps=15&live=1"
+SHORT = "synthetic:room?frames=4&size=160x120"
 
 
 class Fault(BaseException):
@@ -76,7 +76,7 @@ def test_a_worker_that_dies_ends_the_run_as_failed(
 ) -> None:
     dies(monkeypatch, owner, name, thread, error)
     recording = tmp_path / "run.mcap"
-    command = ["run", ENDLESS, *SMALL, "--publish", "tcp://127.0.0.1:*", "--record", recording, "--out", tmp_path / "o"]
+    command = ["run", ENDLESS, "--publish", "tcp://127.0.0.1:*", "--record", recording, "--out", tmp_path / "o"]
     said = ""
     try:
         code = spark3r(monkeypatch, *command)
@@ -93,7 +93,7 @@ def test_a_recorder_that_dies_lets_the_run_end_and_fails_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     dies(monkeypatch, Recorder, "_write", "recorder", ZeroDivisionError)
-    run = partial(spark3r, monkeypatch, "run", "synthetic:room?frames=4&size=96x72&augment=0", *SMALL)
+    run = partial(spark3r, monkeypatch, "run", SHORT)
     assert run("--record", tmp_path / "run.mcap", "--out", tmp_path / "o") == 1
     told = capfd.readouterr().err
     assert "mapping goes on" in told
@@ -111,10 +111,5 @@ def test_a_recorder_that_dies_while_it_is_closed_fails_the_run_too(
         return {}
 
     monkeypatch.setattr(Recorder, "dropped", property(broken))
-    assert (
-        spark3r(
-            monkeypatch, "run", "synthetic:room?frames=4&size=96x72&augment=0", *SMALL, "--record", tmp_path / "r.mcap"
-        )
-        == 1
-    )
+    assert spark3r(monkeypatch, "run", SHORT, "--record", tmp_path / "r.mcap") == 1
     assert "bits fell out" in capfd.readouterr().err
