@@ -21,7 +21,7 @@ from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.interface import Backbone
 from spark3r_core.photometric import depth_grid
-from spark3r_core.photometric.align import Level
+from spark3r_core.photometric.levels import Level
 from spark3r_core.stream.adjustment import SIGHTINGS, adjust, bent, join_tracks, local_set, neighbours
 from spark3r_core.stream.camera_sizes import CameraSizes, focal_of, resampled, sampled
 from spark3r_core.stream.estimates import FrameEstimate

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
+from spark3r_core.errors import Spark3rError
 from spark3r_stream.config import ConfigError, RunConfig
 from spark3r_stream.recording.target import check_apart_from_source, check_target
 from spark3r_stream.sources.open import local_path
@@ -37,6 +38,24 @@ def check_results(out: Path, source: Path) -> None:
         result = out / name
         if result.exists() and source.exists() and result.samefile(source):
             raise ConfigError(f"--out {out} would replace {source}, which is read; give another folder")
+
+
+def check_table(path: Path) -> None:
+    """Raises ConfigError if a sensitivity table written to `path` would replace something else, or has no folder.
+
+    Imports torch.
+    """
+    from spark3r_core.offline.probe import SensitivityTable
+
+    if path.suffix != ".json":
+        raise ConfigError(f"--save {path} is a JSON file; give it a name that ends in .json")
+    if not path.parent.is_dir():
+        raise ConfigError(f"--save {path}: there is no folder {path.parent}; make it first")
+    if path.exists():
+        try:
+            SensitivityTable.load(path)
+        except Spark3rError:
+            raise ConfigError(f"--save {path} exists and is no sensitivity table; choose another name") from None
 
 
 def check_picture(path: Path, source: str) -> None:

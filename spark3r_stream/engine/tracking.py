@@ -18,7 +18,7 @@ from spark3r_core.geometry import se3
 from spark3r_core.geometry.camera import Intrinsics
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.models.interface import ModelFacts
-from spark3r_core.photometric.align import Level, grey_levels
+from spark3r_core.photometric.levels import Level, grey_levels
 from spark3r_core.stream.camera_sizes import CameraSizes, intrinsics_of
 from spark3r_core.stream.estimates import WindowResult
 from spark3r_core.stream.keyframe_choice import KeyframeRule

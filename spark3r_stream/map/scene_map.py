@@ -22,6 +22,7 @@ from spark3r_stream.wire.messages import CameraView, Cloud, Content, FrameResult
 
 # First voxel edge over the spread of the first cloud: about the footprint of a pixel of a 252-pixel-wide network input.
 _FIRST_VOXEL = 0.004
+MAX_SUBMAPS = 16_384  # with points, and with a place; a publisher that numbers on without end fills no memory
 
 
 class _PoseRecord(NamedTuple):
@@ -31,7 +32,8 @@ class _PoseRecord(NamedTuple):
 
 
 class SceneMap:
-    """At most `max_points` points over all submaps and `max_poses` poses, thinned evenly beyond.
+    """At most `max_points` points over all submaps and `max_poses` poses, thinned evenly beyond. Of more submaps than
+    MAX_SUBMAPS the oldest go.
 
     version: grows with every change, so that a viewer knows when to draw. Not safe for several threads.
     """
@@ -80,6 +82,8 @@ class SceneMap:
             spread = _spread(points)
             if spread is None:  # nothing to take a scale from yet
                 return
+            if len(self._clouds) >= MAX_SUBMAPS:
+                del self._clouds[next(iter(self._clouds))]
             cloud = self._clouds[submap] = VoxelCloud(self.max_points, _FIRST_VOXEL * spread)
         cloud.add(points, np.asarray(colours)[:, :3], confidence)
         self._keep_bound()
@@ -98,6 +102,8 @@ class SceneMap:
         known = self._map_from_submap.get(submap)
         if known is not None and revision < known[0]:
             return False
+        if known is None and len(self._map_from_submap) >= MAX_SUBMAPS:
+            del self._map_from_submap[next(iter(self._map_from_submap))]
         self._map_from_submap[submap] = (revision, map_from_submap)
         self.version += 1
         return True
@@ -117,10 +123,11 @@ class SceneMap:
 
     def cloud(self) -> PointCloud:
         """All points in the map's frame: (n, 3) float32, (n, 3) uint8, (n,) float32."""
-        parts = [
-            held._replace(points=self.map_from_submap(submap).apply_to_points(held.points).astype(np.float32))
-            for submap, held in ((submap, cloud.cloud()) for submap, cloud in sorted(self._clouds.items()))
-        ]
+        with np.errstate(over="ignore"):  # points that a hostile publisher puts beyond float32
+            parts = [
+                held._replace(points=self.map_from_submap(submap).apply_to_points(held.points).astype(np.float32))
+                for submap, held in ((submap, cloud.cloud()) for submap, cloud in sorted(self._clouds.items()))
+            ]
         if not parts:
             return PointCloud(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8), np.zeros(0, np.float32))
         return PointCloud(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
