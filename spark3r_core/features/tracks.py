@@ -23,6 +23,21 @@ class Tracks:
         self._next = 0
         self.refused = 0
 
+    @staticmethod
+    def of(track: Index, keyframe: Index, feature: Index) -> Tracks:
+        """Tracks from their observations (M,), as `seen_by` gives them; numbered from zero in the order of `track`.
+
+        No track may hold a keyframe twice, and no feature may be in two tracks.
+        """
+        made = Tracks()
+        values, numbers = np.unique(track, return_inverse=True)
+        made._members = {number: {} for number in range(len(values))}
+        for number, key in zip(numbers.tolist(), zip(keyframe.tolist(), feature.tolist(), strict=True), strict=True):
+            made._members[number][key[0]] = key[1]
+            made._track_of[key] = number
+        made._next = len(made._members)
+        return made
+
     def copy(self) -> Tracks:
         """The same tracks; what is done to one leaves the other as it is."""
         copied = Tracks()

@@ -129,6 +129,19 @@ def inspect(recording: Positional[Path], json: bool = False) -> int:
     return inspect_command(recording, json)
 
 
+def map_(action: Positional[Literal["info"]], file: Positional[Path], json: bool = False) -> int:
+    """Say what is in a map that `run --map` wrote.
+
+    Args:
+        action: info.
+        file: .s3rmap file.
+        json: as one JSON object.
+    """
+    from spark3r_stream.cli.maps import map_info_command
+
+    return map_info_command(file, json)
+
+
 def reconstruct(
     config: Annotated[RunConfig, tyro.conf.arg(name="")],
     reduction: Literal["spark3r", "dense", "kv-stride"] = "spark3r",
@@ -188,6 +201,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "view": view,
     "replay": replay,
     "inspect": inspect,
+    "map": map_,
     "reconstruct": reconstruct,
     "probe": probe,
     "cameras": cameras,

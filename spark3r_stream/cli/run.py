@@ -13,6 +13,7 @@ from typing import Any
 from spark3r_core.geometry.camera import Intrinsics, read_intrinsics
 from spark3r_core.user_paths import expand_home
 from spark3r_stream.cli.keys import server_security
+from spark3r_stream.cli.maps import map_saver
 from spark3r_stream.cli.progress import LiveLine
 from spark3r_stream.cli.report import run_report, settings_of, summary
 from spark3r_stream.cli.rerun import (
@@ -54,7 +55,9 @@ from spark3r_stream.viewer.launch import launch_viewer
 from spark3r_stream.wire.envelope import Sealer
 from spark3r_stream.wire.messages import CapturedClock, SessionState
 
-NOTHING_KEPT = "spark3r: note: results are shown and not kept; --out, --publish, --record, --view or --json keeps them"
+NOTHING_KEPT = (
+    "spark3r: note: results are shown and not kept; --out, --map, --publish, --record, --view or --json keeps them"
+)
 
 
 def run_command(config: RunConfig) -> int:
@@ -103,7 +106,7 @@ def _run(config: RunConfig, stop: Stop) -> int:
         stats = RunStats(clock, source.info.name, config.model)
         sinks: list[Sink] = []
         targets: list[MessageSink] = [target for target in (publisher, recorder) if target is not None]
-        if not targets and run is None and config.out is None and not config.json:
+        if not targets and run is None and config.out is None and config.map is None and not config.json:
             print(NOTHING_KEPT, file=sys.stderr)
         if targets:
             captured_clock = CapturedClock.UNIX if source.info.captured_is_unix else CapturedClock.SOURCE
@@ -127,6 +130,8 @@ def _run(config: RunConfig, stop: Stop) -> int:
                 lambda: writer.close(run_report(config, stats, source, reconstructor, comparison, files.counts), truth)
             )
             closing.callback(files.close)  # runs first: what waits is written before the files are closed
+        if config.map is not None and isinstance(reconstructor, TrackingReconstructor):
+            sinks.append(closing.enter_context(contextlib.closing(map_saver(config, reconstructor, source, clock))))
         if config.json:
             sinks.append(JsonSink(sys.stdout))
         else:
@@ -193,7 +198,7 @@ def build_reconstructor(
     model = load_model(config.model, device=device, dtype=_dtype(config.dtype, device), weights=config.weights)
     if config.track == "on":
         memory = replace(memory, max_new_frames=1)
-        return TrackingReconstructor(model, memory, config.size, camera)
+        return TrackingReconstructor(model, memory, config.size, camera, max_map_bytes=parse_bytes(config.map_memory))
     refine = None if config.refine == "auto" else config.refine == "on"
     return Reconstructor(model, memory, config.size, camera, refine=refine)
 

@@ -22,13 +22,14 @@ from spark3r_core.models.interface import Backbone
 from spark3r_core.photometric.align import Level, grey_levels
 from spark3r_core.stream.camera_sizes import CameraSizes, intrinsics_of
 from spark3r_core.stream.keyframe_choice import KeyframeRule
+from spark3r_core.stream.keyframe_map import KeyframeMap
 from spark3r_core.stream.mapper import KeyframeRequest, Mapper, MapUpdate
 from spark3r_core.stream.session import StreamSession, WindowResult
 from spark3r_core.stream.tracker import Reference, TrackedFrame, Tracker
 from spark3r_stream.engine.frame_cloud import CloudConfig, cloud_of
 from spark3r_stream.engine.frame_health import FrameHealth
 from spark3r_stream.engine.mapper_thread import MapperThread
-from spark3r_stream.engine.results import StepOutput, failed_output, first_line
+from spark3r_stream.engine.results import MapSize, StepOutput, failed_output, first_line
 from spark3r_stream.engine.undistort import Undistorter
 from spark3r_stream.frame import Frame
 from spark3r_stream.stats import DropCause
@@ -71,6 +72,7 @@ class TrackingReconstructor:
         waits: adopt keyframes at fixed frames, so that a run does not depend on timing (files); otherwise when they are
             there (live).
         adjusts: whether keyframes are adjusted together; without, it is an odometer, for comparison.
+        max_map_bytes: of the map, see `Mapper`.
     """
 
     def __init__(
@@ -83,17 +85,18 @@ class TrackingReconstructor:
         *,
         waits: bool = True,
         adjusts: bool = True,
+        max_map_bytes: int | None = None,
     ) -> None:
         self.model, self.memory, self.camera = model, memory, camera
         self.cloud = cloud or CloudConfig()
-        self.waits, self._adjusts = waits, adjusts
+        self.waits, self._adjusts, self._max_map_bytes = waits, adjusts, max_map_bytes
         self._long_side = long_side
         self._undistorter = Undistorter(camera) if camera is not None else None
         self._thread = MapperThread()
         self._submaps: dict[int, _Submap] = {}  # of the present map, by the keyframe's frame id
         self._next_submap = 0
         self._map_from_part = Sim3()  # where the present map lies among all
-        self._mapper = Mapper(model, memory, adjusts=adjusts)
+        self._mapper = self._new_mapper()
         self._tracker = Tracker()
         self._health = FrameHealth()
         self._rule = KeyframeRule()
@@ -116,6 +119,14 @@ class TrackingReconstructor:
     @property
     def submap(self) -> int:
         return max(0, self._next_submap - 1)
+
+    @property
+    def world(self) -> KeyframeMap:
+        """The present map. It is never changed, only replaced: any thread may read what it was given."""
+        return self._mapper.world
+
+    def _new_mapper(self) -> Mapper:
+        return Mapper(self.model, self.memory, adjusts=self._adjusts, max_map_bytes=self._max_map_bytes)
 
     def process(self, frames: Sequence[Frame], adopt: Sequence[int | None] | None = None) -> StepOutput:
         """Track the next frame. A frame that fails gives an output marked invalid with its reason.
@@ -186,6 +197,7 @@ class TrackingReconstructor:
             if update is not None:
                 step.corrections += self._corrections(update, "all keyframes adjusted together")
                 step.camera = self._camera_of_map(update)
+                self._measure(update, step)
         self._thread.close()
         return step.result(None)
 
@@ -281,6 +293,7 @@ class TrackingReconstructor:
         self._submaps[request.frame_id] = submap
         step.corrections += self._corrections(update, "a keyframe was mapped")
         self._last_window = step.window = update.window
+        self._measure(update, step)
         image, _ = request.sizes.for_network(request.picture)
         points, colours, trust = cloud_of(
             self.cloud, image, keyframe.depth, keyframe.confidence, keyframe.depth_intrinsics, np.eye(4)
@@ -307,6 +320,10 @@ class TrackingReconstructor:
             )
         )
 
+    def _measure(self, update: MapUpdate, step: _Step) -> None:
+        before = 0 if step.map_size is None else step.map_size.dropped
+        step.map_size = MapSize(update.map_bytes, self._max_map_bytes or 0, before + len(update.dropped))
+
     def _corrections(self, update: MapUpdate, reason: str) -> list[MapCorrection]:
         corrections = []
         for frame_id, map_from_keyframe in sorted(update.moved.items()):
@@ -332,10 +349,10 @@ class TrackingReconstructor:
         except Exception as error:  # out of memory, a broken kernel; the stream outlives it
             log.exception("the first keyframe failed")
             why = f"the model failed: {first_line(error)}"
-            self._mapper = Mapper(self.model, self.memory, adjusts=self._adjusts)
+            self._mapper = self._new_mapper()
             return step.result(failed_output(frame, self.submap, why), {DropCause.MODEL_ERROR: 1})
         if update.keyframe is None or update.reference is None:
-            self._mapper = Mapper(self.model, self.memory, adjusts=self._adjusts)
+            self._mapper = self._new_mapper()
             cause = DropCause.NOT_FINITE if update.keyframe is None else DropCause.NOT_ALIGNED
             return step.result(failed_output(frame, self.submap, update.failure), {cause: 1})
         self._publish(request, update, step)
@@ -355,7 +372,7 @@ class TrackingReconstructor:
         self._thread.drop()
         if self._last_good is not None:
             self._map_from_part = Sim3.from_matrix(self._last_good)
-        self._mapper = Mapper(self.model, self.memory, adjusts=self._adjusts)
+        self._mapper = self._new_mapper()
         self._tracker = Tracker()
         self._health = FrameHealth()
         self._submaps = {}
@@ -446,6 +463,7 @@ class _Step:
         self.window: WindowResult | None = None
         self.adopted: int | None = None
         self.camera: CameraView | None = None
+        self.map_size: MapSize | None = None
 
     def result(self, output: FrameOutput | None, failures: dict[DropCause, int] | None = None) -> StepOutput:
         window = self.window
@@ -460,6 +478,7 @@ class _Step:
             keyframes=self.keyframes,
             adopted=self.adopted,
             camera=self.camera,
+            map_size=self.map_size,
         )
 
 
