@@ -32,7 +32,9 @@ STREAM_MAY_IMPORT: dict[str, set[str]] = {
     "outputs": LEAVES | {"wire", "map"},
     "viewer": LEAVES | {"wire", "pubsub", "map"},
     "engine": LEAVES | {"wire", "pubsub", "recording", "sources", "map", "map_file", "outputs"},
-    "cli": LEAVES | {"wire", "pubsub", "recording", "sources", "map", "map_file", "outputs", "viewer", "engine"},
+    "export": LEAVES | {"wire", "map", "map_file", "outputs", "engine"},
+    "cli": LEAVES
+    | {"wire", "pubsub", "recording", "sources", "map", "map_file", "outputs", "viewer", "engine", "export"},
 }
 SUBSCRIBER_SIDE = [
     "spark3r_stream",
