@@ -94,7 +94,10 @@ def header_json(world: KeyframeMap, facts: MapFacts, counts: Mapping[str, int]) 
 
 def checked_header(words: str) -> Header:
     """Raises ValueError naming what is wrong with it."""
-    fields = read_json(words)
+    try:
+        fields = read_json(words)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"its header is damaged: {cleaned(error)}") from None
     if not isinstance(fields, dict):
         raise ValueError("its header is no object")
     _require("", fields, {"version": _FIELDS["version"]})

@@ -56,7 +56,7 @@ def _check_names(entries: Mapping[str, Any], header: Header) -> None:
     if missing:
         raise ValueError(f"the tensor {missing[0]} is missing")
     if unknown and not header.is_newer:
-        raise ValueError(f"it has a tensor {cleaned(unknown[0], 64)!r}, which this version of a map does not")
+        raise ValueError(f"it has a tensor '{cleaned(unknown[0], 64)}', which this version of a map does not")
 
 
 def _span(name: str, entry: Any, size: int) -> tuple[int, int]:
