@@ -33,7 +33,7 @@ from tests.helpers_map import FOCAL, IDS, orbit_map
 
 
 def test_nerfstudio_by_its_reading_rules(model: ExportModel, folder: ExportFolder) -> None:
-    """Its data parser: intrinsics at the top, an existing file and a (4, 4) per frame, OpenGL cameras, points in the same
+    """Its data parser: intrinsics at the top, a file and a (4, 4) per frame, OpenGL cameras, points in the same
     world. A point projected by those rules is seen where the keyframe's feature is."""
     write_nerfstudio(model, folder)
     meta = json.loads((folder.path / "transforms.json").read_text())
