@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from spark3r_core.geometry.sim3 import Sim3
-from spark3r_core.stream.keyframe_map import KeyframeMap
+from spark3r_core.memory.config import MemoryConfig
 from spark3r_stream.engine.map_saver import MapSaver
+from spark3r_stream.engine.mapper_host import LocalMapper
 from spark3r_stream.engine.results import StepOutput
 from spark3r_stream.errors import MapFileError
 from spark3r_stream.map_file.reading import read_map
 from spark3r_stream.map_file.saved_map import MapFacts
-from spark3r_stream.wire.messages import MapCorrection
+from tests.core.attention.tiny_da3 import tiny_da3
 from tests.helpers import FakeClock, make_frame
 from tests.helpers_map import FACTS, orbit_map
 
-MOVED = StepOutput([], corrections=[MapCorrection(0, 0, Sim3())])
-
 
 class Run:
-    """What has a map."""
+    """A mapper whose map is what a test says, and that writes when it is told to."""
 
     def __init__(self) -> None:
-        self.world = KeyframeMap()
+        self.host = LocalMapper(tiny_da3(), MemoryConfig(max_new_frames=1))
+        self.thread: ThreadPoolExecutor = ThreadPoolExecutor(1)
+        self.saved: list[Future[int]] = []
+
+    def save_map(self, path: Path, facts: MapFacts, overwrite: bool) -> Future[int]:
+        self.saved.append(self.thread.submit(self.host.save_map, path, facts, overwrite))
+        return self.saved[-1]
 
 
 def facts_of(captured_ns: int) -> MapFacts:
@@ -38,13 +43,12 @@ def saver_of(path: Path, run: Run, clock: FakeClock, **options: object) -> tuple
 
 
 def step(saver: MapSaver, run: Run, ids: tuple[int, ...], frame: int = 3) -> None:
-    run.world = orbit_map(ids)
-    saver.window([make_frame(frame)], MOVED)
+    run.host._mapper.world = orbit_map(ids)
+    saver.window([make_frame(frame)], StepOutput([]))
 
 
-def wait(saver: MapSaver) -> None:
-    assert saver._thread is not None
-    saver._thread.join()
+def wait(run: Run) -> None:
+    run.saved[-1].exception()
 
 
 def test_it_is_written_every_minute_and_at_the_end(tmp_path: Path) -> None:
@@ -56,20 +60,20 @@ def test_it_is_written_every_minute_and_at_the_end(tmp_path: Path) -> None:
     assert not path.exists()
     clock.advance_s(2)
     saver.window([make_frame(9)], StepOutput([]))
-    wait(saver)
+    wait(run)
     assert read_map(path).world.order == [0, 8]
     step(saver, run, (0, 8, 16), 20)
     assert read_map(path).world.order == [0, 8], "and not again before the next minute"
     clock.advance_s(61)
     saver.window([make_frame(21)], StepOutput([]))
-    wait(saver)
+    wait(run)
     assert read_map(path).world.order == [0, 8, 16]
     step(saver, run, (0, 8, 16, 24), 30)
     saver.close()
     saved = read_map(path)
     assert saved.world.order == [0, 8, 16, 24]
     assert saved.facts.captured_ns == make_frame(3).captured_ns, "of the first frame"
-    assert (saver.written, errors) == (3, [])
+    assert (len(run.saved), errors) == (3, [])
 
 
 def test_a_run_without_a_map_writes_nothing(tmp_path: Path) -> None:
@@ -85,7 +89,9 @@ def test_a_map_that_was_given_up_stays_until_the_new_one_is_as_large(tmp_path: P
     path, run = tmp_path / "room.s3rmap", Run()
     saver, _ = saver_of(path, run, FakeClock())
     step(saver, run, (0, 8, 16))
+    run.host.begin()
     step(saver, run, (24,))
+    run.host.begin()
     saver.close()
     assert read_map(path).world.order == [0, 8, 16]
     step(saver, run, (8, 16, 24))
@@ -108,7 +114,9 @@ def test_what_goes_wrong_on_the_way_is_told_and_at_the_end_raised(tmp_path: Path
     step(saver, run, (0, 8))
     clock.advance_s(61)
     saver.window([make_frame(9)], StepOutput([]))
-    wait(saver)
+    wait(run)
+    assert errors == []
+    saver.window([make_frame(10)], StepOutput([]))
     assert len(errors) == 1
     assert "No such file" in str(errors[0])
     with pytest.raises(MapFileError, match="No such file"):
