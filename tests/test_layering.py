@@ -32,7 +32,7 @@ STREAM_MAY_IMPORT: dict[str, set[str]] = {
     "outputs": LEAVES | {"wire", "map"},
     "viewer": LEAVES | {"wire", "pubsub", "map"},
     "engine": LEAVES | {"wire", "pubsub", "recording", "sources", "map", "map_file", "outputs"},
-    "export": LEAVES | {"wire", "map", "map_file", "outputs", "engine"},
+    "export": LEAVES | {"wire", "recording", "map", "map_file", "outputs", "engine"},
     "cli": LEAVES
     | {"wire", "pubsub", "recording", "sources", "map", "map_file", "outputs", "viewer", "engine", "export"},
 }

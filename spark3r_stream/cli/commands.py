@@ -166,10 +166,10 @@ def map_(
 def export(
     source: Positional[Path], to: Format, out: Path, max_points: int = MAX_POINTS, overwrite: bool = False
 ) -> int:
-    """Write a map, or the result folder of a run, in the format of another tool (docs/export.md).
+    """Write a map, or what else a run left, in the format of another tool (docs/export.md).
 
     Args:
-        source: .s3rmap file, or for tum, kitti, glb and laz a result folder.
+        source: .s3rmap file; for tum, kitti, glb and laz also a result folder, for ros2bag also a recording.
         to: colmap, nerfstudio, tum, kitti, glb, laz, depth or ros2bag.
         out: folder for it, new or empty.
         max_points: of a cloud.

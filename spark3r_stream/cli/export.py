@@ -1,4 +1,4 @@
-"""`spark3r export`: a map, or the result folder of a run, into the formats of other tools."""
+"""`spark3r export`: a map, the result folder or the recording of a run, into the formats of other tools."""
 
 from __future__ import annotations
 
@@ -25,8 +25,12 @@ def export_command(source: Path, to: Format, out: Path, max_points: int, overwri
         raise OutputError(f"--max-points is {max_points}; expected at least 1")
     source = expand_home(source)
     if not source.exists():
-        raise OutputError(f"there is no {source}; expected a map (run --map) or a result folder (run --out)")
-    if source.is_dir():
+        raise OutputError(
+            f"there is no {source}; expected a map (run --map), a result folder (run --out) or a recording (run --record)"
+        )
+    if source.suffix.lower() == ".mcap":
+        _export_recording(source, to, out, overwrite)
+    elif source.is_dir():
         _export_results(source, to, out, max_points, overwrite)
     else:
         _export_map(source, to, out, max_points, overwrite)
@@ -70,6 +74,16 @@ def _export_pictures(model: ExportModel, to: Format, folder: ExportFolder, max_p
         from spark3r_stream.export.ros2 import write_ros2bag
 
         write_ros2bag(model, folder, max_points)
+
+
+def _export_recording(source: Path, to: Format, out: Path, overwrite: bool) -> None:
+    from spark3r_stream.export.ros2_recording import write_recording_bag
+
+    if to != "ros2bag":
+        raise OutputError(
+            f"--to {to} needs a map, and a recording has none; `spark3r run {source} --map room.s3rmap` makes it"
+        )
+    write_recording_bag(source, ExportFolder(out, overwrite))
 
 
 def _export_results(source: Path, to: Format, out: Path, max_points: int, overwrite: bool) -> None:
