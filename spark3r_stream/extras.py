@@ -14,6 +14,7 @@ EXTRA_OF = {
     "laspy": "export",
     "lazrs": "export",
     "rosbags": "export",
+    "rerun": "rerun",
 }
 
 

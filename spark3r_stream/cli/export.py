@@ -14,7 +14,7 @@ from spark3r_stream.plain_text import cleaned
 if TYPE_CHECKING:
     from spark3r_stream.export.model import ExportModel
 
-Format = Literal["colmap", "nerfstudio", "tum", "kitti", "glb", "laz", "depth", "ros2bag"]
+Format = Literal["colmap", "nerfstudio", "tum", "kitti", "glb", "laz", "depth", "ros2bag", "rrd"]
 FORMATS = get_args(Format)
 OF_RESULTS = ("tum", "kitti", "glb", "laz")  # what a result folder, which has no pictures, is enough for
 
@@ -26,7 +26,7 @@ def export_command(source: Path, to: Format, out: Path, max_points: int, overwri
     source = expand_home(source)
     if not source.exists():
         raise OutputError(
-            f"there is no {source}; expected a map (run --map), a result folder (run --out) or a recording (run --record)"
+            f"there is no {source}; expected a map (run --map), a result folder (--out) or a recording (--record)"
         )
     if source.suffix.lower() == ".mcap":
         _export_recording(source, to, out, overwrite)
@@ -70,6 +70,10 @@ def _export_pictures(model: ExportModel, to: Format, folder: ExportFolder, max_p
         from spark3r_stream.export.depth import write_depth
 
         write_depth(model, folder)
+    elif to == "rrd":
+        from spark3r_stream.export.rerun_file import write_rrd
+
+        write_rrd(model, folder, max_points)
     else:
         from spark3r_stream.export.ros2 import write_ros2bag
 

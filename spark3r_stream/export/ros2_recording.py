@@ -1,8 +1,8 @@
 """A recording as a ROS 2 bag: what was published, when it was published, in ROS's messages.
 
-/tf (map -> odom -> camera, every frame), /pose and /camera_info per frame, /points per keyframe in `map`, as corrected by
-then. Points and poses that a later correction moved are not sent again. Axes and unit: as in ros2.py. The bag's clock is
-that of the frames, so that stamps and `ros2 bag play --clock` agree.
+/tf (map -> odom -> camera), /pose and /camera_info per frame, /points per keyframe in `map`, where each lay by then.
+Points and poses that a later correction moved are not sent again. Axes and unit: as in ros2.py. The bag's clock is that
+of the frames, so that stamps and `ros2 bag play --clock` agree.
 """
 
 from __future__ import annotations

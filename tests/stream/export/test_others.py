@@ -12,6 +12,7 @@ import pytest
 import trimesh
 from evo.tools import file_interface
 from PIL import Image
+from rerun.chunk import RrdReader
 from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_typestore
 
@@ -24,6 +25,7 @@ from spark3r_stream.export.depth import write_depth
 from spark3r_stream.export.folder import ExportFolder
 from spark3r_stream.export.model import Z_UP, ExportModel
 from spark3r_stream.export.nerfstudio import write_nerfstudio
+from spark3r_stream.export.rerun_file import write_rrd
 from spark3r_stream.export.ros2 import write_ros2bag
 from spark3r_stream.export.trajectories import keyframe_trajectory, write_kitti, write_tum
 from spark3r_stream.map.cloud import PointCloud
@@ -157,6 +159,23 @@ def test_a_bag_by_rosbags(model: ExportModel, folder: ExportFolder) -> None:
     assert len(found["/path"][0][1].poses) == 4
     with pytest.raises(OutputError, match="is not written over"):
         write_ros2bag(model, folder, 2000)
+
+
+def test_a_recording_of_rerun(model: ExportModel, folder: ExportFolder) -> None:
+    write_rrd(model, folder, 2000)
+    rows: dict[str, int] = {}
+    for chunk in RrdReader(str(folder.path / "map.rrd")).stream():
+        rows[chunk.entity_path] = rows.get(chunk.entity_path, 0) + chunk.num_rows
+    assert rows["/world/camera"] == len(IDS)
+    assert rows["/world/camera/picture"] == 2 * len(IDS), "a camera and a picture each"
+    assert [path for path in sorted(rows) if "points" in path] == [f"/world/points/{index:06d}" for index in IDS]
+    assert rows["/world/path"] == rows["/world/tracks"] == 1
+    outside = folder.path / "elsewhere"
+    outside.write_text("dear all")
+    (folder.path / "map.rrd").unlink()
+    (folder.path / "map.rrd").symlink_to(outside)
+    write_rrd(model, folder, 2000)
+    assert outside.read_text() == "dear all"
 
 
 def test_times_before_ros_are_refused(folder: ExportFolder) -> None:
