@@ -88,6 +88,17 @@ class Tracks:
         track, keyframe, feature = np.array(rows, np.int64).T
         return track, keyframe, feature
 
+    def observations(self) -> tuple[Index, Index, Index]:
+        """All of them, those of a single keyframe as well: (M,) track, keyframe and feature."""
+        rows = (
+            number
+            for track, members in self._members.items()
+            for keyframe, feature in members.items()
+            for number in (track, keyframe, feature)
+        )
+        track, keyframe, feature = np.fromiter(rows, np.int64, 3 * len(self._track_of)).reshape(-1, 3).T
+        return track, keyframe, feature
+
     def shared(self, keyframe: int) -> dict[int, int]:
         """Covisibility: how many tracks each other keyframe shares with this one."""
         counts: dict[int, int] = {}

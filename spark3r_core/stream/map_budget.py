@@ -34,10 +34,10 @@ def to_drop(world: KeyframeMap, max_bytes: int, protected: Collection[int] = ())
         return []
     kept = {order[0], order[-1], *protected}
     time = {frame_id: world.keyframes[frame_id].time_s for frame_id in order}
-    track, keyframe, _ = world.tracks.seen_by(order, 2)
-    _, track = np.unique(track, return_inverse=True)
+    track, keyframe, _ = world.tracks.observations()
     views = np.bincount(track)
-    tracks_of = {frame_id: track[keyframe == frame_id] for frame_id in order}
+    joined = views[track] > 1
+    tracks_of = {frame_id: track[joined & (keyframe == frame_id)] for frame_id in order}
     dropped: list[int] = []
     while excess > 0:
         worth = [

@@ -9,7 +9,8 @@ from pathlib import Path
 from spark3r_core.stream.keyframe_map import KeyframeMap
 from spark3r_stream.errors import MapFileError
 from spark3r_stream.files import open_new
-from spark3r_stream.map_file.header import header_json
+from spark3r_stream.map_file.checks import check_values
+from spark3r_stream.map_file.header import checked_header, header_json
 from spark3r_stream.map_file.layout import COUNTS, MAGIC, MAX_BYTES
 from spark3r_stream.map_file.packing import packed
 from spark3r_stream.map_file.saved_map import MapFacts
@@ -17,7 +18,7 @@ from spark3r_stream.map_file.target import check_map_target
 
 
 def map_bytes(world: KeyframeMap, facts: MapFacts) -> bytes:
-    """The bytes of a map's file. Raises ValueError if it is empty or too large for one."""
+    """The bytes of a map's file. Raises ValueError if it is empty, too large for one, or holds what no map does."""
     from safetensors.numpy import save
 
     if not world.keyframes:
@@ -32,7 +33,9 @@ def map_bytes(world: KeyframeMap, facts: MapFacts) -> bytes:
             f"it would have {size / 2**20:.0f} MiB; a file holds {MAX_BYTES >> 20}; a smaller --map-memory keeps fewer"
             " keyframes"
         )
-    return save(arrays, {MAGIC: header_json(world, facts, counts)})  # type: ignore[arg-type]
+    header = header_json(world, facts, counts)
+    check_values(checked_header(header), arrays)  # what is written can be read
+    return save(arrays, {MAGIC: header})  # type: ignore[arg-type]
 
 
 def write_map(path: Path, world: KeyframeMap, facts: MapFacts, *, overwrite: bool) -> int:

@@ -107,6 +107,7 @@ def test_tracks_are_made_again_from_their_observations() -> None:
     assert len(again) == len(tracks)
     again.add(3, 0, [(1, 6)])
     assert frozenset({(0, 6), (1, 8), (2, 1), (3, 1)}) in sightings(again), "and they go on"
+    assert [part.tolist() for part in again.observations()] == [part.tolist() for part in again.seen_by(range(4), 1)]
     again.drop(1)
     assert again.shared(0) == {2: 2, 3: 1}
     nothing = np.zeros(0, np.int64)
