@@ -162,7 +162,7 @@ def test_what_cannot_be_a_file_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
         write_map(path, KeyframeMap(), FACTS, overwrite=False)
     far = orbit_map((0, 8))
     far.keyframes[8] = far.keyframes[8].moved(far.keyframes[8].world_from_camera, 1e12)
-    with pytest.raises(MapFileError, match="keyframe.scale holds what no map does"):
+    with pytest.raises(MapFileError, match="scale holds what no map does"):
         write_map(path, far, FACTS, overwrite=False)
     monkeypatch.setattr("spark3r_stream.map_file.writing.MAX_BYTES", 1_100_000)
     with pytest.raises(MapFileError, match="a smaller --map-memory"):
