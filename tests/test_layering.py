@@ -21,17 +21,20 @@ CORE_MAY_IMPORT = {
     "synthetic": {"errors", "geometry"},
 }
 # The rooms of the stream package, in the order of the data; each may import what stands here, and the core.
-LEAVES = {"frame", "clock", "stats", "errors", "config", "packets", "files", "plain_text", "extras"}
+LEAVES = {"frame", "clock", "stats", "errors", "config", "packets", "files", "plain_text", "extras", "rules"}
 STREAM_MAY_IMPORT: dict[str, set[str]] = {
     "wire": {"errors", "proto"},
     "pubsub": LEAVES | {"wire", "proto"},
     "recording": LEAVES | {"wire", "pubsub", "proto"},
     "sources": LEAVES | {"recording"},
     "map": LEAVES | {"wire"},
+    "map_file": LEAVES,
     "outputs": LEAVES | {"wire", "map"},
     "viewer": LEAVES | {"wire", "pubsub", "map"},
-    "engine": LEAVES | {"wire", "pubsub", "recording", "sources", "map", "outputs"},
-    "cli": LEAVES | {"wire", "pubsub", "recording", "sources", "map", "outputs", "viewer", "engine"},
+    "engine": LEAVES | {"wire", "pubsub", "recording", "sources", "map", "map_file", "outputs"},
+    "export": LEAVES | {"wire", "recording", "map", "map_file", "outputs", "engine"},
+    "cli": LEAVES
+    | {"wire", "pubsub", "recording", "sources", "map", "map_file", "outputs", "viewer", "engine", "export"},
 }
 SUBSCRIBER_SIDE = [
     "spark3r_stream",

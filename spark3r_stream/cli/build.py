@@ -45,12 +45,13 @@ def build_reconstructor(
     dtype = _dtype(config.dtype, device)
     if config.track == "on":
         memory = replace(memory, max_new_frames=1)
+        max_map_bytes = parse_bytes(config.map_memory)
         if mapper is not None and device == "cpu":
             choice = ModelChoice(config.model, device, dtype, config.weights, torch.get_num_threads())
-            mapper.load(choice, memory)
+            mapper.load(choice, memory, max_map_bytes=max_map_bytes)
             return TrackingReconstructor(mapper, config.size, camera)
         model = load_model(config.model, device=device, dtype=dtype, weights=config.weights)
-        return TrackingReconstructor(LocalMapper(model, memory), config.size, camera)
+        return TrackingReconstructor(LocalMapper(model, memory, max_map_bytes=max_map_bytes), config.size, camera)
     model = load_model(config.model, device=device, dtype=dtype, weights=config.weights)
     refine = None if config.refine == "auto" else config.refine == "on"
     return Reconstructor(model, memory, config.size, camera, refine=refine)

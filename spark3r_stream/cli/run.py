@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from spark3r_core.user_paths import expand_home
 from spark3r_stream.cli.build import build_reconstructor, is_file
+from spark3r_stream.cli.maps import map_saver
 from spark3r_stream.cli.opening import ground_truth, open_publisher, open_recorder, open_run_source
 from spark3r_stream.cli.progress import LiveLine
 from spark3r_stream.cli.report import run_report, summary
@@ -46,7 +47,9 @@ from spark3r_stream.viewer.launch import launch_viewer
 from spark3r_stream.wire.envelope import Sealer
 from spark3r_stream.wire.messages import CapturedClock, SessionState
 
-NOTHING_KEPT = "spark3r: note: results are shown and not kept; --out, --publish, --record, --view or --json keeps them"
+NOTHING_KEPT = (
+    "spark3r: note: results are shown and not kept; --out, --map, --publish, --record, --view or --json keeps them"
+)
 
 
 def run_command(config: RunConfig) -> int:
@@ -85,6 +88,7 @@ def _run(config: RunConfig, stop: Stop) -> int:
         with stop.interrupting():
             camera, new_frames = (None, None) if run is None else (recorded_camera(run), recorded_new_frames(run))
             reconstructor = build_reconstructor(config, camera, new_frames, mapper)
+        closing.callback(reconstructor.close)
         if run is not None:
             check_weights(run, reconstructor)
         adjusts_all = is_file(config) if run is None else recorded_end(run)
@@ -96,7 +100,7 @@ def _run(config: RunConfig, stop: Stop) -> int:
         stats = RunStats(clock, source.info.name, config.model)
         sinks: list[Sink] = []
         targets: list[MessageSink] = [target for target in (publisher, recorder) if target is not None]
-        if not targets and run is None and config.out is None and not config.json:
+        if not targets and run is None and config.out is None and config.map is None and not config.json:
             print(NOTHING_KEPT, file=sys.stderr)
         if targets:
             captured_clock = CapturedClock.UNIX if source.info.captured_is_unix else CapturedClock.SOURCE
@@ -122,6 +126,8 @@ def _run(config: RunConfig, stop: Stop) -> int:
                 lambda: writer.close(run_report(config, stats, source, reconstructor, comparison, files.counts), truth)
             )
             closing.callback(files.close)  # runs first: what waits is written before the files are closed
+        if config.map is not None and isinstance(reconstructor, TrackingReconstructor):
+            sinks.append(closing.enter_context(contextlib.closing(map_saver(config, reconstructor, source, clock))))
         if config.json:
             sinks.append(JsonSink(sys.stdout))
         else:

@@ -6,11 +6,13 @@ from __future__ import annotations
 import logging
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from spark3r_core.stream.mapper import KeyframeRequest, MapUpdate
 from spark3r_stream.engine.mapper_host import MapperHost
 from spark3r_stream.engine.mapper_process import MapperEnded
+from spark3r_stream.map_file.saved_map import MapFacts
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +77,10 @@ class MapperThread(Generic[Facts]):
     def finish(self) -> MapUpdate | None:
         return self._executor.submit(self._host.finish).result()
 
+    def save_map(self, path: Path, facts: MapFacts, overwrite: bool) -> Future[int]:
+        return self._executor.submit(self._host.save_map, path, facts, overwrite)
+
     def close(self) -> None:
-        self._executor.shutdown(wait=True, cancel_futures=True)
-        self._host.close()
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._host.close()  # which ends what a mapper elsewhere is doing
+        self._executor.shutdown(wait=True)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -28,9 +30,10 @@ from spark3r_stream.engine.frame_cloud import CloudConfig, cloud_of
 from spark3r_stream.engine.frame_health import FrameHealth
 from spark3r_stream.engine.mapper_host import MapperHost
 from spark3r_stream.engine.mapper_thread import MapperThread
-from spark3r_stream.engine.results import StepOutput, failed_output, first_line
+from spark3r_stream.engine.results import MapSize, StepOutput, failed_output, first_line
 from spark3r_stream.engine.undistort import Undistorter
 from spark3r_stream.frame import Frame
+from spark3r_stream.map_file.saved_map import MapFacts
 from spark3r_stream.stats import DropCause
 from spark3r_stream.wire.messages import (
     CameraView,
@@ -117,6 +120,10 @@ class TrackingReconstructor:
     def submap(self) -> int:
         return max(0, self._next_submap - 1)
 
+    def save_map(self, path: Path, facts: MapFacts, overwrite: bool) -> Future[int]:
+        """See `MapperHost.save_map`, after what was asked for before; before `close`."""
+        return self._thread.save_map(path, facts, overwrite)
+
     def process(self, frames: Sequence[Frame], adopt: Sequence[int | None] | None = None) -> StepOutput:
         """Track the next frame. A frame that fails gives an output marked invalid with its reason.
 
@@ -185,8 +192,12 @@ class TrackingReconstructor:
             if update is not None:
                 step.corrections += self._corrections(update, "all keyframes adjusted together")
                 step.camera = self._camera_of_map(update)
-        self._thread.close()
+                self._measure(update, step)
         return step.result(None)
+
+    def close(self) -> None:
+        """End the mapper. Further calls do nothing."""
+        self._thread.close()
 
     def _camera_of_map(self, update: MapUpdate) -> CameraView | None:
         """What was learned of the camera; nothing where the user gave it."""
@@ -282,6 +293,7 @@ class TrackingReconstructor:
         self._submaps[request.frame_id] = submap
         step.corrections += self._corrections(update, "a keyframe was mapped")
         self._last_window = step.window = update.window
+        self._measure(update, step)
         image, _ = request.sizes.for_network(request.picture)
         points, colours, trust = cloud_of(
             self.cloud, image, keyframe.depth, keyframe.confidence, keyframe.depth_intrinsics, np.eye(4)
@@ -307,6 +319,10 @@ class TrackingReconstructor:
                 tracked_submap=facts.tracked_submap,
             )
         )
+
+    def _measure(self, update: MapUpdate, step: _Step) -> None:
+        before = 0 if step.map_size is None else step.map_size.dropped
+        step.map_size = MapSize(update.map_bytes, self._host.max_map_bytes or 0, before + len(update.dropped))
 
     def _corrections(self, update: MapUpdate, reason: str) -> list[MapCorrection]:
         corrections = []
@@ -446,6 +462,7 @@ class _Step:
         self.window: WindowResult | None = None
         self.adopted: int | None = None
         self.camera: CameraView | None = None
+        self.map_size: MapSize | None = None
 
     def result(self, output: FrameOutput | None, failures: dict[DropCause, int] | None = None) -> StepOutput:
         window = self.window
@@ -460,6 +477,7 @@ class _Step:
             keyframes=self.keyframes,
             adopted=self.adopted,
             camera=self.camera,
+            map_size=self.map_size,
         )
 
 
