@@ -44,7 +44,7 @@ class RunConfig:
         map: file for the map, e.g. room.s3rmap, written every minute and at the end (docs/map_file.md).
         map_memory: byte budget of the map; beyond it keyframes are dropped, those that others replace best first.
         overwrite: let --record replace an older recording, and --map an older map; no other file is ever replaced.
-        view: open a window that shows the map as it grows.
+        view: show the map as it grows on a page for the browser (spark3r view).
         pace: fast reads a file as fast as it is processed; realtime plays it by its timestamps and drops like a camera.
         live: treat an http(s) URL as a live stream, e.g. a camera that serves MJPEG.
         rtsp_transport: of RTSP; udp has less delay and more losses.

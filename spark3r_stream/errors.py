@@ -58,4 +58,4 @@ class OutputError(StreamError):
 
 
 class ViewerUnavailable(StreamError):
-    """Open3D or a library it needs is missing; the message says what to install."""
+    """A library that the viewer needs is missing, or its address is taken; the message says what to do."""

@@ -8,7 +8,7 @@ EXTRA_OF = {
     "safetensors": "engine",
     "cv2": "engine",
     "PIL": "engine",
-    "open3d": "view",
+    "viser": "view",
     "huggingface_hub": "hub",
     "trimesh": "export",
     "laspy": "export",

@@ -54,16 +54,24 @@ def echo(
 
 def view(
     source: Positional[str],
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    no_browser: bool = False,
+    until_unwatched: float | None = None,
     offscreen: Path | None = None,
     seconds: float | None = None,
     keys: Path | None = None,
     server_key: str | None = None,
 ) -> int:
-    """Show a running stream or a recording in 3D.
+    """Show a running stream, a recording or a folder of results in 3D, on a page for the browser.
 
     Args:
-        source: endpoint of a publisher, or an .mcap recording.
-        offscreen: render a PNG to this file instead of opening a window.
+        source: endpoint of a publisher, an .mcap recording, or a folder that `run --out` made.
+        host: address the page is served on; one that other machines can reach is given a token.
+        port: of the page; default: 8080, or the next that is free.
+        no_browser: print the page's address only. It is opened where there is a screen.
+        until_unwatched: end when the stream is over and no page has been open for so many seconds; default: never.
+        offscreen: draw a PNG to this file instead.
         seconds: how long to listen before the offscreen picture is made; default: until the stream ends.
         keys: folder of this client's keys, for a publisher that wants them (docs/security.md).
         server_key: public key of that publisher, or the file that holds it; default: the one in the folder of keys.
@@ -71,7 +79,16 @@ def view(
     from spark3r_stream.cli.keys import client_security
     from spark3r_stream.cli.view import view_command
 
-    return view_command(source, offscreen, seconds, client_security(keys, server_key))
+    return view_command(
+        source,
+        client_security(keys, server_key),
+        offscreen=offscreen,
+        seconds=seconds,
+        host=host,
+        port=port,
+        opens_browser=not no_browser,
+        unwatched_s=until_unwatched,
+    )
 
 
 def cameras() -> int:
