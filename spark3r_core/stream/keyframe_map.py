@@ -22,7 +22,8 @@ class Keyframe:
 
     world_from_camera: (4, 4) rigid. scale: units of the map per unit of its depth, which is odom's. depth, confidence:
     (h, w) at the network's size. depth_intrinsics: (3, 3) of them. picture_from_depth: (3, 3) pixel map.
-    features: of its picture; feature_depth: (N,) its depth at them, nan where unknown.
+    features: of its picture; feature_depth: (N,) its depth at them, nan where unknown. picture: (h, w, 3) uint8 RGB made
+    small, see `dense.small_picture`; None: depth from several views is not wanted.
     """
 
     frame_id: int
@@ -35,6 +36,7 @@ class Keyframe:
     picture_from_depth: Array
     features: Features
     feature_depth: Array
+    picture: NDArray[np.uint8] | None = None
 
     @property
     def map_from_keyframe(self) -> Sim3:
@@ -43,7 +45,8 @@ class Keyframe:
 
     @property
     def nbytes(self) -> int:
-        return self.depth.nbytes + self.confidence.nbytes + self.features.nbytes + self.feature_depth.nbytes
+        picture = 0 if self.picture is None else self.picture.nbytes
+        return self.depth.nbytes + self.confidence.nbytes + self.features.nbytes + self.feature_depth.nbytes + picture
 
     def moved(self, world_from_camera: Array, scale: float) -> Keyframe:
         return replace(self, world_from_camera=world_from_camera, scale=scale)

@@ -24,6 +24,7 @@ from spark3r_core.photometric import depth_grid
 from spark3r_core.photometric.align import Level
 from spark3r_core.stream.adjustment import SIGHTINGS, adjust, bent, join_tracks, local_set, neighbours
 from spark3r_core.stream.camera_sizes import CameraSizes, focal_of, resampled, sampled
+from spark3r_core.stream.dense import DenseDepth, DenseMapping, dense_depths, small_picture
 from spark3r_core.stream.estimates import FrameEstimate
 from spark3r_core.stream.feature_guess import FeaturePoints
 from spark3r_core.stream.keyframe_map import Keyframe, KeyframeMap, TrackedEdge
@@ -69,6 +70,7 @@ class MapUpdate:
     """What mapping one keyframe gave. moved: where keyframes lie from now on, the new one included, by frame id.
 
     reference: for the tracker; None where the picture has too little texture to track on, or the network failed.
+    refined: depth of older keyframes from several views, by frame id, in their own cameras and units.
     """
 
     frame_id: int
@@ -80,6 +82,7 @@ class MapUpdate:
     failure: str = ""
     adjusted: bool = False
     map_ns: int = 0
+    refined: dict[int, DenseDepth] = field(default_factory=dict)
 
 
 class _Mapped(NamedTuple):
@@ -96,13 +99,17 @@ class Mapper:
         model: any backbone.
         memory: of its attention; one new frame per window.
         adjusts: whether keyframes are adjusted together (bundle adjustment).
+        refines: whether depth is read off several keyframes once they are there; without adjustment it never is.
     """
 
-    def __init__(self, model: Backbone, memory: MemoryConfig, *, adjusts: bool = True) -> None:
+    def __init__(
+        self, model: Backbone, memory: MemoryConfig, *, adjusts: bool = True, refines: bool = True
+    ) -> None:
         self.model = model
         self.session = StreamSession(model, memory, refine=False, tied=True)
         self.world = KeyframeMap()
         self.adjusts = adjusts
+        self._dense = DenseMapping() if adjusts and refines else None
         self._focal_is_known = False
         self._picture_hw = (0, 0)
 
@@ -124,7 +131,8 @@ class Mapper:
         self._settle(world, update.moved, {request.frame_id: estimate.depth})
         self.world, self._picture_hw = world, request.sizes.picture_hw
         self._focal_is_known = request.intrinsics is not None
-        return replace(update, window=window, map_ns=time.perf_counter_ns() - started_ns)
+        refined = self._dense.due(world, request.sizes.picture_hw) if self._dense is not None else {}
+        return replace(update, window=window, map_ns=time.perf_counter_ns() - started_ns, refined=refined)
 
     def _mapped(self, request: KeyframeRequest, estimate: FrameEstimate, network_from_picture: Array) -> _Mapped:
         """The map with the keyframe in it, and what is told of that; changes nothing that is kept."""
@@ -144,6 +152,7 @@ class Mapper:
         keyframe = Keyframe(
             request.frame_id, request.time_s, pose, scale, estimate.depth, estimate.confidence,
             network_from_picture @ camera, picture_from_network, features, np.full(len(features.places), np.nan),
+            small_picture(request.picture) if self._dense is not None else None,
         )  # fmt: skip
         world.keyframes[request.frame_id] = keyframe
         points, mended, confirmed = request.points, None, True
@@ -192,9 +201,13 @@ class Mapper:
         moved = found.map.placed(self.world)
         self._settle(found.map, moved, {})
         self.world = found.map
+        refined = dense_depths(found.map, order, self._picture_hw) if self._dense is not None else {}
         elapsed_ns = time.perf_counter_ns() - started_ns
         log.debug("all keyframes: %s", found.verdict.summary())
-        return MapUpdate(order[-1], None, None, moved, None, self.world.focal, "", found.verdict.accepted, elapsed_ns)
+        accepted = found.verdict.accepted
+        return MapUpdate(
+            order[-1], None, None, moved, None, self.world.focal, "", accepted, elapsed_ns, refined
+        )
 
     def _placed(self, world: KeyframeMap, request: KeyframeRequest) -> tuple[Array, float]:
         """Pose (4, 4) and scale of the new keyframe, by the one it was tracked on."""
