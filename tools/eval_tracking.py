@@ -82,7 +82,7 @@ def run_once(folder: Path, args: argparse.Namespace) -> tuple[dict[str, Any], di
         plan = None if args.track == "on" else plan_window(False, None, reconstructor.memory.max_new_frames)
         source = open_source(str(path), SourceOptions(), SystemClock())
         run = run_tracked(source, reconstructor, plan=plan, max_frames=args.max_frames, out=Path(out))
-    return numbers_of(run, folder, args.distance), {"dtype": str(reconstructor.model.attention_dtype)}
+    return numbers_of(run, folder, args.distance), {"dtype": reconstructor.facts.dtype}
 
 
 def numbers_of(run: TrackedRun, folder: Path, distance: int) -> dict[str, Any]:

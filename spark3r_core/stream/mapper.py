@@ -50,7 +50,7 @@ class KeyframeRequest:
 
     picture: (H, W, 3) uint8 RGB, undistorted. pyramid: at the tracker's size. intrinsics: (3, 3) of the picture where
     the user gave the camera. tracked: on the keyframe before; None where the frame begins a map. points: (N, 3) of that
-    keyframe, depth corrected, in this camera; None likewise. facts: the caller's own, not looked at.
+    keyframe, depth corrected, in this camera; None likewise.
     """
 
     frame_id: int
@@ -62,7 +62,6 @@ class KeyframeRequest:
     tracked: TrackedFrame | None = None
     points: NDArray[np.float32] | None = None
     odom_from_camera: Array = field(default_factory=lambda: np.eye(4))
-    facts: object = None
 
 
 @dataclass(frozen=True)

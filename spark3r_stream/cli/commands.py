@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,6 +17,8 @@ DEFAULT_KEYS = Path("~/.config/spark3r/keys")
 
 def run(config: Annotated[RunConfig, tyro.conf.arg(name="")]) -> int:
     """Reconstruct a live camera, a stream or a recording: poses and geometry, live and as files."""
+    if config.track == "on":  # before torch is loaded: one core is the tracker's; a user's own setting stands
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 2) - 1)))
     from spark3r_stream.cli.run import run_command
 
     return run_command(config)

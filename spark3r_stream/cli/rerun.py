@@ -29,12 +29,12 @@ def run_metadata(settings: Mapping[str, Any], reconstructor: AnyReconstructor, a
     """What a recording says about its run: enough to build the same network again. Imports torch."""
     import torch
 
-    model, camera = reconstructor.model, reconstructor.camera
+    facts, camera = reconstructor.facts, reconstructor.camera
     return {
         "settings": json.dumps(dict(settings)),
-        "weights_sha256": model.weights_sha256 or "random",
-        "device": str(next(model.parameters()).device),
-        "dtype": str(model.attention_dtype).removeprefix("torch."),
+        "weights_sha256": facts.weights_sha256 or "random",
+        "device": facts.device,
+        "dtype": facts.dtype,
         "max_new_frames": str(reconstructor.memory.max_new_frames),
         "intrinsics": "" if camera is None else json.dumps(asdict(camera)),
         "spark3r_stream": version("spark3r-stream"),
@@ -122,7 +122,7 @@ def recorded_new_frames(run: RecordedRun) -> int:
 
 def check_weights(run: RecordedRun, reconstructor: AnyReconstructor) -> None:
     """Raises RecordingError, naming both hashes, if the model is not the one that was recorded."""
-    loaded = reconstructor.model.weights_sha256 or "random"
+    loaded = reconstructor.facts.weights_sha256 or "random"
     if loaded != run.weights_sha256:
         raise RecordingError(
             f"{run.path} was made with weights {run.weights_sha256}, those loaded are {loaded}; name the right file"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -31,6 +30,8 @@ from spark3r_stream.clock import Clock, SystemClock
 from spark3r_stream.config import ConfigError, RunConfig, parse_bytes
 from spark3r_stream.engine.files_sink import FilesSink
 from spark3r_stream.engine.loop import AnyReconstructor, EngineConfig, Sink, run_stream
+from spark3r_stream.engine.mapper_host import LocalMapper
+from spark3r_stream.engine.mapper_process import MapperProcess, ModelChoice
 from spark3r_stream.engine.reconstructor import Reconstructor
 from spark3r_stream.engine.run_stats import SESSION_STATE, RunStats
 from spark3r_stream.engine.scheduler import WindowPlan, most_new_frames, plan_window
@@ -70,13 +71,14 @@ def run_command(config: RunConfig) -> int:
 
 def _run(config: RunConfig, stop: Stop) -> int:
     keep_freed_memory()
-    if config.track == "on" and "torch" not in sys.modules:  # one core is the tracker's; a user's own setting stands
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 2) - 1)))
     clock = SystemClock()
     run = RecordedRun.load(expand_home(config.source)) if is_recording(config.source) else None
     if run is not None:
         config = recorded_config(config, run)
+    mapper = MapperProcess() if config.track == "on" and config.device in ("auto", "cpu") else None
     with stop.on_signals(), contextlib.ExitStack() as closing:  # a signal does not cut short the writing of results
+        if mapper is not None:
+            closing.callback(mapper.close)
         # What can fail at once comes first: a port in use must not cost the loading of a model.
         session_id = uuid.uuid4()
         failures: list[StreamError] = []  # of threads that died; the run ends as failed
@@ -90,8 +92,8 @@ def _run(config: RunConfig, stop: Stop) -> int:
         if run is not None:
             closing.enter_context(recorded_threads(run))
         with stop.interrupting():
-            recorded = () if run is None else (recorded_camera(run), recorded_new_frames(run))
-            reconstructor = build_reconstructor(config, *recorded)
+            camera, new_frames = (None, None) if run is None else (recorded_camera(run), recorded_new_frames(run))
+            reconstructor = build_reconstructor(config, camera, new_frames, mapper)
         if run is not None:
             check_weights(run, reconstructor)
         adjusts_all = _is_file(config) if run is None else recorded_end(run)
@@ -170,12 +172,18 @@ def _results_stopped(error: OutputError) -> None:
 
 
 def build_reconstructor(
-    config: RunConfig, camera: Intrinsics | None = None, max_new_frames: int | None = None
+    config: RunConfig,
+    camera: Intrinsics | None = None,
+    max_new_frames: int | None = None,
+    mapper: MapperProcess | None = None,
 ) -> Reconstructor | TrackingReconstructor:
     """Model, memory and camera from the settings. Imports torch.
 
     camera: instead of the file of the settings. max_new_frames: instead of what the window rule gives for the source.
+    mapper: where keyframes are mapped on a CPU; None: in this process.
     """
+    import torch
+
     from spark3r_core.models.registry import load_model
     from spark3r_core.stream.session import MemoryConfig
 
@@ -190,10 +198,16 @@ def build_reconstructor(
         eviction=config.eviction,
         max_new_frames=max_new_frames,
     )
-    model = load_model(config.model, device=device, dtype=_dtype(config.dtype, device), weights=config.weights)
+    dtype = _dtype(config.dtype, device)
     if config.track == "on":
         memory = replace(memory, max_new_frames=1)
-        return TrackingReconstructor(model, memory, config.size, camera)
+        if mapper is not None and device == "cpu":
+            choice = ModelChoice(config.model, device, dtype, config.weights, torch.get_num_threads())
+            mapper.load(choice, memory)
+            return TrackingReconstructor(mapper, config.size, camera)
+        model = load_model(config.model, device=device, dtype=dtype, weights=config.weights)
+        return TrackingReconstructor(LocalMapper(model, memory), config.size, camera)
+    model = load_model(config.model, device=device, dtype=dtype, weights=config.weights)
     refine = None if config.refine == "auto" else config.refine == "on"
     return Reconstructor(model, memory, config.size, camera, refine=refine)
 
