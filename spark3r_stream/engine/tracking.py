@@ -24,11 +24,12 @@ from spark3r_core.stream.estimates import WindowResult
 from spark3r_core.stream.keyframe_choice import KeyframeRule
 from spark3r_core.stream.mapper import KeyframeRequest, MapUpdate
 from spark3r_core.stream.tracker import Reference, TrackedFrame, Tracker
-from spark3r_stream.engine.frame_cloud import CloudConfig, cloud_of
+from spark3r_stream.engine.frame_cloud import CloudConfig
 from spark3r_stream.engine.frame_health import FrameHealth
 from spark3r_stream.engine.mapper_host import MapperHost
 from spark3r_stream.engine.mapper_thread import MapperThread
 from spark3r_stream.engine.results import StepOutput, failed_output, first_line
+from spark3r_stream.engine.submap import Submap
 from spark3r_stream.engine.undistort import Undistorter
 from spark3r_stream.frame import Frame
 from spark3r_stream.stats import DropCause
@@ -43,20 +44,11 @@ from spark3r_stream.wire.messages import (
 
 log = logging.getLogger(__name__)
 
+LEAST_CONFIDENCE = 0.5  # of a point from several views: its depth is more likely right to 3 percent than not
 LONGEST_LAG = 16  # frames from a keyframe to its adoption, with a file
 FRAMES_PER_LAG = 2  # frames that a keyframe served, per frame of lag: where views change fast, the next one is due soon
 URGENT_OVERLAP, URGENT_INLIERS = 0.5, 0.76  # below, a file waits for the pending keyframe at once,
 URGENT_DISTANCE, URGENT_TURN = 0.28, 25.0  # and above: of the keyframe's median depth, degrees
-
-
-@dataclass
-class _Submap:
-    """A keyframe as it is published. number: k of `submap_<k>`."""
-
-    number: int
-    frame_id: int
-    revision: int
-    map_from_submap: Sim3
 
 
 class TrackingReconstructor:
@@ -87,7 +79,7 @@ class TrackingReconstructor:
         self._undistorter = Undistorter(camera) if camera is not None else None
         self._host = host
         self._thread: MapperThread[_Facts] = MapperThread(host)
-        self._submaps: dict[int, _Submap] = {}  # of the present map, by the keyframe's frame id
+        self._submaps: dict[int, Submap] = {}  # of the present map, by the keyframe's frame id
         self._next_submap = 0
         self._map_from_part = Sim3()  # where the present map lies among all
         self._tracker = Tracker()
@@ -185,6 +177,7 @@ class TrackingReconstructor:
             if update is not None:
                 step.corrections += self._corrections(update, "all keyframes adjusted together")
                 step.camera = self._camera_of_map(update)
+                self._publish_refined(update, step)
         self._thread.close()
         return step.result(None)
 
@@ -277,36 +270,27 @@ class TrackingReconstructor:
         """Number the keyframe's submap, make its depth and points, and say where submaps lie now."""
         keyframe = update.keyframe
         assert keyframe is not None
-        submap = _Submap(self._next_submap, request.frame_id, -1, Sim3())
+        submap = Submap(
+            self._next_submap, request.frame_id, facts.frame.captured_ns, facts.frame.epoch, _time_ns(facts.frame),
+            facts.tracked_submap,
+        )  # fmt: skip
         self._next_submap += 1
         self._submaps[request.frame_id] = submap
         step.corrections += self._corrections(update, "a keyframe was mapped")
         self._last_window = step.window = update.window
         image, _ = request.sizes.for_network(request.picture)
-        points, colours, trust = cloud_of(
-            self.cloud, image, keyframe.depth, keyframe.confidence, keyframe.depth_intrinsics, np.eye(4)
-        )
-        height, width = keyframe.depth.shape
-        frame = facts.frame
-        step.keyframes.append(
-            KeyframeOutput(
-                frame_id=request.frame_id,
-                submap=submap.number,
-                captured_ns=frame.captured_ns,
-                epoch=frame.epoch,
-                revision=submap.revision,
-                camera=CameraView(keyframe.depth_intrinsics, width, height),
-                depth=keyframe.depth,
-                confidence=keyframe.confidence,
-                image=image,
-                points=points,
-                colours=colours,
-                point_confidence=trust,
-                map_from_submap=submap.map_from_submap,
-                time_ns=_time_ns(frame),
-                tracked_submap=facts.tracked_submap,
-            )
-        )
+        camera = keyframe.depth_intrinsics
+        step.keyframes.append(submap.output(self.cloud, image, keyframe.depth, keyframe.confidence, camera))
+        self._publish_refined(update, step)
+
+    def _publish_refined(self, update: MapUpdate, step: _Step) -> None:
+        """Keyframes that are out already, once more, with their depth from several views."""
+        for frame_id, dense in sorted(update.refined.items()):
+            submap = self._submaps.get(frame_id)
+            if submap is not None:  # else it could not be tracked on, and nobody has heard of it
+                cloud = replace(self.cloud, least_confidence=LEAST_CONFIDENCE)
+                output = submap.output(cloud, dense.picture, dense.depth, dense.confidence, dense.intrinsics)
+                step.refined.append(output)
 
     def _corrections(self, update: MapUpdate, reason: str) -> list[MapCorrection]:
         corrections = []
@@ -442,6 +426,7 @@ class _Step:
 
     def __init__(self) -> None:
         self.keyframes: list[KeyframeOutput] = []
+        self.refined: list[KeyframeOutput] = []
         self.corrections: list[MapCorrection] = []
         self.window: WindowResult | None = None
         self.adopted: int | None = None
@@ -458,6 +443,7 @@ class _Step:
             admitted=() if window is None else window.admitted,
             evicted=() if window is None else window.evicted,
             keyframes=self.keyframes,
+            refined=self.refined,
             adopted=self.adopted,
             camera=self.camera,
         )

@@ -45,6 +45,7 @@ class SceneMap:
     def clear(self) -> None:
         """Forget everything: a publisher restarted and its new session has a gauge of its own."""
         self._clouds: dict[int, VoxelCloud] = {}
+        self._newest_cloud_ns: dict[int, int] = {}  # captured_ns: one that comes again takes the older one's place
         self._map_from_submap: dict[int, tuple[int, Sim3]] = {}  # revision, where it lies
         self._poses: Thinned[_PoseRecord] = Thinned(self._max_poses)
         self.camera: CameraView | None = None
@@ -55,7 +56,11 @@ class SceneMap:
         if isinstance(content, FrameResult) and content.valid and content.world_from_camera is not None:
             self.add_pose(content.world_from_camera, content.captured_ns, content.submap, content.camera)
         elif isinstance(content, Cloud):
-            self.add_cloud(content.points, content.colours, content.confidence, submap_number(content.frame_name))
+            submap = submap_number(content.frame_name)
+            if self._newest_cloud_ns.get(submap) == content.captured_ns:
+                self.drop_cloud(submap)
+            self.note_cloud_time(submap, content.captured_ns)
+            self.add_cloud(content.points, content.colours, content.confidence, submap)
         elif isinstance(content, MapCorrections):
             for correction in content.corrections:
                 self.apply_correction(correction.submap, correction.map_from_submap, correction.revision)
@@ -83,6 +88,15 @@ class SceneMap:
             cloud = self._clouds[submap] = VoxelCloud(self.max_points, _FIRST_VOXEL * spread)
         cloud.add(points, np.asarray(colours)[:, :3], confidence)
         self._keep_bound()
+        self.version += 1
+
+    def note_cloud_time(self, submap: int, captured_ns: int) -> None:
+        """When the newest cloud of a submap was captured: a message of the same time takes its place."""
+        self._newest_cloud_ns[submap] = captured_ns
+
+    def drop_cloud(self, submap: int) -> None:
+        """Forget a submap's points: better ones are to come."""
+        self._clouds.pop(submap, None)
         self.version += 1
 
     def add_pose(

@@ -81,6 +81,7 @@ class SceneFeed:
             self.scene.add_pose(pose.world_from_camera, pose.captured_ns, pose.submap)
         self.scene.add(MapCorrections(tuple(snapshot.corrections.values())))
         for submap, cloud in snapshot.clouds.items():
+            self.scene.note_cloud_time(submap, cloud.captured_ns)
             # In parts, because the scene takes its finest detail from the extent of the first cloud it gets: that of
             # some frames, as in a stream, not of all of them.
             columns = [np.array_split(c, _CLOUD_PARTS) for c in (cloud.points, cloud.colours, cloud.confidence)]
