@@ -49,6 +49,10 @@ class RecordingError(StreamError):
     """A recording that cannot be written or read: not MCAP, disk full, missing topics, incomplete input."""
 
 
+class MapFileError(StreamError):
+    """A map file that cannot be written or read: no map, damaged, too large, would replace something else."""
+
+
 class OutputError(StreamError):
     """A result file that cannot be written or read: folder not writable, disk full, malformed, values not JSON."""
 

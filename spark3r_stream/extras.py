@@ -10,6 +10,11 @@ EXTRA_OF = {
     "PIL": "engine",
     "viser": "view",
     "huggingface_hub": "hub",
+    "trimesh": "export",
+    "laspy": "export",
+    "lazrs": "export",
+    "rosbags": "export",
+    "rerun": "rerun",
 }
 
 

@@ -15,23 +15,27 @@ CORE_MAY_IMPORT = {
     "photometric": {"errors", "geometry"},
     "features": {"errors", "geometry"},
     "bundle": {"errors", "geometry"},
+    "depth": {"errors", "geometry", "photometric.depth_grid"},
     "tokens": {"errors", "models.interface"},
     "attention": {"errors", "timing", "tokens", "models.interface", "attention"},
     "memory": {"errors", "models.interface"},
     "synthetic": {"errors", "geometry"},
 }
 # The rooms of the stream package, in the order of the data; each may import what stands here, and the core.
-LEAVES = {"frame", "clock", "stats", "errors", "config", "packets", "files", "plain_text", "extras"}
+LEAVES = {"frame", "clock", "stats", "errors", "config", "packets", "files", "plain_text", "extras", "rules"}
 STREAM_MAY_IMPORT: dict[str, set[str]] = {
     "wire": {"errors", "proto"},
     "pubsub": LEAVES | {"wire", "proto"},
     "recording": LEAVES | {"wire", "pubsub", "proto"},
     "sources": LEAVES | {"recording"},
     "map": LEAVES | {"wire"},
+    "map_file": LEAVES,
     "outputs": LEAVES | {"wire", "map"},
     "viewer": LEAVES | {"wire", "pubsub", "map", "outputs"},
-    "engine": LEAVES | {"wire", "pubsub", "recording", "sources", "map", "outputs"},
-    "cli": LEAVES | {"wire", "pubsub", "recording", "sources", "map", "outputs", "viewer", "engine"},
+    "engine": LEAVES | {"wire", "pubsub", "recording", "sources", "map", "map_file", "outputs"},
+    "export": LEAVES | {"wire", "recording", "map", "map_file", "outputs", "engine"},
+    "cli": LEAVES
+    | {"wire", "pubsub", "recording", "sources", "map", "map_file", "outputs", "viewer", "engine", "export"},
 }
 SUBSCRIBER_SIDE = [
     "spark3r_stream",

@@ -27,7 +27,7 @@ from rich.progress import track
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from spark3r_core.errors import Spark3rError
-from spark3r_stream.cli.run import build_reconstructor
+from spark3r_stream.cli.build import build_reconstructor
 from spark3r_stream.clock import SystemClock
 from spark3r_stream.config import RunConfig
 from spark3r_stream.engine.mapper_process import MapperProcess

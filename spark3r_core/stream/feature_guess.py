@@ -14,8 +14,8 @@ from spark3r_core.stream.camera_sizes import sampled
 
 Array = NDArray[np.float64]
 
-GUESS_FEATURES = 600
-GUESS_LONG_SIDE = 320  # pixels: a guess need not be exact, and features cost in proportion to the picture
+GUESS_FEATURES = 800
+GUESS_LONG_SIDE = 400  # pixels: a guess need not be exact, and features cost in proportion to the picture
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,15 @@ from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.interface import Backbone
 from spark3r_core.photometric import depth_grid
-from spark3r_core.photometric.align import Level
+from spark3r_core.photometric.levels import Level
 from spark3r_core.stream.adjustment import SIGHTINGS, adjust, bent, join_tracks, local_set, neighbours
 from spark3r_core.stream.camera_sizes import CameraSizes, focal_of, resampled, sampled
+from spark3r_core.stream.dense import DenseDepth, DenseMapping, dense_depths, small_picture
 from spark3r_core.stream.estimates import FrameEstimate
 from spark3r_core.stream.feature_guess import FeaturePoints
+from spark3r_core.stream.kept_picture import encoded
 from spark3r_core.stream.keyframe_map import Keyframe, KeyframeMap, TrackedEdge
+from spark3r_core.stream.map_budget import to_drop, without
 from spark3r_core.stream.resection import resected
 from spark3r_core.stream.session import StreamSession, WindowResult
 from spark3r_core.stream.tracker import Reference, TrackedFrame
@@ -68,6 +71,8 @@ class MapUpdate:
     """What mapping one keyframe gave. moved: where keyframes lie from now on, the new one included, by frame id.
 
     reference: for the tracker; None where the picture has too little texture to track on, or the network failed.
+    map_bytes: of the map. dropped: keyframes that left it to keep its budget; what was published of them stays.
+    refined: depth of keyframes from several views, by frame id, in their own cameras and units; of the last adjustment.
     """
 
     frame_id: int
@@ -79,6 +84,9 @@ class MapUpdate:
     failure: str = ""
     adjusted: bool = False
     map_ns: int = 0
+    map_bytes: int = 0
+    dropped: tuple[int, ...] = ()
+    refined: dict[int, DenseDepth] = field(default_factory=dict)
 
 
 class _Mapped(NamedTuple):
@@ -95,15 +103,26 @@ class Mapper:
         model: any backbone.
         memory: of its attention; one new frame per window.
         adjusts: whether keyframes are adjusted together (bundle adjustment).
+        max_map_bytes: of the map; beyond it keyframes are dropped (`map_budget`). None: no limit.
+        refines: whether depth is read off several keyframes once they are there; without adjustment it never is.
     """
 
-    def __init__(self, model: Backbone, memory: MemoryConfig, *, adjusts: bool = True) -> None:
+    def __init__(
+        self,
+        model: Backbone,
+        memory: MemoryConfig,
+        *,
+        adjusts: bool = True,
+        max_map_bytes: int | None = None,
+        refines: bool = True,
+    ) -> None:
         self.model = model
+        self.max_map_bytes = max_map_bytes
         self.session = StreamSession(model, memory, refine=False, tied=True)
         self.world = KeyframeMap()
         self.adjusts = adjusts
+        self._dense = DenseMapping() if adjusts and refines else None
         self._focal_is_known = False
-        self._picture_hw = (0, 0)
 
     def map(self, request: KeyframeRequest) -> MapUpdate:
         """Map one keyframe. Neither the map nor what the network remembers changes if anything is raised."""
@@ -121,13 +140,18 @@ class Mapper:
             return self._failed(request, window, estimate.failure or "no estimate", started_ns)
         world, update = mapped[0]
         self._settle(world, update.moved, {request.frame_id: estimate.depth})
-        self.world, self._picture_hw = world, request.sizes.picture_hw
+        self.world = world
         self._focal_is_known = request.intrinsics is not None
         return replace(update, window=window, map_ns=time.perf_counter_ns() - started_ns)
+
+    def refine(self) -> dict[int, DenseDepth]:
+        """Depth from several views of the keyframe whose turn it is: what can wait until a new one is mapped."""
+        return {} if self._dense is None else self._dense.due(self.world, self.world.picture_hw)
 
     def _mapped(self, request: KeyframeRequest, estimate: FrameEstimate, network_from_picture: Array) -> _Mapped:
         """The map with the keyframe in it, and what is told of that; changes nothing that is kept."""
         world = self.world.draft()
+        world.picture_hw = request.sizes.picture_hw
         picture_from_network = np.asarray(np.linalg.inv(network_from_picture), np.float64)
         known = request.intrinsics is not None
         if request.intrinsics is not None:
@@ -143,6 +167,7 @@ class Mapper:
         keyframe = Keyframe(
             request.frame_id, request.time_s, pose, scale, estimate.depth, estimate.confidence,
             network_from_picture @ camera, picture_from_network, features, np.full(len(features.places), np.nan),
+            encoded(request.picture), small_picture(request.picture) if self._dense is not None else None,
         )  # fmt: skip
         world.keyframes[request.frame_id] = keyframe
         points, mended, confirmed = request.points, None, True
@@ -168,7 +193,12 @@ class Mapper:
                 log_ratio, places = found.log_depth[request.frame_id]
                 world.keyframes[request.frame_id] = bent(world.keyframes[request.frame_id], log_ratio, places)
             log.debug("keyframe %d: %s", request.frame_id, found.verdict.summary())
+        dropped: list[int] = []
+        if self.max_map_bytes is not None and request.tracked is not None:
+            dropped = to_drop(world, self.max_map_bytes, {request.tracked.keyframe_id})
+            world = without(world, dropped)
         update = self._update(request, world, node_information, world.placed(self.world), adjusted)
+        update = replace(update, map_bytes=world.nbytes, dropped=tuple(dropped))
         if update.reference is not None:
             update.reference.confirmed, update.reference.mended = confirmed, mended is not None
         return _Mapped(world, update)
@@ -182,18 +212,23 @@ class Mapper:
         order = world.order
         span = min(MOST_SPAN, max(LEAST_SPAN, FINAL_PAIRS // len(order)))
         for place, frame_id in enumerate(order):
-            join_tracks(world, frame_id, order[max(0, place - span) : place], self._picture_hw)
+            join_tracks(world, frame_id, order[max(0, place - span) : place], world.picture_hw)
         found = adjust(
-            world, order, {order[0]}, self._picture_hw, focal_is_known=self._focal_is_known,
+            world, order, {order[0]}, world.picture_hw, focal_is_known=self._focal_is_known,
             iterations=min(MOST_STEPS, max(LEAST_STEPS, FINAL_STEPS // len(order))), settled=FINAL_SETTLED,
             sightings=max(SIGHTINGS // 2, min(MOST_SIGHTINGS, FINAL_SIGHTINGS // len(order))),
         )  # fmt: skip
         moved = found.map.placed(self.world)
         self._settle(found.map, moved, {})
         self.world = found.map
+        refined = dense_depths(found.map, order, found.map.picture_hw) if self._dense is not None else {}
         elapsed_ns = time.perf_counter_ns() - started_ns
         log.debug("all keyframes: %s", found.verdict.summary())
-        return MapUpdate(order[-1], None, None, moved, None, self.world.focal, "", found.verdict.accepted, elapsed_ns)
+        accepted = found.verdict.accepted
+        return MapUpdate(
+            order[-1], None, None, moved, None, self.world.focal, "", accepted, elapsed_ns, self.world.nbytes,
+            refined=refined,
+        )  # fmt: skip
 
     def _placed(self, world: KeyframeMap, request: KeyframeRequest) -> tuple[Array, float]:
         """Pose (4, 4) and scale of the new keyframe, by the one it was tracked on."""

@@ -20,8 +20,11 @@ from numpy.typing import NDArray
 
 from spark3r_core.geometry import se3
 from spark3r_core.photometric import depth_grid
-from spark3r_core.photometric.align import HELD, Aligned, KeyPoints, Knowledge, Level, align, misfit
+from spark3r_core.photometric.align import Aligned, align
+from spark3r_core.photometric.frame_residuals import KeyPoints, misfit
 from spark3r_core.photometric.key_points import key_points
+from spark3r_core.photometric.knowledge import HELD, Knowledge
+from spark3r_core.photometric.levels import Level
 from spark3r_core.photometric.motion import Motion
 from spark3r_core.stream.feature_guess import FeaturePoints, guess_pose
 
@@ -32,7 +35,6 @@ Guess = Callable[[], Array | None]
 LEAST_INLIERS, LEAST_OVERLAP, LEAST_LIKENESS = 0.72, 0.3, 0.5  # below, a frame was not aligned
 UNSURE_INLIERS, INLIERS_FALL = 0.82, 0.08  # below, and by so much less than for the frame before, features are asked
 SURE_INLIERS = 0.85  # below, another first guess is tried
-AGAIN_LEVELS = 2  # finest levels of it
 ASKED_EVERY = 3  # of frames in a row that are not aligned, features are asked for one: a tracker must not fall behind
 LEAST_POINTS = 60  # of a keyframe in view, and of a picture that may become one
 LEAST_KEY_POINTS = 150
@@ -164,21 +166,21 @@ class Tracker:
         assert key is not None, "no keyframe was adopted"
         predicted = self._predictions(time_s)
         past = self.motion.past([time_s], key.odom_from_key) if not (self.lost_frames or self.lost_way) else None
+        if self.lost_way and (guess := by_features()) is not None:
+            predicted.insert(0, guess)
         by_feature_guess = False
         coarsest = len(key.levels) - 1
         errors = [misfit(key.levels[coarsest], pyramid[coarsest], guess, key.known) for guess in predicted]
         order = np.argsort(errors, kind="stable")
         best = align(key.levels, pyramid, predicted[order[0]], key.known, past, fixed_focal=True)
         if past is not None and best.inliers < SURE_INLIERS:  # it may have moved in another way than before
-            fine = slice(AGAIN_LEVELS)  # it is not far off
-            again = align(key.levels[fine], pyramid[fine], best.camera_from_key, key.known, None, fixed_focal=True)
+            again = align(key.levels, pyramid, best.camera_from_key, key.known, None, fixed_focal=True)
             best = self._better(best, again)
         for index in order[1:]:
             if self._good(best):
                 break
             best = self._better(best, align(key.levels, pyramid, predicted[index], key.known, past, fixed_focal=True))
         fell = best.inliers < UNSURE_INLIERS and best.inliers < self.last_inliers - INLIERS_FALL
-        fell |= self.lost_way and best.inliers < SURE_INLIERS
         if fell or (not self._good(best) and self.lost_frames % ASKED_EVERY == 0):
             guess = by_features()
             if guess is not None:

@@ -10,8 +10,10 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import Positional
 
+from spark3r_stream.cli.export import Format
 from spark3r_stream.config import ConfigError, RunConfig
 
+MAX_POINTS = 2_000_000
 DEFAULT_KEYS = Path("~/.config/spark3r/keys")
 
 
@@ -149,6 +151,52 @@ def inspect(recording: Positional[Path], json: bool = False) -> int:
     return inspect_command(recording, json)
 
 
+def map_(
+    action: Positional[Literal["info", "export"]],
+    file: Positional[Path],
+    json: bool = False,
+    to: Format | None = None,
+    out: Path | None = None,
+    max_points: int = MAX_POINTS,
+    overwrite: bool = False,
+) -> int:
+    """Say what is in a map that `run --map` wrote, or export it.
+
+    Args:
+        action: info, or export, which is what `spark3r export` does.
+        file: .s3rmap file.
+        json: info as one JSON object.
+        to: format of an export.
+        out: folder of an export.
+        max_points: of an exported cloud.
+        overwrite: let an export replace files of its names in a folder that is not empty.
+    """
+    if action == "export":
+        if to is None or out is None:
+            raise ConfigError("map export needs a format and a folder; give --to and --out")
+        return export(file, to, out, max_points, overwrite)
+    from spark3r_stream.cli.maps import map_info_command
+
+    return map_info_command(file, json)
+
+
+def export(
+    source: Positional[Path], to: Format, out: Path, max_points: int = MAX_POINTS, overwrite: bool = False
+) -> int:
+    """Write a map, or what else a run left, in the format of another tool (docs/export.md).
+
+    Args:
+        source: .s3rmap file; for tum, kitti, glb and laz also a result folder, for ros2bag also a recording.
+        to: colmap, nerfstudio, tum, kitti, glb, laz, depth, ros2bag or rrd.
+        out: folder for it, new or empty.
+        max_points: of a cloud.
+        overwrite: let files of the same names in a folder that is not empty be replaced.
+    """
+    from spark3r_stream.cli.export import export_command
+
+    return export_command(source, to, out, max_points, overwrite)
+
+
 def reconstruct(
     config: Annotated[RunConfig, tyro.conf.arg(name="")],
     reduction: Literal["spark3r", "dense", "kv-stride"] = "spark3r",
@@ -208,6 +256,8 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "view": view,
     "replay": replay,
     "inspect": inspect,
+    "map": map_,
+    "export": export,
     "reconstruct": reconstruct,
     "probe": probe,
     "cameras": cameras,

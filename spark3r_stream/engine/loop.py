@@ -68,6 +68,10 @@ class AnyReconstructor(Protocol):
         """What still comes after the last frame."""
         ...
 
+    def close(self) -> None:
+        """End what runs beside, whatever it is doing. The caller of `run_stream` does that."""
+        ...
+
 
 @dataclass(frozen=True)
 class EngineConfig:
@@ -128,7 +132,7 @@ def run_stream(
                 for sink in sinks:
                     sink.window(frames, result)
     last = reconstructor.finish(adjust_all=config.adjusts_all)
-    if last.corrections or last.keyframes:
+    if last.corrections or last.keyframes or last.refined:
         stats.processed(last)
         for sink in sinks:
             sink.window([], last)

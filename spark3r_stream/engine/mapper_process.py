@@ -20,9 +20,11 @@ from typing import Any
 
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.interface import ModelFacts
+from spark3r_core.stream.dense import DenseDepth
 from spark3r_core.stream.mapper import KeyframeRequest, MapUpdate
 from spark3r_stream.engine.mapper_host import LocalMapper
 from spark3r_stream.errors import StreamError
+from spark3r_stream.map_file.saved_map import MapFacts
 
 _CLOSE_S = 2.0  # a keyframe is mapped within that; what is not is killed
 
@@ -50,6 +52,7 @@ class MapperProcess:
     """
 
     memory: MemoryConfig
+    max_map_bytes: int | None
 
     def __init__(self) -> None:
         context = multiprocessing.get_context(_start_method())
@@ -72,10 +75,12 @@ class MapperProcess:
         assert self._facts is not None, "no model was loaded"
         return self._facts
 
-    def load(self, choice: ModelChoice, memory: MemoryConfig, *, adjusts: bool = True) -> None:
+    def load(
+        self, choice: ModelChoice, memory: MemoryConfig, *, adjusts: bool = True, max_map_bytes: int | None = None
+    ) -> None:
         """Load the model there. Raises what `load_model` raises, and SettingsError where the memory does not fit."""
-        self.memory = memory
-        self._facts = self._call("load", choice, memory, adjusts)
+        self.memory, self.max_map_bytes = memory, max_map_bytes
+        self._facts = self._call("load", choice, memory, adjusts, max_map_bytes)
 
     def begin(self) -> None:
         self._call("begin")
@@ -83,8 +88,14 @@ class MapperProcess:
     def map(self, request: KeyframeRequest) -> MapUpdate:
         return self._call("map", request)  # type: ignore[no-any-return]
 
+    def refine(self) -> dict[int, DenseDepth]:
+        return self._call("refine")  # type: ignore[no-any-return]
+
     def finish(self) -> MapUpdate | None:
         return self._call("finish")  # type: ignore[no-any-return]
+
+    def save_map(self, path: Path, facts: MapFacts, overwrite: bool) -> int:
+        return self._call("save_map", path, facts, overwrite)  # type: ignore[no-any-return]
 
     def warm_up(self, image_hw: tuple[int, int]) -> None:
         self._call("warm_up", image_hw)
@@ -157,14 +168,14 @@ def _serve(connection: Connection, theirs: Connection) -> None:
             connection.send((answer, error))
 
 
-def _loaded(choice: ModelChoice, memory: MemoryConfig, adjusts: bool) -> LocalMapper:
+def _loaded(choice: ModelChoice, memory: MemoryConfig, adjusts: bool, max_map_bytes: int | None) -> LocalMapper:
     import torch
 
     from spark3r_core.models.registry import load_model
 
     torch.set_num_threads(choice.threads)  # the process is ours alone
     model = load_model(choice.name, choice.device, choice.dtype, choice.weights)
-    return LocalMapper(model, memory, adjusts=adjusts)
+    return LocalMapper(model, memory, adjusts=adjusts, max_map_bytes=max_map_bytes)
 
 
 def _portable(error: Exception) -> Exception:

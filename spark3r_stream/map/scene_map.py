@@ -23,6 +23,7 @@ from spark3r_stream.wire.messages import CameraView, Cloud, Content, FrameResult
 
 # First voxel edge over the spread of the first cloud: about the footprint of a pixel of a 252-pixel-wide network input.
 _FIRST_VOXEL = 0.004
+MAX_SUBMAPS = 16_384  # with points, and with a place; a publisher that numbers on without end fills no memory
 _UNCORRECTED = Sim3.identity()
 
 
@@ -33,8 +34,8 @@ class _PoseRecord(NamedTuple):
 
 
 class SceneMap:
-    """At most `max_points` points over all submaps, `max_clouds` (at least 2; None: no limit) submaps that have any and
-    `max_poses` poses, thinned evenly beyond.
+    """At most `max_points` points over all submaps, `max_clouds` (at least 2; None: MAX_SUBMAPS) submaps that have any
+    and `max_poses` poses, thinned evenly beyond. Of more submaps than MAX_SUBMAPS the oldest go.
 
     version: grows with every change, so that a viewer knows when to draw. Not safe for several threads.
     """
@@ -50,6 +51,7 @@ class SceneMap:
         """Forget everything: a publisher restarted and its new session has a gauge of its own."""
         self._clouds: dict[int, VoxelCloud] = {}
         self._cloud_versions: dict[int, int] = {}
+        self._newest_cloud_ns: dict[int, int] = {}  # captured_ns: one that comes again takes the older one's place
         self._map_from_submap: dict[int, tuple[int, Sim3]] = {}  # revision, where it lies
         self._poses: Thinned[_PoseRecord] = Thinned(self._max_poses)
         self.camera: CameraView | None = None
@@ -60,7 +62,11 @@ class SceneMap:
         if isinstance(content, FrameResult) and content.valid and content.world_from_camera is not None:
             self.add_pose(content.world_from_camera, content.captured_ns, content.submap, content.camera)
         elif isinstance(content, Cloud):
-            self.add_cloud(content.points, content.colours, content.confidence, submap_number(content.frame_name))
+            submap = submap_number(content.frame_name)
+            if self._newest_cloud_ns.get(submap) == content.captured_ns:
+                self.drop_cloud(submap)
+            self.note_cloud_time(submap, content.captured_ns)
+            self.add_cloud(content.points, content.colours, content.confidence, submap)
         elif isinstance(content, MapCorrections):
             for correction in content.corrections:
                 self.apply_correction(correction.submap, correction.map_from_submap, correction.revision)
@@ -85,11 +91,24 @@ class SceneMap:
             spread = _spread(points)
             if spread is None:  # nothing to take a scale from yet
                 return
+            if len(self._clouds) >= MAX_SUBMAPS:
+                oldest = next(iter(self._clouds))
+                del self._clouds[oldest], self._cloud_versions[oldest]
             cloud = self._clouds[submap] = VoxelCloud(self.max_points, _FIRST_VOXEL * spread)
         cloud.add(points, np.asarray(colours)[:, :3], confidence)
         self.version += 1
         self._cloud_versions[submap] = self.version
         self._keep_bound()
+
+    def note_cloud_time(self, submap: int, captured_ns: int) -> None:
+        """When the newest cloud of a submap was captured: a message of the same time takes its place."""
+        self._newest_cloud_ns[submap] = captured_ns
+
+    def drop_cloud(self, submap: int) -> None:
+        """Forget a submap's points: better ones are to come."""
+        if submap in self._clouds:
+            self._drop_cloud(submap)
+        self.version += 1
 
     def add_pose(
         self, submap_from_camera: ArrayLike, captured_ns: int, submap: int = 0, camera: CameraView | None = None
@@ -104,6 +123,8 @@ class SceneMap:
         known = self._map_from_submap.get(submap)
         if known is not None and revision < known[0]:
             return False
+        if known is None and len(self._map_from_submap) >= MAX_SUBMAPS:
+            del self._map_from_submap[next(iter(self._map_from_submap))]
         self._map_from_submap[submap] = (revision, map_from_submap)
         self.version += 1
         return True
@@ -142,10 +163,11 @@ class SceneMap:
 
     def cloud(self) -> PointCloud:
         """All points in the map's frame: (n, 3) float32, (n, 3) uint8, (n,) float32."""
-        parts = [
-            held._replace(points=self.map_from_submap(submap).apply_to_points(held.points).astype(np.float32))
-            for submap, held in ((submap, cloud.cloud()) for submap, cloud in sorted(self._clouds.items()))
-        ]
+        with np.errstate(over="ignore"):  # points that a hostile publisher puts beyond float32
+            parts = [
+                held._replace(points=self.map_from_submap(submap).apply_to_points(held.points).astype(np.float32))
+                for submap, held in ((submap, cloud.cloud()) for submap, cloud in sorted(self._clouds.items()))
+            ]
         if not parts:
             return PointCloud(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8), np.zeros(0, np.float32))
         return PointCloud(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))

@@ -38,7 +38,7 @@ USES_OF_A_PATH = {
     "reconstruct": ["reconstruct", "PATH", *SMALL, "--out", "OUT"],
     "reconstruct --out": ["reconstruct", VIDEO, *SMALL, "--out", "PATH/out"],
     "probe": ["probe", "PATH", *SMALL],
-    "probe --save": ["probe", VIDEO, *SMALL, "--save", "PATH/table.json"],
+    "probe --save": ["probe", VIDEO.replace("frames=2", "frames=16"), *SMALL, "--save", "PATH/table.json"],
     "keys show": ["keys", "show", "--dir", "PATH"],
     "keys new": ["keys", "new", "--dir", "PATH/keys"],
     "demo": ["demo", "--out", "PATH/out", "--frames", "10"],
