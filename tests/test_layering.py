@@ -15,6 +15,8 @@ CORE_MAY_IMPORT = {
     "photometric": {"errors", "geometry"},
     "features": {"errors", "geometry"},
     "bundle": {"errors", "geometry"},
+    "graph": {"errors", "geometry"},
+    "places": {"errors", "geometry", "features"},
     "tokens": {"errors", "models.interface"},
     "attention": {"errors", "timing", "tokens", "models.interface", "attention"},
     "memory": {"errors", "models.interface"},

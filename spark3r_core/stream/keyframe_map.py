@@ -11,6 +11,7 @@ from spark3r_core.features.rootsift import Features
 from spark3r_core.features.tracks import Tracks
 from spark3r_core.geometry import se3
 from spark3r_core.geometry.sim3 import Sim3
+from spark3r_core.places.agreement import Places
 from spark3r_core.stream.camera_sizes import intrinsics_of
 
 Array = NDArray[np.float64]
@@ -66,7 +67,8 @@ class KeyframeMap:
 
     focal: pixels of the picture; focal_std: of its logarithm, inf while only a network has said so; settled_focal: what
     it was when it became known, zero before; network_focals: what the network said for each keyframe. given_camera:
-    (3, 3) of the picture, where the user knows it.
+    (3, 3) of the picture, where the user knows it. matched: pairs (earlier, later) whose features were. places: what
+    is recognised of them.
     """
 
     keyframes: dict[int, Keyframe] = field(default_factory=dict)
@@ -78,6 +80,7 @@ class KeyframeMap:
     given_camera: Array | None = None
     network_focals: list[float] = field(default_factory=list)
     matched: set[tuple[int, int]] = field(default_factory=set)
+    places: Places = field(default_factory=Places)
 
     @property
     def order(self) -> list[int]:

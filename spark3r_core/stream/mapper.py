@@ -27,6 +27,7 @@ from spark3r_core.stream.camera_sizes import CameraSizes, focal_of, resampled, s
 from spark3r_core.stream.estimates import FrameEstimate
 from spark3r_core.stream.feature_guess import FeaturePoints
 from spark3r_core.stream.keyframe_map import Keyframe, KeyframeMap, TrackedEdge
+from spark3r_core.stream.loops import close_all_loops, close_loops, remembered
 from spark3r_core.stream.resection import resected
 from spark3r_core.stream.session import StreamSession, WindowResult
 from spark3r_core.stream.tracker import Reference, TrackedFrame
@@ -69,6 +70,7 @@ class MapUpdate:
     """What mapping one keyframe gave. moved: where keyframes lie from now on, the new one included, by frame id.
 
     reference: for the tracker; None where the picture has too little texture to track on, or the network failed.
+    loops: pairs of keyframes (earlier, later) that were found to show one place.
     """
 
     frame_id: int
@@ -80,6 +82,7 @@ class MapUpdate:
     failure: str = ""
     adjusted: bool = False
     map_ns: int = 0
+    loops: tuple[tuple[int, int], ...] = ()
 
 
 class _Mapped(NamedTuple):
@@ -96,13 +99,16 @@ class Mapper:
         model: any backbone.
         memory: of its attention; one new frame per window.
         adjusts: whether keyframes are adjusted together (bundle adjustment).
+        closes_loops: whether places are recognised and loops closed; needs adjustment.
     """
 
-    def __init__(self, model: Backbone, memory: MemoryConfig, *, adjusts: bool = True) -> None:
+    def __init__(
+        self, model: Backbone, memory: MemoryConfig, *, adjusts: bool = True, closes_loops: bool = True
+    ) -> None:
         self.model = model
         self.session = StreamSession(model, memory, refine=False, tied=True)
         self.world = KeyframeMap()
-        self.adjusts = adjusts
+        self.adjusts, self.closes_loops = adjusts, closes_loops and adjusts
         self._focal_is_known = False
         self._picture_hw = (0, 0)
 
@@ -169,10 +175,14 @@ class Mapper:
                 log_ratio, places = found.log_depth[request.frame_id]
                 world.keyframes[request.frame_id] = bent(world.keyframes[request.frame_id], log_ratio, places)
             log.debug("keyframe %d: %s", request.frame_id, found.verdict.summary())
+        loops: tuple[tuple[int, int], ...] = ()
+        if self.closes_loops:
+            remembered(world, request.frame_id)
+            world, loops = close_loops(world, request.frame_id, request.sizes.picture_hw, focal_is_known=known)
         update = self._update(request, world, node_information, world.placed(self.world), adjusted)
         if update.reference is not None:
             update.reference.confirmed, update.reference.mended = confirmed, mended is not None
-        return _Mapped(world, update)
+        return _Mapped(world, replace(update, loops=loops))
 
     def finish(self) -> MapUpdate | None:
         """Adjust all keyframes together, once, at the end of a file; None where there is nothing to gain."""
@@ -184,6 +194,9 @@ class Mapper:
         span = min(MOST_SPAN, max(LEAST_SPAN, FINAL_PAIRS // len(order)))
         for place, frame_id in enumerate(order):
             join_tracks(world, frame_id, order[max(0, place - span) : place], self._picture_hw)
+        loops: tuple[tuple[int, int], ...] = ()
+        if self.closes_loops:
+            world, loops = close_all_loops(world, self._picture_hw, focal_is_known=self._focal_is_known)
         found = adjust(
             world, order, {order[0]}, self._picture_hw, focal_is_known=self._focal_is_known,
             iterations=min(MOST_STEPS, max(LEAST_STEPS, FINAL_STEPS // len(order))), settled=FINAL_SETTLED,
@@ -194,7 +207,8 @@ class Mapper:
         self.world = found.map
         elapsed_ns = time.perf_counter_ns() - started_ns
         log.debug("all keyframes: %s", found.verdict.summary())
-        return MapUpdate(order[-1], None, None, moved, None, self.world.focal, "", found.verdict.accepted, elapsed_ns)
+        accepted = found.verdict.accepted
+        return MapUpdate(order[-1], None, None, moved, None, self.world.focal, "", accepted, elapsed_ns, loops)
 
     def _placed(self, world: KeyframeMap, request: KeyframeRequest) -> tuple[Array, float]:
         """Pose (4, 4) and scale of the new keyframe, by the one it was tracked on."""

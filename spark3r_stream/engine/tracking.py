@@ -71,6 +71,7 @@ class TrackingReconstructor:
         waits: adopt keyframes at fixed frames, so that a run does not depend on timing (files); otherwise when they are
             there (live).
         adjusts: whether keyframes are adjusted together; without, it is an odometer, for comparison.
+        closes_loops: whether places seen before are recognised.
     """
 
     def __init__(
@@ -83,17 +84,18 @@ class TrackingReconstructor:
         *,
         waits: bool = True,
         adjusts: bool = True,
+        closes_loops: bool = True,
     ) -> None:
         self.model, self.memory, self.camera = model, memory, camera
         self.cloud = cloud or CloudConfig()
-        self.waits, self._adjusts = waits, adjusts
+        self.waits, self._adjusts, self._closes_loops = waits, adjusts, closes_loops
         self._long_side = long_side
         self._undistorter = Undistorter(camera) if camera is not None else None
         self._thread = MapperThread()
         self._submaps: dict[int, _Submap] = {}  # of the present map, by the keyframe's frame id
         self._next_submap = 0
         self._map_from_part = Sim3()  # where the present map lies among all
-        self._mapper = Mapper(model, memory, adjusts=adjusts)
+        self._mapper = self._new_mapper()
         self._tracker = Tracker()
         self._health = FrameHealth()
         self._rule = KeyframeRule()
@@ -270,6 +272,9 @@ class TrackingReconstructor:
             self._frames_on_keyframe = 0
             self._urgent = False
 
+    def _new_mapper(self) -> Mapper:
+        return Mapper(self.model, self.memory, adjusts=self._adjusts, closes_loops=self._closes_loops)
+
     def _publish(self, request: KeyframeRequest, update: MapUpdate, step: _Step) -> None:
         """Number the keyframe's submap, make its depth and points, and say where submaps lie now."""
         keyframe = update.keyframe
@@ -332,10 +337,10 @@ class TrackingReconstructor:
         except Exception as error:  # out of memory, a broken kernel; the stream outlives it
             log.exception("the first keyframe failed")
             why = f"the model failed: {first_line(error)}"
-            self._mapper = Mapper(self.model, self.memory, adjusts=self._adjusts)
+            self._mapper = self._new_mapper()
             return step.result(failed_output(frame, self.submap, why), {DropCause.MODEL_ERROR: 1})
         if update.keyframe is None or update.reference is None:
-            self._mapper = Mapper(self.model, self.memory, adjusts=self._adjusts)
+            self._mapper = self._new_mapper()
             cause = DropCause.NOT_FINITE if update.keyframe is None else DropCause.NOT_ALIGNED
             return step.result(failed_output(frame, self.submap, update.failure), {cause: 1})
         self._publish(request, update, step)
@@ -355,7 +360,7 @@ class TrackingReconstructor:
         self._thread.drop()
         if self._last_good is not None:
             self._map_from_part = Sim3.from_matrix(self._last_good)
-        self._mapper = Mapper(self.model, self.memory, adjusts=self._adjusts)
+        self._mapper = self._new_mapper()
         self._tracker = Tracker()
         self._health = FrameHealth()
         self._submaps = {}

@@ -1,0 +1,54 @@
+"""Pictures by their appearance: which of those seen before are most like a new one. A value: adding gives a new one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spark3r_core.places.appearance import LEAST_DESCRIPTORS, learned_words, summary_of
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class PlaceIndex:
+    """words: (W, 128), None until enough descriptors were seen. summaries: by picture. waiting: descriptors of pictures
+    that came before there were words."""
+
+    words: Floats | None = None
+    summaries: dict[int, Floats] = field(default_factory=dict)
+    waiting: dict[int, Floats] = field(default_factory=dict)
+
+    @property
+    def nbytes(self) -> int:
+        return sum(summary.nbytes for summary in self.summaries.values())
+
+    def with_picture(self, frame_id: int, descriptors: Floats) -> PlaceIndex:
+        """The index with one more. descriptors: (N, 128)."""
+        if self.words is not None:
+            summaries = {**self.summaries, frame_id: summary_of(descriptors, self.words)}
+            return replace(self, summaries=summaries)
+        waiting = {**self.waiting, frame_id: descriptors}
+        if sum(map(len, waiting.values())) < LEAST_DESCRIPTORS:
+            return replace(self, waiting=waiting)
+        words = learned_words(np.concatenate([waiting[one] for one in sorted(waiting)]))
+        return PlaceIndex(words, {one: summary_of(waiting[one], words) for one in sorted(waiting)}, {})
+
+    def without(self, frame_id: int) -> PlaceIndex:
+        """The index without a picture; its words stay."""
+        return replace(
+            self,
+            summaries={one: summary for one, summary in self.summaries.items() if one != frame_id},
+            waiting={one: waiting for one, waiting in self.waiting.items() if one != frame_id},
+        )
+
+    def likeness(self, descriptors: Floats, among: Collection[int]) -> dict[int, float]:
+        """How like a picture with these descriptors (N, 128) each of those is: 1 the same, 0 nothing in common."""
+        known = [one for one in sorted(among) if one in self.summaries]
+        if not known or self.words is None:
+            return {}
+        values = np.stack([self.summaries[one] for one in known]) @ summary_of(descriptors, self.words)
+        return dict(zip(known, values.tolist(), strict=True))
