@@ -16,7 +16,7 @@ CORE_MAY_IMPORT = {
     "features": {"errors", "geometry"},
     "bundle": {"errors", "geometry"},
     "graph": {"errors", "geometry"},
-    "places": {"errors", "geometry", "features"},
+    "places": {"errors", "geometry", "features", "bundle"},
     "tokens": {"errors", "models.interface"},
     "attention": {"errors", "timing", "tokens", "models.interface", "attention"},
     "memory": {"errors", "models.interface"},

@@ -1,7 +1,8 @@
 """Whether two pictures show one place: features, depth and PnP both ways, and what they say of each other.
 
 Each way alone can be wrong: a flat thing that stands in two places gives a pose that fits. Both ways use the depth of
-different pictures, so that they agree by chance only where the pictures do.
+different pictures, so that they agree by chance only where the pictures do. What both say is then adjusted on the
+matches of both pictures together: a network's depth is off by a fifth, which turns into degrees where the lens is long.
 """
 
 from __future__ import annotations
@@ -11,19 +12,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from spark3r_core.bundle.problem import Cameras, Observations, PoseFactors
+from spark3r_core.bundle.solve import solve
 from spark3r_core.features.rootsift import Features, match
-from spark3r_core.features.verify import camera_from_points
+from spark3r_core.features.verify import camera_from_points, epipolar_inliers
 from spark3r_core.geometry import se3
 from spark3r_core.geometry.sim3 import Sim3
 
 Array = NDArray[np.float64]
+Index = NDArray[np.int64]
 
-LEAST_INLIERS = 30  # of both ways; pairs without overlap reach 10 to 20
+LEAST_INLIERS = 30  # that epipolar geometry allows, and that remain in the end; pairs without overlap reach 10 to 20
 MOST_DISTANCE = 0.7  # between the cameras, over median depth: look-alikes lie further apart
-MOST_TURN_APART, MOST_SHIFT_APART, MOST_GROWTH_APART = 6.0, 0.2, 0.25  # degrees, median depths, log: of the two ways
-CELLS, LEAST_CELLS = 6, 6  # the picture in 6 x 6 cells; so many must hold inliers
+MOST_TURN_APART, MOST_SHIFT_APART, MOST_GROWTH_APART = 15.0, 0.3, 0.3  # degrees, median depths, log: of the two ways
+CELLS, LEAST_CELLS = 6, 4  # the picture in 6 x 6 cells; so many must hold inliers
 LEAST_SHARE = 0.06  # of the features that should be in view which must be found: a door is not its surroundings
-TURN_SIGMA, SHIFT_SIGMA, GROWTH_SIGMA = 0.01, 0.03, 0.05  # radians, median depths, log: of an edge at best
+TURN_SIGMA, SHIFT_SIGMA, GROWTH_SIGMA = 0.01, 0.03, 0.1  # radians, median depths, log: of an edge
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class View:
     def is_known(self) -> NDArray[np.bool_]:
         return np.asarray(np.isfinite(self.depth) & (self.depth > 0))
 
-    def points(self, index: NDArray[np.int64]) -> Array:
+    def points(self, index: Index) -> Array:
         """(M, 3) in the camera, in the unit of the depth."""
         places = self.features.places[index].astype(np.float64)
         rays = (places - self.camera[:2, 2]) / self.camera[[0, 1], [0, 1]]
@@ -56,13 +60,13 @@ class SamePlace:
     """Two views of one place.
 
     first_from_second: from the second's camera and unit to the first's. information: (7, 7) of [translation in the
-    frame and unit of the first, rotation vector, log scale]. pairs: (M, 2) features that both ways agree on. share:
-    of the features that should be in view which were found. distance: of the cameras over the median depth.
+    frame and unit of the first, rotation vector, log scale]. pairs: (M, 2) features that agree. share: of the features
+    that should be in view which were found. distance: of the cameras over the median depth.
     """
 
     first_from_second: Sim3
     information: Array
-    pairs: NDArray[np.int64]
+    pairs: Index
     share: float
     distance: float
 
@@ -71,56 +75,86 @@ def verify(first: View, second: View) -> SamePlace | str:
     """The relation of two views, or why there is none."""
     pairs = match(first.features, second.features)
     pairs = pairs[first.is_known[pairs[:, 0]] & second.is_known[pairs[:, 1]]]
+    width = first.picture_hw[1]
+    pairs = pairs[epipolar_inliers(first.features.places[pairs[:, 0]], second.features.places[pairs[:, 1]], width)]
     if len(pairs) < LEAST_INLIERS:
-        return f"{len(pairs)} matches"
-    forth, back = _resected(first, second, pairs), _resected(second, first, pairs[:, ::-1])
+        return f"{len(pairs)} matches agree"
+    forth, back = resected(first, second, pairs), resected(second, first, pairs[:, ::-1])
     if forth is None or back is None:
-        return "no pose"
-    (second_from_first, fits_forth), (first_from_second, fits_back) = forth, back
-    both = fits_forth & fits_back
-    if both.sum() < LEAST_INLIERS:
-        return f"{int(both.sum())} inliers"
-    pairs = pairs[both]
-    points = first.points(pairs[:, 0]), second.points(pairs[:, 1])
-    seen = se3.transform_points(second_from_first, points[0])[:, 2], se3.transform_points(first_from_second, points[1])[:, 2]
-    if min(seen[0].min(), seen[1].min()) <= 0:
-        return "points behind a camera"
-    growths = float(np.median(np.log(seen[0] / points[1][:, 2]))), float(np.median(np.log(points[0][:, 2] / seen[1])))
-    growth = (growths[0] + growths[1]) / 2
-    size = float(np.median(points[0][:, 2]))
-    by_forth, by_back = se3.invert(second_from_first), first_from_second.copy()
-    by_back[:3, 3] *= np.exp(growth)
-    turn = float(np.degrees(se3.relative_angle(by_forth, by_back)))
-    shift = float(np.linalg.norm(by_forth[:3, 3] - by_back[:3, 3])) / size
-    apart = abs(growths[0] - growths[1])
-    if turn > MOST_TURN_APART or shift > MOST_SHIFT_APART or apart > MOST_GROWTH_APART:
-        return f"the two ways differ by {turn:.1f} degrees, {shift:.2f} depths, {np.exp(apart):.2f} times"
-    middle = se3.interpolate(by_forth, by_back, 0.5)
-    relation = Sim3(float(np.exp(growth)), middle[:3, :3], middle[:3, 3])
-    distance = float(np.linalg.norm(middle[:3, 3])) / size
+        return "no pose that the depth allows"
+    size = float(np.median(first.depth[pairs[:, 0]]))
+    by_forth, by_back = _one_unit(first, second, pairs, *forth), _one_unit(second, first, pairs[:, ::-1], *back).inverse()
+    turn = float(np.degrees(se3.relative_angle(by_forth.matrix, by_back.matrix)))
+    shift = float(np.linalg.norm(by_forth.translation - by_back.translation)) / size
+    growth = abs(float(np.log(by_forth.scale / by_back.scale)))
+    if turn > MOST_TURN_APART or shift > MOST_SHIFT_APART or growth > MOST_GROWTH_APART:
+        return f"the two ways differ by {turn:.1f} degrees, {shift:.2f} depths, {np.exp(growth):.2f} times"
+    relation, kept = _adjusted(first, second, pairs, by_forth, by_back)
+    pairs = pairs[kept]
+    if len(pairs) < LEAST_INLIERS:
+        return f"{len(pairs)} matches agree after adjustment"
+    distance = float(np.linalg.norm(relation.translation)) / size
     if distance > MOST_DISTANCE:
         return f"{distance:.2f} depths apart"
     cells = min(_cells(first, pairs[:, 0]), _cells(second, pairs[:, 1]))
     if cells < LEAST_CELLS:
-        return f"inliers in {cells} cells of the picture"
+        return f"matches in {cells} cells of the picture"
     share = min(_share(first, second, relation.inverse(), len(pairs)), _share(second, first, relation, len(pairs)))
     if share < LEAST_SHARE:
         return f"{share:.0%} of what should be in view"
-    sigmas = np.array(
-        [np.hypot(SHIFT_SIGMA, shift / 2) * size] * 3
-        + [np.hypot(TURN_SIGMA, np.radians(turn) / 2)] * 3
-        + [np.hypot(GROWTH_SIGMA, apart / 2)]
-    )
+    sigmas = np.array([SHIFT_SIGMA * size] * 3 + [TURN_SIGMA] * 3 + [GROWTH_SIGMA])
     return SamePlace(relation, np.diag(1 / np.square(sigmas)), pairs, share, distance)
 
 
-def _resected(known: View, other: View, pairs: NDArray[np.int64]) -> tuple[Array, NDArray[np.bool_]] | None:
+def resected(known: View, other: View, pairs: Index) -> tuple[Array, NDArray[np.bool_]] | None:
     """other_from_known (4, 4), its translation in the unit of the known one, and which pairs (M, 2) agree."""
     places = other.features.places[pairs[:, 1]]
     return camera_from_points(known.points(pairs[:, 0]), places, other.camera, other.picture_hw[1])
 
 
-def _cells(view: View, index: NDArray[np.int64]) -> int:
+
+
+def _one_unit(known: View, other: View, pairs: Index, other_from_known: Array, fits: NDArray[np.bool_]) -> Sim3:
+    """known_from_other with the scale that their depths say."""
+    z = se3.transform_points(other_from_known, known.points(pairs[fits, 0]))[:, 2]
+    ahead = z > 0
+    scale = float(np.median(z[ahead] / other.depth[pairs[fits, 1]][ahead])) if ahead.any() else 1.0
+    back = se3.invert(other_from_known)
+    return Sim3(scale, back[:3, :3], back[:3, 3])
+
+
+def _adjusted(first: View, second: View, pairs: Index, by_forth: Sim3, by_back: Sim3) -> tuple[Sim3, NDArray[np.bool_]]:
+    """first_from_second by adjusting both views together, and which pairs (M, 2) agree with it."""
+    middle = se3.interpolate(*(se3.make_pose(one.rotation, one.translation) for one in (by_forth, by_back)), 0.5)
+    focal = float(np.sqrt(first.camera[0, 0] * first.camera[1, 1]))
+    scale = float(np.sqrt(by_forth.scale * by_back.scale))  # taken out: adjustment expects units that are alike
+    cameras = Cameras(
+        np.stack([np.eye(4), se3.invert(middle)]),
+        np.zeros(2),
+        np.array([True, False]),
+        focal, focal, 0.0, np.zeros(2),
+    )  # fmt: skip
+    count = np.arange(len(pairs))
+    places = [
+        (view.features.places[index].astype(np.float64) - view.camera[:2, 2]) * focal / view.camera[[0, 1], [0, 1]]
+        for view, index in ((first, pairs[:, 0]), (second, pairs[:, 1]))
+    ]
+    seen = Observations(
+        np.concatenate([count, count]),
+        np.repeat([0, 1], len(pairs)),
+        np.concatenate(places),
+        np.concatenate([first.depth[pairs[:, 0]], scale * second.depth[pairs[:, 1]]]),
+    )
+    try:
+        found = solve(cameras, seen, PoseFactors.none(), first.picture_hw[1])
+    except (ValueError, np.linalg.LinAlgError):  # no point lies before both
+        return Sim3(), np.zeros(len(pairs), bool)
+    pose = se3.require_se3(se3.invert(found.cameras.camera_from_world[1]))
+    kept = found.kept[: len(pairs)] & found.kept[len(pairs) :]
+    return Sim3(scale * float(np.exp(found.cameras.log_scale[1])), pose[:3, :3], pose[:3, 3]), kept
+
+
+def _cells(view: View, index: Index) -> int:
     """How many cells of the picture hold one of these features."""
     height, width = view.picture_hw
     at = np.clip(view.features.places[index] / np.array([width, height]) * CELLS, 0, CELLS - 1e-6).astype(int)

@@ -35,8 +35,8 @@ FINAL_VERIFICATIONS = 160  # of all keyframes together, at the end of a file
 NEAR_SHIFT, NEAR_TURN = 0.7, 40.0  # median depths and degrees, within which the map itself proposes
 WAITING = 40  # recognitions that wait for others that agree
 MOST_EDGES = 5  # of a keyframe to those that share most tracks with it
-WEAK = np.array([0.06] * 3 + [0.02] * 3 + [0.1])  # sigmas of an edge that no tracks hold: median depths, radians, log
-STRONG = np.array([0.012] * 3 + [0.004] * 3 + [0.03])  # that a hundred tracks hold
+WEAK = np.array([0.15] * 3 + [0.05] * 3 + [0.3])  # sigmas of an edge that no tracks hold: median depths, radians, log
+STRONG = np.array([0.05] * 3 + [0.02] * 3 + [0.1])  # that a hundred tracks hold; their errors depend on each other
 AROUND = 5  # keyframes beside each end of a loop that are matched with those at the other end
 MOVED, HOLDING = 12, 6  # keyframes around a loop that its adjustment moves, and those that hold them
 

@@ -193,7 +193,7 @@ def build_reconstructor(
     model = load_model(config.model, device=device, dtype=_dtype(config.dtype, device), weights=config.weights)
     if config.track == "on":
         memory = replace(memory, max_new_frames=1)
-        return TrackingReconstructor(model, memory, config.size, camera)
+        return TrackingReconstructor(model, memory, config.size, camera, closes_loops=config.loops == "on")
     refine = None if config.refine == "auto" else config.refine == "on"
     return Reconstructor(model, memory, config.size, camera, refine=refine)
 
