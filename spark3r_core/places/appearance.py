@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
-WORDS = 32
+WORDS = 64
 LEAST_DESCRIPTORS = 20 * WORDS  # to learn words from
 ROUNDS = 12  # of k-means
 MOST_DESCRIPTORS = 4000  # that words are learned from

@@ -46,9 +46,13 @@ class PlaceIndex:
         )
 
     def likeness(self, descriptors: Floats, among: Collection[int]) -> dict[int, float]:
-        """How like a picture with these descriptors (N, 128) each of those is: 1 the same, 0 nothing in common."""
+        """How like a picture with these descriptors (N, 128) each of those is, beside what all have in common: 1 the
+        same, 0 or less no more than any."""
         known = [one for one in sorted(among) if one in self.summaries]
         if not known or self.words is None:
             return {}
-        values = np.stack([self.summaries[one] for one in known]) @ summary_of(descriptors, self.words)
-        return dict(zip(known, values.tolist(), strict=True))
+        usual = np.mean([self.summaries[one] for one in sorted(self.summaries)], axis=0)
+        others = np.stack([self.summaries[one] for one in known]) - usual
+        own = summary_of(descriptors, self.words) - usual
+        lengths = np.linalg.norm(others, axis=1) * np.linalg.norm(own)
+        return dict(zip(known, (others @ own / np.maximum(lengths, 1e-9)).tolist(), strict=True))

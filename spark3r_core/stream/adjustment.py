@@ -108,9 +108,10 @@ def adjust(
     iterations: int = 6,
     settled: float = SETTLED,
     sightings: int = SIGHTINGS,
+    most_error: float = math.inf,
 ) -> Adjustment:
     """Adjust the chosen keyframes; those held stay. Where a single one is held, sightings leave the scale open: it is
-    chosen so that distances from there stay what they were, since they were published.
+    chosen so that distances from there stay what they were, since they were published. most_error: see `bundle.solve`.
     """
     slots = {frame_id: slot for slot, frame_id in enumerate(chosen)}
     track, keyframe, feature = world.tracks.seen_by(chosen, 2)
@@ -137,7 +138,7 @@ def adjust(
     )
     trust = 1.0 if focal_is_known or world.focal_std < FOCAL_KNOWN else UNKNOWN_FOCAL_TRUST
     factors = _factors(world, slots, trust)
-    verdict = adjust_guarded(cameras, seen, numbers, factors, picture_hw[1], iterations, settled)
+    verdict = adjust_guarded(cameras, seen, numbers, factors, picture_hw[1], iterations, settled, most_error)
     if not verdict.accepted or verdict.adjusted is None:
         return Adjustment(world, verdict, {})
     found = verdict.adjusted

@@ -29,6 +29,7 @@ Array = NDArray[np.float64]
 log = logging.getLogger(__name__)
 
 APART = 6  # keyframes between two that may close a loop: nearer ones are neighbours
+NEIGHBOURS = 2  # whose neighbours by shared tracks are neighbours too
 PROPOSALS = 2  # by appearance, and as many by where the map has them, for a new keyframe
 VERIFICATIONS = 4  # of a new keyframe, its proposals' neighbours included
 FINAL_VERIFICATIONS = 160  # of all keyframes together, at the end of a file
@@ -38,6 +39,7 @@ MOST_EDGES = 5  # of a keyframe to those that share most tracks with it
 WEAK = np.array([0.15] * 3 + [0.05] * 3 + [0.3])  # sigmas of an edge that no tracks hold: median depths, radians, log
 STRONG = np.array([0.05] * 3 + [0.02] * 3 + [0.1])  # that a hundred tracks hold; their errors depend on each other
 AROUND = 5  # keyframes beside each end of a loop that are matched with those at the other end
+MOST_ERROR = 16.0  # pixel sigmas, once the graph has brought both ends together
 MOVED, HOLDING = 12, 6  # keyframes around a loop that its adjustment moves, and those that hold them
 
 
@@ -108,7 +110,11 @@ def _candidates(world: KeyframeMap, frame_id: int) -> list[int]:
     """Earlier keyframes that could close a loop with this one: not its neighbours, in time or by shared tracks."""
     earlier = [other for other in world.order if other < frame_id][:-APART]
     shared = world.tracks.shared(frame_id)
-    return [other for other in earlier if shared.get(other, 0) < LEAST_SHARED]
+    near = sorted((other for other in shared if shared[other] >= LEAST_SHARED), key=lambda one: (-shared[one], one))
+    known = set(near)
+    for other in near[:NEIGHBOURS]:
+        known |= {third for third, count in world.tracks.shared(other).items() if count >= LEAST_SHARED}
+    return [other for other in earlier if other not in known]
 
 
 def _by_appearance(world: KeyframeMap, frame_id: int, candidates: Collection[int]) -> list[tuple[float, int]]:
@@ -195,7 +201,7 @@ def _closed(world: KeyframeMap, picture_hw: tuple[int, int], *, focal_is_known: 
     log.debug("loops closed: %s", ", ".join(f"{a}-{b}" for a, b in pairs))
     if adjusts:
         chosen, held = _around_loop(after, believed)
-        after = adjust(after, chosen, held, picture_hw, focal_is_known=focal_is_known).map
+        after = adjust(after, chosen, held, picture_hw, focal_is_known=focal_is_known, most_error=MOST_ERROR).map
     return Closed(after, pairs)
 
 

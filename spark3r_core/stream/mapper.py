@@ -28,7 +28,7 @@ from spark3r_core.stream.estimates import FrameEstimate
 from spark3r_core.stream.feature_guess import FeaturePoints
 from spark3r_core.stream.keyframe_map import Keyframe, KeyframeMap, TrackedEdge
 from spark3r_core.stream.loops import close_all_loops, close_loops, remembered
-from spark3r_core.stream.resection import resected
+from spark3r_core.stream.resection import mend, resected
 from spark3r_core.stream.session import StreamSession, WindowResult
 from spark3r_core.stream.tracker import Reference, TrackedFrame
 
@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 FINAL_PAIRS, LEAST_SPAN, MOST_SPAN = 300, 4, 10  # matched; and keyframes before each that it is matched with
 FINAL_STEPS, LEAST_STEPS, MOST_STEPS, FINAL_SETTLED = 2000, 20, 80, 1e-6  # times keyframes
 FINAL_SIGHTINGS, MOST_SIGHTINGS = 10_000, 400  # of all keyframes, and of each
+FINAL_ERROR = 16.0  # pixel sigmas beyond which a sighting is a false match: by now keyframes lie where they should
 LEAST_TIES = 50  # points of the old keyframe in view, for a scale
 
 
@@ -194,6 +195,7 @@ class Mapper:
         span = min(MOST_SPAN, max(LEAST_SPAN, FINAL_PAIRS // len(order)))
         for place, frame_id in enumerate(order):
             join_tracks(world, frame_id, order[max(0, place - span) : place], self._picture_hw)
+        mend(world, self._picture_hw)
         loops: tuple[tuple[int, int], ...] = ()
         if self.closes_loops:
             world, loops = close_all_loops(world, self._picture_hw, focal_is_known=self._focal_is_known)
@@ -201,6 +203,7 @@ class Mapper:
             world, order, {order[0]}, self._picture_hw, focal_is_known=self._focal_is_known,
             iterations=min(MOST_STEPS, max(LEAST_STEPS, FINAL_STEPS // len(order))), settled=FINAL_SETTLED,
             sightings=max(SIGHTINGS // 2, min(MOST_SIGHTINGS, FINAL_SIGHTINGS // len(order))),
+            most_error=FINAL_ERROR,
         )  # fmt: skip
         moved = found.map.placed(self.world)
         self._settle(found.map, moved, {})
