@@ -106,6 +106,32 @@ def verify(first: View, second: View) -> SamePlace | str:
     return SamePlace(relation, np.diag(1 / np.square(sigmas)), pairs, share, distance)
 
 
+def seen_from(known: View, features: Features) -> tuple[Array, int, float] | str:
+    """known_from_camera (4, 4) of a picture of the same camera whose depth is not known, how many matches agree, and
+    the distance over median depth; or why there is none. One way only: ask more than one view.
+    """
+    other = View(features, np.full(len(features), np.nan), known.camera, known.picture_hw)
+    pairs = match(known.features, features)
+    pairs = pairs[known.is_known[pairs[:, 0]]]
+    width = known.picture_hw[1]
+    pairs = pairs[epipolar_inliers(known.features.places[pairs[:, 0]], features.places[pairs[:, 1]], width)]
+    found = resected(known, other, pairs) if len(pairs) >= LEAST_INLIERS else None
+    if found is None or found[1].sum() < LEAST_INLIERS:
+        return f"{len(pairs)} matches agree" if found is None else f"{int(found[1].sum())} of them fit the depth"
+    pose, fits = se3.invert(found[0]), found[1]
+    pairs = pairs[fits]
+    distance = float(np.linalg.norm(pose[:3, 3])) / float(np.median(known.depth[pairs[:, 0]]))
+    if distance > MOST_DISTANCE:
+        return f"{distance:.2f} depths apart"
+    cells = min(_cells(known, pairs[:, 0]), _cells(other, pairs[:, 1]))
+    if cells < LEAST_CELLS:
+        return f"matches in {cells} cells of the picture"
+    relation = Sim3(1.0, found[0][:3, :3], found[0][:3, 3])
+    if _share(known, other, relation, len(pairs)) < LEAST_SHARE:
+        return "little of what should be in view"
+    return pose, len(pairs), distance
+
+
 def resected(known: View, other: View, pairs: Index) -> tuple[Array, NDArray[np.bool_]] | None:
     """other_from_known (4, 4), its translation in the unit of the known one, and which pairs (M, 2) agree."""
     places = other.features.places[pairs[:, 1]]

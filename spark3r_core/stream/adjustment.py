@@ -66,9 +66,12 @@ def join_tracks(world: KeyframeMap, frame_id: int, others: Sequence[int], pictur
     return joined
 
 
-def neighbours(world: KeyframeMap, frame_id: int) -> list[int]:
-    """Keyframes that a new one is matched with: the latest, and those these share most tracks with."""
+def neighbours(world: KeyframeMap, frame_id: int, on: int | None = None) -> list[int]:
+    """Keyframes that a new one is matched with: the latest, and those these share most tracks with. on: the keyframe
+    that it was tracked on; where that is not among the latest (a camera found again), it takes their place."""
     latest = [other for other in world.order if other < frame_id][-LATEST:]
+    if on is not None and on not in latest:
+        latest = [on]
     counts: dict[int, int] = {}
     for other in latest:
         for third, count in world.tracks.shared(other).items():

@@ -28,6 +28,7 @@ from spark3r_core.stream.estimates import FrameEstimate
 from spark3r_core.stream.feature_guess import FeaturePoints
 from spark3r_core.stream.keyframe_map import Keyframe, KeyframeMap, TrackedEdge
 from spark3r_core.stream.loops import close_all_loops, close_loops, remembered
+from spark3r_core.stream.relocalisation import NotRecognised, confirm_place, placed_in_map
 from spark3r_core.stream.resection import mend, resected
 from spark3r_core.stream.session import StreamSession, WindowResult
 from spark3r_core.stream.tracker import Reference, TrackedFrame
@@ -51,7 +52,8 @@ class KeyframeRequest:
 
     picture: (H, W, 3) uint8 RGB, undistorted. pyramid: at the tracker's size. intrinsics: (3, 3) of the picture where
     the user gave the camera. tracked: on the keyframe before; None where the frame begins a map. points: (N, 3) of that
-    keyframe, depth corrected, in this camera; None likewise. facts: the caller's own, not looked at.
+    keyframe, depth corrected, in this camera; None likewise. lost: tracking does not know where it is; it is mapped if
+    it is recognised as a place of the map, and only then. facts: the caller's own, not looked at.
     """
 
     frame_id: int
@@ -63,6 +65,7 @@ class KeyframeRequest:
     tracked: TrackedFrame | None = None
     points: NDArray[np.float32] | None = None
     odom_from_camera: Array = field(default_factory=lambda: np.eye(4))
+    lost: bool = False
     facts: object = None
 
 
@@ -71,7 +74,8 @@ class MapUpdate:
     """What mapping one keyframe gave. moved: where keyframes lie from now on, the new one included, by frame id.
 
     reference: for the tracker; None where the picture has too little texture to track on, or the network failed.
-    loops: pairs of keyframes (earlier, later) that were found to show one place.
+    loops: pairs of keyframes (earlier, later) that were found to show one place. found_by: the keyframe by which a lost
+    frame was recognised.
     """
 
     frame_id: int
@@ -84,6 +88,7 @@ class MapUpdate:
     adjusted: bool = False
     map_ns: int = 0
     loops: tuple[tuple[int, int], ...] = ()
+    found_by: int | None = None
 
 
 class _Mapped(NamedTuple):
@@ -116,6 +121,13 @@ class Mapper:
     def map(self, request: KeyframeRequest) -> MapUpdate:
         """Map one keyframe. Neither the map nor what the network remembers changes if anything is raised."""
         started_ns = time.perf_counter_ns()
+        if request.lost:
+            found = placed_in_map(self.world, request.picture) if self.closes_loops else "places are not recognised"
+            if isinstance(found, str):
+                return self._failed(request, None, found, started_ns)
+            camera = self.world.camera_of(request.sizes.picture_hw)
+            tracked = found.as_tracked(request.frame_id, request.odom_from_camera, request.sizes.tracker_map @ camera)
+            request = replace(request, tracked=tracked, points=found.points)
         image, network_from_picture = request.sizes.for_network(request.picture)
         mapped: list[_Mapped] = []
 
@@ -123,7 +135,10 @@ class Mapper:
             if estimates[0].valid:
                 mapped.append(self._mapped(request, estimates[0], network_from_picture))
 
-        window = self.session.step(image.transpose(2, 0, 1)[None], [request.frame_id], before_commit=before_commit)
+        try:
+            window = self.session.step(image.transpose(2, 0, 1)[None], [request.frame_id], before_commit=before_commit)
+        except NotRecognised as error:
+            return self._failed(request, None, str(error), started_ns)
         estimate = window.frames[0]
         if not estimate.valid:
             return self._failed(request, window, estimate.failure or "no estimate", started_ns)
@@ -155,7 +170,7 @@ class Mapper:
         world.keyframes[request.frame_id] = keyframe
         points, mended, confirmed = request.points, None, True
         if self.adjusts and request.tracked is not None:
-            others = neighbours(world, request.frame_id)
+            others = neighbours(world, request.frame_id, request.tracked.keyframe_id)
             join_tracks(world, request.frame_id, others, request.sizes.picture_hw)
             resection = resected(world, request.frame_id, others, request.sizes.picture_hw)
             mended, confirmed = resection.world_from_camera, resection.confirmed
@@ -165,6 +180,8 @@ class Mapper:
         depth, node_information = self._tied(points, estimate.depth, network_from_picture @ camera)
         keyframe = replace(keyframe, depth=depth, feature_depth=sampled(depth, features.places, network_from_picture))
         world.keyframes[request.frame_id] = keyframe if mended is None else keyframe.moved(mended, scale)
+        if request.lost:
+            confirm_place(world, request.frame_id, others, request.sizes.picture_hw)
         if request.tracked is not None and mended is None:
             world.edges.append(_edge(request.tracked, request.frame_id))
         adjusted = False
@@ -183,7 +200,8 @@ class Mapper:
         update = self._update(request, world, node_information, world.placed(self.world), adjusted)
         if update.reference is not None:
             update.reference.confirmed, update.reference.mended = confirmed, mended is not None
-        return _Mapped(world, replace(update, loops=loops))
+        found_by = request.tracked.keyframe_id if request.lost and request.tracked is not None else None
+        return _Mapped(world, replace(update, loops=loops, found_by=found_by))
 
     def finish(self) -> MapUpdate | None:
         """Adjust all keyframes together, once, at the end of a file; None where there is nothing to gain."""

@@ -23,11 +23,13 @@ from spark3r_core.photometric.align import Level, grey_levels
 from spark3r_core.stream.camera_sizes import CameraSizes, intrinsics_of
 from spark3r_core.stream.keyframe_choice import KeyframeRule
 from spark3r_core.stream.mapper import KeyframeRequest, Mapper, MapUpdate
+from spark3r_core.stream.relocalisation import TOO_LITTLE
 from spark3r_core.stream.session import StreamSession, WindowResult
 from spark3r_core.stream.tracker import Reference, TrackedFrame, Tracker
 from spark3r_stream.engine.frame_cloud import CloudConfig, cloud_of
 from spark3r_stream.engine.frame_health import FrameHealth
 from spark3r_stream.engine.mapper_thread import MapperThread
+from spark3r_stream.engine.relocaliser import Relocaliser
 from spark3r_stream.engine.results import StepOutput, failed_output, first_line
 from spark3r_stream.engine.undistort import Undistorter
 from spark3r_stream.frame import Frame
@@ -98,6 +100,7 @@ class TrackingReconstructor:
         self._mapper = self._new_mapper()
         self._tracker = Tracker()
         self._health = FrameHealth()
+        self._relocaliser = Relocaliser()
         self._rule = KeyframeRule()
         self._sizes: CameraSizes | None = None
         self._fitted: CameraSizes | None = None  # the newest of `prepare_ahead`, which runs ahead
@@ -147,7 +150,8 @@ class TrackingReconstructor:
         output = self._output(frame, tracked, view, state)
         if state is TrackingState.TRACKING:
             self._last_good = self._in_all(tracked)
-        if self._health.is_lost:
+        self._relocaliser.tracked() if tracked.aligned else self._relocaliser.missed()
+        if self._health.is_lost and (self._relocaliser.gives_up or not self._closes_loops):
             self._begin_part("tracking was lost")
         else:
             reference = self._tracker.reference
@@ -221,7 +225,11 @@ class TrackingReconstructor:
         return tracked
 
     def _ask(self, newest: _Tracked) -> None:
-        """Ask for the newest frame to be mapped, if it should be and the mapper is free."""
+        """Ask for the newest frame to be mapped, if it should be and the mapper is free; or to be found, if it is lost."""
+        if self._thread.is_free and self._closes_loops and self._relocaliser.should_ask:
+            request = replace(self._request(newest), tracked=None, points=None, lost=True)
+            self._thread.submit(self._mapper, request, newest.frame.frame_id + 1)
+            return
         if not self._thread.is_free or not self._rule.reason(newest.tracked, self._frames_on_keyframe):
             return
         lag = min(LONGEST_LAG, max(1, self._frames_on_keyframe // FRAMES_PER_LAG))
@@ -261,6 +269,10 @@ class TrackingReconstructor:
         """Take the pending keyframe: publish it, and track on it from now on."""
         request, update = self._thread.take()
         step.adopted = request.frame_id
+        if request.lost and isinstance(update, MapUpdate) and update.keyframe is None:
+            log.debug("frame %d was not recognised: %s", request.frame_id, update.failure)
+            self._relocaliser.answered(update.failure != TOO_LITTLE)
+            return
         if isinstance(update, Exception) or update.keyframe is None:
             self.keyframes_failed += 1
             why = first_line(update) if isinstance(update, Exception) else update.failure
@@ -268,7 +280,11 @@ class TrackingReconstructor:
             return
         self._publish(request, update, step)
         if update.reference is not None:
-            self._tracker.adopt(update.reference)
+            self._tracker.adopt(update.reference, request.time_s if request.lost else None)
+            if request.lost:
+                log.info("frame %d was recognised: tracking goes on in the same map", request.frame_id)
+                self._relocaliser.tracked()
+                self._health.interrupted("the camera was found again; frames after it have yet to confirm that")
             self._frames_on_keyframe = 0
             self._urgent = False
 
@@ -281,6 +297,7 @@ class TrackingReconstructor:
         assert keyframe is not None
         facts = request.facts
         assert isinstance(facts, _Facts)
+        tracked_submap = facts.tracked_submap if update.found_by is None else self._submaps[update.found_by].number
         submap = _Submap(self._next_submap, request.frame_id, -1, Sim3())
         self._next_submap += 1
         self._submaps[request.frame_id] = submap
@@ -308,7 +325,7 @@ class TrackingReconstructor:
                 point_confidence=trust,
                 map_from_submap=submap.map_from_submap,
                 time_ns=_time_ns(frame),
-                tracked_submap=facts.tracked_submap,
+                tracked_submap=tracked_submap,
             )
         )
 
@@ -363,6 +380,7 @@ class TrackingReconstructor:
         self._mapper = self._new_mapper()
         self._tracker = Tracker()
         self._health = FrameHealth()
+        self._relocaliser = Relocaliser()
         self._submaps = {}
         self._frames_on_keyframe = 0
         self._urgent = False
