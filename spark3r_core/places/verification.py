@@ -26,7 +26,8 @@ LEAST_INLIERS = 30  # that epipolar geometry allows, and that remain in the end;
 MOST_DISTANCE = 0.7  # between the cameras, over median depth: look-alikes lie further apart
 MOST_TURN_APART, MOST_SHIFT_APART, MOST_GROWTH_APART = 15.0, 0.3, 0.3  # degrees, median depths, log: of the two ways
 CELLS, LEAST_CELLS = 6, 4  # the picture in 6 x 6 cells; so many must hold inliers
-LEAST_SHARE = 0.06  # of the features that should be in view which must be found: a door is not its surroundings
+EXPECTED = 5  # features in a cell that the other picture should see, for it to count
+LEAST_COVERED = 0.3  # of such cells in which one must be found: a door is not its surroundings
 TURN_SIGMA, SHIFT_SIGMA, GROWTH_SIGMA = 0.01, 0.03, 0.1  # radians, median depths, log: of an edge
 
 
@@ -60,14 +61,14 @@ class SamePlace:
     """Two views of one place.
 
     first_from_second: from the second's camera and unit to the first's. information: (7, 7) of [translation in the
-    frame and unit of the first, rotation vector, log scale]. pairs: (M, 2) features that agree. share: of the features
-    that should be in view which were found. distance: of the cameras over the median depth.
+    frame and unit of the first, rotation vector, log scale]. pairs: (M, 2) features that agree. covered: share of
+    what both should see in which matches lie. distance: of the cameras over the median depth.
     """
 
     first_from_second: Sim3
     information: Array
     pairs: Index
-    share: float
+    covered: float
     distance: float
 
 
@@ -96,14 +97,16 @@ def verify(first: View, second: View) -> SamePlace | str:
     distance = float(np.linalg.norm(relation.translation)) / size
     if distance > MOST_DISTANCE:
         return f"{distance:.2f} depths apart"
-    cells = min(_cells(first, pairs[:, 0]), _cells(second, pairs[:, 1]))
+    cells = min(len(np.unique(_cell(view, index))) for view, index in zip((first, second), pairs.T, strict=True))
     if cells < LEAST_CELLS:
         return f"matches in {cells} cells of the picture"
-    share = min(_share(first, second, relation.inverse(), len(pairs)), _share(second, first, relation, len(pairs)))
-    if share < LEAST_SHARE:
-        return f"{share:.0%} of what should be in view"
+    covered = min(
+        _covered(first, second, relation.inverse(), pairs[:, 0]), _covered(second, first, relation, pairs[:, 1])
+    )
+    if covered < LEAST_COVERED:
+        return f"matches in {covered:.0%} of what both should see"
     sigmas = np.array([SHIFT_SIGMA * size] * 3 + [TURN_SIGMA] * 3 + [GROWTH_SIGMA])
-    return SamePlace(relation, np.diag(1 / np.square(sigmas)), pairs, share, distance)
+    return SamePlace(relation, np.diag(1 / np.square(sigmas)), pairs, covered, distance)
 
 
 def seen_from(known: View, features: Features) -> tuple[Array, int, float] | str:
@@ -123,12 +126,13 @@ def seen_from(known: View, features: Features) -> tuple[Array, int, float] | str
     distance = float(np.linalg.norm(pose[:3, 3])) / float(np.median(known.depth[pairs[:, 0]]))
     if distance > MOST_DISTANCE:
         return f"{distance:.2f} depths apart"
-    cells = min(_cells(known, pairs[:, 0]), _cells(other, pairs[:, 1]))
+    cells = min(len(np.unique(_cell(view, index))) for view, index in zip((known, other), pairs.T, strict=True))
     if cells < LEAST_CELLS:
         return f"matches in {cells} cells of the picture"
     relation = Sim3(1.0, found[0][:3, :3], found[0][:3, 3])
-    if _share(known, other, relation, len(pairs)) < LEAST_SHARE:
-        return "little of what should be in view"
+    covered = _covered(known, other, relation, pairs[:, 0])
+    if covered < LEAST_COVERED:
+        return f"matches in {covered:.0%} of what both should see"
     return pose, len(pairs), distance
 
 
@@ -180,18 +184,21 @@ def _adjusted(first: View, second: View, pairs: Index, by_forth: Sim3, by_back: 
     return Sim3(scale * float(np.exp(found.cameras.log_scale[1])), pose[:3, :3], pose[:3, 3]), kept
 
 
-def _cells(view: View, index: Index) -> int:
-    """How many cells of the picture hold one of these features."""
+def _cell(view: View, index: Index) -> Index:
+    """(M,) which cell of the picture each of these features lies in."""
     height, width = view.picture_hw
-    at = np.clip(view.features.places[index] / np.array([width, height]) * CELLS, 0, CELLS - 1e-6).astype(int)
-    return len(np.unique(at[:, 1] * CELLS + at[:, 0]))
+    at = np.clip(view.features.places[index] / np.array([width, height]) * CELLS, 0, CELLS - 1e-6).astype(np.int64)
+    return at[:, 1] * CELLS + at[:, 0]
 
 
-def _share(view: View, other: View, other_from_view: Sim3, found: int) -> float:
-    """Found over expected: features of `view` that should lie in the picture of `other`."""
-    points = other_from_view.apply_to_points(view.points(np.flatnonzero(view.is_known)))
+def _covered(view: View, other: View, other_from_view: Sim3, found: Index) -> float:
+    """Of the cells of `view` whose features should lie in the picture of `other`, the share in which one was found."""
+    known = np.flatnonzero(view.is_known)
+    points = other_from_view.apply_to_points(view.points(known))
     ahead = points[:, 2] > 0
-    at = points[ahead, :2] / points[ahead, 2:] * other.camera[[0, 1], [0, 1]] + other.camera[:2, 2]
+    at = points[:, :2] / np.where(ahead, points[:, 2], 1.0)[:, None] * other.camera[[0, 1], [0, 1]]
     height, width = other.picture_hw
-    inside = ((at >= 0) & (at < np.array([width, height]))).all(1)
-    return found / max(1, int(inside.sum()))
+    inside = ahead & ((at + other.camera[:2, 2] >= 0) & (at + other.camera[:2, 2] < np.array([width, height]))).all(1)
+    expected = np.bincount(_cell(view, known[inside]), minlength=CELLS * CELLS) >= EXPECTED
+    holds = np.bincount(_cell(view, found), minlength=CELLS * CELLS) > 0
+    return float((expected & holds).sum()) / max(1, int(expected.sum()))
