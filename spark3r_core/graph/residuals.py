@@ -3,7 +3,8 @@
 With P = X_i^-1 X_j the predicted and M the measured similarity of an edge, the residual is
 [t_P - t_M, log(R_M^T R_P), log(s_P / s_M)]: a chart of M^-1 P that keeps translation in the frame and unit of the first
 node, where its uncertainty is known. Nodes move in their own frames (`Similarities.moved`). Derivatives follow from
-the right Jacobian of SO(3): Solà, Deray, Atchuthan, *A micro Lie theory for state estimation in robotics*, 2018, eq. 144.
+the right Jacobian of SO(3): Solà, Deray, Atchuthan, *A micro Lie theory for state estimation in robotics*, 2018,
+equation 144.
 """
 
 from __future__ import annotations

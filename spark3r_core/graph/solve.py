@@ -39,7 +39,12 @@ class Solved:
 
 
 def solve(
-    nodes: Similarities, edges: Edges, fixed: NDArray[np.bool_], *, scale_is_held: bool = False, bound: float = NOISE_BOUND
+    nodes: Similarities,
+    edges: Edges,
+    fixed: NDArray[np.bool_],
+    *,
+    scale_is_held: bool = False,
+    bound: float = NOISE_BOUND,
 ) -> Solved:
     """Move the nodes that are not fixed.
 
@@ -74,9 +79,7 @@ def _weights(squares: Array, edges: Edges, width: float, bound: float) -> Array:
     return np.where(edges.doubted, np.square(widened / (squares + widened)), 1.0)
 
 
-def _descended(
-    nodes: Similarities, edges: Edges, free: NDArray[np.bool_], weights: Array, steps: int
-) -> Similarities:
+def _descended(nodes: Similarities, edges: Edges, free: NDArray[np.bool_], weights: Array, steps: int) -> Similarities:
     """Some steps downhill at fixed weights."""
     damping = FIRST_DAMPING
     cost = _cost(nodes, edges, weights)

@@ -84,7 +84,10 @@ def verify(first: View, second: View) -> SamePlace | str:
     if forth is None or back is None:
         return "no pose that the depth allows"
     size = float(np.median(first.depth[pairs[:, 0]]))
-    by_forth, by_back = _one_unit(first, second, pairs, *forth), _one_unit(second, first, pairs[:, ::-1], *back).inverse()
+    by_forth, by_back = (
+        _one_unit(first, second, pairs, *forth),
+        _one_unit(second, first, pairs[:, ::-1], *back).inverse(),
+    )
     turn = float(np.degrees(se3.relative_angle(by_forth.matrix, by_back.matrix)))
     shift = float(np.linalg.norm(by_forth.translation - by_back.translation)) / size
     growth = abs(float(np.log(by_forth.scale / by_back.scale)))
@@ -140,8 +143,6 @@ def resected(known: View, other: View, pairs: Index) -> tuple[Array, NDArray[np.
     """other_from_known (4, 4), its translation in the unit of the known one, and which pairs (M, 2) agree."""
     places = other.features.places[pairs[:, 1]]
     return camera_from_points(known.points(pairs[:, 0]), places, other.camera, other.picture_hw[1])
-
-
 
 
 def _one_unit(known: View, other: View, pairs: Index, other_from_known: Array, fits: NDArray[np.bool_]) -> Sim3:

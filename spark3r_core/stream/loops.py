@@ -7,6 +7,7 @@ looked at. The path: `remembered` → `proposed` → `verify` → `agreeing` →
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -235,7 +236,7 @@ def _map_edges(world: KeyframeMap, nodes: Similarities, number: dict[int, int]) 
         for end in pair:
             strongest.setdefault(end, []).append((-count, pair))
     pairs = {pair for found in strongest.values() for _, pair in sorted(found)[:MOST_EDGES]}
-    pairs |= set(zip(order[:-1], order[1:], strict=True))
+    pairs |= set(itertools.pairwise(order))
     chosen = sorted(pairs)
     first = np.array([number[a] for a, _ in chosen], np.int64)
     second = np.array([number[b] for _, b in chosen], np.int64)

@@ -34,7 +34,7 @@ class NotRecognised(Exception):
 
 @dataclass(frozen=True)
 class Relocalised:
-    """key_from_camera: (4, 4) in the keyframe's unit. inliers: matches that agree. keyframe: the one it was found by."""
+    """keyframe: the one it was found by. key_from_camera: (4, 4) in its unit. inliers: matches that agree."""
 
     keyframe: Keyframe
     key_from_camera: Array
@@ -51,7 +51,9 @@ class Relocalised:
         depth = self.keyframe.depth[::POINTS_STEP, ::POINTS_STEP]
         camera = self.keyframe.depth_intrinsics
         v, u = np.mgrid[: depth.shape[0], : depth.shape[1]] * POINTS_STEP + 0.5
-        rays = np.stack([(u - camera[0, 2]) / camera[0, 0], (v - camera[1, 2]) / camera[1, 1], np.ones(depth.shape)], -1)
+        rays = np.stack(
+            [(u - camera[0, 2]) / camera[0, 0], (v - camera[1, 2]) / camera[1, 1], np.ones(depth.shape)], -1
+        )
         points = (rays * depth[..., None]).reshape(-1, 3)
         return se3.transform_points(se3.invert(self.key_from_camera), points).astype(np.float32)
 
@@ -98,9 +100,7 @@ def relocalised(world: KeyframeMap, features: Features, picture_hw: tuple[int, i
     return why if not found else "only one keyframe is like it"
 
 
-def confirm_place(
-    world: KeyframeMap, frame_id: int, others: Sequence[int], picture_hw: tuple[int, int]
-) -> None:
+def confirm_place(world: KeyframeMap, frame_id: int, others: Sequence[int], picture_hw: tuple[int, int]) -> None:
     """Whether a keyframe that was found so, now that its depth is known, shows the same place as one of the others.
     Raises NotRecognised if not."""
     own = _view(world, frame_id, picture_hw)

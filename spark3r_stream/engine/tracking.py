@@ -112,6 +112,7 @@ class TrackingReconstructor:
         self._last_good: np.ndarray | None = None  # newest confirmed camera in the map of all, (4, 4)
         self._newest: _Tracked | None = None  # the newest frame, if it is confirmed and no keyframe
         self.keyframes_failed = 0
+        self.loops: list[tuple[int, int]] = []  # pairs of keyframes that were recognised as one place
 
     @property
     def image_hw(self) -> tuple[int, int] | None:
@@ -225,7 +226,7 @@ class TrackingReconstructor:
         return tracked
 
     def _ask(self, newest: _Tracked) -> None:
-        """Ask for the newest frame to be mapped, if it should be and the mapper is free; or to be found, if it is lost."""
+        """Ask for the newest frame to be mapped, if it should be and the mapper is free; if lost, to be found."""
         if self._thread.is_free and self._closes_loops and self._relocaliser.should_ask:
             request = replace(self._request(newest), tracked=None, points=None, lost=True)
             self._thread.submit(self._mapper, request, newest.frame.frame_id + 1)
@@ -331,6 +332,7 @@ class TrackingReconstructor:
 
     def _corrections(self, update: MapUpdate, reason: str) -> list[MapCorrection]:
         corrections = []
+        self.loops += update.loops
         for frame_id, map_from_keyframe in sorted(update.moved.items()):
             submap = self._submaps[frame_id]
             submap.revision += 1

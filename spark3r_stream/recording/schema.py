@@ -149,7 +149,12 @@ def checked_settings(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
         ) from None
     if not isinstance(settings, dict):
         raise RecordingError(f"{path} does not say how it was made; its settings are missing or damaged")
-    settings = {"track": "off", "loops": "off", "refine": "off", **settings}  # recordings from before there was a choice
+    settings = {
+        "track": "off",
+        "loops": "off",
+        "refine": "off",
+        **settings,
+    }  # recordings from before there was a choice
     settings |= {name: metadata[name] for name in ("device", "dtype") if metadata.get(name)}
     for name, rule in SETTINGS.items():
         if name in settings:

@@ -106,7 +106,9 @@ def test_only_what_several_say_of_different_pictures_is_believed() -> None:
     assert [{(one.first, one.second) for one in group} for group in groups] == [set(pairs)]
     assert agreeing(recognised(lies, pairs[:2], drift), lies, order) == []
     assert agreeing(recognised(lies, [(2, 25), (3, 25), (4, 25)], drift), lies, order) == [], "one picture's word"
-    false = recognised(lies, [(2, 25)], drift) + recognised(lies, [(3, 26)]) + recognised(
-        lies, [(2, 26)], replace(drift, scale=1.4)
+    false = (
+        recognised(lies, [(2, 25)], drift)
+        + recognised(lies, [(3, 26)])
+        + recognised(lies, [(2, 26)], replace(drift, scale=1.4))
     )
     assert agreeing(false, lies, order) == []
