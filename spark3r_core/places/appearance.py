@@ -1,7 +1,7 @@
 """One vector per picture, by which pictures of one place are found among many: VLAD of its local features.
 
 Jégou, Douze, Schmid, Pérez, *Aggregating local descriptors into a compact image representation*, 2010; powers and
-intra-normalisation: Arandjelović, Zisserman, *All about VLAD*, 2013. The words are learned from the first pictures of
+intra-normalisation: Arandjelović, Zisserman, *All about VLAD*, 2013. The words are learned from the pictures of
 the map itself: nothing is shipped, and the same map has the same words.
 """
 
@@ -15,21 +15,17 @@ Floats = NDArray[np.float32]
 WORDS = 64
 LEAST_DESCRIPTORS = 20 * WORDS  # to learn words from
 ROUNDS = 12  # of k-means
-MOST_DESCRIPTORS = 4000  # that words are learned from
+MOST_DESCRIPTORS = 4000  # that it is worth learning from
 
 
 def learned_words(descriptors: Floats) -> Floats:
     """(WORDS, 128) by k-means of descriptors (N, 128), N >= LEAST_DESCRIPTORS; the same for the same input."""
-    step = -(-len(descriptors) // MOST_DESCRIPTORS)
-    data = descriptors[::step]
     rng = np.random.default_rng(0)
-    words = data[rng.choice(len(data), WORDS, replace=False)]
+    words = descriptors[rng.choice(len(descriptors), WORDS, replace=False)]
     for _ in range(ROUNDS):
-        of_word = _nearest(data, words)
-        sums = np.zeros_like(words)
-        np.add.at(sums, of_word, data)
-        counts = np.bincount(of_word, minlength=WORDS)[:, None]
-        words = np.where(counts > 0, sums / np.maximum(counts, 1), words).astype(np.float32)
+        belongs = (_nearest(descriptors, words) == np.arange(WORDS)[:, None]).astype(np.float32)
+        counts = belongs.sum(1, keepdims=True)
+        words = np.where(counts > 0, belongs @ descriptors / np.maximum(counts, 1), words).astype(np.float32)
     return words
 
 

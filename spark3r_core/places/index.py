@@ -2,48 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spark3r_core.places.appearance import LEAST_DESCRIPTORS, learned_words, summary_of
+from spark3r_core.places.appearance import LEAST_DESCRIPTORS, MOST_DESCRIPTORS, learned_words, summary_of
 
 Floats = NDArray[np.float32]
+
+GROWTH = 2  # times as many pictures as words were learned from, at which they are learned anew
 
 
 @dataclass(frozen=True)
 class PlaceIndex:
-    """words: (W, 128), None until enough descriptors were seen. summaries: by picture. waiting: descriptors of pictures
-    that came before there were words."""
+    """words: (W, 128), None until enough descriptors were seen. summaries: by picture. learned_from: so many pictures.
+
+    Words of a few pictures tell others badly apart, so they are learned anew whenever the map has doubled.
+    """
 
     words: Floats | None = None
     summaries: dict[int, Floats] = field(default_factory=dict)
-    waiting: dict[int, Floats] = field(default_factory=dict)
+    learned_from: int = 0
 
     @property
     def nbytes(self) -> int:
         return sum(summary.nbytes for summary in self.summaries.values())
 
-    def with_picture(self, frame_id: int, descriptors: Floats) -> PlaceIndex:
-        """The index with one more. descriptors: (N, 128)."""
-        if self.words is not None:
-            summaries = {**self.summaries, frame_id: summary_of(descriptors, self.words)}
-            return replace(self, summaries=summaries)
-        waiting = {**self.waiting, frame_id: descriptors}
-        if sum(map(len, waiting.values())) < LEAST_DESCRIPTORS:
-            return replace(self, waiting=waiting)
-        words = learned_words(np.concatenate([waiting[one] for one in sorted(waiting)]))
-        return PlaceIndex(words, {one: summary_of(waiting[one], words) for one in sorted(waiting)}, {})
+    def with_picture(self, frame_id: int, descriptors: Mapping[int, Floats]) -> PlaceIndex:
+        """The index with one more. descriptors: (N, 128) of every picture in it, the new one included."""
+        count = len(descriptors)
+        if self.words is not None and count < GROWTH * self.learned_from:
+            summary = summary_of(descriptors[frame_id], self.words)
+            return replace(self, summaries={**self.summaries, frame_id: summary})
+        all_of_them = np.concatenate([descriptors[one] for one in sorted(descriptors)])
+        if len(all_of_them) < LEAST_DESCRIPTORS:
+            return self
+        words = learned_words(all_of_them[:: -(-len(all_of_them) // MOST_DESCRIPTORS)])
+        return PlaceIndex(words, {one: summary_of(descriptors[one], words) for one in sorted(descriptors)}, count)
 
     def without(self, frame_id: int) -> PlaceIndex:
         """The index without a picture; its words stay."""
-        return replace(
-            self,
-            summaries={one: summary for one, summary in self.summaries.items() if one != frame_id},
-            waiting={one: waiting for one, waiting in self.waiting.items() if one != frame_id},
-        )
+        return replace(self, summaries={one: summary for one, summary in self.summaries.items() if one != frame_id})
 
     def likeness(self, descriptors: Floats, among: Collection[int]) -> dict[int, float]:
         """How like a picture with these descriptors (N, 128) each of those is, beside what all have in common: 1 the

@@ -54,7 +54,7 @@ class Closed(NamedTuple):
 
 def remembered(world: KeyframeMap, frame_id: int) -> None:
     """Make a keyframe of this draft known to place recognition."""
-    descriptors = world.keyframes[frame_id].features.descriptors
+    descriptors = {one: keyframe.features.descriptors for one, keyframe in world.keyframes.items()}
     world.places = replace(world.places, index=world.places.index.with_picture(frame_id, descriptors))
 
 

@@ -69,20 +69,24 @@ def test_a_picture_without_depth_is_placed_by_one_view() -> None:
     assert isinstance(seen_from(known, seen(ROOM, pose(3.0), seed=2).features), str)
 
 
+def indexed(count: int) -> PlaceIndex:
+    """Pictures all round the room."""
+    index, descriptors = PlaceIndex(), {}
+    for number in range(count):
+        descriptors[number] = seen(ROOM, pose(number * 2 * np.pi / count), seed=number).features.descriptors
+        index = index.with_picture(number, descriptors)
+    return index
+
+
 def test_appearance_finds_a_place_among_many() -> None:
-    index = PlaceIndex()
-    for number in range(24):
-        view = seen(ROOM, pose(number * 2 * np.pi / 24), seed=number)
-        index = index.with_picture(number, view.features.descriptors)
+    index = indexed(24)
     right = 0
     for number in range(24):
         again = seen(ROOM, pose(number * 2 * np.pi / 24 + 0.05, (0.1, 0.0, 0.1)), seed=100 + number)
         likeness = index.likeness(again.features.descriptors, range(24))
         right += max(likeness, key=lambda one: likeness[one]) == number
     assert right >= 23
-    same = PlaceIndex()
-    for number in range(24):
-        same = same.with_picture(number, seen(ROOM, pose(number * 2 * np.pi / 24), seed=number).features.descriptors)
+    same = indexed(24)
     assert all(np.array_equal(same.summaries[i], index.summaries[i]) for i in range(24)), "the same input, other bytes"
     assert 5 not in index.without(5).likeness(seen(ROOM, pose(0.0)).features.descriptors, range(24))
 
