@@ -39,6 +39,8 @@ WAITING = 40  # recognitions that wait for others that agree
 MOST_EDGES = 5  # of a keyframe to those that share most tracks with it
 WEAK = np.array([0.15] * 3 + [0.05] * 3 + [0.3])  # sigmas of an edge that no tracks hold: median depths, radians, log
 STRONG = np.array([0.05] * 3 + [0.02] * 3 + [0.1])  # that a hundred tracks hold; their errors depend on each other
+SLACK = (1.0, 4.0, 16.0)  # factors of these sigmas, tried in turn
+HOLDING_SHARE = 0.5  # of the believed pairs that the bent map must agree with
 AROUND = 5  # keyframes beside each end of a loop that are matched with those at the other end
 MOST_ERROR = 16.0  # pixel sigmas, once the graph has brought both ends together
 MOVED, HOLDING = 12, 6  # keyframes around a loop that its adjustment moves, and those that hold them
@@ -177,17 +179,14 @@ def _closed(world: KeyframeMap, picture_hw: tuple[int, int], *, focal_is_known: 
     believed = [one for group in groups for one in _plausible(group, nodes, held_together, number)]
     if not believed:
         return Closed(world)
-    loops = _loop_edges(believed, number)
-    edges = _together(held_together, loops)
-    found = solve(nodes, edges, np.arange(len(order)) == 0)
-    holds = found.holds(edges)[len(held_together) :]
-    believed = [one for one, held in zip(believed, holds, strict=True) if held]
-    if len(believed) < len(holds) / 2 or not believed:
+    found, holds = _bent(nodes, held_together, _loop_edges(believed, number))
+    if holds.mean() < HOLDING_SHARE:
         log.debug("loops of %d pairs do not fit the map", len(holds))
         return Closed(world)
+    believed = [one for one, held in zip(believed, holds, strict=True) if held]
     after = replace(world, keyframes=dict(world.keyframes))
     for i, frame_id in enumerate(order[1:], 1):
-        moved = found.nodes.one(i)
+        moved = found.one(i)
         pose = se3.require_se3(se3.make_pose(moved.rotation, moved.translation))
         after.keyframes[frame_id] = world.keyframes[frame_id].moved(pose, moved.scale)
     pairs = tuple((one.first, one.second) for one in believed)
@@ -204,6 +203,20 @@ def _closed(world: KeyframeMap, picture_hw: tuple[int, int], *, focal_is_known: 
         chosen, held = _around_loop(after, believed)
         after = adjust(after, chosen, held, picture_hw, focal_is_known=focal_is_known, most_error=MOST_ERROR).map
     return Closed(after, pairs)
+
+
+def _bent(nodes: Similarities, odometry: Edges, loops: Edges) -> tuple[Similarities, NDArray[np.bool_]]:
+    """Nodes as the loops want them, and which loops hold. Odometry is believed as its matches say, and if the loops do
+    not hold, less: errors of a whole way depend on each other where the focal length is wrong."""
+    holds = np.zeros(len(loops), bool)
+    bent = nodes
+    for slack in SLACK:
+        edges = _together(replace(odometry, information=odometry.information / slack**2), loops)
+        found = solve(nodes, edges, np.arange(len(nodes)) == 0)
+        bent, holds = found.nodes, found.holds(edges)[len(odometry) :]
+        if holds.mean() >= HOLDING_SHARE:
+            break
+    return bent, holds
 
 
 def _overlap(world: KeyframeMap, first: int, second: int) -> bool:
