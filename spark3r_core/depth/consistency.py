@@ -57,7 +57,9 @@ def agreement(depth: Image, confidence: Image, intrinsics: Array, others: Sequen
         column /= z
         row /= z
         there = cv2.remap(other.depth, column, row, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
-        trust = cv2.remap(other.confidence, column, row, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+        trust = cv2.remap(
+            other.confidence, column, row, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0
+        )
         off = np.log(np.maximum(there, np.float32(LEAST_Z)) / z)
         same = trust * (np.abs(off) < AGREE)
         support += same

@@ -105,12 +105,10 @@ def _probability(sure: Image, flat: Image, support: Image, conflict: Image) -> I
     return np.asarray(1 / (1 + np.exp(-odds)), np.float32)
 
 
-def _coarse(
-    grey: NDArray[np.uint8], intrinsics: Array, views: list[View], base: Image
-) -> tuple[Image, Image, Image]:
+def _coarse(grey: NDArray[np.uint8], intrinsics: Array, views: list[View], base: Image) -> tuple[Image, Image, Image]:
     """(H, W) each: log of the surface's depth over the base's, how sure its matches are, how far it is a plane."""
     steps = np.linspace(-RANGE, RANGE, COARSE_STEPS)
-    cost = sweep(grey, intrinsics, views, 1 / base, steps, COARSE_WINDOW)
+    cost = sweep(grey, intrinsics, views, _inverse(base), steps, COARSE_WINDOW)
     cost += (PRIOR * np.minimum(np.square(steps / PRIOR_AT), 1)).astype(np.float32)[:, None, None]
     total = aggregate(cost, grey, *COARSE_JUMPS, CONTRAST)
     offset, number = choose(total, steps)
@@ -133,7 +131,7 @@ def _completed(offset: Image, sure: Image, base: Image, grey: NDArray[np.uint8])
         log_scale, nodes, _ = depth_grid.fit(offset[rows, columns].astype(np.float64), places)
         bend = np.log(depth_grid.factors(nodes, height, width)) + np.float32(log_scale)
     weight = np.where(known, sure, 0)
-    inverse_plane, flat = planes.flattened(1 / (base * np.exp(offset)), 1 / (base * np.exp(bend)), weight, grey)
+    inverse_plane, flat = planes.flattened(_inverse(base * np.exp(offset)), _inverse(base * np.exp(bend)), weight, grey)
     on_plane = -np.log(np.where(flat > 0, inverse_plane * base, 1))
     by_plane = PLANE * flat
     target = (weight * offset + by_plane * on_plane) / np.maximum(weight + by_plane, 1e-9)
@@ -146,8 +144,8 @@ def _fine(
     grey: NDArray[np.uint8], intrinsics: Array, views: list[View], surface: Image, step: float
 ) -> tuple[Image, Image]:
     """(H, W) log of depth over the surface's, and how well the views agree."""
-    steps = (np.arange(FINE_STEPS) - FINE_STEPS // 2) * step
-    cost = sweep(grey, intrinsics, views, 1 / surface, steps, FINE_WINDOW)
+    steps = np.asarray((np.arange(FINE_STEPS) - FINE_STEPS // 2) * step, np.float64)
+    cost = sweep(grey, intrinsics, views, _inverse(surface), steps, FINE_WINDOW)
     total = aggregate(cost, grey, *FINE_JUMPS, CONTRAST)
     offset, number = choose(total, steps)
     return offset, _likeness(cost, number)
@@ -183,6 +181,10 @@ def _half_picture(grey: NDArray[np.uint8], intrinsics: Array) -> tuple[NDArray[n
     size_wh = (width // 2, height // 2)
     small = cv2.resize(grey, size_wh, interpolation=cv2.INTER_AREA)
     return np.asarray(small, np.uint8), np.diag([size_wh[0] / width, size_wh[1] / height, 1.0]) @ intrinsics
+
+
+def _inverse(depth: Image) -> Image:
+    return np.asarray(1 / depth, np.float32)
 
 
 def _resized(image: Image, size_hw: tuple[int, ...]) -> Image:

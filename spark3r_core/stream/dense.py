@@ -80,9 +80,7 @@ def views_of(world: KeyframeMap, frame_id: int, picture_hw: tuple[int, int]) -> 
     if not len(points):
         return []
     camera = world.camera_of(picture_hw)
-    worths = [
-        usefulness(points, camera_from_key(key, world.keyframes[other]), camera, picture_hw) for other in others
-    ]
+    worths = [usefulness(points, camera_from_key(key, world.keyframes[other]), camera, picture_hw) for other in others]
     return [others[index] for index in choose(worths, VIEWS)]
 
 

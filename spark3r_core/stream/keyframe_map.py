@@ -22,8 +22,8 @@ class Keyframe:
 
     world_from_camera: (4, 4) rigid. scale: units of the map per unit of its depth, which is odom's. depth, confidence:
     (h, w) at the network's size. depth_intrinsics: (3, 3) of them. picture_from_depth: (3, 3) pixel map.
-    features: of its picture; feature_depth: (N,) its depth at them, nan where unknown. picture: (h, w, 3) uint8 RGB made
-    small, see `dense.small_picture`; None: depth from several views is not wanted.
+    features: of its picture; feature_depth: (N,) its depth at them, nan where unknown. picture: (h, w, 3) uint8 RGB
+    made small, see `dense.small_picture`; None: depth from several views is not wanted.
     """
 
     frame_id: int

@@ -101,9 +101,7 @@ class Mapper:
         refines: whether depth is read off several keyframes once they are there; without adjustment it never is.
     """
 
-    def __init__(
-        self, model: Backbone, memory: MemoryConfig, *, adjusts: bool = True, refines: bool = True
-    ) -> None:
+    def __init__(self, model: Backbone, memory: MemoryConfig, *, adjusts: bool = True, refines: bool = True) -> None:
         self.model = model
         self.session = StreamSession(model, memory, refine=False, tied=True)
         self.world = KeyframeMap()
@@ -204,9 +202,7 @@ class Mapper:
         elapsed_ns = time.perf_counter_ns() - started_ns
         log.debug("all keyframes: %s", found.verdict.summary())
         accepted = found.verdict.accepted
-        return MapUpdate(
-            order[-1], None, None, moved, None, self.world.focal, "", accepted, elapsed_ns, refined
-        )
+        return MapUpdate(order[-1], None, None, moved, None, self.world.focal, "", accepted, elapsed_ns, refined)
 
     def _placed(self, world: KeyframeMap, request: KeyframeRequest) -> tuple[Array, float]:
         """Pose (4, 4) and scale of the new keyframe, by the one it was tracked on."""
