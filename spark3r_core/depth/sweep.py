@@ -94,8 +94,11 @@ class _Case:
 
     def at(self, w: Image) -> Image:
         """(H, W) the view's picture at each pixel's point of inverse depth w; nan beyond its edge."""
-        border = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": np.nan}
-        return np.asarray(cv2.remap(self.picture, *self._places(w), cv2.INTER_LINEAR, **border))
+        column, row = self._places(w)
+        seen = cv2.remap(
+            self.picture, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=float("nan")
+        )
+        return np.asarray(seen, np.float32)
 
     def seen(self, w: Image) -> NDArray[np.bool_]:
         """(H, W) whether it sees the points."""

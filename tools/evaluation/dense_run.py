@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from spark3r_core.geometry.alignment import align_umeyama
+from spark3r_core.geometry.alignment import umeyama
 from spark3r_core.geometry.pointmap import points_from_depth
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_stream.engine.results import StepOutput
@@ -108,7 +108,7 @@ def point_numbers(collector: KeyframeCollector, sequence: TrueSequence, which: s
     keyframes = [keyframe for frame_id, keyframe in sorted(getattr(collector, which).items()) if frame_id in place]
     found = np.stack([collector.map_from(keyframe).translation for keyframe in keyframes])
     true = np.stack([place[keyframe.frame_id][:3, 3] for keyframe in keyframes])
-    truth_from_map = align_umeyama(found, true)
+    truth_from_map = umeyama(found, true)
     points = [
         truth_from_map.apply_to_points(collector.map_from(keyframe).apply_to_points(keyframe.points))
         for keyframe in keyframes
