@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterable
 
 import numpy as np
@@ -22,6 +23,21 @@ class Tracks:
         self._members: dict[int, dict[int, int]] = {}  # track -> keyframe -> feature
         self._next = 0
         self.refused = 0
+
+    @staticmethod
+    def of(track: Index, keyframe: Index, feature: Index) -> Tracks:
+        """Tracks from their observations (M,), as `seen_by` gives them; numbered from zero in the order of `track`.
+
+        No track may hold a keyframe twice, and no feature may be in two tracks.
+        """
+        made = Tracks()
+        values, numbers = np.unique(track, return_inverse=True)
+        made._members = {number: {} for number in range(len(values))}
+        for number, key in zip(numbers.tolist(), zip(keyframe.tolist(), feature.tolist(), strict=True), strict=True):
+            made._members[number][key[0]] = key[1]
+            made._track_of[key] = number
+        made._next = len(made._members)
+        return made
 
     def copy(self) -> Tracks:
         """The same tracks; what is done to one leaves the other as it is."""
@@ -73,6 +89,17 @@ class Tracks:
         track, keyframe, feature = np.array(rows, np.int64).T
         return track, keyframe, feature
 
+    def observations(self) -> tuple[Index, Index, Index]:
+        """All of them, those of a single keyframe as well: (M,) track, keyframe and feature."""
+        rows = (
+            number
+            for track, members in self._members.items()
+            for keyframe, feature in members.items()
+            for number in (track, keyframe, feature)
+        )
+        track, keyframe, feature = np.fromiter(rows, np.int64, 3 * len(self._track_of)).reshape(-1, 3).T
+        return track, keyframe, feature
+
     def shared(self, keyframe: int) -> dict[int, int]:
         """Covisibility: how many tracks each other keyframe shares with this one."""
         counts: dict[int, int] = {}
@@ -82,6 +109,15 @@ class Tracks:
                     if other != keyframe:
                         counts[other] = counts.get(other, 0) + 1
         return counts
+
+    def covisibility(self, least: int) -> dict[tuple[int, int], int]:
+        """How many tracks pairs of keyframes (earlier, later) share, for pairs that share `least` or more."""
+        counts: dict[tuple[int, int], int] = {}
+        for members in self._members.values():
+            if len(members) > 1:
+                for pair in itertools.combinations(sorted(members), 2):
+                    counts[pair] = counts.get(pair, 0) + 1
+        return {pair: counts[pair] for pair in sorted(counts) if counts[pair] >= least}
 
     def __len__(self) -> int:
         return sum(len(members) > 1 for members in self._members.values())

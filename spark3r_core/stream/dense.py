@@ -56,12 +56,12 @@ def matched_surface(world: KeyframeMap, frame_id: int, picture_hw: tuple[int, in
     picture_hw: size of the whole pictures, which the map's camera is of.
     """
     key = world.keyframes[frame_id]
-    if key.picture is None:
+    if key.small_picture is None:
         return None
-    camera = _camera(world, key.picture, picture_hw)
-    base = _base(key, key.picture, picture_hw)
+    camera = _camera(world, key.small_picture, picture_hw)
+    base = _base(key, key.small_picture, picture_hw)
     views = [_view(world, key, other, picture_hw) for other in views_of(world, frame_id, picture_hw)]
-    return refine(_grey(key.picture), camera, base, views)
+    return refine(_grey(key.small_picture), camera, base, views)
 
 
 def views_of(world: KeyframeMap, frame_id: int, picture_hw: tuple[int, int]) -> list[int]:
@@ -76,7 +76,7 @@ def views_of(world: KeyframeMap, frame_id: int, picture_hw: tuple[int, int]) -> 
     rays = np.stack([u.ravel() + 0.5, v.ravel() + 0.5, np.ones(u.size)]).T
     points = rays @ np.linalg.inv(_depth_camera(world, key, picture_hw)).T * depth[:, None]
     points = points[np.isfinite(depth) & (depth > 0)]
-    others = [other for other in world.order if other != frame_id and world.keyframes[other].picture is not None]
+    others = [other for other in world.order if other != frame_id and world.keyframes[other].small_picture is not None]
     if not len(points):
         return []
     camera = world.camera_of(picture_hw)
@@ -95,19 +95,19 @@ def dense_depth(
     surfaces: as `matched_surface` gave them, in each keyframe's own unit; None is returned where this one's is missing.
     """
     key = world.keyframes[frame_id]
-    if frame_id not in surfaces or key.picture is None:
+    if frame_id not in surfaces or key.small_picture is None:
         return None
-    camera = _camera(world, key.picture, picture_hw)
+    camera = _camera(world, key.small_picture, picture_hw)
     neighbours = []
     for other_id in views_of(world, frame_id, picture_hw):
         other, surface = world.keyframes[other_id], surfaces.get(other_id)
-        if surface is None or other.picture is None:
+        if surface is None or other.small_picture is None:
             continue
         depth = surface.depth * np.float32(other.scale / key.scale)
-        other_camera = _camera(world, other.picture, picture_hw)
+        other_camera = _camera(world, other.small_picture, picture_hw)
         neighbours.append(Neighbour(depth, surface.matched, other_camera, camera_from_key(key, other)))
     surface = checked(surfaces[frame_id], camera, neighbours)
-    return DenseDepth(surface.depth, surface.confidence, key.picture, camera)
+    return DenseDepth(surface.depth, surface.confidence, key.small_picture, camera)
 
 
 def dense_depths(world: KeyframeMap, frame_ids: Collection[int], picture_hw: tuple[int, int]) -> dict[int, DenseDepth]:
@@ -127,8 +127,10 @@ def camera_from_key(key: Keyframe, other: Keyframe) -> Array:
 
 def _view(world: KeyframeMap, key: Keyframe, other_id: int, picture_hw: tuple[int, int]) -> View:
     other = world.keyframes[other_id]
-    assert other.picture is not None
-    return View(_grey(other.picture), _camera(world, other.picture, picture_hw), camera_from_key(key, other))
+    assert other.small_picture is not None
+    return View(
+        _grey(other.small_picture), _camera(world, other.small_picture, picture_hw), camera_from_key(key, other)
+    )
 
 
 def _camera(world: KeyframeMap, small: Pixels, picture_hw: tuple[int, int]) -> Array:
@@ -166,10 +168,15 @@ class DenseMapping:
         self._surfaces: dict[int, Surface] = {}
 
     def due(self, world: KeyframeMap, picture_hw: tuple[int, int]) -> dict[int, DenseDepth]:
-        """Depth of the keyframe whose turn it is with the newest of the map; empty while there are too few."""
+        """Depth of the keyframe whose turn it is with the newest of the map; empty while there are too few.
+
+        Called once after each keyframe.
+        """
         if len(world.order) <= DELAY:
             return {}
         frame_id = world.order[-1 - DELAY]
+        if frame_id in self._surfaces:
+            return {}  # the newest keyframe was not mapped
         surface = matched_surface(world, frame_id, picture_hw)
         if surface is None:
             return {}

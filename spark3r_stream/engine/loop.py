@@ -68,6 +68,10 @@ class AnyReconstructor(Protocol):
         """What still comes after the last frame."""
         ...
 
+    def close(self) -> None:
+        """End what runs beside, whatever it is doing. The caller of `run_stream` does that."""
+        ...
+
 
 @dataclass(frozen=True)
 class EngineConfig:

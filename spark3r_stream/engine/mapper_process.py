@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import multiprocessing.util
 import os
 import pickle
 import signal
@@ -19,9 +20,11 @@ from typing import Any
 
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.interface import ModelFacts
+from spark3r_core.stream.dense import DenseDepth
 from spark3r_core.stream.mapper import KeyframeRequest, MapUpdate
 from spark3r_stream.engine.mapper_host import LocalMapper
 from spark3r_stream.errors import StreamError
+from spark3r_stream.map_file.saved_map import MapFacts
 
 _CLOSE_S = 2.0  # a keyframe is mapped within that; what is not is killed
 
@@ -49,6 +52,8 @@ class MapperProcess:
     """
 
     memory: MemoryConfig
+    max_map_bytes: int | None
+    closes_loops: bool
 
     def __init__(self) -> None:
         context = multiprocessing.get_context(_start_method())
@@ -57,6 +62,8 @@ class MapperProcess:
         self._process = make(target=_serve, args=(theirs, self._connection), name="spark3r-mapper", daemon=True)
         self._process.start()
         theirs.close()
+        # at the end of a program that did not close it, before Python waits for its child processes
+        multiprocessing.util.Finalize(self, self._connection.close, exitpriority=10)
         self._facts: ModelFacts | None = None
 
     @property
@@ -69,10 +76,17 @@ class MapperProcess:
         assert self._facts is not None, "no model was loaded"
         return self._facts
 
-    def load(self, choice: ModelChoice, memory: MemoryConfig, *, adjusts: bool = True) -> None:
+    def load(
+        self,
+        choice: ModelChoice,
+        memory: MemoryConfig,
+        *,
+        closes_loops: bool = True,
+        max_map_bytes: int | None = None,
+    ) -> None:
         """Load the model there. Raises what `load_model` raises, and SettingsError where the memory does not fit."""
-        self.memory = memory
-        self._facts = self._call("load", choice, memory, adjusts)
+        self.memory, self.closes_loops, self.max_map_bytes = memory, closes_loops, max_map_bytes
+        self._facts = self._call("load", choice, memory, closes_loops, max_map_bytes)
 
     def begin(self) -> None:
         self._call("begin")
@@ -80,8 +94,14 @@ class MapperProcess:
     def map(self, request: KeyframeRequest) -> MapUpdate:
         return self._call("map", request)  # type: ignore[no-any-return]
 
+    def refine(self) -> dict[int, DenseDepth]:
+        return self._call("refine")  # type: ignore[no-any-return]
+
     def finish(self) -> MapUpdate | None:
         return self._call("finish")  # type: ignore[no-any-return]
+
+    def save_map(self, path: Path, facts: MapFacts, overwrite: bool) -> int:
+        return self._call("save_map", path, facts, overwrite)  # type: ignore[no-any-return]
 
     def warm_up(self, image_hw: tuple[int, int]) -> None:
         self._call("warm_up", image_hw)
@@ -154,14 +174,14 @@ def _serve(connection: Connection, theirs: Connection) -> None:
             connection.send((answer, error))
 
 
-def _loaded(choice: ModelChoice, memory: MemoryConfig, adjusts: bool) -> LocalMapper:
+def _loaded(choice: ModelChoice, memory: MemoryConfig, closes_loops: bool, max_map_bytes: int | None) -> LocalMapper:
     import torch
 
     from spark3r_core.models.registry import load_model
 
     torch.set_num_threads(choice.threads)  # the process is ours alone
     model = load_model(choice.name, choice.device, choice.dtype, choice.weights)
-    return LocalMapper(model, memory, adjusts=adjusts)
+    return LocalMapper(model, memory, closes_loops=closes_loops, max_map_bytes=max_map_bytes)
 
 
 def _portable(error: Exception) -> Exception:

@@ -165,6 +165,9 @@ class Reconstructor:
         del adjust_all
         return StepOutput([])
 
+    def close(self) -> None:
+        """Nothing runs beside."""
+
     def prepare(
         self, frames: Sequence[Frame]
     ) -> tuple[list[tuple[Frame, np.ndarray, np.ndarray, CameraView | None]], list[tuple[Frame, str]]]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -18,20 +20,24 @@ from spark3r_core.geometry import se3
 from spark3r_core.geometry.camera import Intrinsics
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.models.interface import ModelFacts
-from spark3r_core.photometric.align import Level, grey_levels
+from spark3r_core.photometric.levels import Level, grey_levels
 from spark3r_core.stream.camera_sizes import CameraSizes, intrinsics_of
+from spark3r_core.stream.dense import DenseDepth
 from spark3r_core.stream.estimates import WindowResult
 from spark3r_core.stream.keyframe_choice import KeyframeRule
 from spark3r_core.stream.mapper import KeyframeRequest, MapUpdate
+from spark3r_core.stream.relocalisation import TOO_LITTLE
 from spark3r_core.stream.tracker import Reference, TrackedFrame, Tracker
 from spark3r_stream.engine.frame_cloud import CloudConfig
 from spark3r_stream.engine.frame_health import FrameHealth
 from spark3r_stream.engine.mapper_host import MapperHost
 from spark3r_stream.engine.mapper_thread import MapperThread
-from spark3r_stream.engine.results import StepOutput, failed_output, first_line
+from spark3r_stream.engine.relocaliser import Relocaliser
+from spark3r_stream.engine.results import MapSize, StepOutput, failed_output, first_line
 from spark3r_stream.engine.submap import Submap
 from spark3r_stream.engine.undistort import Undistorter
 from spark3r_stream.frame import Frame
+from spark3r_stream.map_file.saved_map import MapFacts
 from spark3r_stream.stats import DropCause
 from spark3r_stream.wire.messages import (
     CameraView,
@@ -84,6 +90,7 @@ class TrackingReconstructor:
         self._map_from_part = Sim3()  # where the present map lies among all
         self._tracker = Tracker()
         self._health = FrameHealth()
+        self._relocaliser = Relocaliser()
         self._rule = KeyframeRule()
         self._sizes: CameraSizes | None = None
         self._fitted: CameraSizes | None = None  # the newest of `prepare_ahead`, which runs ahead
@@ -95,6 +102,7 @@ class TrackingReconstructor:
         self._last_good: np.ndarray | None = None  # newest confirmed camera in the map of all, (4, 4)
         self._newest: _Tracked | None = None  # the newest frame, if it is confirmed and no keyframe
         self.keyframes_failed = 0
+        self.loops: list[tuple[int, int]] = []  # pairs of keyframes that were recognised as one place
 
     @property
     def facts(self) -> ModelFacts:
@@ -108,6 +116,10 @@ class TrackingReconstructor:
     @property
     def submap(self) -> int:
         return max(0, self._next_submap - 1)
+
+    def save_map(self, path: Path, facts: MapFacts, overwrite: bool) -> Future[int]:
+        """See `MapperHost.save_map`, after what was asked for before; before `close`."""
+        return self._thread.save_map(path, facts, overwrite)
 
     def process(self, frames: Sequence[Frame], adopt: Sequence[int | None] | None = None) -> StepOutput:
         """Track the next frame. A frame that fails gives an output marked invalid with its reason.
@@ -138,7 +150,8 @@ class TrackingReconstructor:
         output = self._output(frame, tracked, view, state)
         if state is TrackingState.TRACKING:
             self._last_good = self._in_all(tracked)
-        if self._health.is_lost:
+        self._relocaliser.tracked() if tracked.aligned else self._relocaliser.missed()
+        if self._health.is_lost and (self._relocaliser.gives_up or not self._host.closes_loops):
             self._begin_part("tracking was lost")
         else:
             reference = self._tracker.reference
@@ -171,15 +184,21 @@ class TrackingReconstructor:
         step = _Step()
         if not self._thread.is_free:
             self._adopt(step)
-        if adjust_all:
+        if not adjust_all:
+            self._publish_refined(self._thread.take_refined(), step)
+        else:
             self._map_last_frame(step)
             update = self._thread.finish()
             if update is not None:
                 step.corrections += self._corrections(update, "all keyframes adjusted together")
                 step.camera = self._camera_of_map(update)
-                self._publish_refined(update, step)
-        self._thread.close()
+                self._measure(update, step)
+                self._publish_refined(update.refined, step)
         return step.result(None)
+
+    def close(self) -> None:
+        """End the mapper. Further calls do nothing."""
+        self._thread.close()
 
     def _camera_of_map(self, update: MapUpdate) -> CameraView | None:
         """What was learned of the camera; nothing where the user gave it."""
@@ -192,7 +211,7 @@ class TrackingReconstructor:
         """The end of a file is a keyframe: the frames since the last one are held from both sides."""
         newest, self._newest = self._newest, None
         if newest is not None and newest.frame.frame_id not in self._submaps:
-            self._submit(newest, 0)
+            self._submit(newest, self._request(newest), 0)
             self._adopt(step)
 
     def _track(self, frame: Frame, picture: np.ndarray, pyramid: list[Level]) -> TrackedFrame:
@@ -211,16 +230,19 @@ class TrackingReconstructor:
         return tracked
 
     def _ask(self, newest: _Tracked) -> None:
-        """Ask for the newest frame to be mapped, if it should be and the mapper is free."""
+        """Ask for the newest frame to be mapped, if it should be and the mapper is free; if lost, to be found."""
+        if self._thread.is_free and self._host.closes_loops and self._relocaliser.should_ask:
+            self._submit(newest, replace(self._request(newest), tracked=None, points=None, lost=True), 1)
+            return
         if not self._thread.is_free or not self._rule.reason(newest.tracked, self._frames_on_keyframe):
             return
         lag = min(LONGEST_LAG, max(1, self._frames_on_keyframe // FRAMES_PER_LAG))
-        self._submit(newest, lag)
+        self._submit(newest, self._request(newest), lag)
         self._newest = None
 
-    def _submit(self, newest: _Tracked, lag: int) -> None:
+    def _submit(self, newest: _Tracked, request: KeyframeRequest, lag: int) -> None:
         facts = _Facts(newest.frame, self._submaps[newest.tracked.keyframe_id].number)
-        self._thread.submit(self._request(newest), facts, newest.frame.frame_id + lag)
+        self._thread.submit(request, facts, newest.frame.frame_id + lag)
 
     def _request(self, newest: _Tracked) -> KeyframeRequest:
         """That a tracked frame be mapped."""
@@ -252,9 +274,14 @@ class TrackingReconstructor:
 
     def _adopt(self, step: _Step) -> None:
         """Take the pending keyframe: publish it, and track on it from now on."""
+        self._publish_refined(self._thread.take_refined(), step)
         pending, update = self._thread.take()
         request = pending.request
         step.adopted = request.frame_id
+        if request.lost and isinstance(update, MapUpdate) and update.keyframe is None:
+            log.debug("frame %d was not recognised: %s", request.frame_id, update.failure)
+            self._relocaliser.answered(update.failure != TOO_LITTLE)
+            return
         if isinstance(update, Exception) or update.keyframe is None:
             self.keyframes_failed += 1
             why = first_line(update) if isinstance(update, Exception) else update.failure
@@ -262,7 +289,11 @@ class TrackingReconstructor:
             return
         self._publish(request, pending.facts, update, step)
         if update.reference is not None:
-            self._tracker.adopt(update.reference)
+            self._tracker.adopt(update.reference, request.time_s if request.lost else None)
+            if request.lost:
+                log.info("frame %d was recognised: tracking goes on in the same map", request.frame_id)
+                self._relocaliser.tracked()
+                self._health.interrupted("the camera was found again; frames after it have yet to confirm that")
             self._frames_on_keyframe = 0
             self._urgent = False
 
@@ -270,30 +301,36 @@ class TrackingReconstructor:
         """Number the keyframe's submap, make its depth and points, and say where submaps lie now."""
         keyframe = update.keyframe
         assert keyframe is not None
+        tracked_submap = facts.tracked_submap if update.found_by is None else self._submaps[update.found_by].number
         submap = Submap(
             self._next_submap, request.frame_id, facts.frame.captured_ns, facts.frame.epoch, _time_ns(facts.frame),
-            facts.tracked_submap,
+            tracked_submap,
         )  # fmt: skip
         self._next_submap += 1
         self._submaps[request.frame_id] = submap
         step.corrections += self._corrections(update, "a keyframe was mapped")
         self._last_window = step.window = update.window
+        self._measure(update, step)
         image, _ = request.sizes.for_network(request.picture)
         camera = keyframe.depth_intrinsics
         step.keyframes.append(submap.output(self.cloud, image, keyframe.depth, keyframe.confidence, camera))
-        self._publish_refined(update, step)
 
-    def _publish_refined(self, update: MapUpdate, step: _Step) -> None:
+    def _publish_refined(self, refined: dict[int, DenseDepth], step: _Step) -> None:
         """Keyframes that are out already, once more, with their depth from several views."""
-        for frame_id, dense in sorted(update.refined.items()):
+        for frame_id, dense in sorted(refined.items()):
             submap = self._submaps.get(frame_id)
             if submap is not None:  # else it could not be tracked on, and nobody has heard of it
                 cloud = replace(self.cloud, least_confidence=LEAST_CONFIDENCE)
                 output = submap.output(cloud, dense.picture, dense.depth, dense.confidence, dense.intrinsics)
                 step.refined.append(output)
 
+    def _measure(self, update: MapUpdate, step: _Step) -> None:
+        before = 0 if step.map_size is None else step.map_size.dropped
+        step.map_size = MapSize(update.map_bytes, self._host.max_map_bytes or 0, before + len(update.dropped))
+
     def _corrections(self, update: MapUpdate, reason: str) -> list[MapCorrection]:
         corrections = []
+        self.loops += update.loops
         for frame_id, map_from_keyframe in sorted(update.moved.items()):
             submap = self._submaps[frame_id]
             submap.revision += 1
@@ -342,6 +379,7 @@ class TrackingReconstructor:
             self._map_from_part = Sim3.from_matrix(self._last_good)
         self._tracker = Tracker()
         self._health = FrameHealth()
+        self._relocaliser = Relocaliser()
         self._submaps = {}
         self._frames_on_keyframe = 0
         self._urgent = False
@@ -431,6 +469,7 @@ class _Step:
         self.window: WindowResult | None = None
         self.adopted: int | None = None
         self.camera: CameraView | None = None
+        self.map_size: MapSize | None = None
 
     def result(self, output: FrameOutput | None, failures: dict[DropCause, int] | None = None) -> StepOutput:
         window = self.window
@@ -446,6 +485,7 @@ class _Step:
             refined=self.refined,
             adopted=self.adopted,
             camera=self.camera,
+            map_size=self.map_size,
         )
 
 

@@ -20,8 +20,9 @@ from spark3r_stream.proto import wire_pb2
 from spark3r_stream.wire import envelope as wire
 from spark3r_stream.wire.bulk_field import check_fields
 from spark3r_stream.wire.decode import correction_from_proto, decode, decode_payload, pose_from_proto, submap_number
-from spark3r_stream.wire.encode import correction_to_proto, encode_cloud, pose_to_proto
+from spark3r_stream.wire.encode import correction_to_proto, pose_to_proto
 from spark3r_stream.wire.envelope import Message
+from spark3r_stream.wire.foxglove import encode_cloud
 from spark3r_stream.wire.messages import Cloud, FrameResult, MapCorrection, MapCorrections, submap_frame
 
 MAX_REPLY_BYTES = 64 * wire.MIB

@@ -7,7 +7,7 @@ import pytest
 
 from spark3r_core.geometry import se3
 from spark3r_core.memory.config import MemoryConfig
-from spark3r_core.photometric.align import grey_levels
+from spark3r_core.photometric.levels import grey_levels
 from spark3r_core.stream import mapper as mapper_module
 from spark3r_core.stream.camera_sizes import CameraSizes
 from spark3r_core.stream.mapper import KeyframeRequest, Mapper, MapUpdate

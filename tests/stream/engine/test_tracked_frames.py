@@ -41,6 +41,7 @@ def results() -> list[FrameResult]:
     engine = TrackingReconstructor(LocalMapper(tiny_da3(), MemoryConfig(max_new_frames=1)))
     outputs = [output for k, image in enumerate(images) for output in engine.process([frame(k, image)]).outputs]
     engine.finish(adjust_all=False)
+    engine.close()
     for output in outputs:
         encode_frame(output)
     return [output.result for output in outputs]
