@@ -43,8 +43,8 @@ class PosedDepth:
 
 
 class Mesh(NamedTuple):
-    """vertices: (N, 3) float32 in the map; triangles: (M, 3) int32, counter-clockwise seen from outside; colours: (N, 3)
-    uint8 RGB. voxel: edge that it was fused at."""
+    """vertices: (N, 3) float32 in the map; triangles: (M, 3) int32, counter-clockwise seen from outside; colours:
+    (N, 3) uint8 RGB. voxel: edge that it was fused at."""
 
     vertices: NDArray[np.float32]
     triangles: NDArray[np.int32]
@@ -70,8 +70,9 @@ def fused(keyframes: Sequence[PosedDepth], max_bytes: int, least_confidence: flo
     if not len(every):
         raise GeometryError(f"{len(keyframes)} keyframes have no pixel with confidence {least_confidence} or more")
     voxel = _voxel(keyframes, depths, every, max_bytes)
-    import open3d as o3d  # heavy, and an extra
+    import open3d  # heavy, and an extra
 
+    o3d: Any = open3d
     core = o3d.core
     field = o3d.t.geometry.VoxelBlockGrid(
         ("tsdf", "weight", "color"), (core.float32,) * 3, ((1,), (1,), (3,)), voxel, BLOCK,

@@ -34,7 +34,7 @@ def test_a_wall_seen_twice_is_one_wall_in_its_place_and_colour() -> None:
 def test_a_keyframe_that_moved_is_fused_where_it_lies_now() -> None:
     before = fused([wall(0.0)], BUDGET).vertices
     after = fused([wall(1.0)], BUDGET).vertices
-    np.testing.assert_allclose(after.mean(0) - before.mean(0), [1, 0, 0], atol=0.02)
+    np.testing.assert_allclose(after.mean(0) - before.mean(0), [1, 0, 0], atol=0.05)  # a voxel
 
 
 @pytest.mark.mesh
@@ -46,7 +46,7 @@ def test_equal_input_gives_an_equal_mesh() -> None:
 
 @pytest.mark.mesh
 def test_voxels_grow_until_the_field_fits() -> None:
-    fine, coarse = fused([wall(0.0)], BUDGET), fused([wall(0.0)], 2 * 2**20)
+    fine, coarse = fused([wall(0.0)], BUDGET), fused([wall(0.0)], 2**20)
     assert coarse.voxel > 1.2 * fine.voxel
     assert len(coarse.triangles) < len(fine.triangles)
 
