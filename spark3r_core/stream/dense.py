@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
@@ -111,9 +113,14 @@ def dense_depth(
 
 
 def dense_depths(world: KeyframeMap, frame_ids: Collection[int], picture_hw: tuple[int, int]) -> dict[int, DenseDepth]:
-    """Depth of several keyframes, each held against all others that see the same."""
-    found = {frame_id: matched_surface(world, frame_id, picture_hw) for frame_id in sorted(frame_ids)}
-    surfaces = {frame_id: surface for frame_id, surface in found.items() if surface is not None}
+    """Depth of several keyframes, each held against all others that see the same.
+
+    One thread per core: numpy and OpenCV let each other run, and no keyframe depends on another.
+    """
+    order = sorted(frame_ids)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = list(pool.map(lambda frame_id: matched_surface(world, frame_id, picture_hw), order))
+    surfaces = {frame_id: surface for frame_id, surface in zip(order, found, strict=True) if surface is not None}
     depths = {frame_id: dense_depth(world, frame_id, picture_hw, surfaces) for frame_id in surfaces}
     return {frame_id: depth for frame_id, depth in depths.items() if depth is not None}
 
