@@ -65,8 +65,8 @@ class KeyframeRequest:
     tracked: TrackedFrame | None = None
     points: NDArray[np.float32] | None = None
     odom_from_camera: Array = field(default_factory=lambda: np.eye(4))
-    lost: bool = False
     facts: object = None
+    lost: bool = False
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,8 @@ def relocalised(world: KeyframeMap, features: Features, picture_hw: tuple[int, i
         found.append(Relocalised(keyframe, se3.require_se3(seen[0]), seen[1]))
     found.sort(key=lambda one: -one.inliers)
     for one in found:
-        if one.inliers >= SURE or len(world.keyframes) <= SMALL or any(_agree(one, other) for other in found if other is not one):
+        agreed = any(_agree(one, other) for other in found if other is not one)
+        if agreed or one.inliers >= SURE or len(world.keyframes) <= SMALL:
             return one
     return why if not found else "only one keyframe is like it"
 
