@@ -137,7 +137,7 @@ def _topics() -> Iterator[Hostile]:
 
 
 def _fields(topic: str) -> Iterator[Hostile]:
-    for path, value in _extremes(SCHEMAS[topic]):
+    for path, value in extremes(SCHEMAS[topic]):
         for first_only in (False, True):
 
             def write(
@@ -150,7 +150,7 @@ def _fields(topic: str) -> Iterator[Hostile]:
                         return data
                     seen.append(there)
                     message = SCHEMAS[topic].FromString(data)
-                    _set(message, path, value)
+                    set_field(message, path, value)
                     return message.SerializeToString()
 
                 return rewrite(old, new, change=change)
@@ -159,7 +159,7 @@ def _fields(topic: str) -> Iterator[Hostile]:
             yield Hostile(f"{topic} {'.'.join(path)} = {str(value)[:30]!r} in {where}", write, topic)
 
 
-def _extremes(kind: type[Message]) -> Iterator[tuple[tuple[str, ...], Any]]:
+def extremes(kind: type[Message]) -> Iterator[tuple[tuple[str, ...], Any]]:
     """(path of a field, value) for every field, those of submessages too; a list is [value] times a count."""
     for field in kind.DESCRIPTOR.fields:
         if field.message_type is not None:
@@ -168,7 +168,7 @@ def _extremes(kind: type[Message]) -> Iterator[tuple[tuple[str, ...], Any]]:
                 yield (field.name,), ("many", 1000)
                 yield (field.name,), ("many", 100_000)
             if not field.message_type.GetOptions().map_entry:
-                for path, value in _extremes(field.message_type._concrete_class):
+                for path, value in extremes(field.message_type._concrete_class):
                     yield (field.name, *path), value
             continue
         if field.cpp_type in INTEGERS:
@@ -192,7 +192,7 @@ def _is_repeated(field: FieldDescriptor) -> bool:
     return field.label == FieldDescriptor.LABEL_REPEATED
 
 
-def _set(message: Any, path: tuple[str, ...], value: Any) -> None:
+def set_field(message: Any, path: tuple[str, ...], value: Any) -> None:
     name, *rest = path
     field = message.DESCRIPTOR.fields_by_name[name]
     if rest:
@@ -200,7 +200,7 @@ def _set(message: Any, path: tuple[str, ...], value: Any) -> None:
         if _is_repeated(field) and not inner:
             inner.add()
         for one in inner if _is_repeated(field) else [inner]:
-            _set(one, tuple(rest), value)
+            set_field(one, tuple(rest), value)
     elif value == "absent":
         message.ClearField(name)
     elif isinstance(value, tuple):

@@ -29,6 +29,7 @@ from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.interface import Backbone
 from spark3r_core.synthetic.seeds import VALIDATION
 from spark3r_stream.engine.steady import keep_freed_memory
+from spark3r_stream.engine.mapper_host import LocalMapper
 from spark3r_stream.engine.tracking import TrackingReconstructor
 from spark3r_stream.wire.messages import TrackingState
 from tools.bench_reduction import describe_machine
@@ -71,7 +72,8 @@ def run_world(model: Backbone, world: MapWorld, args: argparse.Namespace) -> dic
     images = world.images()
 
     def run(closes_loops: bool) -> tuple[TrackedRun, TrackingReconstructor]:
-        engine = TrackingReconstructor(model, MemoryConfig(max_new_frames=1), args.size, closes_loops=closes_loops)
+        host = LocalMapper(model, MemoryConfig(max_new_frames=1), closes_loops=closes_loops)
+        engine = TrackingReconstructor(host, args.size)
         return run_tracked(HeldSource(world.name, images), engine), engine
 
     (on, engine), (off, _) = run(True), run(False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,9 +33,6 @@ class Cameras:
         """(M, 3) directions, z = 1, in the camera."""
         xy = (places - self.centre_xy) / self.focal
         return np.concatenate([xy, np.ones((len(xy), 1))], 1)
-
-    def with_focal(self, focal: float) -> Cameras:
-        return replace(self, focal=focal)
 
 
 @dataclass(frozen=True)

@@ -179,8 +179,3 @@ class DptHead(nn.Module):
 def exp_and_confidence(raw: Tensor) -> tuple[Tensor, Tensor]:
     """Depth exp(c0) and confidence 1 + exp(c1) from a map (N, 2, H, W) → (N, H, W) each."""
     return raw[:, 0].exp(), 1 + raw[:, 1].exp()
-
-
-def confidence_to_unit(confidence: Tensor) -> Tensor:
-    """1 - 1/c for c = 1 + exp(x), which is sigmoid(x): the one scale every family reports."""
-    return 1 - 1 / confidence

@@ -70,10 +70,14 @@ class SensitivityTable:
         """Spark3R with this table."""
         return Reduction.spark3r().with_(sensitive=frozenset(self.sensitive))
 
-    def save(self, path: str | Path) -> None:
-        """Write as JSON, with ratios and sensitive layers spelled out for readers."""
+    def as_json(self) -> str:
+        """With ratios and sensitive layers spelled out for readers; `load` reads a file of it."""
         record = asdict(self) | {"ratios": self.ratios, "sensitive": self.sensitive}
-        Path(path).write_text(json.dumps(record, indent=1) + "\n")
+        return json.dumps(record, indent=1) + "\n"
+
+    def save(self, path: str | Path) -> None:
+        """Write as JSON."""
+        Path(path).write_text(self.as_json())
 
     @staticmethod
     def load(path: str | Path) -> SensitivityTable:
@@ -84,7 +88,7 @@ class SensitivityTable:
             for name in ("frames", "errors"):
                 record[name] = tuple(record[name])
             return SensitivityTable(**record)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise Spark3rError(f"{path} is no sensitivity table ({error}); write one with `spark3r probe`") from error
 
 

@@ -7,6 +7,7 @@ next to each other, in the same relation, are a place.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -40,6 +41,15 @@ class Places:
     recognised: tuple[Recognition, ...] = ()
     looked: frozenset[tuple[int, int]] = frozenset()
     closed: tuple[tuple[int, int], ...] = ()
+
+    def without(self, pictures: AbstractSet[int]) -> Places:
+        """The same without pictures that are no longer there."""
+        index = self.index
+        for picture in sorted(pictures):
+            index = index.without(picture)
+        waiting = tuple(one for one in self.recognised if one.first not in pictures and one.second not in pictures)
+        looked = frozenset(pair for pair in self.looked if pictures.isdisjoint(pair))
+        return Places(index, waiting, looked, tuple(pair for pair in self.closed if pictures.isdisjoint(pair)))
 
 
 def agreeing(

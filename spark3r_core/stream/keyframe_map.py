@@ -23,7 +23,9 @@ class Keyframe:
 
     world_from_camera: (4, 4) rigid. scale: units of the map per unit of its depth, which is odom's. depth, confidence:
     (h, w) at the network's size. depth_intrinsics: (3, 3) of them. picture_from_depth: (3, 3) pixel map.
-    features: of its picture; feature_depth: (N,) its depth at them, nan where unknown.
+    features: of its picture; feature_depth: (N,) its depth at them, nan where unknown. picture: the picture as a JPEG,
+    see `kept_picture`; empty where it is not kept. small_picture: (h, w, 3) uint8 RGB, see `dense`; None where depth
+    from several views is not wanted.
     """
 
     frame_id: int
@@ -36,6 +38,8 @@ class Keyframe:
     picture_from_depth: Array
     features: Features
     feature_depth: Array
+    picture: bytes = b""
+    small_picture: NDArray[np.uint8] | None = None
 
     @property
     def map_from_keyframe(self) -> Sim3:
@@ -44,7 +48,9 @@ class Keyframe:
 
     @property
     def nbytes(self) -> int:
-        return self.depth.nbytes + self.confidence.nbytes + self.features.nbytes + self.feature_depth.nbytes
+        maps = self.depth.nbytes + self.confidence.nbytes
+        small = 0 if self.small_picture is None else self.small_picture.nbytes
+        return maps + self.features.nbytes + self.feature_depth.nbytes + len(self.picture) + small
 
     def moved(self, world_from_camera: Array, scale: float) -> Keyframe:
         return replace(self, world_from_camera=world_from_camera, scale=scale)
@@ -67,8 +73,8 @@ class KeyframeMap:
 
     focal: pixels of the picture; focal_std: of its logarithm, inf while only a network has said so; settled_focal: what
     it was when it became known, zero before; network_focals: what the network said for each keyframe. given_camera:
-    (3, 3) of the picture, where the user knows it. matched: pairs (earlier, later) whose features were. places: what
-    is recognised of them.
+    (3, 3) of the picture, where the user knows it. matched: pairs (earlier, later) whose features were. picture_hw:
+    pixels of every keyframe's picture. places: what is recognised of them.
     """
 
     keyframes: dict[int, Keyframe] = field(default_factory=dict)
@@ -80,6 +86,7 @@ class KeyframeMap:
     given_camera: Array | None = None
     network_focals: list[float] = field(default_factory=list)
     matched: set[tuple[int, int]] = field(default_factory=set)
+    picture_hw: tuple[int, int] = (0, 0)
     places: Places = field(default_factory=Places)
 
     @property

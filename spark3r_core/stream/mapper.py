@@ -21,13 +21,16 @@ from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.interface import Backbone
 from spark3r_core.photometric import depth_grid
-from spark3r_core.photometric.align import Level
+from spark3r_core.photometric.levels import Level
 from spark3r_core.stream.adjustment import SIGHTINGS, adjust, bent, join_tracks, local_set, neighbours
 from spark3r_core.stream.camera_sizes import CameraSizes, focal_of, resampled, sampled
+from spark3r_core.stream.dense import DenseDepth, DenseMapping, dense_depths, small_picture
 from spark3r_core.stream.estimates import FrameEstimate
 from spark3r_core.stream.feature_guess import FeaturePoints
+from spark3r_core.stream.kept_picture import encoded
 from spark3r_core.stream.keyframe_map import Keyframe, KeyframeMap, TrackedEdge
 from spark3r_core.stream.loops import close_all_loops, close_loops, remembered
+from spark3r_core.stream.map_budget import to_drop, without
 from spark3r_core.stream.relocalisation import NotRecognised, confirm_place, placed_in_map
 from spark3r_core.stream.resection import mend, resected
 from spark3r_core.stream.session import StreamSession, WindowResult
@@ -53,7 +56,7 @@ class KeyframeRequest:
     picture: (H, W, 3) uint8 RGB, undistorted. pyramid: at the tracker's size. intrinsics: (3, 3) of the picture where
     the user gave the camera. tracked: on the keyframe before; None where the frame begins a map. points: (N, 3) of that
     keyframe, depth corrected, in this camera; None likewise. lost: tracking does not know where it is; it is mapped if
-    it is recognised as a place of the map, and only then. facts: the caller's own, not looked at.
+    it is recognised as a place of the map, and only then.
     """
 
     frame_id: int
@@ -65,7 +68,6 @@ class KeyframeRequest:
     tracked: TrackedFrame | None = None
     points: NDArray[np.float32] | None = None
     odom_from_camera: Array = field(default_factory=lambda: np.eye(4))
-    facts: object = None
     lost: bool = False
 
 
@@ -74,6 +76,8 @@ class MapUpdate:
     """What mapping one keyframe gave. moved: where keyframes lie from now on, the new one included, by frame id.
 
     reference: for the tracker; None where the picture has too little texture to track on, or the network failed.
+    map_bytes: of the map. dropped: keyframes that left it to keep its budget; what was published of them stays.
+    refined: depth of keyframes from several views, by frame id, in their own cameras and units; of the last adjustment.
     loops: pairs of keyframes (earlier, later) that were found to show one place. found_by: the keyframe by which a lost
     frame was recognised.
     """
@@ -87,6 +91,9 @@ class MapUpdate:
     failure: str = ""
     adjusted: bool = False
     map_ns: int = 0
+    map_bytes: int = 0
+    dropped: tuple[int, ...] = ()
+    refined: dict[int, DenseDepth] = field(default_factory=dict)
     loops: tuple[tuple[int, int], ...] = ()
     found_by: int | None = None
 
@@ -106,17 +113,27 @@ class Mapper:
         memory: of its attention; one new frame per window.
         adjusts: whether keyframes are adjusted together (bundle adjustment).
         closes_loops: whether places are recognised and loops closed; needs adjustment.
+        refines: whether depth is read off several keyframes once they are there; needs adjustment.
+        max_map_bytes: of the map; beyond it keyframes are dropped (`map_budget`). None: no limit.
     """
 
     def __init__(
-        self, model: Backbone, memory: MemoryConfig, *, adjusts: bool = True, closes_loops: bool = True
+        self,
+        model: Backbone,
+        memory: MemoryConfig,
+        *,
+        adjusts: bool = True,
+        closes_loops: bool = True,
+        refines: bool = True,
+        max_map_bytes: int | None = None,
     ) -> None:
         self.model = model
+        self.max_map_bytes = max_map_bytes
         self.session = StreamSession(model, memory, refine=False, tied=True)
         self.world = KeyframeMap()
         self.adjusts, self.closes_loops = adjusts, closes_loops and adjusts
+        self._dense = DenseMapping() if adjusts and refines else None
         self._focal_is_known = False
-        self._picture_hw = (0, 0)
 
     def map(self, request: KeyframeRequest) -> MapUpdate:
         """Map one keyframe. Neither the map nor what the network remembers changes if anything is raised."""
@@ -144,13 +161,18 @@ class Mapper:
             return self._failed(request, window, estimate.failure or "no estimate", started_ns)
         world, update = mapped[0]
         self._settle(world, update.moved, {request.frame_id: estimate.depth})
-        self.world, self._picture_hw = world, request.sizes.picture_hw
+        self.world = world
         self._focal_is_known = request.intrinsics is not None
         return replace(update, window=window, map_ns=time.perf_counter_ns() - started_ns)
+
+    def refine(self) -> dict[int, DenseDepth]:
+        """Depth from several views of the keyframe whose turn it is: what can wait until a new one is mapped."""
+        return {} if self._dense is None else self._dense.due(self.world, self.world.picture_hw)
 
     def _mapped(self, request: KeyframeRequest, estimate: FrameEstimate, network_from_picture: Array) -> _Mapped:
         """The map with the keyframe in it, and what is told of that; changes nothing that is kept."""
         world = self.world.draft()
+        world.picture_hw = request.sizes.picture_hw
         picture_from_network = np.asarray(np.linalg.inv(network_from_picture), np.float64)
         known = request.intrinsics is not None
         if request.intrinsics is not None:
@@ -166,6 +188,7 @@ class Mapper:
         keyframe = Keyframe(
             request.frame_id, request.time_s, pose, scale, estimate.depth, estimate.confidence,
             network_from_picture @ camera, picture_from_network, features, np.full(len(features.places), np.nan),
+            encoded(request.picture), small_picture(request.picture) if self._dense is not None else None,
         )  # fmt: skip
         world.keyframes[request.frame_id] = keyframe
         points, mended, confirmed = request.points, None, True
@@ -197,7 +220,13 @@ class Mapper:
         if self.closes_loops:
             remembered(world, request.frame_id)
             world, loops = close_loops(world, request.frame_id, request.sizes.picture_hw, focal_is_known=known)
+        dropped: list[int] = []
+        if self.max_map_bytes is not None and request.tracked is not None:
+            ends = {frame_id for pair in world.places.closed for frame_id in pair}
+            dropped = to_drop(world, self.max_map_bytes, ends | {request.tracked.keyframe_id})
+            world = without(world, dropped)
         update = self._update(request, world, node_information, world.placed(self.world), adjusted)
+        update = replace(update, map_bytes=world.nbytes, dropped=tuple(dropped))
         if update.reference is not None:
             update.reference.confirmed, update.reference.mended = confirmed, mended is not None
         found_by = request.tracked.keyframe_id if request.lost and request.tracked is not None else None
@@ -212,13 +241,13 @@ class Mapper:
         order = world.order
         span = min(MOST_SPAN, max(LEAST_SPAN, FINAL_PAIRS // len(order)))
         for place, frame_id in enumerate(order):
-            join_tracks(world, frame_id, order[max(0, place - span) : place], self._picture_hw)
-        mend(world, self._picture_hw)
+            join_tracks(world, frame_id, order[max(0, place - span) : place], world.picture_hw)
+        mend(world, world.picture_hw)
         loops: tuple[tuple[int, int], ...] = ()
         if self.closes_loops:
-            world, loops = close_all_loops(world, self._picture_hw, focal_is_known=self._focal_is_known)
+            world, loops = close_all_loops(world, world.picture_hw, focal_is_known=self._focal_is_known)
         found = adjust(
-            world, order, {order[0]}, self._picture_hw, focal_is_known=self._focal_is_known,
+            world, order, {order[0]}, world.picture_hw, focal_is_known=self._focal_is_known,
             iterations=min(MOST_STEPS, max(LEAST_STEPS, FINAL_STEPS // len(order))), settled=FINAL_SETTLED,
             sightings=max(SIGHTINGS // 2, min(MOST_SIGHTINGS, FINAL_SIGHTINGS // len(order))),
             most_error=FINAL_ERROR,
@@ -226,10 +255,14 @@ class Mapper:
         moved = found.map.placed(self.world)
         self._settle(found.map, moved, {})
         self.world = found.map
+        refined = dense_depths(found.map, order, found.map.picture_hw) if self._dense is not None else {}
         elapsed_ns = time.perf_counter_ns() - started_ns
         log.debug("all keyframes: %s", found.verdict.summary())
         accepted = found.verdict.accepted
-        return MapUpdate(order[-1], None, None, moved, None, self.world.focal, "", accepted, elapsed_ns, loops)
+        return MapUpdate(
+            order[-1], None, None, moved, None, self.world.focal, "", accepted, elapsed_ns, self.world.nbytes,
+            refined=refined, loops=loops,
+        )  # fmt: skip
 
     def _placed(self, world: KeyframeMap, request: KeyframeRequest) -> tuple[Array, float]:
         """Pose (4, 4) and scale of the new keyframe, by the one it was tracked on."""

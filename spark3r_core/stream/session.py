@@ -97,7 +97,6 @@ class StreamSession:
         self._since_anchor = 0  # frames since the memory's first anchor
         self._since_consolidation = 0
         self._map_from_gauge: Sim3 | None = None  # of the anchor's gauge; None: the map's own, or not tied yet
-        self._gauge_is_untied = False
         self.refines = model.capabilities.refines if refine is None else refine
         self._refiner = PhotometricRefiner()
         self._tied = tied or self.refines or not model.capabilities.has_gauge

@@ -20,8 +20,11 @@ from numpy.typing import NDArray
 
 from spark3r_core.geometry import se3
 from spark3r_core.photometric import depth_grid
-from spark3r_core.photometric.align import HELD, Aligned, KeyPoints, Knowledge, Level, align, misfit
+from spark3r_core.photometric.align import Aligned, align
+from spark3r_core.photometric.frame_residuals import KeyPoints, misfit
 from spark3r_core.photometric.key_points import key_points
+from spark3r_core.photometric.knowledge import HELD, Knowledge
+from spark3r_core.photometric.levels import Level
 from spark3r_core.photometric.motion import Motion
 from spark3r_core.stream.feature_guess import FeaturePoints, guess_pose
 

@@ -13,7 +13,7 @@ from spark3r_stream.plain_text import cleaned, without_nan
 from spark3r_stream.pubsub.keys import ClientSecurity
 from spark3r_stream.pubsub.subscriber import Subscriber
 from spark3r_stream.wire.decode import decode
-from spark3r_stream.wire.envelope import TOPICS, Message
+from spark3r_stream.wire.envelope import TOPICS, Envelope, Message
 from spark3r_stream.wire.messages import (
     Calibration,
     Cloud,
@@ -77,8 +77,24 @@ def echo_command(
 
 
 def _as_json(message: Message, content: Content) -> str:
-    fields = {"topic": message.topic, "sequence": message.envelope.sequence, **_content_as_dict(content)}
+    fields = {"topic": message.topic, **_envelope_as_dict(message.envelope), **_content_as_dict(content)}
     return json.dumps(without_nan(fields), allow_nan=False)
+
+
+def _envelope_as_dict(envelope: Envelope) -> dict[str, Any]:
+    """What the message itself does not say; ids, times and revisions are in those that have them.
+
+    captured_clock: None where the publisher does not say.
+    """
+    return {
+        "sequence": envelope.sequence,
+        "session_id": str(envelope.session_id),
+        "schema_version": f"{envelope.schema_major}.{envelope.schema_minor}",
+        "captured_ns": envelope.captured_ns,
+        "captured_clock": None if envelope.captured_clock is None else envelope.captured_clock.name,
+        "published_ns": envelope.published_ns,
+        "replay": envelope.replay,
+    }
 
 
 def _content_as_dict(content: Content) -> dict[str, Any]:

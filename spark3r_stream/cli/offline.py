@@ -13,13 +13,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from spark3r_core.geometry.camera import with_square_pixels
-from spark3r_stream.cli.run import build_reconstructor
-from spark3r_stream.cli.targets import check_targets
+from spark3r_stream.cli.build import build_reconstructor
+from spark3r_stream.cli.targets import check_table, check_targets
 from spark3r_stream.clock import SystemClock
 from spark3r_stream.config import ConfigError, RunConfig
 from spark3r_stream.engine.frame_cloud import CloudConfig, cloud_of
 from spark3r_stream.engine.reconstructor import Reconstructor
 from spark3r_stream.errors import EndOfStream
+from spark3r_stream.files import write_whole
 from spark3r_stream.frame import Frame
 from spark3r_stream.outputs.result_writer import ResultWriter, thumbnail
 from spark3r_stream.plain_text import cleaned
@@ -29,8 +30,8 @@ from spark3r_stream.wire.messages import CameraView, FrameOutput, FrameResult
 
 # What a joint reconstruction has no use for: it publishes and keeps nothing on the way, and has no attention memory.
 _OF_STREAMS = (
-    "publish", "record", "overwrite", "view", "json", "keys", "insecure", "pace", "window", "memory", "fill",
-    "eviction", "track", "loops", "refine",
+    "publish", "record", "map", "map_memory", "overwrite", "view", "json", "keys", "insecure", "pace", "window",
+    "memory", "fill", "eviction", "track", "loops", "refine",
 )  # fmt: skip
 _OF_RESULTS = ("out", "save_depth", "max_points")
 
@@ -179,13 +180,13 @@ def probe_command(config: RunConfig, save: Path | None) -> int:
 
     refuse_ignored("probe", config, (*_OF_STREAMS, *_OF_RESULTS))
     config.check()
-    if save is not None and save.suffix != ".json":
-        raise ConfigError(f"--save {save} is a JSON file; give it a name that ends in .json")
+    if save is not None:
+        check_table(save)
     frames, _, mapper = read_frames(config)
     images = torch.from_numpy(np.stack([frame.image for frame in frames]).transpose(0, 3, 1, 2))
     table = probe_sensitivity(mapper.model, [images])
     for layer, ratio in enumerate(table.ratios):
         print(f"global layer {layer:>2}: error x {ratio:.3f}{'  sensitive' if layer in table.sensitive else ''}")
     if save is not None:
-        table.save(save)
+        write_whole(save, table.as_json().encode())
     return 0

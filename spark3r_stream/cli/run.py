@@ -3,58 +3,53 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
 
-from spark3r_core.geometry.camera import Intrinsics, read_intrinsics
 from spark3r_core.user_paths import expand_home
-from spark3r_stream.cli.keys import server_security
+from spark3r_stream.cli.build import build_reconstructor, is_file
+from spark3r_stream.cli.maps import map_saver
+from spark3r_stream.cli.opening import ground_truth, open_publisher, open_recorder, open_run_source
 from spark3r_stream.cli.progress import LiveLine
-from spark3r_stream.cli.report import run_report, settings_of, summary
+from spark3r_stream.cli.report import run_report, summary
 from spark3r_stream.cli.rerun import (
     check_weights,
-    notes_of,
     recorded_camera,
     recorded_config,
     recorded_end,
     recorded_new_frames,
     recorded_threads,
-    run_metadata,
 )
 from spark3r_stream.cli.stop import Interrupted, Stop
 from spark3r_stream.cli.targets import check_targets
-from spark3r_stream.clock import Clock, SystemClock
-from spark3r_stream.config import ConfigError, RunConfig, parse_bytes
+from spark3r_stream.clock import SystemClock
+from spark3r_stream.config import RunConfig
 from spark3r_stream.engine.files_sink import FilesSink
-from spark3r_stream.engine.loop import AnyReconstructor, EngineConfig, Sink, run_stream
-from spark3r_stream.engine.reconstructor import Reconstructor
+from spark3r_stream.engine.loop import EngineConfig, Sink, run_stream
+from spark3r_stream.engine.mapper_process import MapperProcess
 from spark3r_stream.engine.run_stats import SESSION_STATE, RunStats
-from spark3r_stream.engine.scheduler import WindowPlan, most_new_frames, plan_window
+from spark3r_stream.engine.scheduler import WindowPlan, plan_window
 from spark3r_stream.engine.sinks import ComparisonSink, DecisionsSink, Heartbeat, JsonSink, MessageSink, WireSink
 from spark3r_stream.engine.steady import keep_freed_memory, long_lived_objects
 from spark3r_stream.engine.tracking import TrackingReconstructor
-from spark3r_stream.errors import OutputError, RecordingError, StreamError
-from spark3r_stream.map.trajectory import Trajectory
+from spark3r_stream.errors import OutputError, StreamError
 from spark3r_stream.outputs.result_writer import ResultWriter
-from spark3r_stream.plain_text import cleaned, unicode_text
+from spark3r_stream.plain_text import cleaned
 from spark3r_stream.pubsub.publisher import Publisher
-from spark3r_stream.pubsub.snapshot import SnapshotKeeper
 from spark3r_stream.recording.comparison import Comparison
 from spark3r_stream.recording.reprocess import RecordedRun
 from spark3r_stream.recording.writer import Recorder
 from spark3r_stream.sources.base import Source
-from spark3r_stream.sources.open import is_recording, is_surely_a_file, open_source
-from spark3r_stream.sources.options import Pace, ReconnectOptions, RtspTransport, SourceOptions
-from spark3r_stream.sources.redact import redact_uri
+from spark3r_stream.sources.open import is_recording
 from spark3r_stream.viewer.launch import launch_viewer
 from spark3r_stream.wire.envelope import Sealer
 from spark3r_stream.wire.messages import CapturedClock, SessionState
 
-NOTHING_KEPT = "spark3r: note: results are shown and not kept; --out, --publish, --record, --view or --json keeps them"
+NOTHING_KEPT = (
+    "spark3r: note: results are shown and not kept; --out, --map, --publish, --record, --view or --json keeps them"
+)
 
 
 def run_command(config: RunConfig) -> int:
@@ -70,63 +65,69 @@ def run_command(config: RunConfig) -> int:
 
 def _run(config: RunConfig, stop: Stop) -> int:
     keep_freed_memory()
-    if config.track == "on" and "torch" not in sys.modules:  # one core is the tracker's; a user's own setting stands
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 2) - 1)))
     clock = SystemClock()
     run = RecordedRun.load(expand_home(config.source)) if is_recording(config.source) else None
     if run is not None:
         config = recorded_config(config, run)
+    mapper = MapperProcess() if config.track == "on" and config.device in ("auto", "cpu") else None
     with stop.on_signals(), contextlib.ExitStack() as closing:  # a signal does not cut short the writing of results
+        if mapper is not None:
+            closing.callback(mapper.close)
         # What can fail at once comes first: a port in use must not cost the loading of a model.
         session_id = uuid.uuid4()
         failures: list[StreamError] = []  # of threads that died; the run ends as failed
 
-        def publishing_ended(error: StreamError) -> None:
+        def ended(error: StreamError) -> None:
             failures.append(error)
             print(f"spark3r: {cleaned(error)}", file=sys.stderr)
             stop.event.set()  # nobody sees this run any more: whoever supervises it starts another
 
-        publisher = _open_publisher(config, session_id, closing, publishing_ended)
+        publisher = open_publisher(config, session_id, closing, ended)
         if run is not None:
             closing.enter_context(recorded_threads(run))
         with stop.interrupting():
-            recorded = () if run is None else (recorded_camera(run), recorded_new_frames(run))
-            reconstructor = build_reconstructor(config, *recorded)
+            camera, new_frames = (None, None) if run is None else (recorded_camera(run), recorded_new_frames(run))
+            reconstructor = build_reconstructor(config, camera, new_frames, mapper)
+        closing.callback(reconstructor.close)
         if run is not None:
             check_weights(run, reconstructor)
-        adjusts_all = _is_file(config) if run is None else recorded_end(run)
-        recorder = _open_recorder(config, reconstructor, clock, closing, adjusts_all)
+        adjusts_all = is_file(config) if run is None else recorded_end(run)
+        recorder = open_recorder(config, reconstructor, clock, closing, adjusts_all)
         with stop.interrupting():
-            source = closing.enter_context(contextlib.closing(_open_source(config, run, recorder, clock)))
+            source = closing.enter_context(contextlib.closing(open_run_source(config, run, recorder, clock)))
         for note in source.info.notes:
             print(f"spark3r: note: {cleaned(note)}", file=sys.stderr)
         stats = RunStats(clock, source.info.name, config.model)
         sinks: list[Sink] = []
         targets: list[MessageSink] = [target for target in (publisher, recorder) if target is not None]
-        if not targets and run is None and config.out is None and not config.json:
+        if not targets and run is None and config.out is None and config.map is None and not config.json:
             print(NOTHING_KEPT, file=sys.stderr)
         if targets:
             captured_clock = CapturedClock.UNIX if source.info.captured_is_unix else CapturedClock.SOURCE
             sealer = Sealer(session_id, clock.unix_ns, captured_clock, replay=run is not None)
             wire = WireSink(sealer, targets)
             sinks.append(wire)
-            closing.enter_context(_heartbeat(wire, stats, source, publisher, recorder, clock))
+            closing.enter_context(_heartbeat(wire, stats, source, publisher, recorder, ended))
         if recorder is not None:
             sinks.append(DecisionsSink(recorder, clock, _torch_threads()))
         comparison = None
         if run is not None:
-            comparison = Comparison(run.path)
+            comparison = Comparison(
+                run.path, decided_only=bool(run.cut), with_end=config.max_frames is None and not run.cut
+            )
             sinks.append(ComparisonSink(comparison))
         if config.out is not None:
             writer = ResultWriter(config.out, config.max_points, config.save_depth, source.info.has_own_times)
             goes_on = source.info.is_live and (bool(targets) or config.json)  # there is more than the files to run for
             files = FilesSink(writer, lossless=not source.info.is_live, on_error=_results_stopped if goes_on else None)
             sinks.append(files)
-            truth = _ground_truth(source)
+            truth = ground_truth(source)
             closing.callback(
                 lambda: writer.close(run_report(config, stats, source, reconstructor, comparison, files.counts), truth)
             )
             closing.callback(files.close)  # runs first: what waits is written before the files are closed
+        if config.map is not None and isinstance(reconstructor, TrackingReconstructor):
+            sinks.append(closing.enter_context(contextlib.closing(map_saver(config, reconstructor, source, clock))))
         if config.json:
             sinks.append(JsonSink(sys.stdout))
         else:
@@ -150,13 +151,11 @@ def _run(config: RunConfig, stop: Stop) -> int:
         finally:
             stats.finish()
         if comparison is not None and run is not None and config.max_frames is None and not stop.event.is_set():
-            comparison.finish(max(run.frame_ids) if run.cut else None)
-        if recorder is not None and recorder.broken and recorder.error is not None:
-            failures.append(recorder.error)
-        if failures:
-            raise failures[0]
+            comparison.finish()
+        _raise_what_ended(failures, recorder)
         if stats.failed and not stats.processed_frames:
             raise StreamError(f"no frame of {source.info.name} could be reconstructed: {stats.last_error}")
+    _raise_what_ended(failures, recorder)  # while everything was closed
     if not config.json:
         print(cleaned(summary(config, stats)), file=sys.stderr)
     if comparison is not None and not (config.json and comparison.is_repeated):
@@ -165,141 +164,21 @@ def _run(config: RunConfig, stop: Stop) -> int:
     return code or int(comparison is not None and not comparison.is_repeated)
 
 
+def _raise_what_ended(failures: list[StreamError], recorder: Recorder | None) -> None:
+    """Raises what a thread died of. A disk that is full ends a recording and not the run: that is no fault of ours."""
+    if failures:
+        raise failures[0]
+    if recorder is not None and recorder.broken and recorder.error is not None:
+        raise recorder.error
+
+
 def _results_stopped(error: OutputError) -> None:
     print(f"spark3r: results are not written any more, mapping goes on: {cleaned(error)}", file=sys.stderr)
-
-
-def build_reconstructor(
-    config: RunConfig, camera: Intrinsics | None = None, max_new_frames: int | None = None
-) -> Reconstructor | TrackingReconstructor:
-    """Model, memory and camera from the settings. Imports torch.
-
-    camera: instead of the file of the settings. max_new_frames: instead of what the window rule gives for the source.
-    """
-    from spark3r_core.models.registry import load_model
-    from spark3r_core.stream.session import MemoryConfig
-
-    device = _device(config.device)
-    if camera is None and config.intrinsics is not None:
-        camera = read_intrinsics(config.intrinsics)
-    if max_new_frames is None:
-        max_new_frames = most_new_frames(None if config.window == "auto" else int(config.window), _is_file(config))
-    memory = MemoryConfig(
-        max_bytes=None if config.memory is None else parse_bytes(config.memory),
-        fill=config.fill,
-        eviction=config.eviction,
-        max_new_frames=max_new_frames,
-    )
-    model = load_model(config.model, device=device, dtype=_dtype(config.dtype, device), weights=config.weights)
-    if config.track == "on":
-        memory = replace(memory, max_new_frames=1)
-        return TrackingReconstructor(model, memory, config.size, camera, closes_loops=config.loops == "on")
-    refine = None if config.refine == "auto" else config.refine == "on"
-    return Reconstructor(model, memory, config.size, camera, refine=refine)
 
 
 # Frames that may wait for the tracker: as many as come while the first keyframe is mapped, before anything is tracked.
 # More would be a lag that a machine which is too slow never makes good.
 TRACKED_QUEUE = 10
-
-
-def _is_file(config: RunConfig) -> bool:
-    """Whether the source is certain to wait for its reader, before it is open."""
-    return config.pace == "fast" and not config.live and is_surely_a_file(config.source)
-
-
-def _device(name: str) -> str:
-    """torch's name of the device; ConfigError, before anything is loaded, for one that this machine cannot use."""
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.zeros(1, device=name).tolist()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"--device {name} cannot be used: {reason}; cpu works everywhere") from None
-    return name
-
-
-def _dtype(name: str, device: str) -> Any:
-    import torch
-
-    from spark3r_core.models.processor import cpu_has_bfloat16
-
-    if name != "auto":
-        return getattr(torch, name)
-    if device != "cpu":
-        return torch.bfloat16
-    return torch.bfloat16 if cpu_has_bfloat16() else torch.float32
-
-
-def _open_source(config: RunConfig, run: RecordedRun | None, recorder: Recorder | None, clock: Clock) -> Source:
-    on_packet = None if recorder is None else recorder.packet
-    if run is not None:
-        from spark3r_stream.sources.recording import RecordingSource
-
-        return RecordingSource(run, on_packet, notes_of(run))
-    options = SourceOptions(
-        pace=Pace(config.pace),
-        live=config.live or None,
-        images_fps=config.fps,
-        on_packet=on_packet,
-        single_thread_decode=recorder is not None,  # what can be decoded again to the same bytes, however damaged
-        rtsp_transport=RtspTransport(config.rtsp_transport),
-        reconnect=ReconnectOptions(max_restarts=config.max_restarts),
-    )
-    return open_source(config.source, options, clock)
-
-
-def _open_publisher(
-    config: RunConfig,
-    session_id: uuid.UUID,
-    closing: contextlib.ExitStack,
-    on_error: Callable[[StreamError], None],
-) -> Publisher | None:
-    endpoint = config.publish or ("tcp://127.0.0.1:*" if config.view else None)
-    if endpoint is None:
-        return None
-    security = server_security(config.keys)
-    publisher = closing.enter_context(
-        Publisher(
-            endpoint,
-            session_id,
-            insecure=config.insecure,
-            security=security,
-            snapshot=SnapshotKeeper(),
-            on_error=on_error,
-        )
-    )
-    print(f"publishing on {publisher.endpoint}", file=sys.stderr)
-    return publisher
-
-
-def _ground_truth(source: Source) -> Trajectory | None:
-    """The exact path of a synthetic source, for the preview."""
-    truth = getattr(source, "ground_truth", None)
-    return None if truth is None else Trajectory(truth.pts_ns, truth.world_from_camera)
-
-
-def _open_recorder(
-    config: RunConfig,
-    reconstructor: AnyReconstructor,
-    clock: Clock,
-    closing: contextlib.ExitStack,
-    adjusts_all: bool,
-) -> Recorder | None:
-    if config.record is None:
-        return None
-    metadata = run_metadata(settings_of(config), reconstructor, adjusts_all)
-
-    def report(error: RecordingError) -> None:
-        print(f"spark3r: recording stopped, mapping goes on: {cleaned(error)}", file=sys.stderr)
-
-    source_id = unicode_text(redact_uri(config.source))
-    return closing.enter_context(
-        Recorder(config.record, metadata, clock, source_id=source_id, overwrite=config.overwrite, on_error=report)
-    )
 
 
 @contextlib.contextmanager
@@ -309,7 +188,7 @@ def _heartbeat(
     source: Source,
     publisher: Publisher | None,
     recorder: Recorder | None,
-    clock: Clock,
+    on_error: Callable[[StreamError], None],
 ) -> Iterator[None]:
     """Status once a second while the block runs, and a last one that says how it ended."""
 
@@ -322,13 +201,18 @@ def _heartbeat(
         )
         wire.status(status, stats.captured_ns)
 
+    def died(error: Exception) -> None:
+        cause = f"{type(error).__name__}: {error}"
+        on_error(StreamError(f"the heartbeat broke off: {cause}; this is a fault of the program"))
+
     beat()
     try:
-        with Heartbeat(beat):
+        with Heartbeat(beat, died):
             yield
     except BaseException as error:
         stats.last_error = str(error) or type(error).__name__
-        beat(SessionState.FAILED)
+        with contextlib.suppress(Exception):  # of these two errors the first one counts
+            beat(SessionState.FAILED)
         raise
     beat(SessionState.ENDED)
 

@@ -41,7 +41,7 @@ class WireSink:
             self._newest_ns, self._epoch = frames[-1].captured_ns, frames[-1].epoch
         if result.corrections:
             messages += encode_map_corrections(result.corrections, self._newest_ns, self._epoch)
-        for keyframe in result.keyframes:
+        for keyframe in [*result.keyframes, *result.refined]:
             messages += encode_keyframe(keyframe)
         for output in result.outputs:
             messages += encode_frame(output)
@@ -105,7 +105,7 @@ class ComparisonSink:
         self._comparison = comparison
 
     def window(self, frames: Sequence[Frame], result: StepOutput) -> None:
-        self._comparison.add(result.keyframes, result.outputs)
+        self._comparison.add(result.corrections, [*result.keyframes, *result.refined], result.outputs)
 
 
 class JsonSink:
@@ -121,10 +121,16 @@ class JsonSink:
 
 
 class Heartbeat:
-    """Calls `beat` every `interval_s` from a thread of its own, so that it beats while the network computes."""
+    """Calls `beat` every `interval_s` from a thread of its own, so that it beats while the network computes.
 
-    def __init__(self, beat: Callable[[], None], interval_s: float = 1.0) -> None:
+    on_error: called once, from that thread, with what `beat` raised; then it beats no more.
+    """
+
+    def __init__(
+        self, beat: Callable[[], None], on_error: Callable[[Exception], None], interval_s: float = 1.0
+    ) -> None:
         self._beat = beat
+        self._on_error = on_error
         self._interval_s = interval_s
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="spark3r-heartbeat", daemon=True)
@@ -138,5 +144,8 @@ class Heartbeat:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._stop.wait(self._interval_s):
-            self._beat()
+        try:
+            while not self._stop.wait(self._interval_s):
+                self._beat()
+        except Exception as error:  # whatever it is, a status that stops unseen looks like a robot that hangs
+            self._on_error(error)

@@ -28,9 +28,7 @@ import contextlib
 import threading
 import time
 import uuid
-from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import zmq
 
@@ -39,35 +37,19 @@ from spark3r_stream.proto import wire_pb2
 from spark3r_stream.pubsub import endpoints
 from spark3r_stream.pubsub.handshake import ZAP_ADDRESS, zap_answer
 from spark3r_stream.pubsub.keys import ServerSecurity
-from spark3r_stream.pubsub.relay import RelayLimits, UploadLimit
-from spark3r_stream.pubsub.relay_process import RelayProcess
+from spark3r_stream.pubsub.outbox import Outbox
+from spark3r_stream.pubsub.relay_process import SNAPSHOT_LIMITS, STREAM_LIMITS, RelayProcess
 from spark3r_stream.pubsub.snapshot import SnapshotKeeper
+from spark3r_stream.pubsub.snapshot_desk import SnapshotDesk
+from spark3r_stream.pubsub.subscriptions import Subscriptions
 from spark3r_stream.wire import envelope as wire
 from spark3r_stream.wire.envelope import Message
 
-_MAX_READY_TOPIC_BYTES = 64
 _SUBSCRIPTIONS_PER_TURN = 64
-_REQUESTS_PER_TURN = 16
-_MAX_WAITING_REQUESTS = 64
 _MAX_DIFFERENT_SUBSCRIPTIONS = 1024  # of all together; a client needs one per topic
 _TOPICS_COUNT = 116  # ZMQ_TOPICS_COUNT: how many different subscriptions the socket holds
-_MAX_UNREAD_REPLY_BYTES = 64 * wire.MIB  # of snapshots made and not yet read by who asked
-_LOOK_AGAIN_MS = 50
 _LOOK_AFTER_RELAYS_S = 1
 _LAST_BYTES_S = 0.5
-# Making snapshots may take so many seconds at once, and this share of the time for as long as they are asked for.
-_REPLY_S, _REPLY_SHARE = 2.0, 0.2
-# A client sends about 1 KiB to connect, encrypted or not, and 41 bytes per second of heartbeats.
-_STREAM_LIMITS = RelayLimits(
-    connections=64, connections_per_s=32.0, upload=UploadLimit(burst_bytes=8 * wire.KIB, bytes_per_s=128.0)
-)
-_SNAPSHOT_LIMITS = RelayLimits(
-    connections=16,
-    connections_per_s=8.0,
-    upload=UploadLimit(burst_bytes=4 * wire.KIB, bytes_per_s=128.0),
-    age_s=60.0,
-    stall_s=10.0,
-)
 
 
 class Publisher:
@@ -103,23 +85,12 @@ class Publisher:
         self.error: PublishError | None = None
         self._on_error = on_error
         self._linger_s = linger_s
-        self._queue: deque[Message] = deque()
-        self._queue_messages = queue_messages
-        self._lock = threading.Lock()
-        self._all_sent = threading.Condition(self._lock)
-        self._signalled = False
-        self._stopping = False
-        self._unsent = 0
-        self._dropped = 0
+        self._outbox = Outbox(queue_messages, self._wake)
         self._sent = 0
         self._positions = dict.fromkeys(wire.TOPICS, 0)
-        self._subscriptions: dict[str, int] = {}
+        self._subscriptions = Subscriptions()
         self._snapshot = snapshot
         self._security = security
-        self._requests: dict[bytes, bytes] = {}  # newest of each peer, oldest peer first
-        self._reply_time_s = _REPLY_S  # what is left of it at the moment below
-        self._reply_time_at_s = time.monotonic()
-        self._unread_replies: list[tuple[Any, int]] = []  # what tells that ZeroMQ has let go of a reply, and its size
         with contextlib.ExitStack() as opening:
             folder = opening.enter_context(endpoints.private_folder())
             self._context = zmq.Context()
@@ -129,6 +100,7 @@ class Publisher:
             self._set_welcome()
             address = endpoints.bind_address(endpoint, insecure or security is not None)
             self._router = self._server_socket(zmq.ROUTER, 4, 0)
+            self._desk = SnapshotDesk(self._router, snapshot)
             self._gate = self._context.socket(zmq.REP)
             self._gate.setsockopt(zmq.LINGER, 0)
             if security is not None:
@@ -151,7 +123,7 @@ class Publisher:
             self._relays = [
                 RelayProcess(listener, folder / name, limits)
                 for (listener, _), (name, limits) in zip(
-                    listeners, (("stream", _STREAM_LIMITS), ("snapshot", _SNAPSHOT_LIMITS)), strict=False
+                    listeners, (("stream", STREAM_LIMITS), ("snapshot", SNAPSHOT_LIMITS)), strict=False
                 )
             ]
             self._open = opening.pop_all()  # closed by `close`
@@ -172,32 +144,21 @@ class Publisher:
 
     def send(self, messages: Iterable[Message]) -> None:
         """Queue sealed messages; never blocks, callable from any thread. Raises PublishError after `close`."""
-        with self._lock:
-            if self._stopping:
-                raise PublishError(f"the publisher on {self.endpoint} is closed")
-            for message in messages:
-                if self.error is None and len(self._queue) < self._queue_messages:
-                    self._queue.append(message)
-                    self._unsent += 1
-                else:
-                    self._dropped += 1
-            self._wake()
+        if not self._outbox.put(messages):
+            raise PublishError(f"the publisher on {self.endpoint} is closed")
 
     def wait_sent(self, timeout_s: float) -> bool:
         """Wait until all that was queued is in ZeroMQ's hands; False after `timeout_s`. For callers that can wait."""
-        with self._lock:
-            return self._all_sent.wait_for(lambda: self._unsent == 0, timeout_s)
+        return self._outbox.wait_sent(timeout_s)
 
     @property
     def subscribers(self) -> int:
         """How many subscribers there are at least: the subscriptions to the topic that has the most."""
-        with self._lock:
-            return max(self._subscriptions.values(), default=0)
+        return self._subscriptions.most
 
     def subscribed(self, topic: str) -> bool:
         """Whether anyone is subscribed to this topic."""
-        with self._lock:
-            return any(topic.startswith(prefix) for prefix, count in self._subscriptions.items() if count)
+        return self._subscriptions.has(topic)
 
     @property
     def refused(self) -> int:
@@ -207,7 +168,7 @@ class Publisher:
     @property
     def dropped(self) -> int:
         """Messages that found the queue full: the machine is too slow for the stream, whatever the subscribers do."""
-        return self._dropped
+        return self._outbox.dropped
 
     @property
     def sent(self) -> int:
@@ -217,10 +178,7 @@ class Publisher:
     def close(self) -> None:
         """Send what is queued and end the thread; further calls do nothing."""
         until_s = time.monotonic() + self._linger_s
-        with self._lock:
-            self._stopping = True
-            if not self._wake_sender.closed:
-                self._wake()
+        self._outbox.close(wake=not self._wake_sender.closed)
         self._thread.join()
         self._wake_sender.close()
         self._context.term()
@@ -238,11 +196,8 @@ class Publisher:
         self.close()
 
     def _wake(self) -> None:
-        """Called with the lock held: one token in the pipe is enough, however many messages wait."""
-        if not self._signalled:
-            self._signalled = True
-            with contextlib.suppress(zmq.Again):  # nobody listens any more if the thread has failed
-                self._wake_sender.send(b"", zmq.NOBLOCK)
+        with contextlib.suppress(zmq.Again):  # nobody listens any more if the thread has failed
+            self._wake_sender.send(b"", zmq.NOBLOCK)
 
     def _run(self) -> None:
         try:
@@ -260,8 +215,8 @@ class Publisher:
         for sock in (self._wake_receiver, self._socket, self._router, self._gate):
             poller.register(sock, zmq.POLLIN)
         look_after_relays_s = 0.0
-        while not self._finished():
-            waits_ms = self._until_next_reply_ms()
+        while not self._outbox.finished:
+            waits_ms = self._desk.until_next_ms()
             ready = dict(poller.poll(1000 * _LOOK_AFTER_RELAYS_S if waits_ms is None else waits_ms))
             if self._wake_receiver in ready:  # the stream first
                 self._wake_receiver.recv()
@@ -271,31 +226,21 @@ class Publisher:
             if self._socket in ready:
                 self._receive_subscriptions()
             if self._router in ready:
-                self._receive_requests()
-            self._answer_requests()
+                self._desk.take_requests()
+            self._desk.answer(self.session_id, self._positions)
             if time.monotonic() >= look_after_relays_s:
                 look_after_relays_s = time.monotonic() + _LOOK_AFTER_RELAYS_S
                 for relay in self._relays:
                     relay.keep_running()
 
     def _fail(self, error: PublishError) -> None:
-        with self._lock:
-            self.error = error
-            self._dropped += self._unsent
-            self._unsent = 0
-            self._queue.clear()
-            self._all_sent.notify_all()
+        self.error = error
+        self._outbox.fail()
         if self._on_error is not None:
             self._on_error(error)
 
-    def _finished(self) -> bool:
-        with self._lock:
-            return self._stopping and not self._queue and not self._signalled
-
     def _publish_queued(self) -> None:
-        with self._lock:
-            messages, self._queue = self._queue, deque()
-            self._signalled = False
+        messages = self._outbox.take()
         for message in messages:
             # copy=False: ZeroMQ keeps a reference to the payload for all subscribers instead of copying megabytes
             self._socket.send_multipart(message.parts(), copy=False)
@@ -307,9 +252,7 @@ class Publisher:
             for message in messages:
                 if message.envelope.session_id == self.session_id:  # not of one that ended just now
                     self._snapshot.add(message)
-        with self._lock:
-            self._unsent -= len(messages)
-            self._all_sent.notify_all()
+        self._outbox.sent(len(messages))
 
     def _enter_session(self, session_id: uuid.UUID) -> None:
         """A replay begins a new session with every pass; who connects from now on is told that one."""
@@ -322,40 +265,6 @@ class Publisher:
     def _set_welcome(self) -> None:
         self._socket.setsockopt(zmq.XPUB_WELCOME_MSG, wire.WELCOME.encode() + self._welcome().SerializeToString())
 
-    def _receive_requests(self) -> None:
-        """Some requests for the map: the newest of each peer waits, the others are forgotten."""
-        with contextlib.suppress(zmq.Again):
-            for _ in range(_REQUESTS_PER_TURN):
-                peer, *request = self._router.recv_multipart(zmq.NOBLOCK)
-                known = peer in self._requests or len(self._requests) < _MAX_WAITING_REQUESTS
-                if self._snapshot is not None and len(request) == 1 and known:
-                    self._requests[peer] = request[0]
-
-    def _answer_requests(self) -> None:
-        """One reply per turn at most, for all who ask for the same; beyond two seconds of it, a fifth of the time."""
-        if not self._requests or self._snapshot is None or self._until_next_reply_ms() != 0:
-            return
-        began_s = time.monotonic()
-        request = next(iter(self._requests.values()))
-        reply = self._snapshot.reply(request, self.session_id, self._positions)
-        for peer in [peer for peer, other in self._requests.items() if other == request]:
-            del self._requests[peer]
-            tracker = self._router.send_multipart([peer, reply], copy=False, track=True)
-            self._unread_replies.append((tracker, len(reply)))
-        self._reply_time_s -= time.monotonic() - began_s
-
-    def _until_next_reply_ms(self) -> int | None:
-        """0: now. None: when something comes."""
-        if not self._requests:
-            return None
-        self._unread_replies = [(tracker, size) for tracker, size in self._unread_replies if not tracker.done]
-        if sum(size for _, size in self._unread_replies) >= _MAX_UNREAD_REPLY_BYTES:
-            return _LOOK_AGAIN_MS
-        now_s = time.monotonic()
-        gained_s = _REPLY_SHARE * (now_s - self._reply_time_at_s)
-        self._reply_time_s, self._reply_time_at_s = min(_REPLY_S, self._reply_time_s + gained_s), now_s
-        return max(0, int(1000 * -self._reply_time_s / _REPLY_SHARE + 0.999))
-
     def _answer_gate(self) -> None:
         request = self._gate.recv_multipart()
         assert self._security is not None, "only then is the gate bound"
@@ -365,25 +274,11 @@ class Publisher:
         """Take some of what subscribers sent; then the stream goes on."""
         with contextlib.suppress(zmq.Again):
             for _ in range(_SUBSCRIPTIONS_PER_TURN):
-                self._take_subscription(self._socket.recv_multipart(zmq.NOBLOCK))
+                ready = self._subscriptions.take(self._socket.recv_multipart(zmq.NOBLOCK))
+                if ready is not None:
+                    self._socket.send_multipart([ready, self._welcome(self._positions).SerializeToString()])
         if int(self._socket.getsockopt(_TOPICS_COUNT)) > _MAX_DIFFERENT_SUBSCRIPTIONS:
             self._relays[0].hang_up_on_the_busiest()
-
-    def _take_subscription(self, parts: list[bytes]) -> None:
-        """Count a subscription; answer `/ready/<nonce>/`. Anything else a subscriber sends is ignored."""
-        if len(parts) != 1 or parts[0][:1] not in (b"\0", b"\1"):
-            return
-        subscribed, topic = parts[0][:1] == b"\1", parts[0][1:]
-        if topic.startswith(wire.READY.encode()):
-            if subscribed and len(topic) <= _MAX_READY_TOPIC_BYTES:
-                self._socket.send_multipart([topic, self._welcome(self._positions).SerializeToString()])
-            return
-        prefix = topic[:_MAX_READY_TOPIC_BYTES].decode("ascii", "replace")
-        # only prefixes of what is published are counted, or a stranger could fill the table
-        if any(known.startswith(prefix) for known in (*wire.TOPICS, wire.WELCOME)):
-            with self._lock:
-                count = self._subscriptions.get(prefix, 0) + (1 if subscribed else -1)
-                self._subscriptions[prefix] = max(0, count)
 
     def _welcome(self, positions: dict[str, int] | None = None) -> wire_pb2.Welcome:
         return wire_pb2.Welcome(

@@ -12,113 +12,53 @@ sockets listen or connect in a private folder, and this stands between them and 
 
 Encrypted bytes pass as they are: whoever holds a key is bounded like anyone else.
 
-As a program (see relay_process.py) it relays for a publisher; for that it imports nothing but Python's own modules.
+As a process of its own (relay_process.py, relay_program.py) it relays for a publisher; for that it imports nothing but
+Python's own modules.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import math
-import os
 import selectors
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+
+from spark3r_stream.pubsub.limits import RelayLimits, TokenBucket
+from spark3r_stream.pubsub.relay_link import Link
 
 _CHUNK_BYTES = 256 * 1024  # read from one connection in one turn; then it is the next one's
 _ACCEPTS_PER_TURN = 8
-_GOODBYE_S = 1.0  # for a peer to close its side after all was sent
-_RETRY_S = (0.1, 2.0)  # first and longest pause between two attempts to reach the other side
+_LONGEST_PAUSE_S = 2.0  # between two attempts to reach the other side
 _STUCK_S = 1.0
 _IDLE_TURN_S = 1.0
 _HEARTBEAT_BYTES_PER_S = 64  # what a well-behaved peer sends for as long as it stays
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
-class Cost(Protocol):
-    """Adds up what the bytes of one direction of a connection cost the one who takes them in."""
-
-    def add(self, chunk: memoryview) -> int:
-        """The cost of the next bytes. Raises ValueError for what cannot be counted."""
-        ...
-
-
-@dataclass(frozen=True)
-class UploadLimit:
-    """What an accepted peer may send: `burst_bytes` at once and `bytes_per_s` for as long as it stays."""
-
-    burst_bytes: int
-    bytes_per_s: float
-
-
-@dataclass(frozen=True)
-class RelayLimits:
-    """connections: at a time. connections_per_s: new ones, after as many at once as there may be at a time.
-
-    upload: of each accepted peer; over it, hung up on. download_bytes: what may be on its way to the accepted side
-    without being taken (`Relay.taken`), in the measure of `cost`. age_s: how long a connection may last. stall_s: how
-    long an accepted peer may leave bytes waiting that are meant for it. redial: try again until the other side answers.
-    """
-
-    connections: int
-    connections_per_s: float = math.inf
-    upload: UploadLimit | None = None
-    download_bytes: int | None = None
-    cost: Callable[[], Cost] | None = None
-    age_s: float = math.inf
-    stall_s: float = math.inf
-    redial: bool = False
-
-
-class _Link:
-    """One accepted connection (`near`), the one made for it (`far`), and the bytes on their way."""
-
-    def __init__(self, near: socket.socket, now_s: float, cost: Cost | None) -> None:
-        self.near = near
-        self.far: socket.socket | None = None
-        self.reached = False
-        self.opened_s = now_s
-        self.to_far: memoryview = memoryview(b"")
-        self.to_near: memoryview = memoryview(b"")
-        self.moved_s = now_s  # when bytes last left for `near`
-        self.uploaded = 0
-        self.cost = cost
-        self.waiting_cost = 0
-        self.full_since_s: float | None = None
-        self.ended = False  # the far side has closed: what waits is sent, then this one is closed
-        self.deaf = False  # the far side takes nothing any more: what `near` sends is forgotten
-        self.close_at_s = math.inf
-        self.dial_at_s = now_s
-        self.pause_s = _RETRY_S[0]
-        self.open = True
-
-
 class Relay:
     """Accepts on `listener` and connects each connection to what `dial` returns (a socket that is connecting).
 
     The thread starts at once. End of life: `close`. `refused` counts peers that were hung up on for what they sent.
+    `error` is what the thread died of, if it did; all connections are closed then.
     """
 
     def __init__(
         self, listener: socket.socket, dial: Callable[[], socket.socket], limits: RelayLimits, name: str
     ) -> None:
         self.refused = 0
-        self.bytes_in = 0  # from accepted peers, before what was refused
+        self.error: Exception | None = None
         self._listener = listener
         self._dial = dial
         self._limits = limits
-        self._links: list[_Link] = []
+        self._links: list[Link] = []
         self._lock = threading.Lock()  # of what other threads change
         self._taken = 0
         self._hang_up = ""
         self._linger_until_s: float | None = None
-        self._accepts = float(limits.connections)
-        self._accepts_at_s = time.monotonic()
+        self._accepts = TokenBucket(limits.connections, limits.connections_per_s, time.monotonic())
         self._look_at_s = 0.0  # when the links are to be looked after next, whatever happens on them
         self._buffer = memoryview(bytearray(_CHUNK_BYTES))
         self._selector = selectors.DefaultSelector()
@@ -172,6 +112,8 @@ class Relay:
         try:
             while self._linger_until_s is None or (self._links and time.monotonic() < self._linger_until_s):
                 self._turn()
+        except Exception as error:  # whatever it is, who relies on this must not wait for ever
+            self.error = error
         finally:
             for link in tuple(self._links):
                 self._close(link)
@@ -221,39 +163,36 @@ class Relay:
                 self._selector.unregister(self._listener)
                 self._listener.close()
             return math.inf
-        limits = self._limits
-        gained = (now_s - self._accepts_at_s) * limits.connections_per_s if now_s > self._accepts_at_s else 0.0
-        self._accepts = min(float(limits.connections), self._accepts + gained)
-        self._accepts_at_s = now_s
-        may = self._accepts >= 1.0 and len(self._links) < limits.connections
+        wait_s = self._accepts.wait_s(1.0, now_s)
+        may = wait_s == 0.0 and len(self._links) < self._limits.connections
         self._set_interest(self._listener, _READ if may else 0, None)
-        return math.inf if self._accepts >= 1.0 else now_s + (1.0 - self._accepts) / limits.connections_per_s
+        return math.inf if wait_s == 0.0 else now_s + wait_s
 
     def _accept(self) -> None:
         self._look_at_s = 0.0  # whether more may come
         for _ in range(_ACCEPTS_PER_TURN):
-            if self._accepts < 1.0 or len(self._links) >= self._limits.connections:
+            now_s = time.monotonic()
+            if self._accepts.level(now_s) < 1.0 or len(self._links) >= self._limits.connections:
                 return
             try:
                 near, _ = self._listener.accept()
             except OSError:  # nobody any more, or gone again
                 return
-            self._accepts -= 1.0
+            self._accepts.spend(1.0)
             _prepare(near)
-            now_s = time.monotonic()
-            link = _Link(near, now_s, None if self._limits.cost is None else self._limits.cost())
+            link = Link(near, now_s, None if self._limits.cost is None else self._limits.cost())
             self._links.append(link)
             self._reach(link, now_s)
             self._watch(link, now_s)
 
-    def _reach(self, link: _Link, now_s: float) -> None:
+    def _reach(self, link: Link, now_s: float) -> None:
         """Begin to connect to the other side."""
         try:
             link.far = self._dial()
         except OSError:
             self._unreachable(link, now_s)
 
-    def _unreachable(self, link: _Link, now_s: float) -> None:
+    def _unreachable(self, link: Link, now_s: float) -> None:
         if link.far is not None:
             self._set_interest(link.far, 0, link)
             link.far.close()
@@ -262,23 +201,23 @@ class Relay:
             self._close(link)
             return
         link.dial_at_s = now_s + link.pause_s
-        link.pause_s = min(_RETRY_S[1], 2 * link.pause_s)
+        link.pause_s = min(_LONGEST_PAUSE_S, 2 * link.pause_s)
 
-    def _serve(self, link: _Link, sock: object, mask: int) -> None:
+    def _serve(self, link: Link, sock: object, mask: int) -> None:
         now_s = time.monotonic()
         try:
             if sock is link.near:
                 if mask & _WRITE:
-                    self._send_near(link, now_s)
+                    link.send_near(now_s)
                 if mask & _READ:
                     self._read_near(link, now_s)
             elif not link.reached:
                 self._check_reached(link, now_s)
             else:
                 if mask & _WRITE:
-                    self._send_far(link)
+                    link.send_far()
                 if mask & _READ:
-                    self._read_far(link, now_s)
+                    link.read_far(self._buffer, now_s)
         except BlockingIOError:
             pass
         except OSError:
@@ -288,72 +227,22 @@ class Relay:
         if link.open:
             self._watch(link, now_s)
 
-    def _check_reached(self, link: _Link, now_s: float) -> None:
+    def _check_reached(self, link: Link, now_s: float) -> None:
         assert link.far is not None
         if link.far.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             self._unreachable(link, now_s)
         else:
             link.reached = True
 
-    def _read_near(self, link: _Link, now_s: float) -> None:
-        count = link.near.recv_into(self._buffer)
-        if count == 0:
-            self._close(link)
-            return
-        self.bytes_in += count
-        link.uploaded += count
+    def _read_near(self, link: Link, now_s: float) -> None:
+        chunk = link.receive_near(self._buffer)
         limit = self._limits.upload
         if limit is not None and link.uploaded > limit.burst_bytes + limit.bytes_per_s * (now_s - link.opened_s):
             self._refuse(link)
-        elif not link.deaf:
-            link.to_far = memoryview(bytes(self._buffer[:count]))
-            if link.reached:
-                self._send_far(link)
+        else:
+            link.pass_on(chunk)
 
-    def _read_far(self, link: _Link, now_s: float) -> None:
-        assert link.far is not None
-        try:
-            count = link.far.recv_into(self._buffer)
-        except ConnectionError:
-            count = 0
-        if count == 0:
-            link.ended = link.deaf = True
-            link.to_far = memoryview(b"")
-            if not link.to_near:
-                self._say_goodbye(link, now_s)
-            return
-        chunk = self._buffer[:count]
-        if link.cost is not None:
-            link.waiting_cost += link.cost.add(chunk)
-        try:
-            sent = link.near.send(chunk)
-            link.moved_s = now_s
-        except BlockingIOError:
-            sent = 0
-        if sent < count:
-            link.to_near = memoryview(bytes(chunk[sent:]))
-
-    def _send_near(self, link: _Link, now_s: float) -> None:
-        link.to_near = link.to_near[link.near.send(link.to_near) :]
-        link.moved_s = now_s
-        if link.ended and not link.to_near:
-            self._say_goodbye(link, now_s)
-
-    def _send_far(self, link: _Link) -> None:
-        assert link.far is not None
-        try:
-            link.to_far = link.to_far[link.far.send(link.to_far) :]
-        except BlockingIOError:
-            return
-        except OSError:  # it has closed; what it had sent before is still to be read
-            link.deaf, link.to_far = True, memoryview(b"")
-
-    def _say_goodbye(self, link: _Link, now_s: float) -> None:
-        """All was passed on. Closing before the peer does could take back what it has not read yet."""
-        link.near.shutdown(socket.SHUT_WR)
-        link.close_at_s = now_s + _GOODBYE_S
-
-    def _watch(self, link: _Link, now_s: float) -> None:
+    def _watch(self, link: Link, now_s: float) -> None:
         """Wait for what can be done next with each side; a side that cannot take more stops the other one."""
         if not link.open:
             return
@@ -367,7 +256,7 @@ class Relay:
             far = ((0 if idle else _READ) | (_WRITE if link.to_far else 0)) if link.reached else _WRITE
             self._set_interest(link.far, far, link)
 
-    def _set_interest(self, sock: socket.socket, events: int, link: _Link | None) -> None:
+    def _set_interest(self, sock: socket.socket, events: int, link: Link | None) -> None:
         known = self._selector.get_map().get(sock)
         if known is None:
             if events:
@@ -377,11 +266,11 @@ class Relay:
         elif known.events != events:
             self._selector.modify(sock, events, link)
 
-    def _refuse(self, link: _Link) -> None:
+    def _refuse(self, link: Link) -> None:
         self.refused += 1
         self._close(link)
 
-    def _close(self, link: _Link) -> None:
+    def _close(self, link: Link) -> None:
         if link.open:
             link.open = False
             self._links.remove(link)
@@ -396,46 +285,3 @@ def _prepare(sock: socket.socket) -> None:
     sock.setblocking(False)
     if sock.family != socket.AF_UNIX:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def main(argument: str) -> None:
-    """Relay from the inherited listening socket to a Unix socket, obeying the lines of stdin until it ends.
-
-    Writes the number of refused peers to stdout whenever it has changed.
-    """
-    given = json.loads(argument)
-    upload = UploadLimit(**given["limits"].pop("upload"))
-
-    def dial() -> socket.socket:
-        sock = socket.socket(socket.AF_UNIX)
-        try:
-            sock.setblocking(False)
-            sock.connect(given["target"])
-        except BaseException:
-            sock.close()
-            raise
-        return sock
-
-    relay = Relay(socket.socket(fileno=given["listener"]), dial, RelayLimits(upload=upload, **given["limits"]), "relay")
-
-    def obey() -> None:
-        for line in sys.stdin:
-            if line.startswith("close"):
-                relay.close(float(line.split()[1]))
-            else:
-                relay.hang_up_on_the_busiest()
-        relay.close()  # the publisher is gone
-
-    threading.Thread(target=obey, daemon=True).start()
-    told, ended = 0, False
-    while not ended:
-        ended = relay.wait(0.2)
-        if relay.refused > told:
-            told = relay.refused
-            with contextlib.suppress(OSError):
-                os.write(1, f"{told}\n".encode())
-    os._exit(0)  # the thread that reads stdin may wait for ever
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

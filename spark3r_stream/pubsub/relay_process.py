@@ -1,4 +1,4 @@
-"""A publisher's relay (relay.py) as a process of its own: it shares no interpreter lock with the engine.
+"""A publisher's relay (relay_program.py) as a process of its own: it shares no interpreter lock with the engine.
 
 A process that dies, of whatever cause, is started anew on the same listening socket; clients reconnect by themselves.
 """
@@ -16,10 +16,22 @@ from dataclasses import asdict
 from pathlib import Path
 
 from spark3r_stream.errors import PublishError
-from spark3r_stream.pubsub import relay
-from spark3r_stream.pubsub.relay import RelayLimits
+from spark3r_stream.pubsub.limits import RelayLimits, UploadLimit
 
+_PROGRAM = Path(__file__).with_name("relay_program.py")
 _RESTART_S = 1.0  # not sooner after the last start
+
+# A client sends about 1 KiB to connect, encrypted or not, and 41 bytes per second of heartbeats.
+STREAM_LIMITS = RelayLimits(
+    connections=64, connections_per_s=32.0, upload=UploadLimit(burst_bytes=8192, bytes_per_s=128.0)
+)
+SNAPSHOT_LIMITS = RelayLimits(
+    connections=16,
+    connections_per_s=8.0,
+    upload=UploadLimit(burst_bytes=4096, bytes_per_s=128.0),
+    age_s=60.0,
+    stall_s=10.0,
+)
 
 
 class RelayProcess:
@@ -79,7 +91,7 @@ class RelayProcess:
         # a session of its own: Ctrl-C is for the publisher, which ends this one when all is sent
         try:
             process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(relay.__file__), self._argument],
+                [sys.executable, "-I", "-S", str(_PROGRAM), self._argument],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 pass_fds=[self._listener.fileno()],

@@ -20,8 +20,9 @@ from spark3r_stream.proto import wire_pb2
 from spark3r_stream.wire import envelope as wire
 from spark3r_stream.wire.bulk_field import check_fields
 from spark3r_stream.wire.decode import correction_from_proto, decode, decode_payload, pose_from_proto, submap_number
-from spark3r_stream.wire.encode import correction_to_proto, encode_cloud, pose_to_proto
+from spark3r_stream.wire.encode import correction_to_proto, pose_to_proto
 from spark3r_stream.wire.envelope import Message
+from spark3r_stream.wire.foxglove import encode_cloud
 from spark3r_stream.wire.messages import Cloud, FrameResult, MapCorrection, MapCorrections, submap_frame
 
 MAX_REPLY_BYTES = 64 * wire.MIB
@@ -152,6 +153,8 @@ class SnapshotKeeper:
         if len(self._clouds) >= MAX_SUBMAPS and submap not in self._clouds:
             return
         clouds = self._clouds.setdefault(submap, [])
+        if clouds and clouds[-1].captured_ns == cloud.captured_ns:  # the same keyframe with better depth
+            self._points -= len(clouds.pop().points)
         clouds.append(kept)
         if len(clouds) >= _JOIN_CLOUDS:
             clouds[:] = [_merged(clouds)]

@@ -12,7 +12,8 @@ from spark3r_stream.proto import wire_pb2
 from spark3r_stream.pubsub import endpoints
 from spark3r_stream.pubsub.handshake import HandshakeMonitor
 from spark3r_stream.pubsub.keys import ClientSecurity
-from spark3r_stream.pubsub.relay import Relay, RelayLimits
+from spark3r_stream.pubsub.limits import RelayLimits
+from spark3r_stream.pubsub.relay import Relay
 from spark3r_stream.pubsub.snapshot import MAX_REPLY_BYTES, Snapshot, parse_reply
 from spark3r_stream.pubsub.zmtp_frames import FrameCost
 from spark3r_stream.wire import envelope as wire

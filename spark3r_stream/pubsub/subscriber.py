@@ -21,13 +21,10 @@ from types import TracebackType
 import zmq
 
 from spark3r_stream.errors import VersionMismatch, WireError
-from spark3r_stream.pubsub import endpoints
-from spark3r_stream.pubsub.handshake import HandshakeMonitor
 from spark3r_stream.pubsub.keys import ClientSecurity
-from spark3r_stream.pubsub.relay import Relay, RelayLimits
 from spark3r_stream.pubsub.snapshot import Snapshot
 from spark3r_stream.pubsub.snapshot_client import SnapshotClient
-from spark3r_stream.pubsub.zmtp_frames import FrameCost, part_cost
+from spark3r_stream.pubsub.subscriber_socket import SubscriberSocket
 from spark3r_stream.wire import envelope as wire
 from spark3r_stream.wire.envelope import Message
 
@@ -44,7 +41,8 @@ class Subscriber:
     security: keys of this side and of the publisher, for one that encrypts; `ClientSecurity.from_directory` reads them.
     monotonic_s: the clock that `age_s` reads.
 
-    Whatever waits for a message raises AuthError when the publisher refused this client or is not the one it trusts.
+    Whatever waits for a message raises AuthError when the publisher refused this client or is not the one it trusts,
+    and WireError when its own relay has died.
 
     Counters, each since construction: `received` and `missed` by topic (a miss shows when the next message of its
     topic comes), `malformed` messages that were skipped, `skipped` ones that `latest` passed over, `connections`
@@ -83,34 +81,12 @@ class Subscriber:
         self._pending_bytes = 0
         self._snapshots = False
         self._ready_topic = b""
+        self._security = security
         self._monotonic_s = monotonic_s
         self._last_received_s: float | None = None
-        dial = endpoints.dialer(endpoint)
-        self._closing = contextlib.ExitStack()
-        folder = self._closing.enter_context(endpoints.private_folder())
-        limits = RelayLimits(connections=2, download_bytes=MAX_WAITING_BYTES, cost=FrameCost, redial=True)
-        self._relay = Relay(endpoints.listen(f"ipc://{folder}/stream")[0], dial, limits, "subscriber-relay")
-        self._closing.callback(self._relay.close)
-        self._context = zmq.Context()
-        self._closing.callback(self._context.destroy, linger=0)
-        self._socket = self._context.socket(zmq.SUB)
-        self._socket.setsockopt(zmq.RCVHWM, high_water_mark)
-        self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_PART_BYTES)  # checked before memory is allocated
-        self._socket.setsockopt(zmq.RECONNECT_IVL, 100)
-        self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 2000)
-        self._socket.setsockopt(zmq.HEARTBEAT_IVL, 2000)
-        self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 10_000)
-        for topic in (*self.topics, wire.WELCOME):
-            self._socket.setsockopt_string(zmq.SUBSCRIBE, topic)
-        self._security = security
-        if security is not None:
-            security.protect(self._socket)
-        self._handshakes = HandshakeMonitor(self._socket, endpoint, security)
-        self._poller = zmq.Poller()
-        self._poller.register(self._socket, zmq.POLLIN)
-        self._poller.register(self._handshakes.socket, zmq.POLLIN)
-        self._socket.connect(f"ipc://{folder}/stream")
+        self._connection = SubscriberSocket(
+            endpoint, (*self.topics, wire.WELCOME), security, high_water_mark, MAX_WAITING_BYTES
+        )
 
     def poll(self, timeout_s: float | None = 0.0) -> Message | None:
         """The next message, or None after `timeout_s` (None: wait for ever).
@@ -123,7 +99,7 @@ class Subscriber:
             self._pending_bytes -= len(message.payload)
             return message
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
-        while self._wait_readable(deadline_s):
+        while self._connection.wait_readable(deadline_s):
             received = self._receive()
             if received is not None:
                 return received
@@ -160,7 +136,7 @@ class Subscriber:
         meanwhile are kept for `poll`.
         """
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
-        while not self.connected and self._wait_readable(deadline_s):
+        while not self.connected and self._connection.wait_readable(deadline_s):
             self._buffer_one()
             if deadline_s is not None and time.monotonic() >= deadline_s:
                 break
@@ -177,10 +153,10 @@ class Subscriber:
             if not self._snapshots:
                 raise WireError(f"the publisher on {self.endpoint} keeps no snapshot; follow the stream from here on")
             lost_before = sum(self.missed.values())
-            asking = SnapshotClient(self._context, self.endpoint, self._security, max_points)
+            asking = SnapshotClient(self._connection.context, self.endpoint, self._security, max_points)
             with contextlib.closing(asking):
                 attempt_s = min(deadline_s, time.monotonic() + _ATTEMPT_S)
-                snapshot = asking.wait(attempt_s, meanwhile=self._socket, receive=self._buffer_one)
+                snapshot = asking.wait(attempt_s, meanwhile=self._connection.socket, receive=self._buffer_one)
             # Another session began meanwhile, or messages after the snapshot were lost: the two do not fit together.
             if snapshot is None or snapshot.session_id != self.session_id or sum(self.missed.values()) > lost_before:
                 continue
@@ -209,8 +185,7 @@ class Subscriber:
 
     def close(self) -> None:
         """Close the socket; further calls do nothing."""
-        self._handshakes.close()
-        self._closing.close()
+        self._connection.close()
 
     def __enter__(self) -> Subscriber:
         return self
@@ -232,33 +207,9 @@ class Subscriber:
             self._pending_bytes -= len(oldest.payload)
             self.missed[oldest.topic] += 1
 
-    def _wait_readable(self, deadline_s: float | None) -> bool:
-        """Wait for a message; events of the connection are handled meanwhile."""
-        while True:
-            self._handshakes.check()
-            timeout_ms = None if deadline_s is None else max(0, int(1000 * (deadline_s - time.monotonic()) + 0.999))
-            ready = dict(self._poller.poll(timeout_ms))
-            if self._handshakes.socket in ready:
-                self._handshakes.read()
-            if self._socket in ready:
-                return True
-            if not ready:
-                self._relay.hang_up_if_stuck()
-                return False
-            if deadline_s is not None and time.monotonic() >= deadline_s:
-                return False
-
     def _receive(self) -> Message | None:
         """Take one multipart message off the socket; None if it was not for the caller."""
-        parts = [self._socket.recv()]
-        encrypted = self._security is not None
-        cost = part_cost(len(parts[0]), encrypted)
-        while self._socket.getsockopt(zmq.RCVMORE):
-            part = self._socket.recv()
-            cost += part_cost(len(part), encrypted)
-            if len(parts) <= 3:  # one more than is right is enough to know; the rest of a hostile one is dropped
-                parts.append(part)
-        self._relay.taken(cost)
+        parts = self._connection.receive()
         try:
             if parts[0].startswith(wire.WELCOME.encode()):
                 self._handle_welcome(parts[0].removeprefix(wire.WELCOME.encode()))
@@ -286,9 +237,9 @@ class Subscriber:
         self.connections += 1
         self.connected = False
         if self._ready_topic:
-            self._socket.setsockopt(zmq.UNSUBSCRIBE, self._ready_topic)
+            self._connection.socket.setsockopt(zmq.UNSUBSCRIBE, self._ready_topic)
         self._ready_topic = f"{wire.READY}{uuid.uuid4().hex}/".encode()
-        self._socket.setsockopt(zmq.SUBSCRIBE, self._ready_topic)
+        self._connection.socket.setsockopt(zmq.SUBSCRIBE, self._ready_topic)
 
     def _handle_ready(self, parts: list[bytes]) -> None:
         if len(parts) != 2:
@@ -300,7 +251,7 @@ class Subscriber:
         for position in welcome.positions[: len(wire.TOPICS)]:
             # known numbers stay: they hold the gap of the time without a connection
             self._next.setdefault(position.topic, position.next_sequence)
-        self._socket.setsockopt(zmq.UNSUBSCRIBE, self._ready_topic)
+        self._connection.socket.setsockopt(zmq.UNSUBSCRIBE, self._ready_topic)
         self._ready_topic = b""
         self._snapshots = welcome.snapshot
         self.connected = True

@@ -2,69 +2,110 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from google.protobuf.message import DecodeError
 
 from spark3r_stream.proto import wire_pb2
 from spark3r_stream.recording.reader import Recording
 from spark3r_stream.wire import envelope as wire
-from spark3r_stream.wire.encode import encode_frame, encode_keyframe
-from spark3r_stream.wire.envelope import Message
-from spark3r_stream.wire.messages import FrameOutput, KeyframeOutput
+from spark3r_stream.wire.encode import encode_frame, encode_keyframe, encode_map_corrections
+from spark3r_stream.wire.messages import FrameOutput, KeyframeOutput, MapCorrection
 
-COMPARED = (wire.FRAME, wire.DEPTH, wire.CLOUD)
+# /pose/, /tf/ and /calib/ say again what is in /frame/ and in corrections.
+COMPARED = (wire.FRAME, wire.DEPTH_CALIB, wire.DEPTH, wire.CLOUD, wire.MAP_CORRECTION)
 TIMINGS = ("published_ns", "model_ms", "latency_ms")
 
 
 def without_timings(topic: str, payload: bytes) -> bytes:
-    """The payload with what can never be the same again cleared: publication time and the two durations of /frame/."""
+    """The payload with what can never be the same again cleared: publication time and the two durations of /frame/.
+
+    Bytes that are no message stay as they are.
+    """
     if topic != wire.FRAME:
         return payload
-    result = wire_pb2.FrameResult.FromString(payload)
+    try:
+        result = wire_pb2.FrameResult.FromString(payload)
+    except DecodeError:
+        return payload
     for name in TIMINGS:
         result.ClearField(name)
     return result.SerializeToString(deterministic=True)
 
 
+class _Mark(NamedTuple):
+    """What is kept of a message: which one it is, in rising order on its topic, and a hash of its payload.
+
+    key: (id of its frame, 0); of a correction (time of the newest frame, submap).
+    """
+
+    topic: str
+    key: tuple[int, int]
+    digest: bytes
+
+    @staticmethod
+    def of(topic: str, frame_id: int, captured_ns: int, submap: int, payload: bytes) -> _Mark:
+        key = (captured_ns, submap) if topic == wire.MAP_CORRECTION else (frame_id, 0)
+        return _Mark(topic, key, hashlib.sha256(without_timings(topic, payload)).digest())
+
+    @property
+    def name(self) -> str:
+        if self.topic == wire.MAP_CORRECTION:
+            return f"{self.topic} of submap {self.key[1]} at {self.key[0] / 1e9:.3f} s"
+        return f"{self.topic} of frame {self.key[0]}"
+
+
 class Comparison:
-    """Compares /frame/, /depth/ and /cloud/ of each window with the recording's.
+    """Compares what a repeated run publishes of frames, keyframes and corrections with what is in its recording.
+
+    decided_only: leave out what was recorded after the last decisions: of a recording that was cut, it cannot be made.
+    with_end: whether the run comes to the end that the recorded one came to; if not, what it makes after its last frame
+    is compared with nothing.
 
     equal, different: messages. not_recorded: made now, but lost or never made in the recorded run. not_made: recorded,
     but not made now. first_difference: in words, empty without one.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, decided_only: bool = False, with_end: bool = True) -> None:
         self.equal = 0
         self.different = 0
         self.not_recorded = 0
         self.not_made = 0
         self.first_difference = ""
-        self._recorded = Recording(path).messages(COMPARED)
-        self._waiting: dict[str, deque[Message]] = {topic: deque() for topic in COMPARED}
+        self._with_end = with_end
+        self._recorded = _marks(Recording(path), decided_only)
+        self._waiting: dict[str, deque[_Mark]] = {topic: deque() for topic in COMPARED}
+        self._newest_ns, self._epoch = 0, 0
 
-    def add(self, keyframes: Sequence[KeyframeOutput], outputs: Sequence[FrameOutput]) -> None:
-        """The next keyframes and frames of the repeated run, in the order in which they are published."""
-        messages = [message for keyframe in keyframes for message in encode_keyframe(keyframe)]
+    def add(
+        self,
+        corrections: Sequence[MapCorrection],
+        keyframes: Sequence[KeyframeOutput],
+        outputs: Sequence[FrameOutput],
+    ) -> None:
+        """What the next step of the repeated run publishes; without outputs it is the end, after the last frame."""
+        if outputs:
+            self._newest_ns, self._epoch = outputs[-1].result.captured_ns, outputs[-1].result.epoch
+        elif not self._with_end:
+            return
+        messages = encode_map_corrections(corrections, self._newest_ns, self._epoch)
+        messages += [message for keyframe in keyframes for message in encode_keyframe(keyframe)]
         messages += [message for output in outputs for message in encode_frame(output)]
-        for message in messages:
-            if message.topic in COMPARED:
-                self._compare(message.topic, message.frame_id, message.payload)
+        for m in messages:
+            if m.topic in COMPARED:
+                self._compare(_Mark.of(m.topic, m.frame_id, m.captured_ns, m.submap, m.payload))
 
-    def finish(self, last_frame_id: int | None = None) -> None:
-        """After the whole run: what is left of the recording was not made again.
-
-        last_frame_id: of the last frame whose decisions are known, where the recording is cut: what follows could not
-        be made.
-        """
-        for message in self._recorded:
-            self._waiting[message.topic].append(message)
+    def finish(self) -> None:
+        """After the whole run: what is left of the recording was not made again."""
+        for mark in self._recorded:
+            self._waiting[mark.topic].append(mark)
         for waiting in self._waiting.values():
-            for message in waiting:
-                if last_frame_id is None or message.envelope.frame_id <= last_frame_id:
-                    self._miss(message)
-            waiting.clear()
+            while waiting:
+                self._miss(waiting.popleft())
 
     @property
     def is_repeated(self) -> bool:
@@ -92,29 +133,36 @@ class Comparison:
             "first_difference": self.first_difference,
         }
 
-    def _compare(self, topic: str, frame_id: int, payload: bytes) -> None:
-        recorded = self._recorded_one(topic, frame_id)
+    def _compare(self, made: _Mark) -> None:
+        recorded = self._recorded_one(made)
         if recorded is None:
             self.not_recorded += 1
-        elif without_timings(topic, recorded.payload) == without_timings(topic, payload):
+        elif recorded.digest == made.digest:
             self.equal += 1
         else:
             self.different += 1
-            self.first_difference = self.first_difference or f"{topic} of frame {frame_id}"
+            self.first_difference = self.first_difference or made.name
 
-    def _miss(self, message: Message) -> None:
+    def _miss(self, mark: _Mark) -> None:
         self.not_made += 1
-        self.first_difference = self.first_difference or f"{message.topic} of frame {message.envelope.frame_id}"
+        self.first_difference = self.first_difference or mark.name
 
-    def _recorded_one(self, topic: str, frame_id: int) -> Message | None:
-        """The recorded message of this topic and frame; those of the topic that come before it were not made again."""
-        waiting = self._waiting[topic]
+    def _recorded_one(self, made: _Mark) -> _Mark | None:
+        """The recorded message that `made` is to be; those of its topic that come before it were not made again."""
+        waiting = self._waiting[made.topic]
         while True:
-            while waiting and waiting[0].envelope.frame_id < frame_id:
+            while waiting and waiting[0].key < made.key:
                 self._miss(waiting.popleft())
             if waiting:
-                return waiting.popleft() if waiting[0].envelope.frame_id == frame_id else None
+                return waiting.popleft() if waiting[0].key == made.key else None
             following = next(self._recorded, None)
             if following is None:
                 return None
             self._waiting[following.topic].append(following)
+
+
+def _marks(recording: Recording, decided_only: bool) -> Iterator[_Mark]:
+    """Of the recorded messages, in order."""
+    for message in recording.messages(COMPARED, decided_only=decided_only):
+        envelope = message.envelope
+        yield _Mark.of(message.topic, envelope.frame_id, envelope.captured_ns, envelope.submap, message.payload)

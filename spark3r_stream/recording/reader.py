@@ -6,6 +6,7 @@ import struct
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
@@ -102,13 +103,19 @@ class Recording:
         if major != str(wire.SCHEMA_MAJOR):
             raise VersionMismatch(f"the recording {path}", f"{major}.{minor}", f"{wire.SCHEMA_MAJOR}.x")
 
-    def messages(self, topics: Collection[str] | None = None, start_ns: int | None = None) -> Iterator[Message]:
+    def messages(
+        self, topics: Collection[str] | None = None, start_ns: int | None = None, *, decided_only: bool = False
+    ) -> Iterator[Message]:
         """The published messages as they were sent, of some topics (None: all), from publication time `start_ns` on.
 
+        decided_only: only those of windows whose decisions are in the file, too. They follow the window's messages.
         Malformed ones are skipped and counted in `malformed`.
         """
         pending: tuple[Envelope, str] | None = None
-        for topic, record in self._records(_Scan(), start_ns):
+        records = self._records(_Scan(), start_ns)
+        if decided_only:
+            records = islice(records, self._records_until_decided(start_ns))
+        for topic, record in records:
             try:
                 if topic == ENVELOPE:
                     pending = Envelope.from_bytes(record.data)
@@ -184,6 +191,11 @@ class Recording:
             start_ns=start_ns,
             end_ns=end_ns,
         )
+
+    def _records_until_decided(self, start_ns: int | None) -> int:
+        """How many records there are up to the last decisions."""
+        numbers = enumerate(self._records(_Scan(), start_ns), 1)
+        return max((number for number, (topic, _) in numbers if topic == DECISIONS), default=0)
 
     def _note(self, error: Exception) -> None:
         self.malformed += 1

@@ -1,7 +1,7 @@
 """A recording as a run that can be repeated: its settings, its decisions, and the proof that nothing is missing.
 
 Frames, windows and losses of a live run depend on the timing of that day. They are in the recording, so repeating it
-gives the payloads of /frame/, /depth/ and /cloud/ again byte by byte (docs/wire.md says what is excepted).
+gives the payloads of frames, keyframes and corrections again byte by byte (docs/wire.md says what is excepted).
 """
 
 from __future__ import annotations
@@ -73,10 +73,6 @@ class RecordedRun:
     @property
     def frame_count(self) -> int:
         return sum(len(window.new_frames) for window in self.decisions)
-
-    @property
-    def frame_ids(self) -> list[int]:
-        return [frame.frame_id for window in self.decisions for frame in window.new_frames]
 
     @property
     def source_id(self) -> str:

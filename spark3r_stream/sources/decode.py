@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -15,9 +15,10 @@ import av.error
 import numpy as np
 
 from spark3r_stream.errors import EndOfStream, SourceError
-from spark3r_stream.packets import InputPacket, PacketHook, StreamFormat
+from spark3r_stream.packets import PacketHook
 from spark3r_stream.sources.codec import prepare_context
 from spark3r_stream.sources.losses import LostPictures
+from spark3r_stream.sources.packet_log import PacketLog
 from spark3r_stream.sources.timing import NS_PER_S, PictureTimes, ticks_to_ns
 from spark3r_stream.sources.upright import SQUARE, UprightConverter
 from spark3r_stream.stats import DropCause, DropCounter
@@ -66,12 +67,9 @@ class ContainerDecoder:
         epoch: int = 0,
     ) -> None:
         self._drops = drops
-        self._on_packet = on_packet
-        self._epoch = epoch
-        self._held_packets: list[InputPacket] = []
-        self._upright_known = False
         self._low_delay = low_delay
         self._converter = UprightConverter()
+        self._packets = PacketLog(on_packet, epoch, self._converter, low_delay)
         self._size: tuple[int, int] | None = None
         try:
             self._container: Any = av.open(target, "r", format=format, options=dict(options or {}), timeout=timeout_s)
@@ -186,7 +184,7 @@ class ContainerDecoder:
                 raise SourceError(f"reading stopped: {_reason(error)}") from None
             else:
                 if packet.size:
-                    self._report(packet)
+                    self._packets.add(packet, self._stream.codec_context)
                     sent += 1
                     packet.opaque = sent
                     if packet.is_corrupt and self._container.format.name != "mpegts":  # which means a gap beside it
@@ -242,9 +240,7 @@ class ContainerDecoder:
         if damaged or self._refers_to_nothing(picture):
             return None
         self._converter.see(picture)
-        if not self._upright_known:
-            self._upright_known = True
-            self._release_held_packets()
+        self._packets.picture_came()
         return self._converter.convert(picture)
 
     def _refers_to_nothing(self, picture: Any) -> bool:
@@ -255,44 +251,6 @@ class ContainerDecoder:
             return True
         self._size = size
         return False
-
-    def _report(self, packet: Any) -> None:
-        """Packets are held until the first picture tells the display matrix, which PyAV shows on pictures only."""
-        if self._on_packet is None:
-            return
-        context = self._stream.codec_context
-        record = InputPacket(
-            data=bytes(packet),
-            pts=packet.pts,
-            dts=packet.dts,
-            time_base=Fraction(packet.time_base),
-            is_keyframe=bool(packet.is_keyframe),
-            codec=context.name,
-            extradata=context.extradata or b"",
-            display_matrix=self._converter.display_matrix,
-            epoch=self._epoch,
-            stream=StreamFormat(
-                width=context.width,
-                height=context.height,
-                pixel_format=context.pix_fmt or "",
-                color_range=int(context.color_range),
-                colorspace=int(context.colorspace),
-                low_delay=self._low_delay,
-                pixel_aspect_numerator=self._converter.pixel_aspect.numerator,
-                pixel_aspect_denominator=self._converter.pixel_aspect.denominator,
-            ),
-            is_discarded=bool(packet.is_discard),
-        )
-        if self._upright_known:
-            self._on_packet(record)
-        else:
-            self._held_packets.append(record)
-
-    def _release_held_packets(self) -> None:
-        held, self._held_packets = self._held_packets, []
-        for record in held:
-            assert self._on_packet is not None
-            self._on_packet(replace(record, display_matrix=self._converter.display_matrix))
 
 
 def _is_cover(stream: Any) -> bool:

@@ -3,6 +3,10 @@
 Cameras spell secrets in more ways than anyone can list (`pwd`, `psk`, `jwt`, `loginpas`, SRT's `streamid`, whole paths
 such as `/user=admin_password=x_channel=1`). So it is the other way round: what is known to be harmless is kept, and
 every other value is hidden.
+
+A path may be the secret, too: who knows an RTMP stream key can send in its owner's name, and some cameras name a stream
+by a token that nobody can guess. Of an RTMP path only well-known words stay (`/live/***`). Elsewhere a path names
+folders and files, and what reads like names stays: words, and numbers of four digits.
 """
 
 from __future__ import annotations
@@ -29,7 +33,15 @@ _HARMLESS = frozenset(
     """,
     )
 )
+# What comes before the key of an RTMP stream.
+_RTMP_WORDS = frozenset(
+    re.findall(r"\w+", "app hls in ingest live live2 origin play publish rtmp stream streams test video vod")
+)
+_AUTHORITY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
+_PIECES = re.compile(r"[^\W_]+")
+_RUNS = re.compile(r"\d+|[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+")  # of h264Preview: h 264 Preview
 _MIN_FOUND_ANYWHERE = 4  # characters
+_SHORT_PIECE, _DIGITS, _RUNS_OF_A_NAME, _LONGEST_WORD = 4, 4, 4, 16
 _HARMLESS_VALUE = re.compile(r"[\w.:x+-]{0,32}")
 
 
@@ -71,13 +83,20 @@ def _parts(url: str) -> list[tuple[str, str, bool]]:
     """The URL in pieces (lead, value, whether the value is harmless); joined they are the URL again.
 
     Behind ? or # a value ends at & or ; only, since a passphrase may hold anything else, and a word without a name is a
-    value, too. In a path only what has a name is: cameras join such pairs there by _ & or a comma.
+    value, too. In a path cameras join pairs of name and value by _ & or a comma.
     """
-    path, mark, query = re.match(r"([^?#]*)([?#]?)(.*)", url, re.DOTALL).groups()  # type: ignore[union-attr]
-    parts = []
+    authority = _AUTHORITY.match(url)[0]  # type: ignore[index]
+    path, mark, query = re.match(r"([^?#]*)([?#]?)(.*)", url[len(authority) :], re.DOTALL).groups()  # type: ignore[union-attr]
+    is_rtmp = authority[:4].lower() == "rtmp"
+    parts = [(authority, "", True)]
     for piece in re.split(r"([/&;,]|_(?=[A-Za-z]+=))", path):
         key, equals, value = piece.partition("=")
-        parts.append((key + equals, value, not equals or _is_harmless(key, value)))
+        if equals and not (is_rtmp and not _is_harmless(key, value)):
+            parts.append((key + equals, value, _is_harmless(key, value)))
+        elif is_rtmp:
+            parts.append(("", piece, piece in "/&;,_" or piece.lower() in _RTMP_WORDS))
+        else:
+            parts.append(("", piece, _reads_like_a_name(piece)))
     if mark:
         parts.append((mark, "", True))
     for piece in re.split(r"([&;])", query):
@@ -87,6 +106,21 @@ def _parts(url: str) -> list[tuple[str, str, bool]]:
         else:
             parts.append(("", piece, piece in "&;" or piece.lower() in _HARMLESS))
     return parts
+
+
+def _reads_like_a_name(segment: str) -> bool:
+    """Whether all its pieces are words (`videoMain`, `h264`, `kitchen-tour`) and short numbers, as no token is."""
+    for piece in _PIECES.findall(unquote(segment)):
+        runs = _RUNS.findall(piece)
+        letters = [run for run in runs if not run[0].isdigit()]
+        digits = sum(len(run) for run in runs if run[0].isdigit())
+        if len(piece) <= _SHORT_PIECE and digits <= _DIGITS:
+            continue  # mp4, m3u8, 2x
+        if digits > _DIGITS or len(runs) > _RUNS_OF_A_NAME or max(map(len, letters)) > _LONGEST_WORD:
+            return False
+        if len(letters) > 1 and sum(map(len, letters)) < 3 * len(letters):
+            return False
+    return True
 
 
 def _is_harmless(key: str, value: str) -> bool:

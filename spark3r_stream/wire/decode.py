@@ -22,8 +22,9 @@ from spark3r_stream.errors import WireError
 from spark3r_stream.proto import wire_pb2
 from spark3r_stream.wire import bulk_field
 from spark3r_stream.wire import envelope as wire
-from spark3r_stream.wire.encode import POINT_DTYPE, POINT_FIELDS, checked_covariance
+from spark3r_stream.wire.encode import checked_covariance
 from spark3r_stream.wire.envelope import Message
+from spark3r_stream.wire.foxglove import POINT_DTYPE, POINT_FIELDS
 from spark3r_stream.wire.messages import (
     Calibration,
     CameraView,
@@ -205,6 +206,9 @@ def _decode_status(m: wire_pb2.Status) -> Status:
         recording_dropped=m.recording_dropped,
         model=m.model,
         frames_off_map=m.frames_off_map,
+        map_bytes=m.map_bytes,
+        map_limit_bytes=m.map_limit_bytes,
+        keyframes_dropped=m.keyframes_dropped,
     )
 
 

@@ -9,24 +9,24 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from foxglove_schemas_protobuf.CameraCalibration_pb2 import CameraCalibration
-from foxglove_schemas_protobuf.FrameTransform_pb2 import FrameTransform
-from foxglove_schemas_protobuf.PackedElementField_pb2 import PackedElementField
-from foxglove_schemas_protobuf.PointCloud_pb2 import PointCloud
-from foxglove_schemas_protobuf.PoseInFrame_pb2 import PoseInFrame as PoseInFrameProto
-from foxglove_schemas_protobuf.Quaternion_pb2 import Quaternion
-from foxglove_schemas_protobuf.RawImage_pb2 import RawImage
-from foxglove_schemas_protobuf.Vector3_pb2 import Vector3
 from google.protobuf.timestamp_pb2 import Timestamp
 from numpy.typing import ArrayLike, NDArray
 
-from spark3r_core.errors import GeometryError
 from spark3r_core.geometry import se3
 from spark3r_stream.errors import WireError
 from spark3r_stream.proto import wire_pb2
-from spark3r_stream.wire import bulk_field
 from spark3r_stream.wire import envelope as wire
 from spark3r_stream.wire.envelope import Unsealed
+from spark3r_stream.wire.foxglove import (
+    camera_matrix,
+    checked_poses,
+    encode_calibration,
+    encode_cloud,
+    encode_depth,
+    encode_pose_in_frame,
+    encode_transform,
+    timestamp,
+)
 from spark3r_stream.wire.messages import (
     CAMERA_FRAME,
     MAP_FRAME,
@@ -39,18 +39,8 @@ from spark3r_stream.wire.messages import (
     Status,
 )
 
-# One point on /cloud/, packed, little-endian, 20 bytes.
-POINT_DTYPE = np.dtype([("xyz", "<f4", 3), ("confidence", "<f4"), ("rgba", "u1", 4)])
-_FLOAT32, _UINT8 = PackedElementField.FLOAT32, PackedElementField.UINT8
-POINT_FIELDS = [
-    *((name, 4 * index, _FLOAT32) for index, name in enumerate(("x", "y", "z", "confidence"))),
-    *((name, 16 + index, _UINT8) for index, name in enumerate(("red", "green", "blue", "alpha"))),
-]
-
 MOST_CORRECTIONS = 1024  # in one message
 _ROUNDING = 1e-6  # how far a correlation may be off
-
-_Pose = tuple[list[float], list[float]]  # translation, quaternion xyzw
 
 
 def encode_frame(output: FrameOutput) -> list[Unsealed]:
@@ -63,23 +53,23 @@ def encode_frame(output: FrameOutput) -> list[Unsealed]:
     if result.valid:
         if result.world_from_camera is None:
             raise WireError(f"frame {result.frame_id} is valid but has no pose; mark it invalid or give its pose")
-        stamp, frame_name = _timestamp(result.captured_ns), result.frame_name
+        stamp, frame_name = timestamp(result.captured_ns), result.frame_name
         map_from_submap = se3.make_pose(output.map_from_submap.rotation, output.map_from_submap.translation)
-        pose, submap_pose = _checked_poses([result.world_from_camera, map_from_submap])
+        pose, submap_pose = checked_poses([result.world_from_camera, map_from_submap])
         payloads += [
-            (wire.POSE, _encode_pose_in_frame(stamp, frame_name, pose)),
-            (wire.TF, _encode_transform(stamp, MAP_FRAME, frame_name, submap_pose)),
+            (wire.POSE, encode_pose_in_frame(stamp, frame_name, pose)),
+            (wire.TF, encode_transform(stamp, MAP_FRAME, frame_name, submap_pose)),
         ]
         if result.odom_from_camera is None:
-            payloads.append((wire.TF, _encode_transform(stamp, frame_name, CAMERA_FRAME, pose)))
+            payloads.append((wire.TF, encode_transform(stamp, frame_name, CAMERA_FRAME, pose)))
         else:
             payloads += _encode_odometry(stamp, output, result.odom_from_camera)
         if result.camera is not None:
-            payloads.append((wire.CALIB, _encode_calibration(stamp, result.camera, CAMERA_FRAME)))
+            payloads.append((wire.CALIB, encode_calibration(stamp, result.camera, CAMERA_FRAME)))
         if output.depth is not None:
             if result.depth_camera is not None:
-                payloads.append((wire.DEPTH_CALIB, _encode_calibration(stamp, result.depth_camera, CAMERA_FRAME)))
-            payloads.append((wire.DEPTH, _encode_depth(stamp, output.depth, CAMERA_FRAME)))
+                payloads.append((wire.DEPTH_CALIB, encode_calibration(stamp, result.depth_camera, CAMERA_FRAME)))
+            payloads.append((wire.DEPTH, encode_depth(stamp, output.depth, CAMERA_FRAME)))
         if output.points is not None:
             cloud = encode_cloud(result.captured_ns, frame_name, output.points, output.colours, output.point_confidence)
             payloads.append((wire.CLOUD, cloud))
@@ -100,7 +90,7 @@ def encode_frame(output: FrameOutput) -> list[Unsealed]:
 
 def encode_keyframe(keyframe: KeyframeOutput) -> list[Unsealed]:
     """/depth_calib/, /depth/ and /cloud/ of a mapped keyframe, in its own camera, which is the submap's frame."""
-    stamp, frame_name = _timestamp(keyframe.captured_ns), keyframe.frame_name
+    stamp, frame_name = timestamp(keyframe.captured_ns), keyframe.frame_name
     cloud = encode_cloud(keyframe.captured_ns, frame_name, keyframe.points, keyframe.colours, keyframe.point_confidence)
     return [
         Unsealed(
@@ -113,8 +103,8 @@ def encode_keyframe(keyframe: KeyframeOutput) -> list[Unsealed]:
             frame_id=keyframe.frame_id,
         )
         for topic, payload in (
-            (wire.DEPTH_CALIB, _encode_calibration(stamp, keyframe.camera, frame_name)),
-            (wire.DEPTH, _encode_depth(stamp, keyframe.depth, frame_name)),
+            (wire.DEPTH_CALIB, encode_calibration(stamp, keyframe.camera, frame_name)),
+            (wire.DEPTH, encode_depth(stamp, keyframe.depth, frame_name)),
             (wire.CLOUD, cloud),
         )
     ]
@@ -159,35 +149,6 @@ def encode_frame_result(result: FrameResult) -> bytes:
     return message.SerializeToString()
 
 
-def encode_cloud(
-    captured_ns: int, frame_name: str, points: ArrayLike, colours: ArrayLike | None, confidence: ArrayLike | None
-) -> bytes:
-    """Payload of /cloud/. points (N, 3), colours (N, 4) uint8 (None: white), confidence (N,) (None: 1)."""
-    points = np.asarray(points, dtype=np.float32)
-    if points.ndim != 2 or points.shape[1] != 3:
-        raise WireError(f"points of shape {points.shape}; expected (N, 3)")
-    count = len(points)
-    packed = np.empty(count, POINT_DTYPE)
-    packed["xyz"] = points
-    for name, value, shape, default in (
-        ("rgba", colours, (count, 4), 255),
-        ("confidence", confidence, (count,), 1.0),
-    ):
-        value = default if value is None else np.asarray(value)
-        if isinstance(value, np.ndarray) and value.shape != shape:
-            raise WireError(f"{name} of shape {value.shape} for {count} points; expected {shape}")
-        packed[name] = value
-    message = PointCloud(
-        timestamp=_timestamp(captured_ns),
-        frame_id=frame_name,
-        point_stride=POINT_DTYPE.itemsize,
-        fields=[PackedElementField(name=name, offset=offset, type=type_) for name, offset, type_ in POINT_FIELDS],
-    )
-    message.pose.position.SetInParent()
-    message.pose.orientation.w = 1.0
-    return bulk_field.join(message.SerializeToString(), packed)
-
-
 def encode_map_corrections(corrections: Sequence[MapCorrection], captured_ns: int, epoch: int = 0) -> list[Unsealed]:
     """The messages of /map_correction/: what moved together is one message, as long as it fits.
 
@@ -228,6 +189,9 @@ def encode_status(status: Status, captured_ns: int) -> Unsealed:
         recording_dropped=status.recording_dropped,
         model=status.model,
         frames_off_map=status.frames_off_map,
+        map_bytes=status.map_bytes,
+        map_limit_bytes=status.map_limit_bytes,
+        keyframes_dropped=status.keyframes_dropped,
     ).SerializeToString()
     return Unsealed(wire.STATUS, payload, captured_ns, status.epoch, status.submap)
 
@@ -264,21 +228,6 @@ def checked_covariance(covariance: ArrayLike) -> NDArray[np.float64]:
     return values
 
 
-def _encode_pose_in_frame(stamp: Timestamp, frame_name: str, pose: _Pose) -> bytes:
-    message = PoseInFrameProto(timestamp=stamp, frame_id=frame_name)
-    translation, rotation = _foxglove_pose(pose)
-    message.pose.position.CopyFrom(translation)
-    message.pose.orientation.CopyFrom(rotation)
-    return message.SerializeToString()
-
-
-def _encode_transform(stamp: Timestamp, parent: str, child: str, pose: _Pose) -> bytes:
-    translation, rotation = _foxglove_pose(pose)
-    return FrameTransform(
-        timestamp=stamp, parent_frame_id=parent, child_frame_id=child, translation=translation, rotation=rotation
-    ).SerializeToString()
-
-
 def _encode_odometry(
     stamp: Timestamp, output: FrameOutput, odom_from_camera: NDArray[np.float64]
 ) -> list[tuple[str, bytes]]:
@@ -287,76 +236,25 @@ def _encode_odometry(
     assert result.world_from_camera is not None
     placed = output.map_from_submap.apply_to_poses(result.world_from_camera)
     map_from_odom = se3.require_se3(se3.compose(placed, se3.invert(odom_from_camera)))
-    outer, inner = _checked_poses([map_from_odom, odom_from_camera])
+    outer, inner = checked_poses([map_from_odom, odom_from_camera])
     return [
-        (wire.TF, _encode_transform(stamp, MAP_FRAME, ODOM_FRAME, outer)),
-        (wire.TF, _encode_transform(stamp, ODOM_FRAME, CAMERA_FRAME, inner)),
+        (wire.TF, encode_transform(stamp, MAP_FRAME, ODOM_FRAME, outer)),
+        (wire.TF, encode_transform(stamp, ODOM_FRAME, CAMERA_FRAME, inner)),
     ]
-
-
-def _encode_calibration(stamp: Timestamp, camera: CameraView, frame_name: str) -> bytes:
-    (fx, _, cx), (_, fy, cy), _ = _camera_matrix(camera).tolist()
-    return CameraCalibration(
-        timestamp=stamp,
-        frame_id=frame_name,
-        width=camera.width,
-        height=camera.height,
-        distortion_model="plumb_bob",
-        D=[0.0] * 5,
-        K=[fx, 0, cx, 0, fy, cy, 0, 0, 1],
-        R=[1, 0, 0, 0, 1, 0, 0, 0, 1],
-        P=[fx, 0, cx, 0, 0, fy, cy, 0, 0, 0, 1, 0],
-    ).SerializeToString()
-
-
-def _encode_depth(stamp: Timestamp, depth: ArrayLike, frame_name: str) -> bytes:
-    depth = np.ascontiguousarray(depth, "<f4")
-    if depth.ndim != 2 or 0 in depth.shape:
-        raise WireError(f"depth of shape {depth.shape}; expected (h, w), not empty")
-    height, width = depth.shape
-    before = RawImage(timestamp=stamp, width=width, height=height, encoding="32FC1", step=4 * width)
-    after = RawImage(frame_id=frame_name)  # its number is above that of `data`
-    return bulk_field.join(before.SerializeToString(), depth, after.SerializeToString())
 
 
 def pose_to_proto(pose: NDArray[np.float64]) -> wire_pb2.Pose:
     """(4, 4) parent_from_child. Raises WireError if it is no rigid transform."""
-    ((x, y, z), (qx, qy, qz, qw)) = _checked_poses([pose])[0]
+    ((x, y, z), (qx, qy, qz, qw)) = checked_poses([pose])[0]
     return wire_pb2.Pose(
         translation=wire_pb2.Vector3(x=x, y=y, z=z), rotation=wire_pb2.Quaternion(x=qx, y=qy, z=qz, w=qw)
     )
 
 
-def _foxglove_pose(pose: _Pose) -> tuple[Vector3, Quaternion]:
-    (x, y, z), (qx, qy, qz, qw) = pose
-    return Vector3(x=x, y=y, z=z), Quaternion(x=qx, y=qy, z=qz, w=qw)
-
-
-def _checked_poses(poses: Sequence[NDArray[np.float64]]) -> list[_Pose]:
-    """All at once: what the check costs, it costs per call."""
-    try:
-        translations, quats_xyzw = se3.to_quat_xyzw(se3.require_se3(np.stack(poses), "world_from_camera"))
-    except GeometryError as error:
-        raise WireError(f"cannot publish a pose: {error}") from None
-    return list(zip(translations.tolist(), quats_xyzw.tolist(), strict=True))
-
-
-def _camera_matrix(camera: CameraView) -> NDArray[np.float64]:
-    matrix = np.asarray(camera.matrix, np.float64)
-    if matrix.shape != (3, 3):
-        raise WireError(f"camera matrix of shape {matrix.shape}; expected (3, 3)")
-    return matrix
-
-
 def _camera_to_proto(camera: CameraView) -> wire_pb2.Intrinsics:
-    (fx, _, cx), (_, fy, cy), _ = _camera_matrix(camera).tolist()
+    (fx, _, cx), (_, fy, cy), _ = camera_matrix(camera).tolist()
     return wire_pb2.Intrinsics(fx=fx, fy=fy, cx=cx, cy=cy, width=camera.width, height=camera.height)
 
 
 def _drops_to_proto(drops: Any) -> Iterable[wire_pb2.DropCount]:
     return [wire_pb2.DropCount(cause=cause, count=count) for cause, count in sorted(drops.items())]
-
-
-def _timestamp(ns: int) -> Timestamp:
-    seconds, nanos = divmod(ns, 1_000_000_000)
-    return Timestamp(seconds=seconds, nanos=nanos)

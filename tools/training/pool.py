@@ -7,7 +7,6 @@ resumed run trains from its first second on.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Sequence
@@ -167,8 +166,3 @@ def render_sequences(
     poses = batch.world_from_camera.float().numpy()
     intrinsics = batch.intrinsics.float().numpy()
     return list(zip(images, depth, poses, intrinsics, strict=True))
-
-
-def describe(folder: Path) -> str:
-    counters = open_counters(folder)
-    return json.dumps({"drawn": int(counters[DRAWN]), "rendered": int(counters[RENDERED])})

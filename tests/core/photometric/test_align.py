@@ -10,24 +10,12 @@ import torch
 
 from spark3r_core.geometry import se3
 from spark3r_core.photometric import depth_grid, residuals
-from spark3r_core.photometric.align import (
-    BLOCK_ROWS,
-    HELD,
-    MOST_PRECISION,
-    FramePriors,
-    KeyPoints,
-    Knowledge,
-    Level,
-    _squares,
-    align,
-    bilinear,
-    grey_levels,
-    linearise,
-    misfit,
-    more_known,
-    moved,
-)
+from spark3r_core.photometric.align import align
+from spark3r_core.photometric.frame_priors import FramePriors, moved
+from spark3r_core.photometric.frame_residuals import BLOCK_ROWS, KeyPoints, _squares, bilinear, linearise, misfit
 from spark3r_core.photometric.keyframe import Points, choose_points
+from spark3r_core.photometric.knowledge import HELD, MOST_PRECISION, Knowledge, more_known
+from spark3r_core.photometric.levels import Level, grey_levels
 from spark3r_core.photometric.priors import Past, Priors
 from spark3r_core.photometric.pyramid import grey_pyramid
 from tests.core.photometric.scene import Room, camera, path

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from spark3r_core.photometric.align import KeyPoints, Level, grey_levels
+from spark3r_core.photometric.frame_residuals import KeyPoints
 from spark3r_core.photometric.key_points import key_points
+from spark3r_core.photometric.levels import Level, grey_levels
 from tests.core.photometric.scene import Room, camera
 
 Array = NDArray[np.float64]

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from spark3r_core.features.rootsift import Features, extract
 from spark3r_core.geometry import se3
-from spark3r_core.photometric.align import grey_levels
 from spark3r_core.photometric.depth_grid import NODES
+from spark3r_core.photometric.levels import grey_levels
 from spark3r_core.stream.feature_guess import FeaturePoints
 from spark3r_core.stream.tracker import Reference, TrackedFrame
 from spark3r_core.synthetic.sequence import SyntheticSequence

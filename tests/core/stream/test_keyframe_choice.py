@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spark3r_core.photometric.align import grey_levels
+from spark3r_core.photometric.levels import grey_levels
 from spark3r_core.stream.keyframe_choice import KeyframeRule
 from spark3r_core.stream.tracker import Tracker
 from tests.core.stream import orbit

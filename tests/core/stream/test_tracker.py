@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from spark3r_core.geometry import se3
-from spark3r_core.photometric.align import grey_levels
+from spark3r_core.photometric.levels import grey_levels
 from spark3r_core.stream.keyframe_choice import KeyframeRule
 from spark3r_core.stream.tracker import Reference, TrackedFrame, Tracker
 from tests.core.stream import orbit

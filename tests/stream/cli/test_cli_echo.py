@@ -12,8 +12,8 @@ import pytest
 from spark3r_stream.cli import echo
 from spark3r_stream.pubsub.publisher import Publisher
 from spark3r_stream.wire.encode import encode_frame, encode_status
-from spark3r_stream.wire.envelope import Sealer
-from spark3r_stream.wire.messages import SessionState, Status
+from spark3r_stream.wire.envelope import SCHEMA_MAJOR, SCHEMA_MINOR, Sealer
+from spark3r_stream.wire.messages import CapturedClock, SessionState, Status
 from tests.helpers import spark3r
 from tests.helpers_wire import SESSION, make_output
 
@@ -29,7 +29,7 @@ def test_echo_says_what_it_waits_for_and_goes_on(topic: str, tmp_path: Path, mon
     assert process.stderr is not None
     line = process.stderr.readline()
     assert line == f"spark3r: no publisher on {endpoint} yet; waiting until one comes (--timeout ends it)\n"
-    sealer = Sealer(SESSION, lambda: 1)
+    sealer = Sealer(SESSION, lambda: 1, CapturedClock.SOURCE, replay=True)
     with Publisher(endpoint, SESSION) as publisher:
         while not publisher.subscribers:
             assert process.poll() is None
@@ -37,7 +37,12 @@ def test_echo_says_what_it_waits_for_and_goes_on(topic: str, tmp_path: Path, mon
         publisher.send(sealer.seal([encode_status(Status(SessionState.ENDED, "source"), 0)]))
         out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
-    assert [json.loads(shown)["frame_id"] for shown in out.splitlines()] == [3]
+    (shown,) = map(json.loads, out.splitlines())
+    assert shown["frame_id"] == 3
+    envelope = {"topic": "/frame/", "sequence": 0, "session_id": str(SESSION), "published_ns": 1, "replay": True}
+    assert envelope.items() <= shown.items()
+    assert shown["captured_clock"] == "SOURCE"
+    assert shown["schema_version"] == f"{SCHEMA_MAJOR}.{SCHEMA_MINOR}"
 
 
 def test_echo_gives_up_after_its_timeout(

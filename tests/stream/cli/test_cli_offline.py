@@ -1,13 +1,16 @@
 """`spark3r reconstruct` and `spark3r probe` as a user meets them."""
 
 import json
+import shutil
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from spark3r_core.offline.probe import SensitivityTable
 from spark3r_stream.cli.offline import _OF_STREAMS, read_frames
 from spark3r_stream.config import RunConfig
 from tests.helpers import spark3r
@@ -72,6 +75,37 @@ def test_what_cannot_be_done_is_one_line(
         err = capfd.readouterr().err
         assert err.count("spark3r: error: ") == 1, err
         assert word in err
+
+
+SIXTEEN = "synthetic:room?frames=16&size=64x48&augment=0"
+
+
+def test_a_probe_saves_its_table_and_replaces_nothing_but_a_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    probe = partial(spark3r, monkeypatch, "probe", SIXTEEN, "--weights", "random", "--size", "64", "--save")
+    path, elsewhere = tmp_path / "table.json", tmp_path / "elsewhere.json"
+    assert probe(path) == 0
+    table = SensitivityTable.load(path)
+    shutil.copy(path, elsewhere)
+    path.unlink()
+    path.symlink_to(elsewhere)
+    before = elsewhere.stat().st_mtime_ns
+    assert probe(path) == 0  # an older table may go; what a link points to stays
+    assert not path.is_symlink()
+    assert elsewhere.stat().st_mtime_ns == before
+    assert SensitivityTable.load(path) == table
+    assert sorted(tmp_path.iterdir()) == [elsewhere, path]
+
+    thesis = tmp_path / "thesis.json"
+    for content in ('{"chapter": 1}', "text", "[" * 100_000):
+        thesis.write_text(content)
+        capfd.readouterr()
+        assert probe(thesis) == 1
+        assert "is no sensitivity table; choose another name" in capfd.readouterr().err
+        assert thesis.read_text() == content
+    assert probe(tmp_path / "missing" / "table.json") == 1
+    assert "there is no folder" in capfd.readouterr().err
 
 
 def test_every_setting_is_used_or_refused() -> None:

@@ -38,7 +38,7 @@ USES_OF_A_PATH = {
     "reconstruct": ["reconstruct", "PATH", *SMALL, "--out", "OUT"],
     "reconstruct --out": ["reconstruct", VIDEO, *SMALL, "--out", "PATH/out"],
     "probe": ["probe", "PATH", *SMALL],
-    "probe --save": ["probe", VIDEO, *SMALL, "--save", "PATH/table.json"],
+    "probe --save": ["probe", VIDEO.replace("frames=2", "frames=16"), *SMALL, "--save", "PATH/table.json"],
     "keys show": ["keys", "show", "--dir", "PATH"],
     "keys new": ["keys", "new", "--dir", "PATH/keys"],
     "demo": ["demo", "--out", "PATH/out", "--frames", "10"],
@@ -187,7 +187,7 @@ NO_EXTRAS = """
 from importlib.machinery import PathFinder
 found = PathFinder.find_spec
 def find_spec(name, path=None, target=None):
-    if name.partition(".")[0] not in ("torch", "cv2", "av", "safetensors", "PIL", "open3d", "huggingface_hub"):
+    if name.partition(".")[0] not in ("torch", "cv2", "av", "safetensors", "PIL", "viser", "huggingface_hub"):
         return found(name, path, target)
 PathFinder.find_spec = find_spec
 """

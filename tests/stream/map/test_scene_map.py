@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spark3r_core.geometry import Sim3, se3
 from spark3r_core.geometry.rotation import exp_so3
+from spark3r_stream.map import scene_map
 from spark3r_stream.map.scene_map import SceneMap
 from spark3r_stream.wire.messages import (
     Cloud,
@@ -111,3 +113,16 @@ def test_unusable_clouds_wait_for_a_usable_one_and_clear_forgets() -> None:
     assert len(scene) > 190
     scene.clear()
     assert len(scene) == len(scene.cloud().points) == len(scene.trajectory()) == 0
+
+
+def test_submaps_without_end_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scene_map, "MAX_SUBMAPS", 10)
+    scene = SceneMap()
+    rng = np.random.default_rng(0)
+    for submap in range(25):
+        scene.add_cloud(rng.random((3, 3)), np.zeros((3, 4), np.uint8), np.ones(3), submap)
+        assert scene.apply_correction(submap, Sim3(2.0, np.eye(3), np.zeros(3)), 1)
+    assert len(scene._clouds) == len(scene._map_from_submap) == 10
+    assert scene.map_from_submap(24).scale == 2.0  # the newest stay
+    assert scene.map_from_submap(14).scale == 1.0
+    assert len(scene) == 30

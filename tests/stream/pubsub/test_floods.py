@@ -106,6 +106,26 @@ def test_a_publisher_thread_that_dies_says_why_and_counts_what_it_loses() -> Non
         assert publisher.dropped == dropped + len(messages)
 
 
+def test_a_relay_that_cannot_be_started_again_ends_the_publisher() -> None:
+    told: list[PublishError] = []
+    with Publisher("tcp://127.0.0.1:*", SESSION, on_error=told.append) as publisher:
+        relay = publisher._relays[0]
+        relay._start = lambda: 1 / 0  # type: ignore[method-assign, assignment, return-value]
+        relay._process.kill()
+        publisher._thread.join(WAIT_S)
+        assert "ZeroDivisionError" in str(told[0])
+
+
+@pytest.mark.parametrize("connected", [False, True])
+def test_a_subscriber_whose_relay_dies_says_so(publisher: Publisher, connected: bool) -> None:
+    with Subscriber(publisher.endpoint) as subscriber:
+        assert not connected or subscriber.wait_connected(WAIT_S)
+        subscriber._connection.relay._look_after_links = lambda now_s: 1 / 0  # type: ignore[method-assign, assignment]
+        subscriber._connection.relay._wake()
+        with pytest.raises(WireError, match="ZeroDivisionError"):
+            list(subscriber)  # for ever, but for that
+
+
 def test_welcomes_without_end_do_not_hold_up_a_call() -> None:
     context = zmq.Context()
     sock = context.socket(zmq.XPUB)
@@ -119,7 +139,7 @@ def test_welcomes_without_end_do_not_hold_up_a_call() -> None:
                 taken += 1
                 assert taken < 10, "poll takes for ever what is not for the caller"
 
-            subscriber._wait_readable = lambda deadline_s: True  # type: ignore[method-assign]
+            subscriber._connection.wait_readable = lambda deadline_s: True  # type: ignore[method-assign]
             subscriber._receive = receive  # type: ignore[method-assign]
             assert subscriber.poll(0.0) is None
             assert not subscriber.wait_connected(0.0)
@@ -135,7 +155,7 @@ def test_messages_kept_for_later_are_bounded_in_bytes(publisher: Publisher, monk
         for i in range(10):
             publisher.send(frames(sealer, [i], size=(40, 50))[0])
         for _ in range(10):
-            assert subscriber._wait_readable(None)
+            assert subscriber._connection.wait_readable(None)
             subscriber._buffer_one()
         assert len(subscriber._pending) == 2
         assert subscriber.missed[wire.DEPTH] == 8

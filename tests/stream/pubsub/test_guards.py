@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -11,10 +10,13 @@ import zmq
 
 from spark3r_stream.proto import wire_pb2
 from spark3r_stream.pubsub import publisher as publisher_module
+from spark3r_stream.pubsub import snapshot_desk as desk_module
 from spark3r_stream.pubsub.publisher import Publisher
 from spark3r_stream.pubsub.snapshot import MAX_REPLY_BYTES, SnapshotKeeper
 from spark3r_stream.pubsub.snapshot_client import SnapshotClient
+from spark3r_stream.pubsub.snapshot_desk import SnapshotDesk
 from spark3r_stream.pubsub.subscriber import Subscriber
+from spark3r_stream.pubsub.subscriptions import Subscriptions
 from spark3r_stream.wire import envelope as wire
 from tests.helpers_wire import SESSION
 
@@ -38,9 +40,9 @@ def test_both_sockets_of_a_publisher_are_bounded(publisher: Publisher) -> None:
 
 def test_a_subscribers_socket_is_bounded(publisher: Publisher) -> None:
     with Subscriber(publisher.endpoint) as subscriber:
-        assert subscriber._socket.getsockopt(zmq.MAXMSGSIZE) == wire.MAX_PART_BYTES
-        assert subscriber._socket.getsockopt(zmq.HEARTBEAT_IVL) > 0
-        assert subscriber._socket.getsockopt(zmq.HEARTBEAT_TIMEOUT) > 0
+        assert subscriber._connection.socket.getsockopt(zmq.MAXMSGSIZE) == wire.MAX_PART_BYTES
+        assert subscriber._connection.socket.getsockopt(zmq.HEARTBEAT_IVL) > 0
+        assert subscriber._connection.socket.getsockopt(zmq.HEARTBEAT_TIMEOUT) > 0
 
 
 def test_a_snapshot_clients_socket_is_bounded(publisher: Publisher) -> None:
@@ -56,7 +58,7 @@ def test_only_what_is_published_is_counted_and_only_short_nonces_are_answered(pu
             rude.setsockopt_string(zmq.SUBSCRIBE, topic)
         assert rude.poll(1000 * WAIT_S)
         assert rude.recv_multipart()[0] == b"/ready/short/", "in order: a longer one would have come first"
-        assert publisher._subscriptions == {}
+        assert publisher._subscriptions._counts == {}
 
 
 def test_one_turn_takes_a_bounded_number_of_subscriptions(publisher: Publisher) -> None:
@@ -75,6 +77,7 @@ def test_one_turn_takes_a_bounded_number_of_subscriptions(publisher: Publisher) 
     class Asked(Publisher):
         def __init__(self) -> None:
             self._socket = Endless()  # type: ignore[assignment]
+            self._subscriptions = Subscriptions()
 
     Asked()._receive_subscriptions()
     assert taken == publisher_module._SUBSCRIPTIONS_PER_TURN
@@ -85,7 +88,7 @@ class Unread:
 
 
 class Requests:
-    """A publisher's side of snapshots alone, with a socket that takes and gives without end."""
+    """A socket that gives and takes requests and replies without end."""
 
     def __init__(self) -> None:
         self.number = 0
@@ -98,41 +101,33 @@ class Requests:
         return Unread()
 
 
-class Asked(Publisher):
-    def __init__(self) -> None:
-        self._router = Requests()  # type: ignore[assignment]
-        self._snapshot = SnapshotKeeper()
-        self._requests = {}
-        self._unread_replies = []
-        self._reply_time_s = publisher_module._REPLY_S
-        self._reply_time_at_s = time.monotonic()
-        self._positions = {}
-        self.session_id = SESSION
+def make_desk() -> SnapshotDesk:
+    return SnapshotDesk(Requests(), SnapshotKeeper())  # type: ignore[arg-type]
 
 
 def test_waiting_requests_are_bounded() -> None:
-    asked = Asked()
+    asked = make_desk()
     for _ in range(100):
-        asked._receive_requests()
-    assert len(asked._requests) == publisher_module._MAX_WAITING_REQUESTS
-    asked._answer_requests()
+        asked.take_requests()
+    assert len(asked._requests) == desk_module._MAX_WAITING_REQUESTS
+    asked.answer(SESSION, {})
     assert not asked._requests, "one reply for all who ask for the same"
 
 
 def test_replies_that_nobody_reads_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publisher_module, "_MAX_UNREAD_REPLY_BYTES", 1)
-    asked = Asked()
-    asked._receive_requests()
-    asked._answer_requests()
-    asked._receive_requests()
-    asked._answer_requests()
+    monkeypatch.setattr(desk_module, "_MAX_UNREAD_REPLY_BYTES", 1)
+    asked = make_desk()
+    asked.take_requests()
+    asked.answer(SESSION, {})
+    asked.take_requests()
+    asked.answer(SESSION, {})
     assert asked._requests
 
 
 def test_making_replies_takes_a_share_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = 0.0
-    monkeypatch.setattr(publisher_module.time, "monotonic", lambda: now_s)
-    asked = Asked()
+    monkeypatch.setattr(desk_module.time, "monotonic", lambda: now_s)
+    asked = make_desk()
     made = 0
 
     def reply(*_: object) -> bytes:
@@ -140,9 +135,9 @@ def test_making_replies_takes_a_share_of_the_time(monkeypatch: pytest.MonkeyPatc
         now_s, made = now_s + 1.0, made + 1
         return b""
 
-    asked._snapshot.reply = reply  # type: ignore[union-attr, method-assign, assignment]
+    asked._keeper.reply = reply  # type: ignore[union-attr, method-assign, assignment]
     while now_s < 100.0:
-        asked._receive_requests()
-        asked._answer_requests()
+        asked.take_requests()
+        asked.answer(SESSION, {})
         now_s += 0.1
-    assert made <= publisher_module._REPLY_S + 1 + 100.0 * publisher_module._REPLY_SHARE
+    assert made <= desk_module._REPLY_S + 1 + 100.0 * desk_module._REPLY_SHARE

@@ -13,9 +13,11 @@ from spark3r_stream.recording.comparison import Comparison
 from spark3r_stream.wire import envelope as wire
 
 
-def message(topic: str, frame_id: int, payload: bytes) -> SimpleNamespace:
-    envelope = SimpleNamespace(frame_id=frame_id)
-    return SimpleNamespace(topic=topic, frame_id=frame_id, envelope=envelope, payload=payload)
+def message(topic: str, frame_id: int, payload: bytes, captured_ns: int = 0, submap: int = 0) -> SimpleNamespace:
+    """As it is in a recording, and as it is made."""
+    fields = {"frame_id": frame_id, "captured_ns": captured_ns, "submap": submap}
+    result = SimpleNamespace(captured_ns=captured_ns, epoch=0)
+    return SimpleNamespace(topic=topic, envelope=SimpleNamespace(**fields), payload=payload, result=result, **fields)
 
 
 def frame_payload(frame_id: int, confidence: float = 0.5, **timings: float) -> bytes:
@@ -31,13 +33,15 @@ def compare(monkeypatch: pytest.MonkeyPatch):
     """Makes a comparison of what was recorded with what is made now, without a file."""
 
     def make(recorded: list[SimpleNamespace], made: list[SimpleNamespace]) -> Comparison:
-        reader = SimpleNamespace(messages=lambda topics: iter([m for m in recorded if m.topic in topics]))
+        reader = SimpleNamespace(messages=lambda topics, decided_only: iter([m for m in recorded if m.topic in topics]))
         monkeypatch.setattr(comparison, "Recording", lambda path: reader)
         monkeypatch.setattr(comparison, "encode_keyframe", lambda keyframe: [])
         monkeypatch.setattr(comparison, "encode_frame", lambda output: [output])
+        monkeypatch.setattr(comparison, "encode_map_corrections", lambda corrections, *_: list(corrections))
         compared = Comparison("unused.mcap")  # type: ignore[arg-type]
         for one in made:
-            compared.add([], [one])
+            is_correction = one.topic == wire.MAP_CORRECTION
+            compared.add([one] if is_correction else [], [], [] if is_correction else [one])
         compared.finish()
         return compared
 
@@ -80,11 +84,32 @@ def test_what_is_not_made_again_is_counted(compare) -> None:
     assert "0 differ, 7 were not made again (first /frame/ of frame 0" in found.summary()
 
 
-def test_behind_a_cut_nothing_can_be_made_again(compare) -> None:
-    found = compare([], [])
-    found._recorded = iter(frames(range(5)))
-    found.finish(last_frame_id=2)
-    assert found.not_made == 3
+def test_a_payload_that_is_no_message_differs(compare) -> None:
+    found = compare([message(wire.FRAME, 0, b"\xff\xff")], frames([0]))
+    assert (found.equal, found.different) == (0, 1)
+
+
+def corrections(*moments: tuple[int, int], payload: bytes = b"x") -> list[SimpleNamespace]:
+    """moments: (time of the newest frame, newest submap)."""
+    return [message(wire.MAP_CORRECTION, -1, payload, ns, submap) for ns, submap in moments]
+
+
+def test_corrections_are_told_apart_by_when_they_were_made(compare) -> None:
+    recorded = corrections((1, 0), (5, 1), (9, 2))
+    assert compare(recorded, corrections((1, 0), (5, 1), (9, 2))).equal == 3
+    lost = compare(recorded[::2], corrections((1, 0), (5, 1), (9, 2)))
+    assert (lost.equal, lost.different, lost.not_recorded, lost.not_made) == (2, 0, 1, 0)
+    missing = compare(recorded, corrections((1, 0), (9, 2)))
+    assert (missing.equal, missing.different, missing.not_made) == (2, 0, 1)
+    assert missing.first_difference == f"{wire.MAP_CORRECTION} of submap 1 at 0.000 s"
+    other = compare(recorded, [*corrections((1, 0)), *corrections((5, 1), payload=b"y"), *corrections((9, 2))])
+    assert (other.equal, other.different, other.not_made) == (2, 1, 0)
+    assert not other.is_repeated
+
+
+def test_the_camera_of_a_depth_map_is_compared(compare) -> None:
+    found = compare([message(wire.DEPTH_CALIB, 0, b"fx")], [message(wire.DEPTH_CALIB, 0, b"fy")])
+    assert (found.different, found.first_difference) == (1, f"{wire.DEPTH_CALIB} of frame 0")
 
 
 def test_topics_are_compared_each_in_its_own_order(compare) -> None:

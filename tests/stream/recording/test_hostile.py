@@ -15,6 +15,7 @@ from tests.helpers_media import moving_images, write_video
 
 SMALL = ["--weights", "random", "--size", "64", "--track", "off", "--memory", "3MiB"]
 PER_RUN = 20  # files of one test
+MORE_BYTES = 256 << 20  # beside what Python and torch take, which is as much
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +36,17 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return recorded
 
 
+def peak_bytes(*, since_now: bool = False) -> int:
+    """The most that this process has held since it last was asked with `since_now`; 0 where the system does not say."""
+    try:
+        if since_now:
+            Path("/proc/self/clear_refs").write_text("5")
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return 0
+    return 1024 * int(status.partition("VmHWM:")[2].split()[0])
+
+
 def check(
     hostile: Hostile, number: int, good: list[Path], folder: Path, monkeypatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -43,7 +55,9 @@ def check(
     path = hostile.write(good[kind], folder / "hostile.mcap")
     for command in (("inspect", path, *(["--json"] if number % 2 else [])), ("run", path, "--max-frames", "3")):
         capfd.readouterr()
+        before = peak_bytes(since_now=True)
         code = spark3r(*command)
+        assert peak_bytes() - before <= MORE_BYTES, (hostile.name, command)
         out, err = capfd.readouterr()
         assert code in (0, 1), (hostile.name, command, err)
         assert "Traceback" not in err, (hostile.name, command, err)

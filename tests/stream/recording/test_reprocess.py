@@ -11,8 +11,8 @@ from mcap.reader import make_reader
 from mcap.writer import CompressionType
 from PIL import Image
 
+from spark3r_stream.cli.build import build_reconstructor
 from spark3r_stream.cli.rerun import check_weights, recorded_camera, recorded_config, recorded_new_frames
-from spark3r_stream.cli.run import build_reconstructor
 from spark3r_stream.config import ConfigError, RunConfig
 from spark3r_stream.errors import RecordingError
 from spark3r_stream.proto import wire_pb2
@@ -161,8 +161,8 @@ def test_the_first_frames_alone(tmp_path: Path, spark3r, capfd: pytest.CaptureFi
     video, first = write_video(tmp_path / "clip.mp4", moving_images(9, 128, 96)), tmp_path / "first.mcap"
     assert spark3r("run", video, *SMALL, "--record", first, "--window", "3") == 0
     assert spark3r("run", first, "--max-frames", "4", "--record", tmp_path / "part.mcap") == 0
-    assert "all 18 messages are equal" in capfd.readouterr().err
-    assert payloads(tmp_path / "part.mcap") == payloads(first)[:18]
+    assert "all 24 messages are equal" in capfd.readouterr().err
+    assert payloads(tmp_path / "part.mcap") == payloads(first)[:24]
 
 
 def test_a_recording_cut_at_its_end_is_repeated_up_to_the_cut(
@@ -174,7 +174,7 @@ def test_a_recording_cut_at_its_end_is_repeated_up_to_the_cut(
     assert spark3r("run", first) == 0
     told = capfd.readouterr().err
     assert "is not complete" in told
-    assert "all 27 messages are equal" in told
+    assert "all 36 messages are equal" in told
 
 
 def test_options_that_contradict_the_recording_are_refused(

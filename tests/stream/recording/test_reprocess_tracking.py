@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from spark3r_stream.proto import wire_pb2
 from spark3r_stream.recording.reprocess import RecordedRun
+from spark3r_stream.wire import envelope as wire
 from tests import helpers
+from tests.helpers_recording import rewrite
 from tests.helpers_reprocess import assert_repeated, payloads
 
 ROOM = "synthetic:room?frames={frames}&size=160x120&fps={fps}{more}"
@@ -62,3 +65,47 @@ def test_a_run_that_was_cut_short_comes_out_again(tmp_path: Path, spark3r) -> No
     part, whole = payloads(tmp_path / "part.mcap"), payloads(first)
     frames = [one for one in whole if one[0] == "/frame/" and one[1] < 12]
     assert [one for one in part if one[0] == "/frame/"] == frames
+
+
+@pytest.mark.parametrize("kept", [0.5, 0.8])
+def test_a_recording_cut_anywhere_is_repeated_up_to_its_last_decisions(
+    kept: float, tmp_path: Path, spark3r, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What was published behind them cannot be made again, and neither can the end that the run came to."""
+    first, cut = tmp_path / "first.mcap", tmp_path / "cut.mcap"
+    source = ROOM.format(frames=45, fps=15, more="&live=1")  # three seconds, a chunk each
+    assert spark3r("run", source, "--record", first) == 0
+    data = first.read_bytes()
+    cut.write_bytes(data[: int(kept * len(data))])
+    assert 0 < RecordedRun.load(cut).frame_count < RecordedRun.load(first).frame_count
+    capfd.readouterr()
+    assert spark3r("run", cut) == 0
+    assert "messages are equal to the recorded ones, byte by byte" in capfd.readouterr().err
+
+
+def test_a_correction_that_differs_or_is_not_made_is_told(
+    tmp_path: Path, spark3r, capfd: pytest.CaptureFixture[str]
+) -> None:
+    first = tmp_path / "first.mcap"
+    assert spark3r("run", ROOM.format(frames=18, fps=10, more=""), "--record", first) == 0
+
+    def moved(topic: str, data: bytes) -> bytes:
+        if topic != wire.MAP_CORRECTION:
+            return data
+        message = wire_pb2.MapCorrections.FromString(data)
+        message.corrections[0].map_from_submap.translation.x += 1
+        return message.SerializeToString()
+
+    capfd.readouterr()
+    assert spark3r("run", rewrite(first, tmp_path / "moved.mcap", change=moved)) == 1
+    assert "differ (first /map_correction/ of submap" in capfd.readouterr().err
+
+    def later(topic: str, data: bytes) -> bytes:  # of a moment of which no correction is made
+        if topic != "/envelope/":
+            return data
+        envelope = wire_pb2.Envelope.FromString(data)
+        envelope.captured_ns += envelope.topic == wire.MAP_CORRECTION
+        return envelope.SerializeToString()
+
+    assert spark3r("run", rewrite(first, tmp_path / "later.mcap", change=later)) == 1
+    assert "were not made again (first /map_correction/ of submap" in capfd.readouterr().err

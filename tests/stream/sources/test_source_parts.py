@@ -70,6 +70,26 @@ from tests.helpers import FakeClock
         ("http://h/a@2x.mp4", "http://h/a@2x.mp4"),
         ("http://eve:80/7@h/x", "http://***@h/x"),
         ("clip.mp4", "clip.mp4"),
+        # stream keys and tokens in a path
+        ("rtmp://a.rtmp.youtube.com/live2/abcd-efgh-ijkl-mnop", "rtmp://a.rtmp.youtube.com/live2/***"),
+        ("rtmp://live.twitch.tv/app/live_123456_AbCdEf", "rtmp://live.twitch.tv/app/***"),
+        ("rtmps://h:443/rtmp/FB-1-2-Abc?s_bl=1&a=Abx", "rtmps://h:443/rtmp/***?s_bl=***&a=***"),
+        ("RTMP://h/key", "RTMP://h/***"),
+        ("rtmp://h/live/key=a", "rtmp://h/live/***"),
+        ("rtmp://eve:secret@h/live/stream/key", "rtmp://***@h/live/stream/***"),
+        ("rtsps://10.0.0.1:7441/Yq3KzXw9LmTb7Hd2?enableSrtp", "rtsps://10.0.0.1:7441/***?***"),
+        ("https://h/hls/0f8fad5b-d9cb-469f-a165-70867728950e/index.m3u8", "https://h/hls/***/index.m3u8"),
+        ("https://h/4a7f0cb1abcd/AbCdEfGhIj/x.mp4", "https://h/***/***/x.mp4"),
+        # names in a path
+        ("rtsp://h/h264Preview_01_main", "rtsp://h/h264Preview_01_main"),
+        ("rtsp://h:554/Streaming/Channels/101", "rtsp://h:554/Streaming/Channels/101"),
+        ("rtsp://h/axis-media/media.amp?camera=1", "rtsp://h/axis-media/media.amp?camera=1"),
+        ("http://h/axis-cgi/mjpg/video.cgi", "http://h/axis-cgi/mjpg/video.cgi"),
+        ("http://h/nphMotionJpeg", "http://h/nphMotionJpeg"),
+        ("https://h/videos/kitchen%20tour-2024_v2.mp4", "https://h/videos/kitchen%20tour-2024_v2.mp4"),
+        ("rtsp://h/ch0_0.h264", "rtsp://h/ch0_0.h264"),
+        ("rtsp://h/videoMain", "rtsp://h/videoMain"),
+        ("http://h/küche/東京.mp4", "http://h/küche/東京.mp4"),
     ],
 )
 def test_redacted_uris(uri, expected):
@@ -87,6 +107,20 @@ def test_no_password_survives(secret):
     uri = f"rtsp://eve:{secret}@cam.local/s"
     assert secret not in redact_uri(uri)
     assert secret not in redact_text(f"could not open {uri}: 401 for 'eve:{secret}'; tried {secret}", uri)
+
+
+@given(st.text(st.characters(codec="ascii", categories=("L", "N")), min_size=6, max_size=30))
+def test_no_stream_key_survives(key):
+    assume(key.lower() not in redact._RTMP_WORDS and key not in "rtmp://live.example/live/")
+    uri = f"rtmp://live.example/live/{key}"
+    assert redact_uri(uri) == "rtmp://live.example/live/***"
+    assert key not in redact_text(f"could not open {uri}: stream {key} is taken", uri)
+
+
+@given(st.uuids(), st.binary(min_size=12, max_size=24))
+def test_no_token_in_a_path_survives(identity, token):
+    for text in (str(identity), token.hex(), identity.hex):
+        assert redact_uri(f"rtsp://cam.local/{text}/x") == "rtsp://cam.local/***/x"
 
 
 def test_percent_encoded_secrets_are_hidden_in_both_spellings():

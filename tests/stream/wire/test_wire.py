@@ -21,8 +21,9 @@ from spark3r_stream.errors import VersionMismatch, WireError
 from spark3r_stream.proto import wire_pb2
 from spark3r_stream.wire import envelope as wire
 from spark3r_stream.wire.decode import decode, decode_payload
-from spark3r_stream.wire.encode import encode_cloud, encode_frame
+from spark3r_stream.wire.encode import encode_frame
 from spark3r_stream.wire.envelope import Envelope, Message
+from spark3r_stream.wire.foxglove import encode_cloud
 from spark3r_stream.wire.messages import (
     Calibration,
     Cloud,

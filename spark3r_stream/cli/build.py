@@ -1,0 +1,89 @@
+"""The model of a run, with its memory and camera, from the settings. Imports torch, when it is called."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from spark3r_core.geometry.camera import Intrinsics, read_intrinsics
+from spark3r_stream.config import ConfigError, RunConfig, parse_bytes
+from spark3r_stream.engine.mapper_host import LocalMapper
+from spark3r_stream.engine.mapper_process import MapperProcess, ModelChoice
+from spark3r_stream.engine.reconstructor import Reconstructor
+from spark3r_stream.engine.scheduler import most_new_frames
+from spark3r_stream.engine.tracking import TrackingReconstructor
+from spark3r_stream.sources.open import is_surely_a_file
+
+
+def build_reconstructor(
+    config: RunConfig,
+    camera: Intrinsics | None = None,
+    max_new_frames: int | None = None,
+    mapper: MapperProcess | None = None,
+) -> Reconstructor | TrackingReconstructor:
+    """Model, memory and camera from the settings. Imports torch.
+
+    camera: instead of the file of the settings. max_new_frames: instead of what the window rule gives for the source.
+    mapper: where keyframes are mapped on a CPU; None: in this process.
+    """
+    import torch
+
+    from spark3r_core.models.registry import load_model
+    from spark3r_core.stream.session import MemoryConfig
+
+    device = _device(config.device)
+    if camera is None and config.intrinsics is not None:
+        camera = read_intrinsics(config.intrinsics)
+    if max_new_frames is None:
+        max_new_frames = most_new_frames(None if config.window == "auto" else int(config.window), is_file(config))
+    memory = MemoryConfig(
+        max_bytes=None if config.memory is None else parse_bytes(config.memory),
+        fill=config.fill,
+        eviction=config.eviction,
+        max_new_frames=max_new_frames,
+    )
+    dtype = _dtype(config.dtype, device)
+    if config.track == "on":
+        memory = replace(memory, max_new_frames=1)
+        closes_loops, max_map_bytes = config.loops == "on", parse_bytes(config.map_memory)
+        if mapper is not None and device == "cpu":
+            choice = ModelChoice(config.model, device, dtype, config.weights, torch.get_num_threads())
+            mapper.load(choice, memory, closes_loops=closes_loops, max_map_bytes=max_map_bytes)
+            return TrackingReconstructor(mapper, config.size, camera)
+        model = load_model(config.model, device=device, dtype=dtype, weights=config.weights)
+        host = LocalMapper(model, memory, closes_loops=closes_loops, max_map_bytes=max_map_bytes)
+        return TrackingReconstructor(host, config.size, camera)
+    model = load_model(config.model, device=device, dtype=dtype, weights=config.weights)
+    refine = None if config.refine == "auto" else config.refine == "on"
+    return Reconstructor(model, memory, config.size, camera, refine=refine)
+
+
+def is_file(config: RunConfig) -> bool:
+    """Whether the source is certain to wait for its reader, before it is open."""
+    return config.pace == "fast" and not config.live and is_surely_a_file(config.source)
+
+
+def _device(name: str) -> str:
+    """torch's name of the device; ConfigError, before anything is loaded, for one that this machine cannot use."""
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=name).tolist()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"--device {name} cannot be used: {reason}; cpu works everywhere") from None
+    return name
+
+
+def _dtype(name: str, device: str) -> Any:
+    import torch
+
+    from spark3r_core.models.processor import cpu_has_bfloat16
+
+    if name != "auto":
+        return getattr(torch, name)
+    if device != "cpu":
+        return torch.bfloat16
+    return torch.bfloat16 if cpu_has_bfloat16() else torch.float32

@@ -1,0 +1,97 @@
+"""What a run reads and where it sends: source, publisher and recorder, opened from the settings."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import uuid
+from collections.abc import Callable
+
+from spark3r_stream.cli.keys import server_security
+from spark3r_stream.cli.report import settings_of
+from spark3r_stream.cli.rerun import notes_of, run_metadata
+from spark3r_stream.clock import Clock
+from spark3r_stream.config import RunConfig
+from spark3r_stream.engine.loop import AnyReconstructor
+from spark3r_stream.errors import RecordingError, StreamError
+from spark3r_stream.map.trajectory import Trajectory
+from spark3r_stream.plain_text import cleaned, unicode_text
+from spark3r_stream.pubsub.publisher import Publisher
+from spark3r_stream.pubsub.snapshot import SnapshotKeeper
+from spark3r_stream.recording.reprocess import RecordedRun
+from spark3r_stream.recording.writer import Recorder
+from spark3r_stream.sources.base import Source
+from spark3r_stream.sources.open import open_source
+from spark3r_stream.sources.options import Pace, ReconnectOptions, RtspTransport, SourceOptions
+from spark3r_stream.sources.redact import redact_uri
+
+
+def open_run_source(config: RunConfig, run: RecordedRun | None, recorder: Recorder | None, clock: Clock) -> Source:
+    """run: the recorded run to be made again, instead of what the settings name. recorder: gets the input."""
+    on_packet = None if recorder is None else recorder.packet
+    if run is not None:
+        from spark3r_stream.sources.recording import RecordingSource
+
+        return RecordingSource(run, on_packet, notes_of(run))
+    options = SourceOptions(
+        pace=Pace(config.pace),
+        live=config.live or None,
+        images_fps=config.fps,
+        on_packet=on_packet,
+        single_thread_decode=recorder is not None,  # what can be decoded again to the same bytes, however damaged
+        rtsp_transport=RtspTransport(config.rtsp_transport),
+        reconnect=ReconnectOptions(max_restarts=config.max_restarts),
+    )
+    return open_source(config.source, options, clock)
+
+
+def open_publisher(
+    config: RunConfig,
+    session_id: uuid.UUID,
+    closing: contextlib.ExitStack,
+    on_error: Callable[[StreamError], None],
+) -> Publisher | None:
+    """Where --publish says, or for --view where nobody else is; closed with `closing`. on_error: see `Publisher`."""
+    endpoint = config.publish or ("tcp://127.0.0.1:*" if config.view else None)
+    if endpoint is None:
+        return None
+    security = server_security(config.keys)
+    publisher = closing.enter_context(
+        Publisher(
+            endpoint,
+            session_id,
+            insecure=config.insecure,
+            security=security,
+            snapshot=SnapshotKeeper(),
+            on_error=on_error,
+        )
+    )
+    print(f"publishing on {publisher.endpoint}", file=sys.stderr)
+    return publisher
+
+
+def ground_truth(source: Source) -> Trajectory | None:
+    """The exact path of a synthetic source, for the preview."""
+    truth = getattr(source, "ground_truth", None)
+    return None if truth is None else Trajectory(truth.pts_ns, truth.world_from_camera)
+
+
+def open_recorder(
+    config: RunConfig,
+    reconstructor: AnyReconstructor,
+    clock: Clock,
+    closing: contextlib.ExitStack,
+    adjusts_all: bool,
+) -> Recorder | None:
+    """The file of --record, closed with `closing`; an error in it is said and does not end the run."""
+    if config.record is None:
+        return None
+    metadata = run_metadata(settings_of(config), reconstructor, adjusts_all)
+
+    def report(error: RecordingError) -> None:
+        print(f"spark3r: recording stopped, mapping goes on: {cleaned(error)}", file=sys.stderr)
+
+    source_id = unicode_text(redact_uri(config.source))
+    return closing.enter_context(
+        Recorder(config.record, metadata, clock, source_id=source_id, overwrite=config.overwrite, on_error=report)
+    )
