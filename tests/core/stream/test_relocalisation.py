@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from spark3r_core.geometry import se3
-from spark3r_core.photometric.align import grey_levels
+from spark3r_core.photometric.levels import grey_levels
 from spark3r_core.stream.mapper import Mapper
 from spark3r_core.stream.relocalisation import TOO_LITTLE
 from tests.core.stream import orbit
