@@ -66,11 +66,12 @@ def flattened(inverse_depth: Image, network: Image, weight: Image, grey: NDArray
     off = np.log(matched / np.maximum(there, 1e-9)) / INLIER
     agreeing = np.bincount(part, certain * (np.abs(off) < 1), count) / np.maximum(known, 1e-9)
     good = (known > LEAST_KNOWN) & (agreeing > AGREES)
-    value, belief = np.zeros(grey.shape, np.float32), np.zeros(grey.shape, np.float32)
+    flat: Image = np.zeros(grey.shape, np.float32)
+    belief: Image = np.zeros(grey.shape, np.float32)
     sane = good[part] & (labels[rows, columns] > 0) & (there > 0.3 * by_network) & (there < 3 * by_network)
-    value[rows[sane], columns[sane]] = there[sane]
+    flat[rows[sane], columns[sane]] = there[sane]
     belief[rows[sane], columns[sane]] = agreeing[part[sane]]
-    return value, belief
+    return flat, belief
 
 
 def _fit(part: NDArray[np.int32], count: int, basis: Array, data: list[tuple[Array, Array]]) -> Array:

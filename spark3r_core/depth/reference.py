@@ -12,6 +12,8 @@ from spark3r_core.depth.views import View
 
 Array = NDArray[np.float64]
 
+BEYOND = np.nan  # beyond a picture's edge; a window that holds it is not seen
+
 
 def sweep(
     grey: NDArray[np.uint8],
@@ -29,10 +31,7 @@ def sweep(
         for row in range(grey.shape[0]):
             for column in range(grey.shape[1]):
                 at = (row, column)
-                costs = sorted(
-                    _dissimilarity(grey.astype(float), picture, at, window) if inside[at] else 1.0
-                    for picture, inside in warped
-                )
+                costs = sorted(_dissimilarity(grey.astype(float), picture, at, window) for picture, _ in warped)
                 seers = max(1, sum(bool(inside[at]) for _, inside in seen_now))
                 kept = -(-seers // 2)
                 cost[(number, *at)] = np.mean(costs[:kept])
@@ -40,7 +39,7 @@ def sweep(
 
 
 def _seen(intrinsics: Array, view: View, inverse_depth: NDArray[np.floating]) -> tuple[Array, NDArray[np.bool_]]:
-    """(H, W) what the view shows of each pixel's point, its edge repeated, and whether it sees it at all."""
+    """(H, W) what the view shows of each pixel's point, grey beyond its edge, and whether it sees it at all."""
     values, inside = np.zeros(inverse_depth.shape), np.zeros(inverse_depth.shape, bool)
     rows, columns = view.grey.shape
     for row in range(inverse_depth.shape[0]):
@@ -51,11 +50,11 @@ def _seen(intrinsics: Array, view: View, inverse_depth: NDArray[np.floating]) ->
             z = max(z, LEAST_Z / inverse_depth[row, column])
             x, y = u / z - 0.5, v / z - 0.5
             inside[row, column] = 0 <= x <= columns - 1 and 0 <= y <= rows - 1
-            x, y = np.clip(x, 0, columns - 1), np.clip(y, 0, rows - 1)
-            left, top = min(int(x), columns - 2), min(int(y), rows - 2)
-            a, b = x - left, y - top
-            four = view.grey[top : top + 2, left : left + 2].astype(float)
-            values[row, column] = np.array([1 - b, b]) @ four @ np.array([1 - a, a])
+            left, top = int(np.floor(x)), int(np.floor(y))
+            for corner_x, share_x in ((left, left + 1 - x), (left + 1, x - left)):
+                for corner_y, share_y in ((top, top + 1 - y), (top + 1, y - top)):
+                    known = 0 <= corner_x < columns and 0 <= corner_y < rows
+                    values[row, column] += share_x * share_y * (view.grey[corner_y, corner_x] if known else BEYOND)
     return values, inside
 
 
@@ -69,7 +68,7 @@ def _dissimilarity(here: Array, there: Array, at: tuple[int, int], window: int) 
     a, b = here[np.ix_(rows, columns)], there[np.ix_(rows, columns)]
     a, b = a - (weight * a).sum(), b - (weight * b).sum()
     scale = np.sqrt(((weight * a * a).sum() + NOISE**2) * ((weight * b * b).sum() + NOISE**2))
-    return float(min(1.0, 1.0 - (weight * a * b).sum() / scale))
+    return float(np.fmin(1.0, 1.0 - (weight * a * b).sum() / scale))
 
 
 def aggregate(cost: Array, grey: NDArray[np.uint8], small: float, large: float, contrast: float) -> Array:

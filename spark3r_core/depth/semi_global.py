@@ -19,7 +19,6 @@ def aggregate(cost: Image, grey: NDArray[np.uint8], small: float, large: float, 
         grey: (H, W) uint8. Where it changes by `contrast` grey levels, a jump costs half.
         small: what a change by one step costs; large: what any other jump does.
     """
-    steps, height, width = cost.shape
     total = np.empty_like(cost)
     by_row = np.ascontiguousarray(cost.transpose(1, 0, 2))  # (H, D, W): a row's costs lie together
     _both_ways(by_row, _jumps(grey, 0, large, small, contrast), small)

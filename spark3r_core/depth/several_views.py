@@ -37,8 +37,9 @@ CONTRAST = 12.0  # grey levels of an edge
 ALIKE = (0.6, 0.2)  # costs of windows that are not alike, and that are
 UNIQUE = 0.15  # how much worse every other place must be
 SURE, LEAST_FOR_BEND, EVERY = 0.3, 200, 3  # how sure a pixel must be to bend the base, how many must, which are taken
+SPECK, NO_OFFSET = 40, -32768  # pixels of a speck, at most; what marks one
 PLANE = 0.3  # weight of a plane against a sure match
-REACH, FINE_REACH = 6.0, 8.0  # pixels that offsets spread
+REACH, FINE_REACH = 6.0, 4.0  # pixels that offsets spread, at half of the size they are of in the fine case
 EDGE = 8.0  # grey levels over which they do so e times less
 BACKGROUND = 1e-3  # weight of no offset
 UNMATCHED, MATCHED = 0.1, 0.5
@@ -108,13 +109,21 @@ def _probability(sure: Image, flat: Image, support: Image, conflict: Image) -> I
 def _coarse(grey: NDArray[np.uint8], intrinsics: Array, views: list[View], base: Image) -> tuple[Image, Image, Image]:
     """(H, W) each: log of the surface's depth over the base's, how sure its matches are, how far it is a plane."""
     steps = np.linspace(-RANGE, RANGE, COARSE_STEPS)
-    cost = sweep(grey, intrinsics, views, 1 / base, steps, COARSE_WINDOW)
+    cost = sweep(grey, intrinsics, views, _inverse(base), steps, COARSE_WINDOW)
     cost += (PRIOR * np.minimum(np.square(steps / PRIOR_AT), 1)).astype(np.float32)[:, None, None]
     total = aggregate(cost, grey, *COARSE_JUMPS, CONTRAST)
     offset, number = choose(total, steps)
     sure = np.asarray(_likeness(cost, number) * _uniqueness(total, number), np.float32)
+    sure[_specks(offset, float(steps[1] - steps[0]))] = 0
     completed, flat = _completed(offset, sure, base, grey)
     return completed, sure, flat
+
+
+def _specks(offset: Image, step: float) -> NDArray[np.bool_]:
+    """(H, W) pixels of pieces that are too small to be believed, and no part of what is around them."""
+    sixteenths = np.asarray(np.rint(offset * (16 / step)), np.int16)
+    cv2.filterSpeckles(sixteenths, NO_OFFSET, SPECK, 16)
+    return np.asarray(sixteenths == NO_OFFSET)
 
 
 def _completed(offset: Image, sure: Image, base: Image, grey: NDArray[np.uint8]) -> tuple[Image, Image]:
@@ -131,7 +140,7 @@ def _completed(offset: Image, sure: Image, base: Image, grey: NDArray[np.uint8])
         log_scale, nodes, _ = depth_grid.fit(offset[rows, columns].astype(np.float64), places)
         bend = np.log(depth_grid.factors(nodes, height, width)) + np.float32(log_scale)
     weight = np.where(known, sure, 0)
-    inverse_plane, flat = planes.flattened(1 / (base * np.exp(offset)), 1 / (base * np.exp(bend)), weight, grey)
+    inverse_plane, flat = planes.flattened(_inverse(base * np.exp(offset)), _inverse(base * np.exp(bend)), weight, grey)
     on_plane = -np.log(np.where(flat > 0, inverse_plane * base, 1))
     by_plane = PLANE * flat
     target = (weight * offset + by_plane * on_plane) / np.maximum(weight + by_plane, 1e-9)
@@ -144,8 +153,8 @@ def _fine(
     grey: NDArray[np.uint8], intrinsics: Array, views: list[View], surface: Image, step: float
 ) -> tuple[Image, Image]:
     """(H, W) log of depth over the surface's, and how well the views agree."""
-    steps = (np.arange(FINE_STEPS) - FINE_STEPS // 2) * step
-    cost = sweep(grey, intrinsics, views, 1 / surface, steps, FINE_WINDOW)
+    steps = np.asarray((np.arange(FINE_STEPS) - FINE_STEPS // 2) * step, np.float64)
+    cost = sweep(grey, intrinsics, views, _inverse(surface), steps, FINE_WINDOW)
     total = aggregate(cost, grey, *FINE_JUMPS, CONTRAST)
     offset, number = choose(total, steps)
     return offset, _likeness(cost, number)
@@ -154,7 +163,11 @@ def _fine(
 def _spread_where_matched(fine: Image, matched: Image, grey: NDArray[np.uint8]) -> Image:
     """(H, W) fine offsets where they are matched; elsewhere those of their neighbours."""
     weight = np.clip((matched - UNMATCHED) / (MATCHED - UNMATCHED), 0, 1)
-    near = spread(fine, matched * matched, grey, FINE_REACH**2, EDGE, BACKGROUND)
+    size = (grey.shape[0] // 2, grey.shape[1] // 2)  # they are smooth: half of the size will do
+    value, trust = _resized(fine * matched, size), _resized(matched, size)
+    small = np.asarray(cv2.resize(grey, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
+    known = np.asarray(value / np.maximum(trust, np.float32(1e-6)), np.float32)
+    near = _resized(spread(known, trust * trust, small, FINE_REACH**2, EDGE, BACKGROUND), grey.shape)
     return np.asarray(weight * fine + (1 - weight) * near, np.float32)
 
 
@@ -181,6 +194,10 @@ def _half_picture(grey: NDArray[np.uint8], intrinsics: Array) -> tuple[NDArray[n
     size_wh = (width // 2, height // 2)
     small = cv2.resize(grey, size_wh, interpolation=cv2.INTER_AREA)
     return np.asarray(small, np.uint8), np.diag([size_wh[0] / width, size_wh[1] / height, 1.0]) @ intrinsics
+
+
+def _inverse(depth: Image) -> Image:
+    return np.asarray(1 / depth, np.float32)
 
 
 def _resized(image: Image, size_hw: tuple[int, ...]) -> Image:

@@ -64,18 +64,15 @@ def sweep(
     size_hw = (grey.shape[0], grey.shape[1])
     here = _centred(grey)
     mean, variance = _moments(here, window)
-    variance += np.float32((NOISE / GREY_UNIT) ** 2)
     cases = [_Case(_centred(view.grey), *projections(intrinsics, view, size_hw)) for view in views]
-    shares = _shares([case.unseen(inverse_depth) for case in cases])
+    shares = _shares([case.seen(inverse_depth) for case in cases])
     cost = np.empty((len(steps), *size_hw), np.float32)
     w = np.empty(size_hw, np.float32)
     for number, step in enumerate(steps):
         np.multiply(inverse_depth, np.float32(np.exp(-step)), out=w)
         smallest: list[Image] = []
         for case in cases:
-            seen, unseen = case.at(w)
-            one = _dissimilarity(here, mean, variance, seen, window)
-            np.maximum(one, unseen, out=one)
+            one = _dissimilarity(here, mean, variance, case.at(w), window)
             _insert(smallest, one, len(shares))
         total = np.multiply(smallest[0], shares[0], out=cost[number])
         for one, share in zip(smallest[1:], shares[1:], strict=True):
@@ -93,42 +90,38 @@ class _Case:
     offset: Array
 
     def __post_init__(self) -> None:
-        self._column, self._row, self._below, self._unseen = (np.empty_like(self.maps[0]) for _ in range(4))
+        self._column, self._row, self._below = (np.empty_like(self.maps[0]) for _ in range(3))
 
-    def at(self, w: Image) -> tuple[Image, Image]:
-        """(H, W) the view's picture at each pixel's point of inverse depth w, and 1 where it does not see it."""
-        unseen = self.unseen(w)
-        column, row = self._column, self._row
-        seen = cv2.remap(self.picture, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        return np.asarray(seen), unseen
+    def at(self, w: Image) -> Image:
+        """(H, W) the view's picture at each pixel's point of inverse depth w; nan beyond its edge."""
+        column, row = self._places(w)
+        seen = cv2.remap(
+            self.picture, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=float("nan")
+        )
+        return np.asarray(seen, np.float32)
 
-    def unseen(self, w: Image) -> Image:
+    def seen(self, w: Image) -> NDArray[np.bool_]:
+        """(H, W) whether it sees the points."""
         rows, columns = self.picture.shape
-        column, row, below, unseen = self._column, self._row, self._below, self._unseen
-        for target, a, b in zip((column, row, below), self.maps, self.offset, strict=True):
+        column, row = self._places(w)
+        return (column >= 0) & (column <= columns - 1) & (row >= 0) & (row <= rows - 1)
+
+    def _places(self, w: Image) -> tuple[Image, Image]:
+        for target, a, b in zip((self._column, self._row, self._below), self.maps, self.offset, strict=True):
             np.multiply(w, np.float32(b), out=target)
             target += a
-        np.maximum(below, np.float32(LEAST_Z), out=below)
-        column /= below
-        row /= below
-        for place, most in ((column, columns - 1), (row, rows - 1)):
-            # beyond an edge by more than half of the picture counts whole: no branch and no mask, which are slow
-            np.subtract(place, np.float32(most / 2), out=below)
-            np.abs(below, out=below)
-            below -= np.float32(most / 2)
-            if place is column:
-                np.copyto(unseen, below)
-            else:
-                np.maximum(unseen, below, out=unseen)
-        np.greater(unseen, 0, out=unseen)
-        return unseen
+        np.maximum(self._below, np.float32(LEAST_Z), out=self._below)
+        np.reciprocal(self._below, out=self._below)
+        self._column *= self._below
+        self._row *= self._below
+        return self._column, self._row
 
 
-def _shares(unseen: Sequence[Image]) -> list[Image]:
+def _shares(seen: Sequence[NDArray[np.bool_]]) -> list[Image]:
     """How much the smallest cost of a pixel counts, the second smallest, and so on: the better half of those views
     that see its point on the base surface."""
-    seen = np.maximum(len(unseen) - sum(unseen[1:], start=unseen[0]), 1)
-    kept = np.ceil(seen / 2)
+    seers = np.maximum(np.sum(seen, axis=0), 1)
+    kept = np.ceil(seers / 2)
     return [np.asarray((place < kept) / kept, np.float32) for place in range(int(kept.max()))]
 
 
@@ -137,10 +130,12 @@ def _centred(grey: NDArray[np.uint8]) -> Image:
 
 
 def _moments(image: Image, window: int) -> tuple[Image, Image]:
+    """(H, W) mean and variance of windows, that of noise with it."""
     mean = _average(image, window)
     variance = _average(image * image, window)
     variance -= mean * mean
-    return mean, np.maximum(variance, 0, out=variance)
+    variance += np.float32((NOISE / GREY_UNIT) ** 2)
+    return mean, variance
 
 
 def _average(image: Image, window: int) -> Image:
@@ -149,17 +144,17 @@ def _average(image: Image, window: int) -> Image:
 
 
 def _dissimilarity(here: Image, mean: Image, variance: Image, there: Image, window: int) -> Image:
-    """(H, W) one minus ZNCC, at most 1; windows without texture are unlike anything. variance: with noise."""
+    """(H, W) one minus ZNCC, at most 1, and 1 of windows that are not seen whole; those without texture are unlike
+    anything. mean, variance: of here, see `_moments`."""
     other_mean, other_variance = _moments(there, window)
     covariance = _average(here * there, window)
     other_mean *= mean
     covariance -= other_mean
-    other_variance += np.float32((NOISE / GREY_UNIT) ** 2)
     other_variance *= variance
     np.sqrt(other_variance, out=other_variance)
     covariance /= other_variance
     np.subtract(1, covariance, out=covariance)
-    return np.minimum(covariance, 1, out=covariance)
+    return np.fmin(covariance, 1, out=covariance)
 
 
 def _insert(smallest: list[Image], one: Image, kept: int) -> None:

@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Image = NDArray[np.float32]
 
-BEST_ANGLE_DEG = (
-    8.0  # between two cameras, seen from the surface: less is imprecise, more changes what patches look like
-)
+BEST_ANGLE_DEG = 8.0  # between two cameras, seen from the surface: less is imprecise, more changes patches
 ANGLE_SPREAD = 0.9  # of its logarithm
 SIZE_SPREAD = 0.5  # of the logarithm of a surface's size in one picture over that in the other
 LEAST_GAIN = 0.02  # mean over points, for a view to be worth its time

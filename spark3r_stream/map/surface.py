@@ -1,6 +1,6 @@
 """One surface of all keyframes: their depths fused into a truncated signed distance field, and its mesh.
 
-Curless and Levoy 1996, by Open3D (extra `view`). The field is made anew from the keyframes each time, so that what a
+Curless and Levoy 1996, by Open3D (extra `mesh`). The field is made anew from the keyframes each time, so that what a
 correction of the map moved is fused where it lies now. Of equal input comes an equal mesh.
 """
 
@@ -43,8 +43,8 @@ class PosedDepth:
 
 
 class Mesh(NamedTuple):
-    """vertices: (N, 3) float32 in the map; triangles: (M, 3) int32, counter-clockwise seen from outside; colours: (N, 3)
-    uint8 RGB. voxel: edge that it was fused at."""
+    """vertices: (N, 3) float32 in the map; triangles: (M, 3) int32, counter-clockwise seen from outside; colours:
+    (N, 3) uint8 RGB. voxel: edge that it was fused at."""
 
     vertices: NDArray[np.float32]
     triangles: NDArray[np.int32]
@@ -70,8 +70,9 @@ def fused(keyframes: Sequence[PosedDepth], max_bytes: int, least_confidence: flo
     if not len(every):
         raise GeometryError(f"{len(keyframes)} keyframes have no pixel with confidence {least_confidence} or more")
     voxel = _voxel(keyframes, depths, every, max_bytes)
-    import open3d as o3d  # heavy, and an extra
+    import open3d  # heavy, and an extra
 
+    o3d: Any = open3d
     core = o3d.core
     field = o3d.t.geometry.VoxelBlockGrid(
         ("tsdf", "weight", "color"), (core.float32,) * 3, ((1,), (1,), (3,)), voxel, BLOCK,

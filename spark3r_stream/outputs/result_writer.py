@@ -118,7 +118,7 @@ class ResultWriter:
         self._save_depth_of(keyframe)
 
     def refine_keyframe(self, keyframe: KeyframeOutput) -> None:
-        """A keyframe that was added before, with better depth: its points, picture and depth take the older ones' place."""
+        """A keyframe that was added before, with better depth: points, picture and depth take the place of those."""
         self._scene.drop_cloud(keyframe.submap)
         self._scene.add_cloud(keyframe.points, keyframe.colours, keyframe.point_confidence, keyframe.submap)
         snapshot = Snapshot(keyframe.frame_id, thumbnail(keyframe.image), np.array(keyframe.depth, np.float32))

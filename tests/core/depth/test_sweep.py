@@ -41,7 +41,7 @@ def test_one_view_is_its_own_better_half() -> None:
     one = View(texture(0), K, np.eye(4))
     cost = sweep(texture(0), K, [one], inverse, np.array([0.0]), WINDOW)
     assert np.median(cost) < 0.1  # a picture is like itself, but for noise
-    assert cost.max() < 0.7
+    assert cost[0, 2:-3, 2:-3].max() < 0.7
     behind = sweep(texture(0), K, [views()[3]], inverse, np.array([0.0]), WINDOW)
     assert behind.min() == 1.0
 

@@ -126,3 +126,25 @@ def test_submaps_without_end_are_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
     assert scene.map_from_submap(24).scale == 2.0  # the newest stay
     assert scene.map_from_submap(14).scale == 1.0
     assert len(scene) == 30
+
+
+def test_a_cloud_of_the_same_keyframe_takes_the_place_of_the_first() -> None:
+    scene = SceneMap()
+    rough, better, next_one = (random_cloud(50) for _ in range(3))
+    scene.add(Cloud(7, "submap_0", *rough))
+    scene.add(Cloud(8, "submap_1", *next_one))
+    scene.add(Cloud(7, "submap_0", *better))
+    held = {tuple(point) for point in scene.cloud().points}
+    assert held <= {tuple(point) for point in (*better[0], *next_one[0])}
+    assert len(held) > 80
+    scene.add(Cloud(9, "submap_0", *rough))  # another frame of the submap, as without keyframes
+    assert len(scene) > 120
+
+
+def test_a_late_viewer_takes_the_better_cloud_for_what_the_snapshot_held() -> None:
+    scene = SceneMap()
+    rough, better = random_cloud(50), random_cloud(50)
+    scene.note_cloud_time(0, 7)
+    scene.add_cloud(*rough, submap=0)
+    scene.add(Cloud(7, "submap_0", *better))
+    assert {tuple(point) for point in scene.cloud().points} <= {tuple(point) for point in better[0]}

@@ -15,6 +15,7 @@ from spark3r_stream.map.trajectory import Trajectory, read_trajectory
 from spark3r_stream.outputs.ply import read_ply
 from spark3r_stream.outputs.result_writer import ResultWriter
 from spark3r_stream.wire.messages import CameraView, FrameOutput, FrameResult
+from tests.helpers_wire import make_keyframe
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(0, 256, (60, 80, 3)).astype(np.uint8)
@@ -160,3 +161,18 @@ def test_depth_of_an_older_longer_run_does_not_pass_for_this_one(tmp_path: Path)
         (tmp_path / "depth" / "notes.npz").touch()
     names = sorted(entry.name for entry in (tmp_path / "depth").iterdir())
     assert names == ["000000.npz", "000001.npz", "notes.npz"]
+
+
+def test_a_refined_keyframe_takes_the_place_of_the_first(tmp_path: Path) -> None:
+    first = replace(make_keyframe(points=40), map_from_submap=Sim3())
+    better = replace(first, points=first.points[:30] + np.float32(5), colours=first.colours[:30])
+    better = replace(better, point_confidence=first.point_confidence[:30], depth=first.depth * np.float32(2))
+    writer = ResultWriter(tmp_path, save_depth=True)
+    writer.add_keyframe(first)
+    writer.refine_keyframe(better)
+    writer.close({})
+    points = read_ply(tmp_path / "cloud.ply").points
+    assert len(points)
+    assert points.min() > first.points.min() + 4
+    with np.load(tmp_path / "depth" / f"{first.frame_id:06d}.npz") as saved:
+        np.testing.assert_allclose(saved["depth"], better.depth, rtol=1e-3)

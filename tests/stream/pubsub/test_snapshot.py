@@ -7,6 +7,7 @@ import socket
 import threading
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +24,18 @@ from spark3r_stream.pubsub.publisher import Publisher
 from spark3r_stream.pubsub.snapshot import Snapshot, SnapshotKeeper, parse_reply
 from spark3r_stream.pubsub.subscriber import Subscriber
 from spark3r_stream.wire import envelope as wire
-from spark3r_stream.wire.encode import encode_frame, encode_map_corrections
+from spark3r_stream.wire.encode import encode_frame, encode_keyframe, encode_map_corrections
 from spark3r_stream.wire.messages import MapCorrection
-from tests.helpers_wire import SESSION, every_kind, failed_output, frames, make_output, make_sealer, raw_context
+from tests.helpers_wire import (
+    SESSION,
+    every_kind,
+    failed_output,
+    frames,
+    make_keyframe,
+    make_output,
+    make_sealer,
+    raw_context,
+)
 
 ANY_PORT = "tcp://127.0.0.1:*"
 WAIT_S = 10.0
@@ -226,3 +236,14 @@ def _sample_reply() -> bytes:
 
 
 REPLY = _sample_reply()
+
+
+def test_a_better_cloud_of_a_keyframe_replaces_the_first() -> None:
+    keeper, sealer = SnapshotKeeper(), make_sealer()
+    first, better = make_keyframe(points=40), make_keyframe(points=30)
+    better = replace(better, points=better.points + np.float32(5))
+    for keyframe in (first, better):
+        for message in sealer.seal(encode_keyframe(keyframe)):
+            keeper.add(message)
+    (cloud,) = ask(keeper).clouds.values()
+    np.testing.assert_array_equal(cloud.points, better.points)
