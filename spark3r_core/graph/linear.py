@@ -59,8 +59,9 @@ def solved_dense(system: NormalEquations, damping: float) -> Array:
     blocks = np.zeros((count, UNKNOWNS, count, UNKNOWNS))
     nodes = np.arange(count)
     blocks[nodes, :, nodes, :] = _damped(system, damping)
-    np.add.at(blocks, (system.first, slice(None), system.second), system.off)
-    np.add.at(blocks, (system.second, slice(None), system.first), system.off.transpose(0, 2, 1))
+    for first, second, off in zip(system.first.tolist(), system.second.tolist(), system.off, strict=True):
+        blocks[first, :, second] += off
+        blocks[second, :, first] += off.T
     size = count * UNKNOWNS
     free = system.free.ravel()
     matrix = blocks.reshape(size, size)[np.ix_(free, free)]

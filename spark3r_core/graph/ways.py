@@ -11,10 +11,7 @@ from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.graph.problem import Edges, Similarities
 
 DRIFT_OF_WAY, DRIFT_ANYHOW = 0.25, 0.3  # of the way; and of the place's median depth
-DRIFT_OF_TURN, TURN_ANYHOW = (
-    0.3,
-    15.0,
-)  # of all turns on the way (with a focal length a fifth off, so are they); degrees
+DRIFT_OF_TURN, TURN_ANYHOW = 0.3, 15.0  # of all turns on the way, since a focal length may be a fifth off; degrees
 
 
 def ways_from(start: int, nodes: Similarities, edges: Edges) -> dict[int, tuple[float, float]]:

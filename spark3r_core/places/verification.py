@@ -156,7 +156,8 @@ def _one_unit(known: View, other: View, pairs: Index, other_from_known: Array, f
 
 def _adjusted(first: View, second: View, pairs: Index, by_forth: Sim3, by_back: Sim3) -> tuple[Sim3, NDArray[np.bool_]]:
     """first_from_second by adjusting both views together, and which pairs (M, 2) agree with it."""
-    middle = se3.interpolate(*(se3.make_pose(one.rotation, one.translation) for one in (by_forth, by_back)), 0.5)
+    forth, back = (se3.make_pose(one.rotation, one.translation) for one in (by_forth, by_back))
+    middle = se3.interpolate(forth, back, 0.5)
     focal = float(np.sqrt(first.camera[0, 0] * first.camera[1, 1]))
     scale = float(np.sqrt(by_forth.scale * by_back.scale))  # taken out: adjustment expects units that are alike
     cameras = Cameras(

@@ -99,7 +99,7 @@ class KeyframeMap:
 
     @property
     def nbytes(self) -> int:
-        return sum(keyframe.nbytes for keyframe in self.keyframes.values())
+        return sum(keyframe.nbytes for keyframe in self.keyframes.values()) + self.places.index.nbytes
 
     def draft(self) -> KeyframeMap:
         """A map to work on: nothing that is done to it, short of writing into arrays, is seen in this one."""

@@ -22,7 +22,8 @@ Array = NDArray[np.float64]
 
 LEAST_FEATURES = 100  # of a picture that could be recognised: a covered lens has none
 TRIES = 4  # keyframes, by appearance, that a lost frame is compared with
-SURE = 90  # matches of one keyframe that need no second one to agree
+SURE = 60  # matches of one keyframe that need no second one to agree
+SMALL = 2  # keyframes of a map that is too small for two to agree
 MOST_TURN, MOST_SHIFT = 6.0, 0.2  # degrees and median depths between two keyframes' opinions that agree
 GUESSED = np.array([0.05] * 3 + [0.02] * 3)  # sigmas of the pose: median depths, radians
 POINTS_STEP = 3  # pixels of the depth map between points that tie the next one
@@ -81,9 +82,11 @@ TOO_LITTLE = "the picture has too few features to be recognised"
 
 
 def relocalised(world: KeyframeMap, features: Features, picture_hw: tuple[int, int]) -> Relocalised | str:
-    """Find a picture by its features. Two keyframes must say the same, or one that is very sure."""
+    """Find a picture by its features. Two keyframes must say the same, or one that is very sure; a map that is small
+    has but one."""
     likeness = world.places.index.likeness(features.descriptors, world.keyframes)
     likely = sorted(likeness, key=lambda one: (-likeness[one], one))[:TRIES]
+    likely = likely or world.order[-TRIES:]  # a young map has no words yet
     found: list[Relocalised] = []
     why = "no keyframe is like it"
     for frame_id in likely:
@@ -95,7 +98,8 @@ def relocalised(world: KeyframeMap, features: Features, picture_hw: tuple[int, i
         found.append(Relocalised(keyframe, se3.require_se3(seen[0]), seen[1]))
     found.sort(key=lambda one: -one.inliers)
     for one in found:
-        if one.inliers >= SURE or any(_agree(one, other) for other in found if other is not one):
+        agreed = any(_agree(one, other) for other in found if other is not one)
+        if agreed or one.inliers >= SURE or len(world.keyframes) <= SMALL:
             return one
     return why if not found else "only one keyframe is like it"
 

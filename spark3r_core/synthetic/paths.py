@@ -190,7 +190,7 @@ def make_path(
 
     The camera is sampled at `frames` times `step` video frames apart (30 fps), or at `times` (S,) in video frames ≥
     0. "loop" ends exactly where it started; "still" does not move at all. No camera comes within CLEARANCE of a
-    surface. Raises GeometryError for an unknown kind, no times or negative ones.
+    surface. Raises GeometryError for an unknown kind, no times or negative ones, and for "twin_rooms" in another world.
     """
     if kind not in PATH_KINDS:
         raise GeometryError(f"make_path: unknown kind {kind!r}; expected one of {', '.join(PATH_KINDS)}")
@@ -213,6 +213,8 @@ def make_path(
     elif kind == "wall_start":
         position, yaw, pitch = wall_start(rng, distance, times, total, gait.speed, PLANNED_CLEARANCE)
     elif kind == "twin_rooms":
+        if worlds.kinds[index] != "twin_rooms":
+            raise GeometryError(f'a path "twin_rooms" leads through that world only; found {worlds.kinds[index]!r}')
         position, yaw = twin_rooms_walk(distance, times, total)
         pitch = np.full(len(times), rng.uniform(-0.02, 0.15))
     else:

@@ -293,6 +293,8 @@ class TrackingReconstructor:
         if isinstance(update, Exception) or update.keyframe is None:
             self.keyframes_failed += 1
             why = first_line(update) if isinstance(update, Exception) else update.failure
+            if request.lost:
+                self._relocaliser.answered(recognisable=True)
             log.warning("keyframe %d was not mapped: %s", request.frame_id, why)
             return
         self._publish(request, pending.facts, update, step)

@@ -22,7 +22,7 @@ def _turns_deg(poses: np.ndarray) -> np.ndarray:
     return np.rad2deg(np.arccos(np.clip(cosine, -1, 1)))
 
 
-@pytest.mark.parametrize("kind", PATH_KINDS)
+@pytest.mark.parametrize("kind", [kind for kind in PATH_KINDS if kind != "twin_rooms"])
 def test_paths_keep_clear_of_surfaces_and_move_like_video(kind: str, worlds) -> None:
     for index in SEEDS:
         poses = make_path(kind, 90, 100 + index, worlds, index)
