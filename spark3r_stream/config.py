@@ -11,6 +11,7 @@ import tyro
 
 from spark3r_stream.errors import StreamError
 
+LEAST_MAP_BYTES = 16 << 20  # a handful of keyframes, with pictures of any size
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
@@ -40,8 +41,10 @@ class RunConfig:
         out: folder for trajectory.txt, cloud.ply, intrinsics.json, stats.json and preview.png.
         publish: ZeroMQ endpoint, e.g. tcp://127.0.0.1:5555; port * takes any free one.
         record: MCAP file for the published messages and the input.
-        overwrite: let --record replace an older recording; no other file is ever replaced.
-        view: open a window that shows the map as it grows.
+        map: file for the map, e.g. room.s3rmap, written every minute and at the end (docs/map_file.md).
+        map_memory: byte budget of the map; beyond it keyframes are dropped, those that others replace best first.
+        overwrite: let --record replace an older recording, and --map an older map; no other file is ever replaced.
+        view: show the map as it grows on a page for the browser (spark3r view).
         pace: fast reads a file as fast as it is processed; realtime plays it by its timestamps and drops like a camera.
         live: treat an http(s) URL as a live stream, e.g. a camera that serves MJPEG.
         rtsp_transport: of RTSP; udp has less delay and more losses.
@@ -74,6 +77,8 @@ class RunConfig:
     out: Path | None = None
     publish: str | None = None
     record: Path | None = None
+    map: Path | None = None
+    map_memory: str = "256MiB"
     overwrite: bool = False
     view: bool = False
     pace: Literal["fast", "realtime"] = "fast"
@@ -115,7 +120,11 @@ class RunConfig:
                 raise ConfigError(f"--{name} {value} is about windows of every frame; give --track off with it")
         if self.memory is not None:
             parse_bytes(self.memory)
-        if self.overwrite and self.record is None:
-            raise ConfigError("--overwrite is about an older recording; give --record with it")
+        if parse_bytes(self.map_memory) < LEAST_MAP_BYTES:
+            raise ConfigError(f"--map-memory is {self.map_memory}; expected at least {LEAST_MAP_BYTES >> 20}MiB")
+        if self.map is not None and self.track == "off":
+            raise ConfigError("--map needs keyframes, and --track off makes none; leave one of the two away")
+        if self.overwrite and self.record is None and self.map is None:
+            raise ConfigError("--overwrite is about an older recording or map; give --record or --map with it")
         if self.save_depth and self.out is None:
             raise ConfigError("--save-depth writes into the result folder; give one with --out")

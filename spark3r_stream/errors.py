@@ -49,9 +49,13 @@ class RecordingError(StreamError):
     """A recording that cannot be written or read: not MCAP, disk full, missing topics, incomplete input."""
 
 
+class MapFileError(StreamError):
+    """A map file that cannot be written or read: no map, damaged, too large, would replace something else."""
+
+
 class OutputError(StreamError):
     """A result file that cannot be written or read: folder not writable, disk full, malformed, values not JSON."""
 
 
 class ViewerUnavailable(StreamError):
-    """Open3D or a library it needs is missing; the message says what to install."""
+    """A library that the viewer needs is missing, or its address is taken; the message says what to do."""

@@ -8,8 +8,13 @@ EXTRA_OF = {
     "safetensors": "engine",
     "cv2": "engine",
     "PIL": "engine",
-    "open3d": "view",
+    "viser": "view",
     "huggingface_hub": "hub",
+    "trimesh": "export",
+    "laspy": "export",
+    "lazrs": "export",
+    "rosbags": "export",
+    "rerun": "rerun",
 }
 
 

@@ -153,6 +153,9 @@ def make_status() -> Status:
         recording_dropped=6,
         model="bundled",
         frames_off_map=4,
+        map_bytes=5 << 20,
+        map_limit_bytes=256 << 20,
+        keyframes_dropped=3,
     )
 
 

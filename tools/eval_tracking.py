@@ -30,6 +30,7 @@ from spark3r_core.errors import Spark3rError
 from spark3r_stream.cli.build import build_reconstructor
 from spark3r_stream.clock import SystemClock
 from spark3r_stream.config import RunConfig
+from spark3r_stream.engine.mapper_process import MapperProcess
 from spark3r_stream.engine.scheduler import plan_window
 from spark3r_stream.engine.steady import keep_freed_memory
 from spark3r_stream.sources.open import open_source
@@ -57,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
         rows.setdefault(folder.name, []).append(row)
         print(f"{folder.name}: {json.dumps(row)}", file=sys.stderr, flush=True)
     report = {
-        "what": "spark3r run FILE --out DIR, in this process",
+        "what": "spark3r run FILE --out DIR",
         "excluded": EXCLUDED,
         "machine": machine,
         "settings": {
@@ -78,11 +79,14 @@ def run_once(folder: Path, args: argparse.Namespace) -> tuple[dict[str, Any], di
             str(path), model=args.model, weights=args.weights, size=args.size, track=args.track, refine=args.refine,
             device=args.device, dtype=args.dtype, max_frames=args.max_frames, out=Path(out),
         )  # fmt: skip
-        reconstructor = build_reconstructor(config)
+        mapper = MapperProcess() if args.track == "on" else None
+        reconstructor = build_reconstructor(config, mapper=mapper)
         plan = None if args.track == "on" else plan_window(False, None, reconstructor.memory.max_new_frames)
         source = open_source(str(path), SourceOptions(), SystemClock())
         run = run_tracked(source, reconstructor, plan=plan, max_frames=args.max_frames, out=Path(out))
-    return numbers_of(run, folder, args.distance), {"dtype": str(reconstructor.model.attention_dtype)}
+        if mapper is not None:
+            mapper.close()
+    return numbers_of(run, folder, args.distance), {"dtype": reconstructor.facts.dtype}
 
 
 def numbers_of(run: TrackedRun, folder: Path, distance: int) -> dict[str, Any]:

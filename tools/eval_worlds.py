@@ -29,6 +29,7 @@ from spark3r_core.errors import Spark3rError
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.interface import Backbone
 from spark3r_core.synthetic.seeds import VALIDATION
+from spark3r_stream.engine.mapper_host import LocalMapper
 from spark3r_stream.engine.steady import keep_freed_memory
 from spark3r_stream.engine.tracking import TrackingReconstructor
 from tools.bench_reduction import describe_machine
@@ -113,7 +114,8 @@ def run_world(model: Backbone, world: Rendered, args: argparse.Namespace) -> tup
     """Numbers of one world; errors and covariances of its tracked poses."""
 
     def run(these: Rendered, adjusts: bool) -> TrackedRun:
-        engine = TrackingReconstructor(model, MemoryConfig(max_new_frames=1), args.size, adjusts=adjusts)
+        host = LocalMapper(model, MemoryConfig(max_new_frames=1), adjusts=adjusts)
+        engine = TrackingReconstructor(host, args.size)
         return run_tracked(HeldSource(these.uri, these.images), engine, adjusts_all=adjusts)
 
     def path(poses: dict[int, Array], truth: Array) -> dict[str, float] | None:

@@ -23,6 +23,21 @@ class Tracks:
         self._next = 0
         self.refused = 0
 
+    @staticmethod
+    def of(track: Index, keyframe: Index, feature: Index) -> Tracks:
+        """Tracks from their observations (M,), as `seen_by` gives them; numbered from zero in the order of `track`.
+
+        No track may hold a keyframe twice, and no feature may be in two tracks.
+        """
+        made = Tracks()
+        values, numbers = np.unique(track, return_inverse=True)
+        made._members = {number: {} for number in range(len(values))}
+        for number, key in zip(numbers.tolist(), zip(keyframe.tolist(), feature.tolist(), strict=True), strict=True):
+            made._members[number][key[0]] = key[1]
+            made._track_of[key] = number
+        made._next = len(made._members)
+        return made
+
     def copy(self) -> Tracks:
         """The same tracks; what is done to one leaves the other as it is."""
         copied = Tracks()
@@ -71,6 +86,17 @@ class Tracks:
             nothing = np.zeros(0, np.int64)
             return nothing, nothing, nothing
         track, keyframe, feature = np.array(rows, np.int64).T
+        return track, keyframe, feature
+
+    def observations(self) -> tuple[Index, Index, Index]:
+        """All of them, those of a single keyframe as well: (M,) track, keyframe and feature."""
+        rows = (
+            number
+            for track, members in self._members.items()
+            for keyframe, feature in members.items()
+            for number in (track, keyframe, feature)
+        )
+        track, keyframe, feature = np.fromiter(rows, np.int64, 3 * len(self._track_of)).reshape(-1, 3).T
         return track, keyframe, feature
 
     def shared(self, keyframe: int) -> dict[int, int]:

@@ -61,6 +61,27 @@ class Capabilities:
 
 
 @dataclass(frozen=True)
+class ModelFacts:
+    """What callers must know of a model that need not hold it. dtype: of its cross-frame attention, `bfloat16`, say;
+    device: of its weights. weights_path: the file they were read from; None for random ones."""
+
+    name: str
+    patch_size: int
+    capabilities: Capabilities
+    device: str
+    dtype: str
+    weights_path: Path | None
+    known_sha256: str | None = None
+
+    @cached_property
+    def weights_sha256(self) -> str | None:
+        """sha256 of the weights file in hexadecimal, for records of a run; None for random weights."""
+        if self.known_sha256 is not None or self.weights_path is None:
+            return self.known_sha256
+        return file_sha256(self.weights_path)
+
+
+@dataclass(frozen=True)
 class Encoded:
     """Tokens of each frame before any frame has seen another; may be kept and decoded again."""
 
@@ -165,3 +186,9 @@ class Backbone(nn.Module):
     def attention_dtype(self) -> torch.dtype:
         """Of q, k and v in cross-frame layers: what `set_compute_dtype` gave the trunk's linears."""
         return next(iter(trunk_linears(self).values())).weight.dtype
+
+    @property
+    def facts(self) -> ModelFacts:
+        device, dtype = str(next(self.parameters()).device), str(self.attention_dtype).removeprefix("torch.")
+        known = self.__dict__.get("weights_sha256")  # if it was computed already: it may take seconds
+        return ModelFacts(self.name, self.patch_size, self.capabilities, device, dtype, self.weights_path, known)

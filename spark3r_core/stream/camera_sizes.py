@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from spark3r_core.models.interface import Backbone
+from spark3r_core.models.interface import ModelFacts
 from spark3r_core.models.preprocess import StreamResize, resize_map
 
 Array = NDArray[np.float64]
@@ -31,7 +31,7 @@ class CameraSizes:
     network: StreamResize
 
     @staticmethod
-    def fit(picture_hw: Sequence[int], model: Backbone, long_side: int | None) -> CameraSizes:
+    def fit(picture_hw: Sequence[int], model: ModelFacts, long_side: int | None) -> CameraSizes:
         """long_side: of the network's input; None: the model's own."""
         hw = (int(picture_hw[0]), int(picture_hw[1]))
         native = model.capabilities

@@ -22,7 +22,8 @@ class Keyframe:
 
     world_from_camera: (4, 4) rigid. scale: units of the map per unit of its depth, which is odom's. depth, confidence:
     (h, w) at the network's size. depth_intrinsics: (3, 3) of them. picture_from_depth: (3, 3) pixel map.
-    features: of its picture; feature_depth: (N,) its depth at them, nan where unknown.
+    features: of its picture; feature_depth: (N,) its depth at them, nan where unknown. picture: the picture as a JPEG,
+    see `kept_picture`; empty where it is not kept.
     """
 
     frame_id: int
@@ -35,6 +36,7 @@ class Keyframe:
     picture_from_depth: Array
     features: Features
     feature_depth: Array
+    picture: bytes = b""
 
     @property
     def map_from_keyframe(self) -> Sim3:
@@ -43,7 +45,8 @@ class Keyframe:
 
     @property
     def nbytes(self) -> int:
-        return self.depth.nbytes + self.confidence.nbytes + self.features.nbytes + self.feature_depth.nbytes
+        maps = self.depth.nbytes + self.confidence.nbytes
+        return maps + self.features.nbytes + self.feature_depth.nbytes + len(self.picture)
 
     def moved(self, world_from_camera: Array, scale: float) -> Keyframe:
         return replace(self, world_from_camera=world_from_camera, scale=scale)
@@ -66,7 +69,7 @@ class KeyframeMap:
 
     focal: pixels of the picture; focal_std: of its logarithm, inf while only a network has said so; settled_focal: what
     it was when it became known, zero before; network_focals: what the network said for each keyframe. given_camera:
-    (3, 3) of the picture, where the user knows it.
+    (3, 3) of the picture, where the user knows it. picture_hw: pixels of every keyframe's picture.
     """
 
     keyframes: dict[int, Keyframe] = field(default_factory=dict)
@@ -78,6 +81,7 @@ class KeyframeMap:
     given_camera: Array | None = None
     network_focals: list[float] = field(default_factory=list)
     matched: set[tuple[int, int]] = field(default_factory=set)
+    picture_hw: tuple[int, int] = (0, 0)
 
     @property
     def order(self) -> list[int]:

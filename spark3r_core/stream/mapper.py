@@ -26,7 +26,9 @@ from spark3r_core.stream.adjustment import SIGHTINGS, adjust, bent, join_tracks,
 from spark3r_core.stream.camera_sizes import CameraSizes, focal_of, resampled, sampled
 from spark3r_core.stream.estimates import FrameEstimate
 from spark3r_core.stream.feature_guess import FeaturePoints
+from spark3r_core.stream.kept_picture import encoded
 from spark3r_core.stream.keyframe_map import Keyframe, KeyframeMap, TrackedEdge
+from spark3r_core.stream.map_budget import to_drop, without
 from spark3r_core.stream.resection import resected
 from spark3r_core.stream.session import StreamSession, WindowResult
 from spark3r_core.stream.tracker import Reference, TrackedFrame
@@ -49,7 +51,7 @@ class KeyframeRequest:
 
     picture: (H, W, 3) uint8 RGB, undistorted. pyramid: at the tracker's size. intrinsics: (3, 3) of the picture where
     the user gave the camera. tracked: on the keyframe before; None where the frame begins a map. points: (N, 3) of that
-    keyframe, depth corrected, in this camera; None likewise. facts: the caller's own, not looked at.
+    keyframe, depth corrected, in this camera; None likewise.
     """
 
     frame_id: int
@@ -61,7 +63,6 @@ class KeyframeRequest:
     tracked: TrackedFrame | None = None
     points: NDArray[np.float32] | None = None
     odom_from_camera: Array = field(default_factory=lambda: np.eye(4))
-    facts: object = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class MapUpdate:
     """What mapping one keyframe gave. moved: where keyframes lie from now on, the new one included, by frame id.
 
     reference: for the tracker; None where the picture has too little texture to track on, or the network failed.
+    map_bytes: of the map. dropped: keyframes that left it to keep its budget; what was published of them stays.
     """
 
     frame_id: int
@@ -80,6 +82,8 @@ class MapUpdate:
     failure: str = ""
     adjusted: bool = False
     map_ns: int = 0
+    map_bytes: int = 0
+    dropped: tuple[int, ...] = ()
 
 
 class _Mapped(NamedTuple):
@@ -96,15 +100,18 @@ class Mapper:
         model: any backbone.
         memory: of its attention; one new frame per window.
         adjusts: whether keyframes are adjusted together (bundle adjustment).
+        max_map_bytes: of the map; beyond it keyframes are dropped (`map_budget`). None: no limit.
     """
 
-    def __init__(self, model: Backbone, memory: MemoryConfig, *, adjusts: bool = True) -> None:
+    def __init__(
+        self, model: Backbone, memory: MemoryConfig, *, adjusts: bool = True, max_map_bytes: int | None = None
+    ) -> None:
         self.model = model
+        self.max_map_bytes = max_map_bytes
         self.session = StreamSession(model, memory, refine=False, tied=True)
         self.world = KeyframeMap()
         self.adjusts = adjusts
         self._focal_is_known = False
-        self._picture_hw = (0, 0)
 
     def map(self, request: KeyframeRequest) -> MapUpdate:
         """Map one keyframe. Neither the map nor what the network remembers changes if anything is raised."""
@@ -122,13 +129,14 @@ class Mapper:
             return self._failed(request, window, estimate.failure or "no estimate", started_ns)
         world, update = mapped[0]
         self._settle(world, update.moved, {request.frame_id: estimate.depth})
-        self.world, self._picture_hw = world, request.sizes.picture_hw
+        self.world = world
         self._focal_is_known = request.intrinsics is not None
         return replace(update, window=window, map_ns=time.perf_counter_ns() - started_ns)
 
     def _mapped(self, request: KeyframeRequest, estimate: FrameEstimate, network_from_picture: Array) -> _Mapped:
         """The map with the keyframe in it, and what is told of that; changes nothing that is kept."""
         world = self.world.draft()
+        world.picture_hw = request.sizes.picture_hw
         picture_from_network = np.asarray(np.linalg.inv(network_from_picture), np.float64)
         known = request.intrinsics is not None
         if request.intrinsics is not None:
@@ -144,6 +152,7 @@ class Mapper:
         keyframe = Keyframe(
             request.frame_id, request.time_s, pose, scale, estimate.depth, estimate.confidence,
             network_from_picture @ camera, picture_from_network, features, np.full(len(features.places), np.nan),
+            encoded(request.picture),
         )  # fmt: skip
         world.keyframes[request.frame_id] = keyframe
         points, mended, confirmed = request.points, None, True
@@ -169,7 +178,12 @@ class Mapper:
                 log_ratio, places = found.log_depth[request.frame_id]
                 world.keyframes[request.frame_id] = bent(world.keyframes[request.frame_id], log_ratio, places)
             log.debug("keyframe %d: %s", request.frame_id, found.verdict.summary())
+        dropped: list[int] = []
+        if self.max_map_bytes is not None and request.tracked is not None:
+            dropped = to_drop(world, self.max_map_bytes, {request.tracked.keyframe_id})
+            world = without(world, dropped)
         update = self._update(request, world, node_information, world.placed(self.world), adjusted)
+        update = replace(update, map_bytes=world.nbytes, dropped=tuple(dropped))
         if update.reference is not None:
             update.reference.confirmed, update.reference.mended = confirmed, mended is not None
         return _Mapped(world, update)
@@ -183,9 +197,9 @@ class Mapper:
         order = world.order
         span = min(MOST_SPAN, max(LEAST_SPAN, FINAL_PAIRS // len(order)))
         for place, frame_id in enumerate(order):
-            join_tracks(world, frame_id, order[max(0, place - span) : place], self._picture_hw)
+            join_tracks(world, frame_id, order[max(0, place - span) : place], world.picture_hw)
         found = adjust(
-            world, order, {order[0]}, self._picture_hw, focal_is_known=self._focal_is_known,
+            world, order, {order[0]}, world.picture_hw, focal_is_known=self._focal_is_known,
             iterations=min(MOST_STEPS, max(LEAST_STEPS, FINAL_STEPS // len(order))), settled=FINAL_SETTLED,
             sightings=max(SIGHTINGS // 2, min(MOST_SIGHTINGS, FINAL_SIGHTINGS // len(order))),
         )  # fmt: skip
@@ -194,7 +208,10 @@ class Mapper:
         self.world = found.map
         elapsed_ns = time.perf_counter_ns() - started_ns
         log.debug("all keyframes: %s", found.verdict.summary())
-        return MapUpdate(order[-1], None, None, moved, None, self.world.focal, "", found.verdict.accepted, elapsed_ns)
+        return MapUpdate(
+            order[-1], None, None, moved, None, self.world.focal, "", found.verdict.accepted, elapsed_ns,
+            self.world.nbytes,
+        )  # fmt: skip
 
     def _placed(self, world: KeyframeMap, request: KeyframeRequest) -> tuple[Array, float]:
         """Pose (4, 4) and scale of the new keyframe, by the one it was tracked on."""

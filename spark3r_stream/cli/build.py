@@ -7,6 +7,8 @@ from typing import Any
 
 from spark3r_core.geometry.camera import Intrinsics, read_intrinsics
 from spark3r_stream.config import ConfigError, RunConfig, parse_bytes
+from spark3r_stream.engine.mapper_host import LocalMapper
+from spark3r_stream.engine.mapper_process import MapperProcess, ModelChoice
 from spark3r_stream.engine.reconstructor import Reconstructor
 from spark3r_stream.engine.scheduler import most_new_frames
 from spark3r_stream.engine.tracking import TrackingReconstructor
@@ -14,12 +16,18 @@ from spark3r_stream.sources.open import is_surely_a_file
 
 
 def build_reconstructor(
-    config: RunConfig, camera: Intrinsics | None = None, max_new_frames: int | None = None
+    config: RunConfig,
+    camera: Intrinsics | None = None,
+    max_new_frames: int | None = None,
+    mapper: MapperProcess | None = None,
 ) -> Reconstructor | TrackingReconstructor:
     """Model, memory and camera from the settings. Imports torch.
 
     camera: instead of the file of the settings. max_new_frames: instead of what the window rule gives for the source.
+    mapper: where keyframes are mapped on a CPU; None: in this process.
     """
+    import torch
+
     from spark3r_core.models.registry import load_model
     from spark3r_core.stream.session import MemoryConfig
 
@@ -34,10 +42,17 @@ def build_reconstructor(
         eviction=config.eviction,
         max_new_frames=max_new_frames,
     )
-    model = load_model(config.model, device=device, dtype=_dtype(config.dtype, device), weights=config.weights)
+    dtype = _dtype(config.dtype, device)
     if config.track == "on":
         memory = replace(memory, max_new_frames=1)
-        return TrackingReconstructor(model, memory, config.size, camera)
+        max_map_bytes = parse_bytes(config.map_memory)
+        if mapper is not None and device == "cpu":
+            choice = ModelChoice(config.model, device, dtype, config.weights, torch.get_num_threads())
+            mapper.load(choice, memory, max_map_bytes=max_map_bytes)
+            return TrackingReconstructor(mapper, config.size, camera)
+        model = load_model(config.model, device=device, dtype=dtype, weights=config.weights)
+        return TrackingReconstructor(LocalMapper(model, memory, max_map_bytes=max_map_bytes), config.size, camera)
+    model = load_model(config.model, device=device, dtype=dtype, weights=config.weights)
     refine = None if config.refine == "auto" else config.refine == "on"
     return Reconstructor(model, memory, config.size, camera, refine=refine)
 

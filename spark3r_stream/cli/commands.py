@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,13 +10,17 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import Positional
 
+from spark3r_stream.cli.export import Format
 from spark3r_stream.config import ConfigError, RunConfig
 
+MAX_POINTS = 2_000_000
 DEFAULT_KEYS = Path("~/.config/spark3r/keys")
 
 
 def run(config: Annotated[RunConfig, tyro.conf.arg(name="")]) -> int:
     """Reconstruct a live camera, a stream or a recording: poses and geometry, live and as files."""
+    if config.track == "on":  # before torch is loaded: one core is the tracker's; a user's own setting stands
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 2) - 1)))
     from spark3r_stream.cli.run import run_command
 
     return run_command(config)
@@ -49,16 +54,24 @@ def echo(
 
 def view(
     source: Positional[str],
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    no_browser: bool = False,
+    until_unwatched: float | None = None,
     offscreen: Path | None = None,
     seconds: float | None = None,
     keys: Path | None = None,
     server_key: str | None = None,
 ) -> int:
-    """Show a running stream or a recording in 3D.
+    """Show a running stream, a recording or a folder of results in 3D, on a page for the browser.
 
     Args:
-        source: endpoint of a publisher, or an .mcap recording.
-        offscreen: render a PNG to this file instead of opening a window.
+        source: endpoint of a publisher, an .mcap recording, or a folder that `run --out` made.
+        host: address the page is served on; one that other machines can reach is given a token.
+        port: of the page; default: 8080, or the next that is free.
+        no_browser: print the page's address only. It is opened where there is a screen.
+        until_unwatched: end when the stream is over and no page has been open for so many seconds; default: never.
+        offscreen: draw a PNG to this file instead.
         seconds: how long to listen before the offscreen picture is made; default: until the stream ends.
         keys: folder of this client's keys, for a publisher that wants them (docs/security.md).
         server_key: public key of that publisher, or the file that holds it; default: the one in the folder of keys.
@@ -66,7 +79,16 @@ def view(
     from spark3r_stream.cli.keys import client_security
     from spark3r_stream.cli.view import view_command
 
-    return view_command(source, offscreen, seconds, client_security(keys, server_key))
+    return view_command(
+        source,
+        client_security(keys, server_key),
+        offscreen=offscreen,
+        seconds=seconds,
+        host=host,
+        port=port,
+        opens_browser=not no_browser,
+        unwatched_s=until_unwatched,
+    )
 
 
 def cameras() -> int:
@@ -129,6 +151,52 @@ def inspect(recording: Positional[Path], json: bool = False) -> int:
     return inspect_command(recording, json)
 
 
+def map_(
+    action: Positional[Literal["info", "export"]],
+    file: Positional[Path],
+    json: bool = False,
+    to: Format | None = None,
+    out: Path | None = None,
+    max_points: int = MAX_POINTS,
+    overwrite: bool = False,
+) -> int:
+    """Say what is in a map that `run --map` wrote, or export it.
+
+    Args:
+        action: info, or export, which is what `spark3r export` does.
+        file: .s3rmap file.
+        json: info as one JSON object.
+        to: format of an export.
+        out: folder of an export.
+        max_points: of an exported cloud.
+        overwrite: let an export replace files of its names in a folder that is not empty.
+    """
+    if action == "export":
+        if to is None or out is None:
+            raise ConfigError("map export needs a format and a folder; give --to and --out")
+        return export(file, to, out, max_points, overwrite)
+    from spark3r_stream.cli.maps import map_info_command
+
+    return map_info_command(file, json)
+
+
+def export(
+    source: Positional[Path], to: Format, out: Path, max_points: int = MAX_POINTS, overwrite: bool = False
+) -> int:
+    """Write a map, or what else a run left, in the format of another tool (docs/export.md).
+
+    Args:
+        source: .s3rmap file; for tum, kitti, glb and laz also a result folder, for ros2bag also a recording.
+        to: colmap, nerfstudio, tum, kitti, glb, laz, depth, ros2bag or rrd.
+        out: folder for it, new or empty.
+        max_points: of a cloud.
+        overwrite: let files of the same names in a folder that is not empty be replaced.
+    """
+    from spark3r_stream.cli.export import export_command
+
+    return export_command(source, to, out, max_points, overwrite)
+
+
 def reconstruct(
     config: Annotated[RunConfig, tyro.conf.arg(name="")],
     reduction: Literal["spark3r", "dense", "kv-stride"] = "spark3r",
@@ -188,6 +256,8 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "view": view,
     "replay": replay,
     "inspect": inspect,
+    "map": map_,
+    "export": export,
     "reconstruct": reconstruct,
     "probe": probe,
     "cameras": cameras,

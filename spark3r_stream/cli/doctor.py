@@ -120,16 +120,14 @@ def _bundled() -> Finding:
     return Finding("bundled network", True, "loads, checksum right", of_engine=True)
 
 
-def _open3d() -> Finding:
-    from spark3r_stream.viewer.offscreen import try_rendering
+def _viewer() -> Finding:
+    from spark3r_stream.viewer.web_server import serve_page
 
     try:
-        try_rendering()
+        with serve_page("spark3r doctor", port=0):
+            return Finding("viewer (viser)", True, "serves its page", required=False)
     except StreamError as error:
-        return Finding("viewer (open3d)", False, str(error), required=False)
-    display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    where = f"display {display}" if display else "no display: --offscreen only"
-    return Finding("viewer (open3d)", True, f"draws a picture; {where}", required=False)
+        return Finding("viewer (viser)", False, str(error), required=False)
 
 
 def _disk() -> Finding:
@@ -148,6 +146,6 @@ CHECKS: list[Callable[[], Finding]] = [
     _codecs,
     _bundled,
     _cameras,
-    _open3d,
+    _viewer,
     _disk,
 ]

@@ -35,9 +35,9 @@ def run_report(
         "source": {"kind": source.info.kind.value, "size": source.info.size, "fps": source.info.nominal_fps},
         "model": {
             "name": config.model,
-            "weights_sha256": reconstructor.model.weights_sha256,
+            "weights_sha256": reconstructor.facts.weights_sha256,
             "input_hw": reconstructor.image_hw,
-            "attention_dtype": str(reconstructor.model.attention_dtype).removeprefix("torch."),
+            "attention_dtype": reconstructor.facts.dtype,
         },
         "settings": settings_of(config),
         "machine": {

@@ -19,7 +19,7 @@ from spark3r_stream.recording.reprocess import RecordedRun
 from spark3r_stream.recording.schema import MAX_THREADS, checked_camera, checked_number
 
 # These decide the numbers; a user may leave them away or repeat them. The rest says how a source is read.
-_NUMERIC = ("model", "size", "window", "memory", "fill", "eviction", "track", "refine", "device", "dtype")
+_NUMERIC = ("model", "size", "window", "memory", "map_memory", "fill", "eviction", "track", "refine", "device", "dtype")
 UNASKED_SIZE = 1024  # pixels
 UNASKED_MEMORY_BYTES = 2 << 30
 _READING = ("pace", "live", "rtsp_transport", "max_restarts", "fps")
@@ -29,12 +29,12 @@ def run_metadata(settings: Mapping[str, Any], reconstructor: AnyReconstructor, a
     """What a recording says about its run: enough to build the same network again. Imports torch."""
     import torch
 
-    model, camera = reconstructor.model, reconstructor.camera
+    facts, camera = reconstructor.facts, reconstructor.camera
     return {
         "settings": json.dumps(dict(settings)),
-        "weights_sha256": model.weights_sha256 or "random",
-        "device": str(next(model.parameters()).device),
-        "dtype": str(model.attention_dtype).removeprefix("torch."),
+        "weights_sha256": facts.weights_sha256 or "random",
+        "device": facts.device,
+        "dtype": facts.dtype,
         "max_new_frames": str(reconstructor.memory.max_new_frames),
         "intrinsics": "" if camera is None else json.dumps(asdict(camera)),
         "spark3r_stream": version("spark3r-stream"),
@@ -54,19 +54,18 @@ def recorded_config(given: RunConfig, run: RecordedRun) -> RunConfig:
     for name in _READING:
         if getattr(given, name) != getattr(plain, name):
             raise ConfigError(
-                f"--{name.replace('_', '-')} is about live sources and folders of images; {run.path} is read as it was"
-                " recorded"
+                f"{_option(name)} is about live sources and folders of images; {run.path} is read as it was recorded"
             )
     recorded = run.settings
     missing = [name for name in (*_NUMERIC, "weights") if name not in recorded]
     if missing:
-        raise RecordingError(f"{run.path} does not say what --{missing[0]} was; it was made by another version")
+        raise RecordingError(f"{run.path} does not say what {_option(missing[0])} was; it was made by another version")
     for name in _NUMERIC:
         value = getattr(given, name)
         if value != getattr(plain, name) and _meaning(name, value) != _meaning(name, recorded[name]):
             raise ConfigError(
-                f"--{name} {value}, but {run.path} was made with {recorded[name]}; leave the option away to repeat"
-                " that run"
+                f"{_option(name)} {value}, but {run.path} was made with {recorded[name]}; leave the option away to"
+                " repeat that run"
             )
     _refuse_unasked(given, run)
     if given.intrinsics is not None and read_intrinsics(given.intrinsics) != recorded_camera(run):
@@ -93,11 +92,12 @@ def _refuse_unasked(given: RunConfig, run: RecordedRun) -> None:
         ("model", recorded["model"] != plain.model),
         ("size", (recorded["size"] or 0) > UNASKED_SIZE),
         ("memory", memory > UNASKED_MEMORY_BYTES),
+        ("map_memory", parse_bytes(recorded["map_memory"]) > UNASKED_MEMORY_BYTES),
     ):
         if is_large and getattr(given, name) == getattr(plain, name):
             raise ConfigError(
-                f"{run.path} was made with --{name} {recorded[name]}, which may take much memory; repeat the option if"
-                " you trust the file"
+                f"{run.path} was made with {_option(name)} {recorded[name]}, which may take much memory; repeat the"
+                " option if you trust the file"
             )
 
 
@@ -122,7 +122,7 @@ def recorded_new_frames(run: RecordedRun) -> int:
 
 def check_weights(run: RecordedRun, reconstructor: AnyReconstructor) -> None:
     """Raises RecordingError, naming both hashes, if the model is not the one that was recorded."""
-    loaded = reconstructor.model.weights_sha256 or "random"
+    loaded = reconstructor.facts.weights_sha256 or "random"
     if loaded != run.weights_sha256:
         raise RecordingError(
             f"{run.path} was made with weights {run.weights_sha256}, those loaded are {loaded}; name the right file"
@@ -159,9 +159,13 @@ def notes_of(run: RecordedRun) -> list[str]:
     return notes
 
 
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
 def _meaning(name: str, value: Any) -> Any:
     """Values that mean the same compare equal: 64MiB and 65536KiB, cuda and cuda:0."""
-    if name == "memory" and value is not None:
+    if name in ("memory", "map_memory") and value is not None:
         return parse_bytes(value)
     return value.removesuffix(":0") if name == "device" else value
 

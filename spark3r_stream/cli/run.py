@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -11,6 +10,7 @@ from dataclasses import replace
 
 from spark3r_core.user_paths import expand_home
 from spark3r_stream.cli.build import build_reconstructor, is_file
+from spark3r_stream.cli.maps import map_saver
 from spark3r_stream.cli.opening import ground_truth, open_publisher, open_recorder, open_run_source
 from spark3r_stream.cli.progress import LiveLine
 from spark3r_stream.cli.report import run_report, summary
@@ -28,6 +28,7 @@ from spark3r_stream.clock import SystemClock
 from spark3r_stream.config import RunConfig
 from spark3r_stream.engine.files_sink import FilesSink
 from spark3r_stream.engine.loop import EngineConfig, Sink, run_stream
+from spark3r_stream.engine.mapper_process import MapperProcess
 from spark3r_stream.engine.run_stats import SESSION_STATE, RunStats
 from spark3r_stream.engine.scheduler import WindowPlan, plan_window
 from spark3r_stream.engine.sinks import ComparisonSink, DecisionsSink, Heartbeat, JsonSink, MessageSink, WireSink
@@ -46,7 +47,9 @@ from spark3r_stream.viewer.launch import launch_viewer
 from spark3r_stream.wire.envelope import Sealer
 from spark3r_stream.wire.messages import CapturedClock, SessionState
 
-NOTHING_KEPT = "spark3r: note: results are shown and not kept; --out, --publish, --record, --view or --json keeps them"
+NOTHING_KEPT = (
+    "spark3r: note: results are shown and not kept; --out, --map, --publish, --record, --view or --json keeps them"
+)
 
 
 def run_command(config: RunConfig) -> int:
@@ -62,13 +65,14 @@ def run_command(config: RunConfig) -> int:
 
 def _run(config: RunConfig, stop: Stop) -> int:
     keep_freed_memory()
-    if config.track == "on" and "torch" not in sys.modules:  # one core is the tracker's; a user's own setting stands
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 2) - 1)))
     clock = SystemClock()
     run = RecordedRun.load(expand_home(config.source)) if is_recording(config.source) else None
     if run is not None:
         config = recorded_config(config, run)
+    mapper = MapperProcess() if config.track == "on" and config.device in ("auto", "cpu") else None
     with stop.on_signals(), contextlib.ExitStack() as closing:  # a signal does not cut short the writing of results
+        if mapper is not None:
+            closing.callback(mapper.close)
         # What can fail at once comes first: a port in use must not cost the loading of a model.
         session_id = uuid.uuid4()
         failures: list[StreamError] = []  # of threads that died; the run ends as failed
@@ -82,8 +86,9 @@ def _run(config: RunConfig, stop: Stop) -> int:
         if run is not None:
             closing.enter_context(recorded_threads(run))
         with stop.interrupting():
-            recorded = () if run is None else (recorded_camera(run), recorded_new_frames(run))
-            reconstructor = build_reconstructor(config, *recorded)
+            camera, new_frames = (None, None) if run is None else (recorded_camera(run), recorded_new_frames(run))
+            reconstructor = build_reconstructor(config, camera, new_frames, mapper)
+        closing.callback(reconstructor.close)
         if run is not None:
             check_weights(run, reconstructor)
         adjusts_all = is_file(config) if run is None else recorded_end(run)
@@ -95,7 +100,7 @@ def _run(config: RunConfig, stop: Stop) -> int:
         stats = RunStats(clock, source.info.name, config.model)
         sinks: list[Sink] = []
         targets: list[MessageSink] = [target for target in (publisher, recorder) if target is not None]
-        if not targets and run is None and config.out is None and not config.json:
+        if not targets and run is None and config.out is None and config.map is None and not config.json:
             print(NOTHING_KEPT, file=sys.stderr)
         if targets:
             captured_clock = CapturedClock.UNIX if source.info.captured_is_unix else CapturedClock.SOURCE
@@ -121,6 +126,8 @@ def _run(config: RunConfig, stop: Stop) -> int:
                 lambda: writer.close(run_report(config, stats, source, reconstructor, comparison, files.counts), truth)
             )
             closing.callback(files.close)  # runs first: what waits is written before the files are closed
+        if config.map is not None and isinstance(reconstructor, TrackingReconstructor):
+            sinks.append(closing.enter_context(contextlib.closing(map_saver(config, reconstructor, source, clock))))
         if config.json:
             sinks.append(JsonSink(sys.stdout))
         else:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from spark3r_core.errors import Spark3rError
 from spark3r_stream.config import ConfigError, RunConfig
+from spark3r_stream.errors import MapFileError
+from spark3r_stream.map_file.target import check_map_target
 from spark3r_stream.recording.target import check_apart_from_source, check_target
 from spark3r_stream.sources.open import local_path
 
@@ -15,15 +17,31 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def check_targets(config: RunConfig) -> None:
-    """Raises ConfigError or RecordingError where results or a recording would replace the source or be read as one."""
+    """Raises ConfigError, RecordingError or MapFileError where results, a recording or a map would replace the
+    source or be read as one."""
     source = local_path(config.source)
     if config.record is not None:
         if source is not None:
             check_apart_from_source(config.record, source)
         check_target(config.record, config.overwrite)
+    if config.map is not None:
+        if source is not None:
+            check_map_apart(config.map, source)
+        check_map_target(config.map, config.overwrite)
+        if config.record is not None and config.record.resolve() == config.map.resolve():
+            raise ConfigError(f"--record and --map are the same file, {config.map}; give another name")
     if config.out is not None and source is not None:
         with contextlib.suppress(OSError, ValueError):  # names that cannot be are complained about where they are used
             check_results(config.out, source)
+
+
+def check_map_apart(path: Path, source: Path) -> None:
+    """Raises MapFileError if the map would be written over the file that is read or into the folder that is."""
+    with contextlib.suppress(OSError, ValueError):
+        if source.is_dir() and source.resolve() in path.resolve().parents:
+            raise MapFileError(f"--map {path} is in the folder that is read; choose another place")
+        if path.exists() and source.exists() and path.samefile(source):
+            raise MapFileError(f"--map {path} is the file that is read; choose another name")
 
 
 def check_results(out: Path, source: Path) -> None:

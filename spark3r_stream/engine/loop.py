@@ -13,7 +13,7 @@ from typing import Protocol
 
 from spark3r_core.geometry.camera import Intrinsics
 from spark3r_core.memory.config import MemoryConfig
-from spark3r_core.models.interface import Backbone
+from spark3r_core.models.interface import ModelFacts
 from spark3r_stream.clock import Clock
 from spark3r_stream.engine.frame_buffer import DropPolicy, FrameBuffer
 from spark3r_stream.engine.producer import Producer
@@ -43,9 +43,13 @@ class AnyReconstructor(Protocol):
     """Frames in, results out: `tracking.TrackingReconstructor`, or `reconstructor.Reconstructor` for windows of every
     frame."""
 
-    model: Backbone
     memory: MemoryConfig
     camera: Intrinsics | None
+
+    @property
+    def facts(self) -> ModelFacts:
+        """Of the model."""
+        ...
 
     @property
     def image_hw(self) -> tuple[int, int] | None:
@@ -62,6 +66,10 @@ class AnyReconstructor(Protocol):
 
     def finish(self, *, adjust_all: bool) -> StepOutput:
         """What still comes after the last frame."""
+        ...
+
+    def close(self) -> None:
+        """End what runs beside, whatever it is doing. The caller of `run_stream` does that."""
         ...
 
 

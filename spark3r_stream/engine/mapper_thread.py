@@ -1,31 +1,42 @@
-"""The thread that maps keyframes beside the tracker: one request at a time, its update picked up when it is due."""
+"""The thread that waits for the mapper, so that the tracker need not: one request at a time, its update picked up when
+it is due."""
 
 from __future__ import annotations
 
 import logging
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
 
-from spark3r_core.stream.mapper import KeyframeRequest, Mapper, MapUpdate
+from spark3r_core.stream.mapper import KeyframeRequest, MapUpdate
+from spark3r_stream.engine.mapper_host import MapperHost
+from spark3r_stream.engine.mapper_process import MapperEnded
+from spark3r_stream.map_file.saved_map import MapFacts
 
 log = logging.getLogger(__name__)
 
+Facts = TypeVar("Facts")
+
 
 @dataclass(frozen=True)
-class Pending:
-    """due: id of the frame before which a file adopts the update; a live stream adopts it when it is there."""
+class Pending(Generic[Facts]):
+    """facts: the caller's own, kept for it. due: id of the frame before which a file adopts the update; a live stream
+    adopts it when it is there."""
 
     request: KeyframeRequest
+    facts: Facts
     future: Future[MapUpdate]
     due: int
 
 
-class MapperThread:
-    """Runs `Mapper.map` beside the caller."""
+class MapperThread(Generic[Facts]):
+    """Calls a mapper beside the caller, in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: MapperHost) -> None:
+        self._host = host
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="spark3r-mapper")
-        self.pending: Pending | None = None
+        self.pending: Pending[Facts] | None = None
 
     @property
     def is_free(self) -> bool:
@@ -36,26 +47,40 @@ class MapperThread:
         """Whether an update waits to be adopted."""
         return self.pending is not None and self.pending.future.done()
 
-    def submit(self, mapper: Mapper, request: KeyframeRequest, due: int) -> None:
+    def submit(self, request: KeyframeRequest, facts: Facts, due: int) -> None:
         assert self.pending is None, "one request at a time"
-        self.pending = Pending(request, self._executor.submit(mapper.map, request), due)
+        self.pending = Pending(request, facts, self._executor.submit(self._host.map, request), due)
 
-    def take(self) -> tuple[KeyframeRequest, MapUpdate | Exception]:
-        """The update, waited for, or what mapping raised: the stream outlives a keyframe."""
+    def take(self) -> tuple[Pending[Facts], MapUpdate | Exception]:
+        """The update, waited for, or what mapping raised: the stream outlives a keyframe, but not its mapper."""
         assert self.pending is not None, "nothing was asked for"
         pending, self.pending = self.pending, None
         try:
-            return pending.request, pending.future.result()
+            return pending, pending.future.result()
+        except MapperEnded:
+            raise
         except Exception as error:
             log.exception("keyframe %d could not be mapped", pending.request.frame_id)
-            return pending.request, error
+            return pending, error
 
-    def drop(self) -> None:
-        """Forget what was asked for; a map that was given up needs it no more."""
+    def map_now(self, request: KeyframeRequest) -> MapUpdate:
+        """Map while the caller waits; raises what mapping raised."""
+        return self._executor.submit(self._host.map, request).result()
+
+    def begin(self) -> None:
+        """Forget what was asked for, and have another map begun, without waiting for what is under way."""
         if self.pending is not None:
             self.pending.future.cancel()
-            self.pending.future.exception() if not self.pending.future.cancelled() else None
             self.pending = None
+        self._executor.submit(self._host.begin)
+
+    def finish(self) -> MapUpdate | None:
+        return self._executor.submit(self._host.finish).result()
+
+    def save_map(self, path: Path, facts: MapFacts, overwrite: bool) -> Future[int]:
+        return self._executor.submit(self._host.save_map, path, facts, overwrite)
 
     def close(self) -> None:
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._host.close()  # which ends what a mapper elsewhere is doing
+        self._executor.shutdown(wait=True)

@@ -16,7 +16,7 @@ import numpy as np
 from spark3r_core.errors import Spark3rError
 from spark3r_core.geometry.camera import Intrinsics
 from spark3r_core.geometry.sim3 import Sim3
-from spark3r_core.models.interface import Backbone
+from spark3r_core.models.interface import Backbone, ModelFacts
 from spark3r_core.models.preprocess import StreamResize
 from spark3r_core.stream.session import FrameEstimate, MemoryConfig, StreamSession, WindowResult
 from spark3r_stream.engine.frame_cloud import CloudConfig, cloud_of
@@ -70,6 +70,10 @@ class Reconstructor:
         self._map_from_submap = Sim3()
         self._last_good: np.ndarray | None = None  # newest camera of a window that agreed with the map
         self.submap = 0
+
+    @property
+    def facts(self) -> ModelFacts:
+        return self.model.facts
 
     @property
     def image_hw(self) -> tuple[int, int] | None:
@@ -160,6 +164,9 @@ class Reconstructor:
         """Nothing waits here."""
         del adjust_all
         return StepOutput([])
+
+    def close(self) -> None:
+        """Nothing runs beside."""
 
     def prepare(
         self, frames: Sequence[Frame]

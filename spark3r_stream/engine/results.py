@@ -20,6 +20,15 @@ from spark3r_stream.wire.messages import (
 
 
 @dataclass(frozen=True)
+class MapSize:
+    """Bytes of the present map, what they may be (0: no limit), and how many keyframes that cost in this step."""
+
+    used_bytes: int
+    limit_bytes: int
+    dropped: int
+
+
+@dataclass(frozen=True)
 class StepOutput:
     """An output per frame that went in, failed ones too, and what else came of it.
 
@@ -29,6 +38,7 @@ class StepOutput:
         size, and how far each of its pixels is trusted, (h, w) float32 in (0, 1); by frame id.
     adopted: id of the keyframe that tracking went over to before this step's frame; None without one.
     camera: as the final map has it; with the last step only, and where the camera was learned.
+    map_size: where a keyframe was mapped.
     """
 
     outputs: list[FrameOutput]
@@ -43,6 +53,7 @@ class StepOutput:
     keyframes: list[KeyframeOutput] = field(default_factory=list)
     adopted: int | None = None
     camera: CameraView | None = None
+    map_size: MapSize | None = None
 
 
 def failed_output(frame: Frame, submap: int, reason: str) -> FrameOutput:

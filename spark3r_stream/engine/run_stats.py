@@ -54,6 +54,10 @@ class RunStats:
         self.memory_used = 0
         self.memory_limit = 0
         self.memory_peak = 0
+        self.map_used = 0
+        self.map_limit = 0
+        self.map_peak = 0
+        self.keyframes_dropped = 0
         self.tracking: TrackingState | None = None
         self.state_windows: dict[str, int] = {}
         self.submap = 0
@@ -76,6 +80,10 @@ class RunStats:
             self.latency.add_ns(int(output.result.latency_ms * 1e6))
         with self._lock:
             self.keyframes += len(result.keyframes)
+            if result.map_size is not None:
+                self.map_used, self.map_limit = result.map_size.used_bytes, result.map_size.limit_bytes
+                self.map_peak = max(self.map_peak, self.map_used)
+                self.keyframes_dropped += result.map_size.dropped
             self.camera = (
                 result.camera or next((one.result.camera for one in result.outputs[::-1]), None) or self.camera
             )
@@ -163,6 +171,9 @@ class RunStats:
             last_error=self.last_error,
             model=self.model,
             frames_off_map=self.off_map,
+            map_bytes=self.map_used,
+            map_limit_bytes=self.map_limit,
+            keyframes_dropped=self.keyframes_dropped,
             **sinks,
         )
 
@@ -189,6 +200,8 @@ class RunStats:
             "latency_ms": {"p50": latency.p50_ms, "p95": latency.p95_ms, "max": latency.max_ms},
             "window_model_ms": {"p50": model.p50_ms, "p95": model.p95_ms, "max": model.max_ms},
             "memory_bytes": {"used": self.memory_used, "peak": self.memory_peak, "limit": self.memory_limit},
+            "map_bytes": {"used": self.map_used, "peak": self.map_peak, "limit": self.map_limit},
+            "keyframes_dropped": self.keyframes_dropped,
         }
 
 

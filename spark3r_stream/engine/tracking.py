@@ -1,15 +1,17 @@
 """Frames in, results out, with a tracker in front: every frame is tracked at once, keyframes are mapped beside it.
 
 The path of a frame: `process` → undistort and resize → adopt a mapped keyframe if one is due → track → state → ask for
-the next keyframe. The path of a keyframe: `MapperThread` → `Mapper.map` → `_adopt`: its depth, its points and where
-keyframes lie from now on.
+the next keyframe. The path of a keyframe: `MapperThread` → `MapperHost` → `Mapper.map` → `_adopt`: its depth, its
+points and where keyframes lie from now on.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -17,20 +19,21 @@ from spark3r_core.errors import Spark3rError
 from spark3r_core.geometry import se3
 from spark3r_core.geometry.camera import Intrinsics
 from spark3r_core.geometry.sim3 import Sim3
-from spark3r_core.memory.config import MemoryConfig
-from spark3r_core.models.interface import Backbone
+from spark3r_core.models.interface import ModelFacts
 from spark3r_core.photometric.levels import Level, grey_levels
 from spark3r_core.stream.camera_sizes import CameraSizes, intrinsics_of
+from spark3r_core.stream.estimates import WindowResult
 from spark3r_core.stream.keyframe_choice import KeyframeRule
-from spark3r_core.stream.mapper import KeyframeRequest, Mapper, MapUpdate
-from spark3r_core.stream.session import StreamSession, WindowResult
+from spark3r_core.stream.mapper import KeyframeRequest, MapUpdate
 from spark3r_core.stream.tracker import Reference, TrackedFrame, Tracker
 from spark3r_stream.engine.frame_cloud import CloudConfig, cloud_of
 from spark3r_stream.engine.frame_health import FrameHealth
+from spark3r_stream.engine.mapper_host import MapperHost
 from spark3r_stream.engine.mapper_thread import MapperThread
-from spark3r_stream.engine.results import StepOutput, failed_output, first_line
+from spark3r_stream.engine.results import MapSize, StepOutput, failed_output, first_line
 from spark3r_stream.engine.undistort import Undistorter
 from spark3r_stream.frame import Frame
+from spark3r_stream.map_file.saved_map import MapFacts
 from spark3r_stream.stats import DropCause
 from spark3r_stream.wire.messages import (
     CameraView,
@@ -63,37 +66,33 @@ class TrackingReconstructor:
     """One stream of frames: tracked, and mapped by one model.
 
     Args:
-        model: any backbone.
-        memory: what the network's session keeps; one new frame per window.
+        host: where keyframes are mapped; closed with this.
         long_side: longest side of the network input in pixels; None: the model's own.
         camera: the user's camera; frames are undistorted and the focal length stays.
         cloud: which points of a keyframe are published.
         waits: adopt keyframes at fixed frames, so that a run does not depend on timing (files); otherwise when they are
             there (live).
-        adjusts: whether keyframes are adjusted together; without, it is an odometer, for comparison.
     """
 
     def __init__(
         self,
-        model: Backbone,
-        memory: MemoryConfig,
+        host: MapperHost,
         long_side: int | None = None,
         camera: Intrinsics | None = None,
         cloud: CloudConfig | None = None,
         *,
         waits: bool = True,
-        adjusts: bool = True,
     ) -> None:
-        self.model, self.memory, self.camera = model, memory, camera
+        self.memory, self.camera = host.memory, camera
         self.cloud = cloud or CloudConfig()
-        self.waits, self._adjusts = waits, adjusts
+        self.waits = waits
         self._long_side = long_side
         self._undistorter = Undistorter(camera) if camera is not None else None
-        self._thread = MapperThread()
+        self._host = host
+        self._thread: MapperThread[_Facts] = MapperThread(host)
         self._submaps: dict[int, _Submap] = {}  # of the present map, by the keyframe's frame id
         self._next_submap = 0
         self._map_from_part = Sim3()  # where the present map lies among all
-        self._mapper = Mapper(model, memory, adjusts=adjusts)
         self._tracker = Tracker()
         self._health = FrameHealth()
         self._rule = KeyframeRule()
@@ -109,6 +108,10 @@ class TrackingReconstructor:
         self.keyframes_failed = 0
 
     @property
+    def facts(self) -> ModelFacts:
+        return self._host.facts
+
+    @property
     def image_hw(self) -> tuple[int, int] | None:
         """Network input size, known after the first frame."""
         return None if self._sizes is None else self._sizes.network.image_hw
@@ -117,12 +120,17 @@ class TrackingReconstructor:
     def submap(self) -> int:
         return max(0, self._next_submap - 1)
 
+    def save_map(self, path: Path, facts: MapFacts, overwrite: bool) -> Future[int]:
+        """See `MapperHost.save_map`, after what was asked for before; before `close`."""
+        return self._thread.save_map(path, facts, overwrite)
+
     def process(self, frames: Sequence[Frame], adopt: Sequence[int | None] | None = None) -> StepOutput:
         """Track the next frame. A frame that fails gives an output marked invalid with its reason.
 
         frames: one. adopt: with a recorded run, the keyframe that is adopted before it, or None for none.
         """
         (frame,) = frames
+        self._host.check()
         step = _Step()
         prepared = frame.prepared or self.prepare_ahead(frame).prepared
         if isinstance(prepared, Spark3rError):
@@ -156,10 +164,8 @@ class TrackingReconstructor:
         return step.result(output)
 
     def warm_up(self, size_wh: tuple[int, int]) -> None:
-        """Run the network once on nothing: its first run takes several times as long as the others."""
-        sizes = CameraSizes.fit(size_wh[::-1], self.model, self._long_side)
-        image = np.zeros((1, 3, *sizes.network.image_hw), np.uint8)
-        StreamSession(self.model, self.memory, refine=False, tied=True).step(image, [0])
+        """See `MapperHost.warm_up`. size_wh: of the pictures to come."""
+        self._host.warm_up(CameraSizes.fit(size_wh[::-1], self.facts, self._long_side).network.image_hw)
 
     def prepare_ahead(self, frame: Frame) -> Frame:
         """Undistort a picture and make its pyramid: off the tracking thread, one frame at a time."""
@@ -169,7 +175,7 @@ class TrackingReconstructor:
                 picture, view = self._undistorter(frame.image)
             hw = picture.shape[:2]
             if self._fitted is None or self._fitted.picture_hw != hw:
-                self._fitted = CameraSizes.fit(hw, self.model, self._long_side)
+                self._fitted = CameraSizes.fit(hw, self.facts, self._long_side)
             pyramid = grey_levels(self._fitted.for_tracker(picture)[0])
         except Spark3rError as error:
             return replace(frame, prepared=error)
@@ -182,12 +188,16 @@ class TrackingReconstructor:
             self._adopt(step)
         if adjust_all:
             self._map_last_frame(step)
-            update = self._mapper.finish()
+            update = self._thread.finish()
             if update is not None:
                 step.corrections += self._corrections(update, "all keyframes adjusted together")
                 step.camera = self._camera_of_map(update)
-        self._thread.close()
+                self._measure(update, step)
         return step.result(None)
+
+    def close(self) -> None:
+        """End the mapper. Further calls do nothing."""
+        self._thread.close()
 
     def _camera_of_map(self, update: MapUpdate) -> CameraView | None:
         """What was learned of the camera; nothing where the user gave it."""
@@ -200,7 +210,7 @@ class TrackingReconstructor:
         """The end of a file is a keyframe: the frames since the last one are held from both sides."""
         newest, self._newest = self._newest, None
         if newest is not None and newest.frame.frame_id not in self._submaps:
-            self._thread.submit(self._mapper, self._request(newest), newest.frame.frame_id)
+            self._submit(newest, 0)
             self._adopt(step)
 
     def _track(self, frame: Frame, picture: np.ndarray, pyramid: list[Level]) -> TrackedFrame:
@@ -223,8 +233,12 @@ class TrackingReconstructor:
         if not self._thread.is_free or not self._rule.reason(newest.tracked, self._frames_on_keyframe):
             return
         lag = min(LONGEST_LAG, max(1, self._frames_on_keyframe // FRAMES_PER_LAG))
-        self._thread.submit(self._mapper, self._request(newest), newest.frame.frame_id + lag)
+        self._submit(newest, lag)
         self._newest = None
+
+    def _submit(self, newest: _Tracked, lag: int) -> None:
+        facts = _Facts(newest.frame, self._submaps[newest.tracked.keyframe_id].number)
+        self._thread.submit(self._request(newest), facts, newest.frame.frame_id + lag)
 
     def _request(self, newest: _Tracked) -> KeyframeRequest:
         """That a tracked frame be mapped."""
@@ -241,7 +255,6 @@ class TrackingReconstructor:
             tracked,
             points,
             tracked.odom_from_camera,
-            _Facts(frame, self._submaps[tracked.keyframe_id].number),
         )
 
     def _adopt_if_due(self, frame: Frame, step: _Step, recorded: Sequence[int | None] | None) -> None:
@@ -257,30 +270,30 @@ class TrackingReconstructor:
 
     def _adopt(self, step: _Step) -> None:
         """Take the pending keyframe: publish it, and track on it from now on."""
-        request, update = self._thread.take()
+        pending, update = self._thread.take()
+        request = pending.request
         step.adopted = request.frame_id
         if isinstance(update, Exception) or update.keyframe is None:
             self.keyframes_failed += 1
             why = first_line(update) if isinstance(update, Exception) else update.failure
             log.warning("keyframe %d was not mapped: %s", request.frame_id, why)
             return
-        self._publish(request, update, step)
+        self._publish(request, pending.facts, update, step)
         if update.reference is not None:
             self._tracker.adopt(update.reference)
             self._frames_on_keyframe = 0
             self._urgent = False
 
-    def _publish(self, request: KeyframeRequest, update: MapUpdate, step: _Step) -> None:
+    def _publish(self, request: KeyframeRequest, facts: _Facts, update: MapUpdate, step: _Step) -> None:
         """Number the keyframe's submap, make its depth and points, and say where submaps lie now."""
         keyframe = update.keyframe
         assert keyframe is not None
-        facts = request.facts
-        assert isinstance(facts, _Facts)
         submap = _Submap(self._next_submap, request.frame_id, -1, Sim3())
         self._next_submap += 1
         self._submaps[request.frame_id] = submap
         step.corrections += self._corrections(update, "a keyframe was mapped")
         self._last_window = step.window = update.window
+        self._measure(update, step)
         image, _ = request.sizes.for_network(request.picture)
         points, colours, trust = cloud_of(
             self.cloud, image, keyframe.depth, keyframe.confidence, keyframe.depth_intrinsics, np.eye(4)
@@ -307,6 +320,10 @@ class TrackingReconstructor:
             )
         )
 
+    def _measure(self, update: MapUpdate, step: _Step) -> None:
+        before = 0 if step.map_size is None else step.map_size.dropped
+        step.map_size = MapSize(update.map_bytes, self._host.max_map_bytes or 0, before + len(update.dropped))
+
     def _corrections(self, update: MapUpdate, reason: str) -> list[MapCorrection]:
         corrections = []
         for frame_id, map_from_keyframe in sorted(update.moved.items()):
@@ -323,22 +340,22 @@ class TrackingReconstructor:
         assert self._sizes is not None
         request = KeyframeRequest(
             frame.frame_id, _time_s(frame), picture, self._sizes, pyramid, None if view is None else view.matrix,
-            odom_from_camera=self._odom_from_camera, facts=_Facts(frame, None),
+            odom_from_camera=self._odom_from_camera,
         )  # fmt: skip
         try:
-            update = self._mapper.map(request)
+            update = self._thread.map_now(request)
         except Spark3rError:
             raise
         except Exception as error:  # out of memory, a broken kernel; the stream outlives it
             log.exception("the first keyframe failed")
             why = f"the model failed: {first_line(error)}"
-            self._mapper = Mapper(self.model, self.memory, adjusts=self._adjusts)
+            self._thread.begin()
             return step.result(failed_output(frame, self.submap, why), {DropCause.MODEL_ERROR: 1})
         if update.keyframe is None or update.reference is None:
-            self._mapper = Mapper(self.model, self.memory, adjusts=self._adjusts)
+            self._thread.begin()
             cause = DropCause.NOT_FINITE if update.keyframe is None else DropCause.NOT_ALIGNED
             return step.result(failed_output(frame, self.submap, update.failure), {cause: 1})
-        self._publish(request, update, step)
+        self._publish(request, _Facts(frame, None), update, step)
         self._tracker.adopt(update.reference, _time_s(frame))
         self._frames_on_keyframe = 0
         state = self._health.begin()
@@ -352,10 +369,9 @@ class TrackingReconstructor:
     def _begin_part(self, reason: str) -> None:
         """Give the map up and begin another, placed at the last confirmed camera; its scale is a guess."""
         log.warning("a new map begins: %s", reason)
-        self._thread.drop()
+        self._thread.begin()
         if self._last_good is not None:
             self._map_from_part = Sim3.from_matrix(self._last_good)
-        self._mapper = Mapper(self.model, self.memory, adjusts=self._adjusts)
         self._tracker = Tracker()
         self._health = FrameHealth()
         self._submaps = {}
@@ -446,6 +462,7 @@ class _Step:
         self.window: WindowResult | None = None
         self.adopted: int | None = None
         self.camera: CameraView | None = None
+        self.map_size: MapSize | None = None
 
     def result(self, output: FrameOutput | None, failures: dict[DropCause, int] | None = None) -> StepOutput:
         window = self.window
@@ -460,6 +477,7 @@ class _Step:
             keyframes=self.keyframes,
             adopted=self.adopted,
             camera=self.camera,
+            map_size=self.map_size,
         )
 
 

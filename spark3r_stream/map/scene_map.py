@@ -6,6 +6,7 @@ one similarity and touches no point.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ from spark3r_stream.wire.messages import CameraView, Cloud, Content, FrameResult
 # First voxel edge over the spread of the first cloud: about the footprint of a pixel of a 252-pixel-wide network input.
 _FIRST_VOXEL = 0.004
 MAX_SUBMAPS = 16_384  # with points, and with a place; a publisher that numbers on without end fills no memory
+_UNCORRECTED = Sim3.identity()
 
 
 class _PoseRecord(NamedTuple):
@@ -32,21 +34,23 @@ class _PoseRecord(NamedTuple):
 
 
 class SceneMap:
-    """At most `max_points` points over all submaps and `max_poses` poses, thinned evenly beyond. Of more submaps than
-    MAX_SUBMAPS the oldest go.
+    """At most `max_points` points over all submaps, `max_clouds` (at least 2; None: MAX_SUBMAPS) submaps that have any
+    and `max_poses` poses, thinned evenly beyond. Of more submaps than MAX_SUBMAPS the oldest go.
 
     version: grows with every change, so that a viewer knows when to draw. Not safe for several threads.
     """
 
-    def __init__(self, max_points: int = 2_000_000, max_poses: int = 20_000) -> None:
+    def __init__(self, max_points: int = 2_000_000, max_poses: int = 20_000, max_clouds: int | None = None) -> None:
         self.max_points = max(max_points, 8)
         self._max_poses = max_poses
+        self._max_clouds = max_clouds
         self.version = 0
         self.clear()
 
     def clear(self) -> None:
         """Forget everything: a publisher restarted and its new session has a gauge of its own."""
         self._clouds: dict[int, VoxelCloud] = {}
+        self._cloud_versions: dict[int, int] = {}
         self._map_from_submap: dict[int, tuple[int, Sim3]] = {}  # revision, where it lies
         self._poses: Thinned[_PoseRecord] = Thinned(self._max_poses)
         self.camera: CameraView | None = None
@@ -83,11 +87,13 @@ class SceneMap:
             if spread is None:  # nothing to take a scale from yet
                 return
             if len(self._clouds) >= MAX_SUBMAPS:
-                del self._clouds[next(iter(self._clouds))]
+                oldest = next(iter(self._clouds))
+                del self._clouds[oldest], self._cloud_versions[oldest]
             cloud = self._clouds[submap] = VoxelCloud(self.max_points, _FIRST_VOXEL * spread)
         cloud.add(points, np.asarray(colours)[:, :3], confidence)
-        self._keep_bound()
         self.version += 1
+        self._cloud_versions[submap] = self.version
+        self._keep_bound()
 
     def add_pose(
         self, submap_from_camera: ArrayLike, captured_ns: int, submap: int = 0, camera: CameraView | None = None
@@ -111,10 +117,29 @@ class SceneMap:
     def map_from_submap(self, submap: int) -> Sim3:
         """Where a submap lies now; the identity until a correction came."""
         known = self._map_from_submap.get(submap)
-        return Sim3.identity() if known is None else known[1]
+        return _UNCORRECTED if known is None else known[1]
+
+    def limit_points(self, max_points: int) -> None:
+        """Change the limit. What a lower one takes does not come back with a higher one."""
+        self.max_points = max(max_points, 8)
+        self.version += 1
+        self._keep_bound()
 
     def __len__(self) -> int:
         return sum(len(cloud) for cloud in self._clouds.values())
+
+    @property
+    def cloud_versions(self) -> Mapping[int, int]:
+        """The submaps that have points, each with a number that grows when its points change, not when it moves."""
+        return self._cloud_versions
+
+    def submap_cloud(self, submap: int) -> PointCloud:
+        """The points of one of `cloud_versions`, in the submap's own frame."""
+        return self._clouds[submap].cloud()
+
+    def submap_spacing(self, submap: int) -> float:
+        """How close its points may lie, in its own frame: grows when they are thinned."""
+        return self._clouds[submap].voxel_size
 
     @property
     def num_poses(self) -> int:
@@ -137,19 +162,40 @@ class SceneMap:
         records = self._poses.items()
         if self._poses.last is not None and records[-1] is not self._poses.last:
             records.append(self._poses.last)
-        poses = [self.map_from_submap(r.submap).apply_to_poses(r.submap_from_camera) for r in records]
         times = np.array([record.captured_ns for record in records], np.int64)
-        return Trajectory(times, np.array(poses, np.float64).reshape(-1, 4, 4))
+        poses = np.array([record.submap_from_camera for record in records], np.float64).reshape(-1, 4, 4)
+        submaps = np.array([record.submap for record in records], np.int64)
+        for submap in np.unique(submaps).tolist():  # at once for each: a viewer asks for thousands, often
+            mine = submaps == submap
+            poses[mine] = self.map_from_submap(submap).apply_to_poses(poses[mine])
+        return Trajectory(times, poses)
+
+    def newest_pose(self) -> NDArray[np.float64] | None:
+        """Where the camera is now (4, 4), in the map's frame; None before the first pose."""
+        last = self._poses.last
+        return None if last is None else self.map_from_submap(last.submap).apply_to_poses(last.submap_from_camera)
 
     def _keep_bound(self) -> None:
+        while self._max_clouds is not None and len(self._clouds) > self._max_clouds:
+            self._drop_cloud(_most_crowded(sorted(self._clouds)))
         if sum(cloud.most_points for cloud in self._clouds.values()) <= self.max_points:
             return  # without merging what waits
         while len(self) > self.max_points:
-            largest = max(self._clouds.values(), key=len)
-            if len(largest) > 8:
-                largest.coarsen()
+            largest = max(self._clouds, key=lambda submap: len(self._clouds[submap]))
+            if len(self._clouds[largest]) > 8:
+                self._clouds[largest].coarsen()
+                self._cloud_versions[largest] = self.version
             else:  # very many tiny submaps: the oldest goes
-                del self._clouds[min(self._clouds)]
+                self._drop_cloud(min(self._clouds))
+
+    def _drop_cloud(self, submap: int) -> None:
+        del self._clouds[submap], self._cloud_versions[submap]
+
+
+def _most_crowded(submaps: list[int]) -> int:
+    """Of at least three numbers in order the one whose neighbours are closest to each other: what is left is spread
+    evenly over the whole run, and has the first and the newest."""
+    return submaps[min(range(1, len(submaps) - 1), key=lambda i: submaps[i + 1] - submaps[i - 1])]
 
 
 def _spread(points: np.ndarray) -> float | None:

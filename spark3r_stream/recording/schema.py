@@ -6,10 +6,7 @@ rule, and a value that breaks it is a RecordingError that names it. Rules are as
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -18,58 +15,25 @@ from spark3r_stream.errors import RecordingError
 from spark3r_stream.packets import InputPacket
 from spark3r_stream.plain_text import cleaned
 from spark3r_stream.recording.records import MAX_WINDOW, Decisions
+from spark3r_stream.rules import (
+    MAX_JSON_CHARACTERS,
+    MAX_TEXT,
+    Rule,
+    either,
+    integer,
+    number,
+    one_of,
+    optional,
+    read_json,
+    text,
+)
 
-MAX_JSON_CHARACTERS, MAX_JSON_DEPTH = 64 * 1024, 8
 MAX_METADATA = 64  # entries
-MAX_TEXT = 4096  # characters of a name
 MAX_SIDE, MAX_PIXELS = 16384, 50_000_000  # of a picture in a recording
 MAX_IDS = 65536  # frames that one step names
 MAX_NS = 2**62  # either way; in Unix time the year 2116
 MAX_COUNT = 2**40
 MAX_THREADS = 256
-_NESTING = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]')
-
-
-@dataclass(frozen=True)
-class Rule:
-    """holds: whether a value is allowed. expected: in words."""
-
-    holds: Callable[[Any], bool]
-    expected: str
-
-
-def one_of(*values: str) -> Rule:
-    return Rule(lambda value: isinstance(value, str) and value in values, f"one of {', '.join(values)}")
-
-
-def text(pattern: str = r"[^\x00]*", most: int = MAX_TEXT, expected: str = "") -> Rule:
-    compiled = re.compile(pattern, re.DOTALL)
-    return Rule(
-        lambda value: isinstance(value, str) and len(value) <= most and compiled.fullmatch(value) is not None,
-        expected or f"text of at most {most} characters",
-    )
-
-
-def integer(low: int, high: int) -> Rule:
-    return Rule(
-        lambda value: isinstance(value, int) and not isinstance(value, bool) and low <= value <= high,
-        f"a whole number from {low} to {high}",
-    )
-
-
-def number(low: float, high: float) -> Rule:
-    return Rule(
-        lambda value: isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high,
-        f"a number from {low:g} to {high:g}",
-    )
-
-
-def optional(rule: Rule) -> Rule:
-    return Rule(lambda value: value is None or rule.holds(value), f"nothing, or {rule.expected}")
-
-
-def either(first: Rule, second: Rule) -> Rule:
-    return Rule(lambda value: first.holds(value) or second.holds(value), f"{first.expected}, or {second.expected}")
 
 
 def _is_size(value: Any) -> bool:
@@ -91,6 +55,7 @@ SETTINGS: dict[str, Rule] = {
     "size": optional(integer(1, 4096)),
     "window": either(one_of("auto"), integer(1, MAX_WINDOW)),
     "memory": optional(Rule(_is_size, "a size such as 64MiB, below 1 TiB")),
+    "map_memory": Rule(_is_size, "a size such as 64MiB, below 1 TiB"),
     "fill": _choices("fill"),
     "eviction": _choices("eviction"),
     "track": _choices("track"),
@@ -148,7 +113,8 @@ def checked_settings(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
         ) from None
     if not isinstance(settings, dict):
         raise RecordingError(f"{path} does not say how it was made; its settings are missing or damaged")
-    settings = {"track": "off", "refine": "off", **settings}  # recordings from before there was a choice
+    # recordings from before there was a choice
+    settings = {"track": "off", "refine": "off", "map_memory": "2GiB", **settings}
     settings |= {name: metadata[name] for name in ("device", "dtype") if metadata.get(name)}
     for name, rule in SETTINGS.items():
         if name in settings:
@@ -227,22 +193,6 @@ def check_packet(index: int, packet: InputPacket) -> None:
             ("pixel aspect", form.pixel_aspect_denominator, integer(0, 2**31 - 1)),
         ]
     _check(f"packet {index}", facts)
-
-
-def read_json(words: str) -> Any:
-    """Plain values from JSON. Raises ValueError for what is not JSON, has NaN or infinity, is long or nested deeply."""
-    if len(words) > MAX_JSON_CHARACTERS:
-        raise ValueError(f"{len(words)} characters; at most {MAX_JSON_CHARACTERS} are expected")
-    depth = 0
-    for token in _NESTING.finditer(words):
-        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(token[0], 0)
-        if depth > MAX_JSON_DEPTH:
-            raise ValueError(f"nested more than {MAX_JSON_DEPTH} deep")
-
-    def refuse(word: str) -> Any:
-        raise ValueError(f"{word} is no number")
-
-    return json.loads(words, parse_constant=refuse)
 
 
 def _require(path: Path, name: str, value: Any, rule: Rule) -> None:

@@ -8,20 +8,22 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from spark3r_stream.viewer.availability import require_display, require_installed
+from spark3r_stream.viewer.availability import require_installed
+
+_UNWATCHED_S = 30.0  # time to open the page after a short run, or to reload it
 
 
 @contextlib.contextmanager
 def launch_viewer(endpoint: str, keys: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
     """Start `spark3r view ENDPOINT`, with the publisher's own `keys` where it has some.
 
-    At the end of the run it stays open with the finished map, until it is closed.
+    At the end of the run it stays with the finished map, until its pages are closed.
 
-    Raises ViewerUnavailable at once where Open3D or a display is missing, so that the run stops before it starts.
+    Raises ViewerUnavailable at once where viser is missing, so that the run stops before it starts.
     """
     require_installed()
-    require_display()
     command = [sys.executable, "-m", "spark3r_stream.cli.main", "view", endpoint]
+    command += ["--until-unwatched", str(_UNWATCHED_S)]
     command += [] if keys is None else ["--keys", str(keys)]
     # Its output must not mix with the JSON lines of the run; errors still reach the terminal.
     viewer = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)

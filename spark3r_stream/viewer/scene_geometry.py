@@ -1,7 +1,8 @@
-"""Path, frustum and viewpoint of a scene as numpy: what a viewer draws besides the points."""
+"""Path, frusta and viewpoints of a scene as numpy: what a viewer draws besides the points."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,18 +12,8 @@ from spark3r_core.geometry import se3
 from spark3r_stream.map.trajectory import Trajectory
 from spark3r_stream.wire.messages import CameraView
 
-PATH_COLOUR = (1.0, 0.69, 0.18)
-FRUSTUM_COLOUR = (0.33, 0.84, 0.47)
 _FRUSTUM_EDGES = np.array([[0, 1], [0, 2], [0, 3], [0, 4], [1, 2], [2, 3], [3, 4], [4, 1], [1, 5], [5, 2]])
 _SOME_CAMERA = CameraView(np.array([[1.0, 0, 0.5], [0, 1.0, 0.375], [0, 0, 1]]), 1, 1)
-
-
-class Lines(NamedTuple):
-    """points: (n, 3) float64; segments: (m, 2) indices into them; colours: (m, 3) in [0, 1]."""
-
-    points: NDArray[np.float64]
-    segments: NDArray[np.int64]
-    colours: NDArray[np.float64]
 
 
 class Viewpoint(NamedTuple):
@@ -42,19 +33,21 @@ def frustum_points(world_from_camera: NDArray[np.float64], camera: CameraView | 
     return se3.transform_points(world_from_camera, np.concatenate([np.zeros((1, 3)), depth * rays]))
 
 
-def scene_lines(trajectory: Trajectory, camera: CameraView | None, scene_size: float) -> Lines:
-    """The camera path as one polyline and the frustum of the newest pose, a twelfth of the scene deep."""
-    count = len(trajectory)
-    if not count:
-        return Lines(np.zeros((0, 3)), np.zeros((0, 2), np.int64), np.zeros((0, 3)))
-    frustum = frustum_points(trajectory.world_from_camera[-1], camera, scene_size / 12)
-    path = np.stack([np.arange(count - 1), np.arange(1, count)], -1)
-    colours = [np.tile(PATH_COLOUR, (len(path), 1)), np.tile(FRUSTUM_COLOUR, (len(_FRUSTUM_EDGES), 1))]
-    return Lines(
-        np.concatenate([trajectory.centres, frustum]),
-        np.concatenate([path, _FRUSTUM_EDGES + count]),
-        np.concatenate(colours),
-    )
+def path_segments(trajectory: Trajectory) -> NDArray[np.float32]:
+    """The way from each pose to the next: (n - 1, 2, 3)."""
+    centres = trajectory.centres.astype(np.float32)
+    return np.stack([centres[:-1], centres[1:]], 1) if len(centres) > 1 else np.zeros((0, 2, 3), np.float32)
+
+
+def frustum_segments(
+    world_from_camera: Sequence[NDArray[np.float64]], camera: CameraView | None, depth: float
+) -> NDArray[np.float32]:
+    """The edges of a frustum of that `depth` at each pose (4, 4): (10 n, 2, 3)."""
+    if not len(world_from_camera):
+        return np.zeros((0, 2, 3), np.float32)
+    poses = np.stack(list(world_from_camera))
+    points = frustum_points(np.eye(4), camera, depth) @ poses[:, :3, :3].transpose(0, 2, 1) + poses[:, None, :3, 3]
+    return points[:, _FRUSTUM_EDGES].reshape(-1, 2, 3).astype(np.float32)
 
 
 def scene_bounds(points: NDArray, trajectory: Trajectory) -> tuple[NDArray[np.float64], float]:
@@ -87,3 +80,23 @@ def overview(points: NDArray, trajectory: Trajectory) -> Viewpoint:
         gaze = np.cross(up, [1.0, 0.0, 0.0])
     gaze = gaze / np.linalg.norm(gaze)
     return Viewpoint(centre - size * (0.6 * gaze - 0.4 * up), centre, up)
+
+
+def behind(world_from_camera: NDArray[np.float64], scene_size: float, up: NDArray[np.float64]) -> Viewpoint:
+    """A view over the shoulder of a camera (4, 4): from a fifth of the scene's size behind it and a little above."""
+    centre, gaze = world_from_camera[:3, 3], world_from_camera[:3, 2]
+    return Viewpoint(centre + scene_size * (0.08 * up - 0.2 * gaze), centre + 0.1 * scene_size * gaze, up)
+
+
+def eased(now: Viewpoint, then: Viewpoint, share: float) -> Viewpoint:
+    """`share` of the way from one view to another: a camera that shakes must not shake the whole picture."""
+    eye, target, up = (a + share * (b - a) for a, b in zip(now, then, strict=True))
+    length = float(np.linalg.norm(up))
+    return Viewpoint(eye, target, up / length if length > 1e-6 else then.up)
+
+
+def vertical_view(camera: CameraView | None) -> tuple[float, float]:
+    """Vertical field of view in radians and width over height, as graphics libraries want a camera."""
+    view = camera or _SOME_CAMERA
+    fx, fy = float(view.matrix[0, 0]), float(view.matrix[1, 1])
+    return 2 * float(np.arctan2(view.height / 2, fy)), (view.width / fx) / (view.height / fy)

@@ -206,6 +206,9 @@ def _decode_status(m: wire_pb2.Status) -> Status:
         recording_dropped=m.recording_dropped,
         model=m.model,
         frames_off_map=m.frames_off_map,
+        map_bytes=m.map_bytes,
+        map_limit_bytes=m.map_limit_bytes,
+        keyframes_dropped=m.keyframes_dropped,
     )
 
 

@@ -189,6 +189,9 @@ def encode_status(status: Status, captured_ns: int) -> Unsealed:
         recording_dropped=status.recording_dropped,
         model=status.model,
         frames_off_map=status.frames_off_map,
+        map_bytes=status.map_bytes,
+        map_limit_bytes=status.map_limit_bytes,
+        keyframes_dropped=status.keyframes_dropped,
     ).SerializeToString()
     return Unsealed(wire.STATUS, payload, captured_ns, status.epoch, status.submap)
 

@@ -264,6 +264,8 @@ class Status:
     frames_off_map: valid, but published without points, because their window was not TRACKING.
     frames_per_second: over the last seconds.  latency_*: capture to publication.  model_ms: of the last window.
     messages_dropped: by the publisher's own queue, before any subscriber; recording_dropped: by the recorder's.
+    map_bytes: of the present map of keyframes; map_limit_bytes: what they may be, 0 without a limit;
+    keyframes_dropped: to keep to it. What was published of those stays valid.
     """
 
     state: SessionState
@@ -289,6 +291,9 @@ class Status:
     recording_dropped: int = 0
     model: str = ""
     frames_off_map: int = 0
+    map_bytes: int = 0
+    map_limit_bytes: int = 0
+    keyframes_dropped: int = 0
 
 
 Content = FrameResult | PoseInFrame | Transform | Calibration | DepthImage | Cloud | MapCorrections | Status

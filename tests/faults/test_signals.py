@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import time
@@ -12,6 +13,8 @@ import pytest
 
 from spark3r_stream.outputs.ply import read_ply
 from spark3r_stream.recording.reader import Recording
+from spark3r_stream.wire.decode import decode
+from spark3r_stream.wire.messages import SessionState
 from tests.faults.engine_process import SYNTHETIC, Engine, descendants
 
 # A signal before the program could prepare for it ends it as any other: a shell calls that 130 and 143, too.
@@ -84,3 +87,20 @@ def test_a_signal_at_any_moment_leaves_whole_files(tmp_path: Path, live: bool) -
         assert code in CUT_SHORT[number] | ({0} if live else set()), (step, code, engine.err)
         assert "Traceback" not in engine.err or code == -signal.SIGINT, engine.err  # Python's own, before we run
         check_files(out, recording, len(engine.lines) or None)
+
+
+@pytest.mark.fault
+def test_a_killed_mapper_fails_the_run_and_leaves_whole_files(tmp_path: Path) -> None:
+    """Its map is gone: the run ends as failed, says why, and keeps what was published."""
+    out, recording = tmp_path / "out", tmp_path / "a.mcap"
+    with Engine(SYNTHETIC, "--out", out, "--record", recording) as engine:
+        engine.wait_frames(3)
+        mappers = [pid for pid in descendants(engine.pid) if "run" in Path(f"/proc/{pid}/cmdline").read_text()]
+        assert len(mappers) == 1  # a fork: its command line is the engine's
+        os.kill(mappers[0], signal.SIGKILL)
+        assert engine.wait(60) == 1
+    assert "the mapping process ended unexpectedly (signal 9" in engine.err
+    assert "Traceback" not in engine.err
+    check_files(out, recording, None)
+    states = [decode(message).state for message in Recording(recording).messages(["/status/"])]
+    assert states[-1] is SessionState.FAILED

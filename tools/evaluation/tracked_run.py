@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spark3r_core.geometry.sim3 import Sim3
+from spark3r_core.models.interface import ModelFacts
 from spark3r_stream.clock import SystemClock
 from spark3r_stream.engine.files_sink import FilesSink
 from spark3r_stream.engine.loop import AnyReconstructor, EngineConfig, Sink, run_stream
@@ -116,8 +117,12 @@ class _Timed:
 
     def __init__(self, inner: AnyReconstructor) -> None:
         self._inner = inner
-        self.model, self.memory, self.camera = inner.model, inner.memory, inner.camera
+        self.memory, self.camera = inner.memory, inner.camera
         self.finish_seconds = 0.0
+
+    @property
+    def facts(self) -> ModelFacts:
+        return self._inner.facts
 
     @property
     def image_hw(self) -> tuple[int, int] | None:
@@ -160,7 +165,7 @@ def run_tracked(
 ) -> TrackedRun:
     """Run a source to its end, and close it. out: folder for the files of `spark3r run --out`; None: no files."""
     clock, collector, timed = SystemClock(), Collector(), _Timed(reconstructor)
-    stats = RunStats(clock, source.info.name, reconstructor.model.name)
+    stats = RunStats(clock, source.info.name, reconstructor.facts.name)
     all_sinks: list[Sink] = [collector, *sinks]
     began = time.monotonic()
     writer = files = None

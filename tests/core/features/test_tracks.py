@@ -96,3 +96,19 @@ def test_a_copy_does_not_change_with_the_first(change) -> None:
     change(copied)
     assert sightings(copied) == sightings(tracks)
     assert copied.refused == tracks.refused
+
+
+def test_tracks_are_made_again_from_their_observations() -> None:
+    tracks = chained()
+    tracks.add(2, 3, [(1, 1)])
+    track, keyframe, feature = tracks.seen_by((0, 1, 2, 3), 2)
+    again = Tracks.of(track + 5, keyframe, feature)
+    assert sightings(again) == sightings(tracks)
+    assert len(again) == len(tracks)
+    again.add(3, 0, [(1, 6)])
+    assert frozenset({(0, 6), (1, 8), (2, 1), (3, 1)}) in sightings(again), "and they go on"
+    assert [part.tolist() for part in again.observations()] == [part.tolist() for part in again.seen_by(range(4), 1)]
+    again.drop(1)
+    assert again.shared(0) == {2: 2, 3: 1}
+    nothing = np.zeros(0, np.int64)
+    assert len(Tracks.of(nothing, nothing, nothing)) == 0

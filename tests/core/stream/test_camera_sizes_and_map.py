@@ -16,7 +16,7 @@ from tests.core.stream import orbit
 @pytest.mark.parametrize("picture_hw", [(480, 640), (1080, 1920), (640, 480), (427, 640)])
 def test_a_pixel_is_the_same_pixel_at_every_size(picture_hw: tuple[int, int]) -> None:
     """A picture of a slope: its value says where a pixel came from."""
-    sizes = CameraSizes.fit(picture_hw, tiny_da3(), None)
+    sizes = CameraSizes.fit(picture_hw, tiny_da3().facts, None)
     v, u = np.mgrid[: picture_hw[0], : picture_hw[1]] + 0.5
     slope = np.stack([255 * u / picture_hw[1], 255 * v / picture_hw[0], 0 * u], -1).astype(np.uint8)
     for resize, (height, width), patch in (

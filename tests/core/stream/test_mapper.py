@@ -28,7 +28,7 @@ def request(
 ) -> KeyframeRequest:
     """Of the orbit's picture, tracked without error on the keyframe before. shift: of that, in units."""
     picture = orbit.picture(index)
-    sizes, pyramid = CameraSizes.fit(orbit.HW, mapper.model, None), grey_levels(picture)
+    sizes, pyramid = CameraSizes.fit(orbit.HW, mapper.model.facts, None), grey_levels(picture)
     if before is None:
         return KeyframeRequest(index, index * 0.1, picture, sizes, pyramid, camera)
     tracked = orbit.tracked(before, index)
@@ -196,7 +196,7 @@ def test_all_keyframes_are_adjusted_at_the_end() -> None:
 def test_a_picture_without_texture_is_mapped_but_not_tracked_on() -> None:
     mapper = new_mapper()
     grey = np.full((*orbit.HW, 3), 120, np.uint8)
-    sizes = CameraSizes.fit(orbit.HW, mapper.model, None)
+    sizes = CameraSizes.fit(orbit.HW, mapper.model.facts, None)
     mapper.model.by_image[sizes.for_network(grey)[0].transpose(2, 0, 1).tobytes()] = 0
     update = mapper.map(KeyframeRequest(0, 0.0, grey, sizes, grey_levels(grey), CAMERA))
     assert update.reference is None

@@ -36,7 +36,7 @@ class TruthfulDA3(DA3):
         model = TruthfulDA3(tiny.config)
         model.load_state_dict(tiny.state_dict())
         model.focal, model.unit = focal, unit
-        sizes = CameraSizes.fit(orbit.HW, model, None)
+        sizes = CameraSizes.fit(orbit.HW, model.facts, None)
         model.by_image = {sizes.for_network(orbit.picture(i))[0].transpose(2, 0, 1).tobytes(): i for i in indices}
         model.by_tokens = {}
         return model.eval()

@@ -96,7 +96,6 @@ def test_record_inspect_and_replay(tmp_path: Path, recorded: tuple[Path, str]) -
     assert all(h["translation"] == own[h["frame_id"]]["translation"] for h in heard)
 
 
-@pytest.mark.viewer
 def test_a_recording_becomes_a_picture(tmp_path: Path, recorded: tuple[Path, str]) -> None:
     picture = tmp_path / "map.png"
     view = start("view", str(recorded[0]), "--offscreen", str(picture))

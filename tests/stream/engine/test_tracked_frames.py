@@ -7,6 +7,7 @@ import pytest
 
 from spark3r_core.geometry import se3
 from spark3r_core.memory.config import MemoryConfig
+from spark3r_stream.engine.mapper_host import LocalMapper
 from spark3r_stream.engine.tracking import TrackingReconstructor
 from spark3r_stream.frame import Frame
 from spark3r_stream.wire.encode import encode_frame
@@ -37,9 +38,10 @@ def results() -> list[FrameResult]:
     picture, other = textured(48, 64), textured(48, 48)
     noise = np.random.default_rng(1).integers(0, 256, picture.shape, dtype=np.uint8)
     images = [*(shifted(picture, k // 2) for k in range(8)), noise, other, other]
-    engine = TrackingReconstructor(tiny_da3(), MemoryConfig(max_new_frames=1))
+    engine = TrackingReconstructor(LocalMapper(tiny_da3(), MemoryConfig(max_new_frames=1)))
     outputs = [output for k, image in enumerate(images) for output in engine.process([frame(k, image)]).outputs]
     engine.finish(adjust_all=False)
+    engine.close()
     for output in outputs:
         encode_frame(output)
     return [output.result for output in outputs]

@@ -229,7 +229,7 @@ class MapCorrections(_message.Message):
     def __init__(self, corrections: _Optional[_Iterable[_Union[MapCorrection, _Mapping]]] = ...) -> None: ...
 
 class Status(_message.Message):
-    __slots__ = ("state", "source_id", "frames_in", "frames_processed", "frames_failed", "drops", "frames_per_second", "latency_p50_ms", "latency_p95_ms", "latency_max_ms", "model_ms", "memory_bytes", "memory_limit_bytes", "tracking", "epoch", "submap", "uptime_ns", "last_error", "subscribers", "messages_dropped", "recording_dropped", "model", "frames_off_map")
+    __slots__ = ("state", "source_id", "frames_in", "frames_processed", "frames_failed", "drops", "frames_per_second", "latency_p50_ms", "latency_p95_ms", "latency_max_ms", "model_ms", "memory_bytes", "memory_limit_bytes", "tracking", "epoch", "submap", "uptime_ns", "last_error", "subscribers", "messages_dropped", "recording_dropped", "model", "frames_off_map", "map_bytes", "map_limit_bytes", "keyframes_dropped")
     STATE_FIELD_NUMBER: _ClassVar[int]
     SOURCE_ID_FIELD_NUMBER: _ClassVar[int]
     FRAMES_IN_FIELD_NUMBER: _ClassVar[int]
@@ -253,6 +253,9 @@ class Status(_message.Message):
     RECORDING_DROPPED_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     FRAMES_OFF_MAP_FIELD_NUMBER: _ClassVar[int]
+    MAP_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MAP_LIMIT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    KEYFRAMES_DROPPED_FIELD_NUMBER: _ClassVar[int]
     state: SessionState
     source_id: str
     frames_in: int
@@ -276,7 +279,10 @@ class Status(_message.Message):
     recording_dropped: int
     model: str
     frames_off_map: int
-    def __init__(self, state: _Optional[_Union[SessionState, str]] = ..., source_id: _Optional[str] = ..., frames_in: _Optional[int] = ..., frames_processed: _Optional[int] = ..., frames_failed: _Optional[int] = ..., drops: _Optional[_Iterable[_Union[DropCount, _Mapping]]] = ..., frames_per_second: _Optional[float] = ..., latency_p50_ms: _Optional[float] = ..., latency_p95_ms: _Optional[float] = ..., latency_max_ms: _Optional[float] = ..., model_ms: _Optional[float] = ..., memory_bytes: _Optional[int] = ..., memory_limit_bytes: _Optional[int] = ..., tracking: _Optional[_Union[TrackingState, str]] = ..., epoch: _Optional[int] = ..., submap: _Optional[int] = ..., uptime_ns: _Optional[int] = ..., last_error: _Optional[str] = ..., subscribers: _Optional[int] = ..., messages_dropped: _Optional[int] = ..., recording_dropped: _Optional[int] = ..., model: _Optional[str] = ..., frames_off_map: _Optional[int] = ...) -> None: ...
+    map_bytes: int
+    map_limit_bytes: int
+    keyframes_dropped: int
+    def __init__(self, state: _Optional[_Union[SessionState, str]] = ..., source_id: _Optional[str] = ..., frames_in: _Optional[int] = ..., frames_processed: _Optional[int] = ..., frames_failed: _Optional[int] = ..., drops: _Optional[_Iterable[_Union[DropCount, _Mapping]]] = ..., frames_per_second: _Optional[float] = ..., latency_p50_ms: _Optional[float] = ..., latency_p95_ms: _Optional[float] = ..., latency_max_ms: _Optional[float] = ..., model_ms: _Optional[float] = ..., memory_bytes: _Optional[int] = ..., memory_limit_bytes: _Optional[int] = ..., tracking: _Optional[_Union[TrackingState, str]] = ..., epoch: _Optional[int] = ..., submap: _Optional[int] = ..., uptime_ns: _Optional[int] = ..., last_error: _Optional[str] = ..., subscribers: _Optional[int] = ..., messages_dropped: _Optional[int] = ..., recording_dropped: _Optional[int] = ..., model: _Optional[str] = ..., frames_off_map: _Optional[int] = ..., map_bytes: _Optional[int] = ..., map_limit_bytes: _Optional[int] = ..., keyframes_dropped: _Optional[int] = ...) -> None: ...
 
 class TopicPosition(_message.Message):
     __slots__ = ("topic", "next_sequence")

@@ -1,0 +1,110 @@
+"""Where keyframes are mapped: one map at a time, in this process. The other place is mapper_process.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from spark3r_core.memory.config import MemoryConfig
+from spark3r_core.models.interface import Backbone, ModelFacts
+from spark3r_core.stream.keyframe_map import KeyframeMap
+from spark3r_core.stream.mapper import KeyframeRequest, Mapper, MapUpdate
+from spark3r_core.stream.session import StreamSession
+from spark3r_stream.map_file.saved_map import MapFacts
+from spark3r_stream.map_file.writing import write_map
+
+
+class MapperHost(Protocol):
+    """Maps keyframes, for one caller at a time; every call takes as long as its work.
+
+    facts: of the model, which may live elsewhere. memory: of its attention. max_map_bytes: of the map, None: no limit.
+    """
+
+    memory: MemoryConfig
+    max_map_bytes: int | None
+
+    @property
+    def facts(self) -> ModelFacts: ...
+
+    def begin(self) -> None:
+        """Give the present map up: the next keyframe begins another."""
+        ...
+
+    def map(self, request: KeyframeRequest) -> MapUpdate:
+        """See `Mapper.map`; raises what mapping raised."""
+        ...
+
+    def finish(self) -> MapUpdate | None:
+        """See `Mapper.finish`."""
+        ...
+
+    def save_map(self, path: Path, facts: MapFacts, overwrite: bool) -> int:
+        """Write the map to its file, see `write_map`; the bytes written, 0 where there is no map.
+
+        It is the present one, or one that was given up if that has more keyframes: a run that is lost in its last
+        second still leaves what it had.
+        """
+        ...
+
+    def warm_up(self, image_hw: tuple[int, int]) -> None:
+        """Run the network once on nothing: its first run takes several times as long as the others."""
+        ...
+
+    def check(self) -> None:
+        """Raises StreamError if nothing can be mapped any more. May be called at any time."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class LocalMapper:
+    """Maps in the process of the caller: where the work is the GPU's, and where a model is at hand already.
+
+    adjusts: whether keyframes are adjusted together; without, it is an odometer, for comparison. max_map_bytes: see
+    `Mapper`.
+    """
+
+    def __init__(
+        self, model: Backbone, memory: MemoryConfig, *, adjusts: bool = True, max_map_bytes: int | None = None
+    ) -> None:
+        self.model, self.memory, self._adjusts = model, memory, adjusts
+        self.max_map_bytes = max_map_bytes
+        self._given_up = KeyframeMap()  # the largest of them
+        self._mapper = self._new_mapper()
+
+    @property
+    def facts(self) -> ModelFacts:
+        return self.model.facts
+
+    def begin(self) -> None:
+        self._given_up = self._largest()
+        self._mapper = self._new_mapper()
+
+    def map(self, request: KeyframeRequest) -> MapUpdate:
+        return self._mapper.map(request)
+
+    def finish(self) -> MapUpdate | None:
+        return self._mapper.finish()
+
+    def save_map(self, path: Path, facts: MapFacts, overwrite: bool) -> int:
+        world = self._largest()
+        return write_map(path, world, facts, overwrite=overwrite) if world.keyframes else 0
+
+    def warm_up(self, image_hw: tuple[int, int]) -> None:
+        image = np.zeros((1, 3, *image_hw), np.uint8)
+        StreamSession(self.model, self.memory, refine=False, tied=True).step(image, [0])
+
+    def _largest(self) -> KeyframeMap:
+        present = self._mapper.world
+        return self._given_up if len(self._given_up.keyframes) > len(present.keyframes) else present
+
+    def _new_mapper(self) -> Mapper:
+        return Mapper(self.model, self.memory, adjusts=self._adjusts, max_map_bytes=self.max_map_bytes)
+
+    def check(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass

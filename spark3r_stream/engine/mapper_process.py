@@ -1,0 +1,186 @@
+"""Mapping in a process of its own: the tracker shares no interpreter lock with it.
+
+On two cores the tracker takes 12 ms a frame beside it; in one process it takes up to 50 while a keyframe is mapped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import multiprocessing.util
+import os
+import pickle
+import signal
+import sys
+import traceback
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from spark3r_core.memory.config import MemoryConfig
+from spark3r_core.models.interface import ModelFacts
+from spark3r_core.stream.mapper import KeyframeRequest, MapUpdate
+from spark3r_stream.engine.mapper_host import LocalMapper
+from spark3r_stream.errors import StreamError
+from spark3r_stream.map_file.saved_map import MapFacts
+
+_CLOSE_S = 2.0  # a keyframe is mapped within that; what is not is killed
+
+
+class MapperEnded(StreamError):
+    """The mapping process has died, and its map with it: killed, out of memory, or broken."""
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """What `load_model` is given. threads: that torch may use in that process; weights: see there."""
+
+    name: str
+    device: str
+    dtype: Any
+    weights: Path | str | None
+    threads: int
+
+
+class MapperProcess:
+    """The caller's end of a mapping process; a `MapperHost`.
+
+    Start it before there are threads: it is forked then, and so needs no second import of everything. `load` comes
+    later, when all that can fail at once has been tried.
+    """
+
+    memory: MemoryConfig
+    max_map_bytes: int | None
+
+    def __init__(self) -> None:
+        context = multiprocessing.get_context(_start_method())
+        self._connection, theirs = context.Pipe()
+        make = context.Process  # type: ignore[attr-defined]  # every context has it; its stub does not say so
+        self._process = make(target=_serve, args=(theirs, self._connection), name="spark3r-mapper", daemon=True)
+        self._process.start()
+        theirs.close()
+        # at the end of a program that did not close it, before Python waits for its child processes
+        multiprocessing.util.Finalize(self, self._connection.close, exitpriority=10)
+        self._facts: ModelFacts | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    @property
+    def facts(self) -> ModelFacts:
+        assert self._facts is not None, "no model was loaded"
+        return self._facts
+
+    def load(
+        self, choice: ModelChoice, memory: MemoryConfig, *, adjusts: bool = True, max_map_bytes: int | None = None
+    ) -> None:
+        """Load the model there. Raises what `load_model` raises, and SettingsError where the memory does not fit."""
+        self.memory, self.max_map_bytes = memory, max_map_bytes
+        self._facts = self._call("load", choice, memory, adjusts, max_map_bytes)
+
+    def begin(self) -> None:
+        self._call("begin")
+
+    def map(self, request: KeyframeRequest) -> MapUpdate:
+        return self._call("map", request)  # type: ignore[no-any-return]
+
+    def finish(self) -> MapUpdate | None:
+        return self._call("finish")  # type: ignore[no-any-return]
+
+    def save_map(self, path: Path, facts: MapFacts, overwrite: bool) -> int:
+        return self._call("save_map", path, facts, overwrite)  # type: ignore[no-any-return]
+
+    def warm_up(self, image_hw: tuple[int, int]) -> None:
+        self._call("warm_up", image_hw)
+
+    def check(self) -> None:
+        if self._process.exitcode is not None:
+            raise self._ended()
+
+    def close(self) -> None:
+        """End the process, whatever it is doing. Further calls do nothing."""
+        self._connection.close()
+        self._process.join(_CLOSE_S)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+    def _call(self, name: str, *arguments: Any) -> Any:
+        try:
+            self._connection.send((name, arguments))
+            answer, error = self._connection.recv()
+        except (EOFError, OSError):
+            self._process.join(1.0)
+            raise self._ended() from None
+        if error is not None:
+            raise error
+        return answer
+
+    def _ended(self) -> MapperEnded:
+        code = self._process.exitcode
+        how = "its connection broke" if code is None else f"exit code {code}"
+        if code is not None and code < 0:
+            how = f"signal {-code}, {signal.Signals(-code).name}"
+        return MapperEnded(f"the mapping process ended unexpectedly ({how}); its map is lost, run again")
+
+
+def _start_method() -> str:
+    """A fork, which has all imports already, where this process is one thread; else from a server that is.
+
+    Threads of libraries count as well: they and the locks they hold are not in a fork.
+    """
+    if sys.platform == "linux" and len(os.listdir("/proc/self/task")) == 1:
+        return "fork"
+    multiprocessing.set_forkserver_preload([__name__])
+    return "forkserver"
+
+
+def _serve(connection: Connection, theirs: Connection) -> None:
+    """The process: answer calls until the other end closes."""
+    theirs.close()  # our copy would keep the connection open when the caller dies
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # Ctrl-C is for the caller, which ends us when all is mapped
+    host: LocalMapper | None = None
+    while True:
+        try:
+            name, arguments = connection.recv()
+        except (EOFError, OSError):
+            os._exit(0)  # nothing here needs to be put in order
+        answer: Any = None
+        error: Exception | None = None
+        try:
+            if name == "load":
+                host = _loaded(*arguments)
+                answer = host.facts
+            else:
+                assert host is not None, "no model was loaded"
+                answer = getattr(host, name)(*arguments)
+        except Exception as failure:
+            error = _portable(failure)
+        with contextlib.suppress(OSError):
+            connection.send((answer, error))
+
+
+def _loaded(choice: ModelChoice, memory: MemoryConfig, adjusts: bool, max_map_bytes: int | None) -> LocalMapper:
+    import torch
+
+    from spark3r_core.models.registry import load_model
+
+    torch.set_num_threads(choice.threads)  # the process is ours alone
+    model = load_model(choice.name, choice.device, choice.dtype, choice.weights)
+    return LocalMapper(model, memory, adjusts=adjusts, max_map_bytes=max_map_bytes)
+
+
+def _portable(error: Exception) -> Exception:
+    """What was raised, if it survives the way; else its text. Where it was raised is told in a note."""
+    where = "".join(traceback.format_exception(error))
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        error = RuntimeError(f"{type(error).__name__}: {error}")
+    error.__traceback__ = None
+    error.add_note(f"in the mapping process:\n{where}")
+    return error
