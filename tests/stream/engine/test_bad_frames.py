@@ -11,6 +11,7 @@ import pytest
 from spark3r_core.geometry import umeyama
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.registry import load_model
+from spark3r_stream.engine.mapper_host import LocalMapper
 from spark3r_stream.engine.tracking import TrackingReconstructor
 from spark3r_stream.sources.open import open_source
 from spark3r_stream.sources.options import SourceOptions
@@ -23,7 +24,7 @@ ROOM = "synthetic:room?seed=5&frames=120&size=160x120&fps=30&augment=0"
 
 def run(bad: int | None, level: int = 0) -> tuple[list[FrameResult], float]:
     """Results of the frames, number `bad` all of one grey, and the RMSE of all others' odometry over the path's."""
-    engine = TrackingReconstructor(load_model("bundled"), MemoryConfig(max_new_frames=1))
+    engine = TrackingReconstructor(LocalMapper(load_model("bundled"), MemoryConfig(max_new_frames=1)))
     results = []
     with contextlib.closing(open_source(ROOM, SourceOptions(), FakeClock())) as source:
         for number in range(FRAMES):

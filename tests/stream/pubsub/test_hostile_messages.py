@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import zmq
 
@@ -18,7 +19,10 @@ from spark3r_stream.errors import VersionMismatch, WireError
 from spark3r_stream.map.scene_map import SceneMap
 from spark3r_stream.plain_text import cleaned
 from spark3r_stream.pubsub.subscriber import Subscriber
+from spark3r_stream.viewer.drawing import Drawing
 from spark3r_stream.viewer.feed import SceneFeed
+from spark3r_stream.viewer.panel import Shown, panel_html, picture_label
+from spark3r_stream.viewer.scene_geometry import overview
 from spark3r_stream.wire import envelope as wire
 from spark3r_stream.wire.decode import decode
 from spark3r_stream.wire.envelope import Message
@@ -61,27 +65,35 @@ def wait_for_subscriptions(sock: zmq.Socket[bytes]) -> None:
         left.discard(sock.recv()[1:])
 
 
-class _One:
-    """A source of one message."""
+class Consumer:
+    """What `echo` and the viewer do with messages, but for the browser and the terminal."""
 
-    def __init__(self, message: Message) -> None:
-        self._messages = [message]
+    def __init__(self) -> None:
+        self._messages: list[Message] = []
+        self._feed = SceneFeed(self, SceneMap(100_000, max_clouds=50))
+        self._drawing = Drawing()
 
     def poll(self, timeout_s: float | None = 0.0) -> Message | None:
         return self._messages.pop() if self._messages else None
 
-
-def check(message: Message, scene: SceneMap) -> None:
-    """What a subscriber's commands do with it."""
-    with contextlib.suppress(WireError):
-        content = decode(message)
-        json.loads(echo._as_json(message, content), parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
-        line = cleaned(echo._as_text(message, content), None)
-        assert "\n" not in line
-        assert "\x1b" not in line
-    SceneFeed(_One(message), scene).take(0.0)
-    scene.cloud()
-    scene.trajectory()
+    def take(self, message: Message) -> None:
+        with contextlib.suppress(WireError):
+            content = decode(message)
+            json.loads(echo._as_json(message, content), parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+            line = cleaned(echo._as_text(message, content), None)
+            assert "\n" not in line
+            assert "\x1b" not in line
+        self._messages.append(message)
+        self._feed.take(0.0)
+        scene = self._feed.scene
+        with np.errstate(over="ignore", invalid="ignore"):  # as the viewer does
+            self._drawing.update(scene, 0.3, 1.0)
+            overview(self._drawing.sample(), scene.trajectory())
+        scene.cloud()
+        shown = Shown("source", self._feed.frame, self._feed.status, points=len(scene), poses=scene.num_poses)
+        assert "<script" not in panel_html(shown)
+        if self._feed.picture is not None:
+            picture_label(self._feed.picture, message.envelope.captured_ns)
 
 
 def test_there_are_500_of_every_kind() -> None:
@@ -92,7 +104,7 @@ def test_there_are_500_of_every_kind() -> None:
 
 @pytest.mark.parametrize("start", range(0, len(ALL), PER_TEST))
 def test_each_is_refused_or_decoded(start: int) -> None:
-    scene = SceneMap(100_000)
+    consumer = Consumer()
     mark = good_messages()[wire.CALIB]
     with hostile_publisher() as (sock, endpoint), Subscriber(endpoint) as subscriber:
         wait_for_subscriptions(sock)
@@ -108,7 +120,7 @@ def test_each_is_refused_or_decoded(start: int) -> None:
                 assert message is not None, hostile.name
                 with_this.append(message)
             for message in with_this[:-1]:
-                check(message, scene)
+                consumer.take(message)
             assert len(with_this) <= 2, hostile.name
 
 
