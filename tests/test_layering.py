@@ -15,6 +15,7 @@ CORE_MAY_IMPORT = {
     "photometric": {"errors", "geometry"},
     "features": {"errors", "geometry"},
     "bundle": {"errors", "geometry"},
+    "depth": {"errors", "geometry", "photometric.depth_grid"},
     "tokens": {"errors", "models.interface"},
     "attention": {"errors", "timing", "tokens", "models.interface", "attention"},
     "memory": {"errors", "models.interface"},

@@ -23,7 +23,8 @@ class Keyframe:
     world_from_camera: (4, 4) rigid. scale: units of the map per unit of its depth, which is odom's. depth, confidence:
     (h, w) at the network's size. depth_intrinsics: (3, 3) of them. picture_from_depth: (3, 3) pixel map.
     features: of its picture; feature_depth: (N,) its depth at them, nan where unknown. picture: the picture as a JPEG,
-    see `kept_picture`; empty where it is not kept.
+    see `kept_picture`; empty where it is not kept. small_picture: (h, w, 3) uint8 RGB, see `dense`; None where depth
+    from several views is not wanted.
     """
 
     frame_id: int
@@ -37,6 +38,7 @@ class Keyframe:
     features: Features
     feature_depth: Array
     picture: bytes = b""
+    small_picture: NDArray[np.uint8] | None = None
 
     @property
     def map_from_keyframe(self) -> Sim3:
@@ -46,7 +48,8 @@ class Keyframe:
     @property
     def nbytes(self) -> int:
         maps = self.depth.nbytes + self.confidence.nbytes
-        return maps + self.features.nbytes + self.feature_depth.nbytes + len(self.picture)
+        small = 0 if self.small_picture is None else self.small_picture.nbytes
+        return maps + self.features.nbytes + self.feature_depth.nbytes + len(self.picture) + small
 
     def moved(self, world_from_camera: Array, scale: float) -> Keyframe:
         return replace(self, world_from_camera=world_from_camera, scale=scale)

@@ -24,6 +24,7 @@ from spark3r_core.photometric import depth_grid
 from spark3r_core.photometric.levels import Level
 from spark3r_core.stream.adjustment import SIGHTINGS, adjust, bent, join_tracks, local_set, neighbours
 from spark3r_core.stream.camera_sizes import CameraSizes, focal_of, resampled, sampled
+from spark3r_core.stream.dense import DenseDepth, DenseMapping, dense_depths, small_picture
 from spark3r_core.stream.estimates import FrameEstimate
 from spark3r_core.stream.feature_guess import FeaturePoints
 from spark3r_core.stream.kept_picture import encoded
@@ -71,6 +72,7 @@ class MapUpdate:
 
     reference: for the tracker; None where the picture has too little texture to track on, or the network failed.
     map_bytes: of the map. dropped: keyframes that left it to keep its budget; what was published of them stays.
+    refined: depth of keyframes from several views, by frame id, in their own cameras and units; of the last adjustment.
     """
 
     frame_id: int
@@ -84,6 +86,7 @@ class MapUpdate:
     map_ns: int = 0
     map_bytes: int = 0
     dropped: tuple[int, ...] = ()
+    refined: dict[int, DenseDepth] = field(default_factory=dict)
 
 
 class _Mapped(NamedTuple):
@@ -101,16 +104,24 @@ class Mapper:
         memory: of its attention; one new frame per window.
         adjusts: whether keyframes are adjusted together (bundle adjustment).
         max_map_bytes: of the map; beyond it keyframes are dropped (`map_budget`). None: no limit.
+        refines: whether depth is read off several keyframes once they are there; without adjustment it never is.
     """
 
     def __init__(
-        self, model: Backbone, memory: MemoryConfig, *, adjusts: bool = True, max_map_bytes: int | None = None
+        self,
+        model: Backbone,
+        memory: MemoryConfig,
+        *,
+        adjusts: bool = True,
+        max_map_bytes: int | None = None,
+        refines: bool = True,
     ) -> None:
         self.model = model
         self.max_map_bytes = max_map_bytes
         self.session = StreamSession(model, memory, refine=False, tied=True)
         self.world = KeyframeMap()
         self.adjusts = adjusts
+        self._dense = DenseMapping() if adjusts and refines else None
         self._focal_is_known = False
 
     def map(self, request: KeyframeRequest) -> MapUpdate:
@@ -133,6 +144,10 @@ class Mapper:
         self._focal_is_known = request.intrinsics is not None
         return replace(update, window=window, map_ns=time.perf_counter_ns() - started_ns)
 
+    def refine(self) -> dict[int, DenseDepth]:
+        """Depth from several views of the keyframe whose turn it is: what can wait until a new one is mapped."""
+        return {} if self._dense is None else self._dense.due(self.world, self.world.picture_hw)
+
     def _mapped(self, request: KeyframeRequest, estimate: FrameEstimate, network_from_picture: Array) -> _Mapped:
         """The map with the keyframe in it, and what is told of that; changes nothing that is kept."""
         world = self.world.draft()
@@ -152,7 +167,7 @@ class Mapper:
         keyframe = Keyframe(
             request.frame_id, request.time_s, pose, scale, estimate.depth, estimate.confidence,
             network_from_picture @ camera, picture_from_network, features, np.full(len(features.places), np.nan),
-            encoded(request.picture),
+            encoded(request.picture), small_picture(request.picture) if self._dense is not None else None,
         )  # fmt: skip
         world.keyframes[request.frame_id] = keyframe
         points, mended, confirmed = request.points, None, True
@@ -206,11 +221,13 @@ class Mapper:
         moved = found.map.placed(self.world)
         self._settle(found.map, moved, {})
         self.world = found.map
+        refined = dense_depths(found.map, order, found.map.picture_hw) if self._dense is not None else {}
         elapsed_ns = time.perf_counter_ns() - started_ns
         log.debug("all keyframes: %s", found.verdict.summary())
+        accepted = found.verdict.accepted
         return MapUpdate(
-            order[-1], None, None, moved, None, self.world.focal, "", found.verdict.accepted, elapsed_ns,
-            self.world.nbytes,
+            order[-1], None, None, moved, None, self.world.focal, "", accepted, elapsed_ns, self.world.nbytes,
+            refined=refined,
         )  # fmt: skip
 
     def _placed(self, world: KeyframeMap, request: KeyframeRequest) -> tuple[Array, float]:

@@ -37,6 +37,7 @@ class _Job(NamedTuple):
     is_whole: bool
     keyframe: KeyframeOutput | None = None
     correction: MapCorrection | None = None
+    is_refined: bool = False
 
 
 class FilesSink:
@@ -81,6 +82,8 @@ class FilesSink:
             self._put(_Job(None, _NO_IMAGE, None, False, None, correction))
         for keyframe in result.keyframes:
             self._put(_Job(None, _NO_IMAGE, None, True, keyframe))
+        for keyframe in result.refined:
+            self._put(_Job(None, _NO_IMAGE, None, True, keyframe, is_refined=True))
         for output in result.outputs:
             frame_id = output.result.frame_id
             is_whole = output.depth is not None or output.points is not None
@@ -141,6 +144,8 @@ class FilesSink:
     def _write(self, job: _Job) -> None:
         if job.correction is not None:
             self._writer.correct(job.correction)
+        elif job.keyframe is not None and job.is_refined:
+            self._writer.refine_keyframe(job.keyframe)
         elif job.keyframe is not None:
             self._writer.add_keyframe(job.keyframe)
         elif job.output is not None:

@@ -17,12 +17,14 @@ class CloudConfig:
         absolute bound would mean something else for every network. max_edge_step: relative depth step that counts as
         an edge.
     max_depth_ratio: points beyond this multiple of the frame's median depth are left out.
+    least_confidence: an absolute bound instead of the share, where confidence is a probability; None: the share.
     """
 
     max_points: int = 50_000
     confidence_quantile: float = 0.1
     max_edge_step: float = 0.06
     max_depth_ratio: float = 6.0
+    least_confidence: float | None = None
 
 
 def cloud_of(
@@ -38,7 +40,11 @@ def cloud_of(
     image: (h, w, 3) uint8; depth, confidence: (h, w); depth_k: (3, 3) camera of that depth map.
     """
     keep = valid_depth(depth, config.max_depth_ratio * float(np.median(depth)))
-    keep &= confident(confidence, config.confidence_quantile, keep) & ~depth_edges(depth, config.max_edge_step)
+    if config.least_confidence is None:
+        keep &= confident(confidence, config.confidence_quantile, keep)
+    else:
+        keep &= confidence >= config.least_confidence
+    keep &= ~depth_edges(depth, config.max_edge_step)
     chosen = subsample(keep, config.max_points)
     points = points_from_depth(depth, depth_k, world_from_camera).reshape(-1, 3).take(chosen, axis=0)
     colours = np.full((len(chosen), 4), 255, np.uint8)

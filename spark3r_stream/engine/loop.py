@@ -132,7 +132,7 @@ def run_stream(
                 for sink in sinks:
                     sink.window(frames, result)
     last = reconstructor.finish(adjust_all=config.adjusts_all)
-    if last.corrections or last.keyframes:
+    if last.corrections or last.keyframes or last.refined:
         stats.processed(last)
         for sink in sinks:
             sink.window([], last)

@@ -9,6 +9,7 @@ import numpy as np
 
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.interface import Backbone, ModelFacts
+from spark3r_core.stream.dense import DenseDepth
 from spark3r_core.stream.keyframe_map import KeyframeMap
 from spark3r_core.stream.mapper import KeyframeRequest, Mapper, MapUpdate
 from spark3r_core.stream.session import StreamSession
@@ -34,6 +35,10 @@ class MapperHost(Protocol):
 
     def map(self, request: KeyframeRequest) -> MapUpdate:
         """See `Mapper.map`; raises what mapping raised."""
+        ...
+
+    def refine(self) -> dict[int, DenseDepth]:
+        """See `Mapper.refine`."""
         ...
 
     def finish(self) -> MapUpdate | None:
@@ -84,6 +89,9 @@ class LocalMapper:
 
     def map(self, request: KeyframeRequest) -> MapUpdate:
         return self._mapper.map(request)
+
+    def refine(self) -> dict[int, DenseDepth]:
+        return self._mapper.refine()
 
     def finish(self) -> MapUpdate | None:
         return self._mapper.finish()

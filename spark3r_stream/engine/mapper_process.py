@@ -20,6 +20,7 @@ from typing import Any
 
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.interface import ModelFacts
+from spark3r_core.stream.dense import DenseDepth
 from spark3r_core.stream.mapper import KeyframeRequest, MapUpdate
 from spark3r_stream.engine.mapper_host import LocalMapper
 from spark3r_stream.errors import StreamError
@@ -86,6 +87,9 @@ class MapperProcess:
 
     def map(self, request: KeyframeRequest) -> MapUpdate:
         return self._call("map", request)  # type: ignore[no-any-return]
+
+    def refine(self) -> dict[int, DenseDepth]:
+        return self._call("refine")  # type: ignore[no-any-return]
 
     def finish(self) -> MapUpdate | None:
         return self._call("finish")  # type: ignore[no-any-return]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from spark3r_core.stream.dense import DenseDepth
 from spark3r_core.stream.mapper import KeyframeRequest, MapUpdate
 from spark3r_stream.engine.mapper_host import MapperHost
 from spark3r_stream.engine.mapper_process import MapperEnded
@@ -37,6 +38,7 @@ class MapperThread(Generic[Facts]):
         self._host = host
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="spark3r-mapper")
         self.pending: Pending[Facts] | None = None
+        self._refining: list[Future[dict[int, DenseDepth]]] = []  # after each keyframe, until it was taken
 
     @property
     def is_free(self) -> bool:
@@ -50,6 +52,25 @@ class MapperThread(Generic[Facts]):
     def submit(self, request: KeyframeRequest, facts: Facts, due: int) -> None:
         assert self.pending is None, "one request at a time"
         self.pending = Pending(request, facts, self._executor.submit(self._host.map, request), due)
+        self._refining.append(self._executor.submit(self._host.refine))
+
+    def take_refined(self) -> dict[int, DenseDepth]:
+        """Depth from several views that was read off after the keyframes before the pending one, or after the last.
+
+        Which that is does not depend on how long anything takes: between two keyframes there is time for it, and if
+        not, the second one waits.
+        """
+        ready = len(self._refining) - (self.pending is not None)
+        taken, self._refining = self._refining[:ready], self._refining[ready:]
+        refined: dict[int, DenseDepth] = {}
+        for future in taken:
+            try:
+                refined.update(future.result())
+            except MapperEnded:
+                raise
+            except Exception:
+                log.exception("depth could not be read off several views")
+        return refined
 
     def take(self) -> tuple[Pending[Facts], MapUpdate | Exception]:
         """The update, waited for, or what mapping raised: the stream outlives a keyframe, but not its mapper."""
@@ -72,6 +93,9 @@ class MapperThread(Generic[Facts]):
         if self.pending is not None:
             self.pending.future.cancel()
             self.pending = None
+        for future in self._refining:
+            future.cancel()
+        self._refining = []
         self._executor.submit(self._host.begin)
 
     def finish(self) -> MapUpdate | None:

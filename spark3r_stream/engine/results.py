@@ -32,7 +32,8 @@ class MapSize:
 class StepOutput:
     """An output per frame that went in, failed ones too, and what else came of it.
 
-    keyframes: mapped and adopted in this step. corrections: where submaps lie from now on.
+    keyframes: mapped and adopted in this step. refined: older ones, whose depth was read off several views since: the
+        same again with that depth, to be taken for what came before. corrections: where submaps lie from now on.
     support, admitted, evicted: frame ids: run again by the network, kept in memory, gone from it.
     images, confidence: with windows of every frame: what each estimate was made from, (h, w, 3) uint8 RGB at network
         size, and how far each of its pixels is trusted, (h, w) float32 in (0, 1); by frame id.
@@ -51,6 +52,7 @@ class StepOutput:
     admitted: tuple[int, ...] = ()
     evicted: tuple[int, ...] = ()
     keyframes: list[KeyframeOutput] = field(default_factory=list)
+    refined: list[KeyframeOutput] = field(default_factory=list)
     adopted: int | None = None
     camera: CameraView | None = None
     map_size: MapSize | None = None

@@ -41,7 +41,7 @@ class WireSink:
             self._newest_ns, self._epoch = frames[-1].captured_ns, frames[-1].epoch
         if result.corrections:
             messages += encode_map_corrections(result.corrections, self._newest_ns, self._epoch)
-        for keyframe in result.keyframes:
+        for keyframe in [*result.keyframes, *result.refined]:
             messages += encode_keyframe(keyframe)
         for output in result.outputs:
             messages += encode_frame(output)
@@ -105,7 +105,7 @@ class ComparisonSink:
         self._comparison = comparison
 
     def window(self, frames: Sequence[Frame], result: StepOutput) -> None:
-        self._comparison.add(result.corrections, result.keyframes, result.outputs)
+        self._comparison.add(result.corrections, [*result.keyframes, *result.refined], result.outputs)
 
 
 class JsonSink:

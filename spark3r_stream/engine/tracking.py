@@ -22,15 +22,17 @@ from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.models.interface import ModelFacts
 from spark3r_core.photometric.levels import Level, grey_levels
 from spark3r_core.stream.camera_sizes import CameraSizes, intrinsics_of
+from spark3r_core.stream.dense import DenseDepth
 from spark3r_core.stream.estimates import WindowResult
 from spark3r_core.stream.keyframe_choice import KeyframeRule
 from spark3r_core.stream.mapper import KeyframeRequest, MapUpdate
 from spark3r_core.stream.tracker import Reference, TrackedFrame, Tracker
-from spark3r_stream.engine.frame_cloud import CloudConfig, cloud_of
+from spark3r_stream.engine.frame_cloud import CloudConfig
 from spark3r_stream.engine.frame_health import FrameHealth
 from spark3r_stream.engine.mapper_host import MapperHost
 from spark3r_stream.engine.mapper_thread import MapperThread
 from spark3r_stream.engine.results import MapSize, StepOutput, failed_output, first_line
+from spark3r_stream.engine.submap import Submap
 from spark3r_stream.engine.undistort import Undistorter
 from spark3r_stream.frame import Frame
 from spark3r_stream.map_file.saved_map import MapFacts
@@ -46,20 +48,11 @@ from spark3r_stream.wire.messages import (
 
 log = logging.getLogger(__name__)
 
+LEAST_CONFIDENCE = 0.5  # of a point from several views: its depth is more likely right to 3 percent than not
 LONGEST_LAG = 16  # frames from a keyframe to its adoption, with a file
 FRAMES_PER_LAG = 2  # frames that a keyframe served, per frame of lag: where views change fast, the next one is due soon
 URGENT_OVERLAP, URGENT_INLIERS = 0.5, 0.76  # below, a file waits for the pending keyframe at once,
 URGENT_DISTANCE, URGENT_TURN = 0.28, 25.0  # and above: of the keyframe's median depth, degrees
-
-
-@dataclass
-class _Submap:
-    """A keyframe as it is published. number: k of `submap_<k>`."""
-
-    number: int
-    frame_id: int
-    revision: int
-    map_from_submap: Sim3
 
 
 class TrackingReconstructor:
@@ -90,7 +83,7 @@ class TrackingReconstructor:
         self._undistorter = Undistorter(camera) if camera is not None else None
         self._host = host
         self._thread: MapperThread[_Facts] = MapperThread(host)
-        self._submaps: dict[int, _Submap] = {}  # of the present map, by the keyframe's frame id
+        self._submaps: dict[int, Submap] = {}  # of the present map, by the keyframe's frame id
         self._next_submap = 0
         self._map_from_part = Sim3()  # where the present map lies among all
         self._tracker = Tracker()
@@ -186,13 +179,16 @@ class TrackingReconstructor:
         step = _Step()
         if not self._thread.is_free:
             self._adopt(step)
-        if adjust_all:
+        if not adjust_all:
+            self._publish_refined(self._thread.take_refined(), step)
+        else:
             self._map_last_frame(step)
             update = self._thread.finish()
             if update is not None:
                 step.corrections += self._corrections(update, "all keyframes adjusted together")
                 step.camera = self._camera_of_map(update)
                 self._measure(update, step)
+                self._publish_refined(update.refined, step)
         return step.result(None)
 
     def close(self) -> None:
@@ -270,6 +266,7 @@ class TrackingReconstructor:
 
     def _adopt(self, step: _Step) -> None:
         """Take the pending keyframe: publish it, and track on it from now on."""
+        self._publish_refined(self._thread.take_refined(), step)
         pending, update = self._thread.take()
         request = pending.request
         step.adopted = request.frame_id
@@ -288,37 +285,27 @@ class TrackingReconstructor:
         """Number the keyframe's submap, make its depth and points, and say where submaps lie now."""
         keyframe = update.keyframe
         assert keyframe is not None
-        submap = _Submap(self._next_submap, request.frame_id, -1, Sim3())
+        submap = Submap(
+            self._next_submap, request.frame_id, facts.frame.captured_ns, facts.frame.epoch, _time_ns(facts.frame),
+            facts.tracked_submap,
+        )  # fmt: skip
         self._next_submap += 1
         self._submaps[request.frame_id] = submap
         step.corrections += self._corrections(update, "a keyframe was mapped")
         self._last_window = step.window = update.window
         self._measure(update, step)
         image, _ = request.sizes.for_network(request.picture)
-        points, colours, trust = cloud_of(
-            self.cloud, image, keyframe.depth, keyframe.confidence, keyframe.depth_intrinsics, np.eye(4)
-        )
-        height, width = keyframe.depth.shape
-        frame = facts.frame
-        step.keyframes.append(
-            KeyframeOutput(
-                frame_id=request.frame_id,
-                submap=submap.number,
-                captured_ns=frame.captured_ns,
-                epoch=frame.epoch,
-                revision=submap.revision,
-                camera=CameraView(keyframe.depth_intrinsics, width, height),
-                depth=keyframe.depth,
-                confidence=keyframe.confidence,
-                image=image,
-                points=points,
-                colours=colours,
-                point_confidence=trust,
-                map_from_submap=submap.map_from_submap,
-                time_ns=_time_ns(frame),
-                tracked_submap=facts.tracked_submap,
-            )
-        )
+        camera = keyframe.depth_intrinsics
+        step.keyframes.append(submap.output(self.cloud, image, keyframe.depth, keyframe.confidence, camera))
+
+    def _publish_refined(self, refined: dict[int, DenseDepth], step: _Step) -> None:
+        """Keyframes that are out already, once more, with their depth from several views."""
+        for frame_id, dense in sorted(refined.items()):
+            submap = self._submaps.get(frame_id)
+            if submap is not None:  # else it could not be tracked on, and nobody has heard of it
+                cloud = replace(self.cloud, least_confidence=LEAST_CONFIDENCE)
+                output = submap.output(cloud, dense.picture, dense.depth, dense.confidence, dense.intrinsics)
+                step.refined.append(output)
 
     def _measure(self, update: MapUpdate, step: _Step) -> None:
         before = 0 if step.map_size is None else step.map_size.dropped
@@ -458,6 +445,7 @@ class _Step:
 
     def __init__(self) -> None:
         self.keyframes: list[KeyframeOutput] = []
+        self.refined: list[KeyframeOutput] = []
         self.corrections: list[MapCorrection] = []
         self.window: WindowResult | None = None
         self.adopted: int | None = None
@@ -475,6 +463,7 @@ class _Step:
             admitted=() if window is None else window.admitted,
             evicted=() if window is None else window.evicted,
             keyframes=self.keyframes,
+            refined=self.refined,
             adopted=self.adopted,
             camera=self.camera,
             map_size=self.map_size,

@@ -51,6 +51,7 @@ class SceneMap:
         """Forget everything: a publisher restarted and its new session has a gauge of its own."""
         self._clouds: dict[int, VoxelCloud] = {}
         self._cloud_versions: dict[int, int] = {}
+        self._newest_cloud_ns: dict[int, int] = {}  # captured_ns: one that comes again takes the older one's place
         self._map_from_submap: dict[int, tuple[int, Sim3]] = {}  # revision, where it lies
         self._poses: Thinned[_PoseRecord] = Thinned(self._max_poses)
         self.camera: CameraView | None = None
@@ -61,7 +62,11 @@ class SceneMap:
         if isinstance(content, FrameResult) and content.valid and content.world_from_camera is not None:
             self.add_pose(content.world_from_camera, content.captured_ns, content.submap, content.camera)
         elif isinstance(content, Cloud):
-            self.add_cloud(content.points, content.colours, content.confidence, submap_number(content.frame_name))
+            submap = submap_number(content.frame_name)
+            if self._newest_cloud_ns.get(submap) == content.captured_ns:
+                self.drop_cloud(submap)
+            self.note_cloud_time(submap, content.captured_ns)
+            self.add_cloud(content.points, content.colours, content.confidence, submap)
         elif isinstance(content, MapCorrections):
             for correction in content.corrections:
                 self.apply_correction(correction.submap, correction.map_from_submap, correction.revision)
@@ -94,6 +99,16 @@ class SceneMap:
         self.version += 1
         self._cloud_versions[submap] = self.version
         self._keep_bound()
+
+    def note_cloud_time(self, submap: int, captured_ns: int) -> None:
+        """When the newest cloud of a submap was captured: a message of the same time takes its place."""
+        self._newest_cloud_ns[submap] = captured_ns
+
+    def drop_cloud(self, submap: int) -> None:
+        """Forget a submap's points: better ones are to come."""
+        if submap in self._clouds:
+            self._drop_cloud(submap)
+        self.version += 1
 
     def add_pose(
         self, submap_from_camera: ArrayLike, captured_ns: int, submap: int = 0, camera: CameraView | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -35,6 +36,10 @@ class Thinned(Generic[Item]):
                 self.stride *= 2
         self.last = item
         self.count += 1
+
+    def replace(self, is_older: Callable[[Item], bool], item: Item) -> None:
+        """Put a newer version in the place of a kept item; nothing happens where it was thinned away."""
+        self._kept = [item if is_older(held) else held for held in self._kept]
 
     def items(self) -> list[Item]:
         """The kept items in order, oldest first."""

@@ -115,13 +115,15 @@ class ResultWriter:
         wanted = self._snapshots.wants_next()
         snapshot = Snapshot(keyframe.frame_id, thumbnail(keyframe.image), np.array(keyframe.depth, np.float32))
         self._snapshots.add(snapshot if wanted else None)
-        if self._depth_dir is not None:
-            arrays: dict[str, Any] = {
-                "depth": keyframe.depth,
-                "intrinsics": keyframe.camera.matrix,
-                "confidence": keyframe.confidence,
-            }
-            self._save_arrays(self._depth_dir / f"{keyframe.frame_id:06d}.npz", arrays)
+        self._save_depth_of(keyframe)
+
+    def refine_keyframe(self, keyframe: KeyframeOutput) -> None:
+        """A keyframe that was added before, with better depth: its points, picture and depth take the older ones' place."""
+        self._scene.drop_cloud(keyframe.submap)
+        self._scene.add_cloud(keyframe.points, keyframe.colours, keyframe.point_confidence, keyframe.submap)
+        snapshot = Snapshot(keyframe.frame_id, thumbnail(keyframe.image), np.array(keyframe.depth, np.float32))
+        self._snapshots.replace(lambda held: held is not None and held.frame_id == keyframe.frame_id, snapshot)
+        self._save_depth_of(keyframe)
 
     def correct(self, correction: MapCorrection) -> None:
         """Where a submap lies from now on."""
@@ -150,6 +152,15 @@ class ResultWriter:
         write_ply(self.out_dir / "cloud.ply", self._scene.cloud())
         if len(self._cameras):
             write_intrinsics(self.out_dir / "intrinsics.json", self._cameras.items())
+
+    def _save_depth_of(self, keyframe: KeyframeOutput) -> None:
+        if self._depth_dir is not None:
+            arrays: dict[str, Any] = {
+                "depth": keyframe.depth,
+                "intrinsics": keyframe.camera.matrix,
+                "confidence": keyframe.confidence,
+            }
+            self._save_arrays(self._depth_dir / f"{keyframe.frame_id:06d}.npz", arrays)
 
     def _save_depth(self, path: Path, output: FrameOutput, confidence: ArrayLike | None) -> None:
         arrays: dict[str, Any] = {"depth": output.depth}

@@ -153,6 +153,8 @@ class SnapshotKeeper:
         if len(self._clouds) >= MAX_SUBMAPS and submap not in self._clouds:
             return
         clouds = self._clouds.setdefault(submap, [])
+        if clouds and clouds[-1].captured_ns == cloud.captured_ns:  # the same keyframe with better depth
+            self._points -= len(clouds.pop().points)
         clouds.append(kept)
         if len(clouds) >= _JOIN_CLOUDS:
             clouds[:] = [_merged(clouds)]

@@ -98,6 +98,7 @@ class SceneFeed:
         # frames, as in a stream, not of all of them. Where there are many submaps, each holds a frame or few.
         parts = max(1, _CLOUD_PARTS // max(1, len(snapshot.clouds)))
         for submap, cloud in snapshot.clouds.items():
+            self.scene.note_cloud_time(submap, cloud.captured_ns)
             columns = [np.array_split(c, parts) for c in (cloud.points, cloud.colours, cloud.confidence)]
             for points, colours, confidence in zip(*columns, strict=True):
                 self.scene.add_cloud(points, colours, confidence, submap)
