@@ -59,6 +59,7 @@ class RunConfig:
         eviction: which frames stay when the memory is full: those spread over time, or over views.
         track: on follows every frame at camera rate and gives keyframes to the network; off gives it windows of every
             frame.
+        loops: with --track on, recognise places seen before and close loops.
         refine: with --track off, align each frame to the pixels of earlier ones, on top of the network; auto: for
             models that need it (bundled), not for released ones.
         intrinsics: JSON of the camera (fx fy cx cy, OpenCV distortion): frames are undistorted, predictions replaced.
@@ -93,6 +94,7 @@ class RunConfig:
     fill: Literal["support", "causal", "consolidate"] = "support"
     eviction: Literal["time", "views"] = "time"
     track: Literal["on", "off"] = "on"
+    loops: Literal["on", "off"] = "on"
     refine: Literal["auto", "on", "off"] = "auto"
     intrinsics: Path | None = None
     save_depth: bool = False

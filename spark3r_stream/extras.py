@@ -9,6 +9,7 @@ EXTRA_OF = {
     "cv2": "engine",
     "PIL": "engine",
     "viser": "view",
+    "open3d": "mesh",
     "huggingface_hub": "hub",
     "trimesh": "export",
     "laspy": "export",

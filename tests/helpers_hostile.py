@@ -100,7 +100,20 @@ def _metadata() -> Iterator[Hostile]:
 
 
 def _settings() -> Iterator[Hostile]:
-    names = ("model", "weights", "size", "window", "memory", "fill", "eviction", "track", "refine", "device", "dtype")
+    names = (
+        "model",
+        "weights",
+        "size",
+        "window",
+        "memory",
+        "fill",
+        "eviction",
+        "track",
+        "loops",
+        "refine",
+        "device",
+        "dtype",
+    )
     for name in (*names, "source"):
         for value in VALUES:
 

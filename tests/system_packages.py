@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -24,6 +25,7 @@ int main() { zmq::context_t context; google::protobuf::ShutdownProtobufLibrary()
 """
 PROBES: dict[str, list[tuple[list[str], str]]] = {  # commands, each with what it reads
     "rtsp": [([SYSTEM_PYTHON, "-c", CHECK], "")],
+    "mesh": [([sys.executable, "-c", "import open3d"], "")],
     "browser": [([*CHROMIUM, "--dump-dom", "data:text/html,<p>drawn"], "")],
     "compiler": [
         (["cmake", "--version"], ""),

@@ -16,6 +16,8 @@ CORE_MAY_IMPORT = {
     "features": {"errors", "geometry"},
     "bundle": {"errors", "geometry"},
     "depth": {"errors", "geometry", "photometric.depth_grid"},
+    "graph": {"errors", "geometry"},
+    "places": {"errors", "geometry", "features", "bundle"},
     "tokens": {"errors", "models.interface"},
     "attention": {"errors", "timing", "tokens", "models.interface", "attention"},
     "memory": {"errors", "models.interface"},

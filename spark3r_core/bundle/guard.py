@@ -45,17 +45,18 @@ def adjust_guarded(
     width: int,
     iterations: int = 12,
     settled: float = SETTLED,
+    most_error: float = np.inf,
 ) -> Verdict:
     """Adjust on most tracks, judge on the rest.
 
     tracks: (M,) the number of each sighting's track: what decides whether it is held out, so that the same track is
-    always on the same side. settled: see `solve`.
+    always on the same side. settled, most_error: see `solve`.
     """
     held = np.asarray(tracks % HELD_OUT == 0)
     if seen.where(~held).count < LEAST_TRACKS:
         return Verdict(None, False, np.nan, np.nan, "too few tracks")
     used = seen.where(~held)
-    adjusted = solve(cameras, used, factors, width, iterations, settled=settled)
+    adjusted = solve(cameras, used, factors, width, iterations, settled=settled, most_error=most_error)
     after_cameras = adjusted.cameras
     if not np.isfinite(after_cameras.camera_from_world).all():
         return Verdict(adjusted, False, np.nan, np.nan, "not finite")

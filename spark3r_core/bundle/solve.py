@@ -22,16 +22,21 @@ def solve(
     iterations: int = 12,
     rounds: int = 2,
     settled: float = SETTLED,
+    most_error: float = np.inf,
 ) -> Adjusted:
     """Adjust until the cost settles; sightings that do not fit are dropped between the rounds.
 
-    width: of the picture in pixels. settled: a camera that moves along its view says so little of its focal length that
+    width: of the picture in pixels. most_error: pixel sigmas beyond which a sighting is left out from the start: where
+    poses are known already, what is further off is a false match, and a few of them bend the first round to where the
+    true ones do not fit. settled: a camera that moves along its view says so little of its focal length that
     the cost falls by a ten thousandth while it changes by a tenth. Raises ValueError without a single point to adjust
     by.
     """
     sigma = PIXEL_SIGMA * width / 640
     start, done = cameras, 0
     kept = np.ones(len(seen), bool)
+    if np.isfinite(most_error):
+        kept = reprojection(cameras, seen, triangulate(cameras, seen)[0]) < most_error * sigma
     known = np.full((seen.count, 3), np.nan)  # points that the round before found
     for turn in range(rounds):
         kept, current, points = _startable(cameras, seen, kept, known)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterable
 
 import numpy as np
@@ -108,6 +109,15 @@ class Tracks:
                     if other != keyframe:
                         counts[other] = counts.get(other, 0) + 1
         return counts
+
+    def covisibility(self, least: int) -> dict[tuple[int, int], int]:
+        """How many tracks pairs of keyframes (earlier, later) share, for pairs that share `least` or more."""
+        counts: dict[tuple[int, int], int] = {}
+        for members in self._members.values():
+            if len(members) > 1:
+                for pair in itertools.combinations(sorted(members), 2):
+                    counts[pair] = counts.get(pair, 0) + 1
+        return {pair: counts[pair] for pair in sorted(counts) if counts[pair] >= least}
 
     def __len__(self) -> int:
         return sum(len(members) > 1 for members in self._members.values())

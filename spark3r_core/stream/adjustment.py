@@ -66,9 +66,12 @@ def join_tracks(world: KeyframeMap, frame_id: int, others: Sequence[int], pictur
     return joined
 
 
-def neighbours(world: KeyframeMap, frame_id: int) -> list[int]:
-    """Keyframes that a new one is matched with: the latest, and those these share most tracks with."""
+def neighbours(world: KeyframeMap, frame_id: int, on: int | None = None) -> list[int]:
+    """Keyframes that a new one is matched with: the latest, and those these share most tracks with. on: the keyframe
+    that it was tracked on; where that is not among the latest (a camera found again), it takes their place."""
     latest = [other for other in world.order if other < frame_id][-LATEST:]
+    if on is not None and on not in latest:
+        latest = [on]
     counts: dict[int, int] = {}
     for other in latest:
         for third, count in world.tracks.shared(other).items():
@@ -108,9 +111,10 @@ def adjust(
     iterations: int = 6,
     settled: float = SETTLED,
     sightings: int = SIGHTINGS,
+    most_error: float = math.inf,
 ) -> Adjustment:
     """Adjust the chosen keyframes; those held stay. Where a single one is held, sightings leave the scale open: it is
-    chosen so that distances from there stay what they were, since they were published.
+    chosen so that distances from there stay what they were, since they were published. most_error: see `bundle.solve`.
     """
     slots = {frame_id: slot for slot, frame_id in enumerate(chosen)}
     track, keyframe, feature = world.tracks.seen_by(chosen, 2)
@@ -137,7 +141,7 @@ def adjust(
     )
     trust = 1.0 if focal_is_known or world.focal_std < FOCAL_KNOWN else UNKNOWN_FOCAL_TRUST
     factors = _factors(world, slots, trust)
-    verdict = adjust_guarded(cameras, seen, numbers, factors, picture_hw[1], iterations, settled)
+    verdict = adjust_guarded(cameras, seen, numbers, factors, picture_hw[1], iterations, settled, most_error)
     if not verdict.accepted or verdict.adjusted is None:
         return Adjustment(world, verdict, {})
     found = verdict.adjusted

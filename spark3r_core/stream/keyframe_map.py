@@ -11,6 +11,7 @@ from spark3r_core.features.rootsift import Features
 from spark3r_core.features.tracks import Tracks
 from spark3r_core.geometry import se3
 from spark3r_core.geometry.sim3 import Sim3
+from spark3r_core.places.agreement import Places
 from spark3r_core.stream.camera_sizes import intrinsics_of
 
 Array = NDArray[np.float64]
@@ -72,7 +73,8 @@ class KeyframeMap:
 
     focal: pixels of the picture; focal_std: of its logarithm, inf while only a network has said so; settled_focal: what
     it was when it became known, zero before; network_focals: what the network said for each keyframe. given_camera:
-    (3, 3) of the picture, where the user knows it. picture_hw: pixels of every keyframe's picture.
+    (3, 3) of the picture, where the user knows it. matched: pairs (earlier, later) whose features were. picture_hw:
+    pixels of every keyframe's picture. places: what is recognised of them.
     """
 
     keyframes: dict[int, Keyframe] = field(default_factory=dict)
@@ -85,6 +87,7 @@ class KeyframeMap:
     network_focals: list[float] = field(default_factory=list)
     matched: set[tuple[int, int]] = field(default_factory=set)
     picture_hw: tuple[int, int] = (0, 0)
+    places: Places = field(default_factory=Places)
 
     @property
     def order(self) -> list[int]:

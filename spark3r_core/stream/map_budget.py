@@ -75,6 +75,7 @@ def without(world: KeyframeMap, frame_ids: Collection[int]) -> KeyframeMap:
         after.tracks.drop(frame_id)
         after.matched = {pair for pair in after.matched if frame_id not in pair}
         del after.keyframes[frame_id]
+    after.places = after.places.without(frozenset(frame_ids))
     return after
 
 

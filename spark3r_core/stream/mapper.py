@@ -29,8 +29,10 @@ from spark3r_core.stream.estimates import FrameEstimate
 from spark3r_core.stream.feature_guess import FeaturePoints
 from spark3r_core.stream.kept_picture import encoded
 from spark3r_core.stream.keyframe_map import Keyframe, KeyframeMap, TrackedEdge
+from spark3r_core.stream.loops import close_all_loops, close_loops, remembered
 from spark3r_core.stream.map_budget import to_drop, without
-from spark3r_core.stream.resection import resected
+from spark3r_core.stream.relocalisation import NotRecognised, confirm_place, placed_in_map
+from spark3r_core.stream.resection import mend, resected
 from spark3r_core.stream.session import StreamSession, WindowResult
 from spark3r_core.stream.tracker import Reference, TrackedFrame
 
@@ -43,6 +45,7 @@ log = logging.getLogger(__name__)
 FINAL_PAIRS, LEAST_SPAN, MOST_SPAN = 300, 4, 10  # matched; and keyframes before each that it is matched with
 FINAL_STEPS, LEAST_STEPS, MOST_STEPS, FINAL_SETTLED = 2000, 20, 80, 1e-6  # times keyframes
 FINAL_SIGHTINGS, MOST_SIGHTINGS = 10_000, 400  # of all keyframes, and of each
+FINAL_ERROR = 16.0  # pixel sigmas beyond which a sighting is a false match: by now keyframes lie where they should
 LEAST_TIES = 50  # points of the old keyframe in view, for a scale
 
 
@@ -52,7 +55,8 @@ class KeyframeRequest:
 
     picture: (H, W, 3) uint8 RGB, undistorted. pyramid: at the tracker's size. intrinsics: (3, 3) of the picture where
     the user gave the camera. tracked: on the keyframe before; None where the frame begins a map. points: (N, 3) of that
-    keyframe, depth corrected, in this camera; None likewise.
+    keyframe, depth corrected, in this camera; None likewise. lost: tracking does not know where it is; it is mapped if
+    it is recognised as a place of the map, and only then.
     """
 
     frame_id: int
@@ -64,6 +68,7 @@ class KeyframeRequest:
     tracked: TrackedFrame | None = None
     points: NDArray[np.float32] | None = None
     odom_from_camera: Array = field(default_factory=lambda: np.eye(4))
+    lost: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,8 @@ class MapUpdate:
     reference: for the tracker; None where the picture has too little texture to track on, or the network failed.
     map_bytes: of the map. dropped: keyframes that left it to keep its budget; what was published of them stays.
     refined: depth of keyframes from several views, by frame id, in their own cameras and units; of the last adjustment.
+    loops: pairs of keyframes (earlier, later) that were found to show one place. found_by: the keyframe by which a lost
+    frame was recognised.
     """
 
     frame_id: int
@@ -87,6 +94,8 @@ class MapUpdate:
     map_bytes: int = 0
     dropped: tuple[int, ...] = ()
     refined: dict[int, DenseDepth] = field(default_factory=dict)
+    loops: tuple[tuple[int, int], ...] = ()
+    found_by: int | None = None
 
 
 class _Mapped(NamedTuple):
@@ -103,8 +112,9 @@ class Mapper:
         model: any backbone.
         memory: of its attention; one new frame per window.
         adjusts: whether keyframes are adjusted together (bundle adjustment).
+        closes_loops: whether places are recognised and loops closed; needs adjustment.
+        refines: whether depth is read off several keyframes once they are there; needs adjustment.
         max_map_bytes: of the map; beyond it keyframes are dropped (`map_budget`). None: no limit.
-        refines: whether depth is read off several keyframes once they are there; without adjustment it never is.
     """
 
     def __init__(
@@ -113,20 +123,28 @@ class Mapper:
         memory: MemoryConfig,
         *,
         adjusts: bool = True,
-        max_map_bytes: int | None = None,
+        closes_loops: bool = True,
         refines: bool = True,
+        max_map_bytes: int | None = None,
     ) -> None:
         self.model = model
         self.max_map_bytes = max_map_bytes
         self.session = StreamSession(model, memory, refine=False, tied=True)
         self.world = KeyframeMap()
-        self.adjusts = adjusts
+        self.adjusts, self.closes_loops = adjusts, closes_loops and adjusts
         self._dense = DenseMapping() if adjusts and refines else None
         self._focal_is_known = False
 
     def map(self, request: KeyframeRequest) -> MapUpdate:
         """Map one keyframe. Neither the map nor what the network remembers changes if anything is raised."""
         started_ns = time.perf_counter_ns()
+        if request.lost:
+            found = placed_in_map(self.world, request.picture) if self.closes_loops else "places are not recognised"
+            if isinstance(found, str):
+                return self._failed(request, None, found, started_ns)
+            camera = self.world.camera_of(request.sizes.picture_hw)
+            tracked = found.as_tracked(request.frame_id, request.odom_from_camera, request.sizes.tracker_map @ camera)
+            request = replace(request, tracked=tracked, points=found.points)
         image, network_from_picture = request.sizes.for_network(request.picture)
         mapped: list[_Mapped] = []
 
@@ -134,7 +152,10 @@ class Mapper:
             if estimates[0].valid:
                 mapped.append(self._mapped(request, estimates[0], network_from_picture))
 
-        window = self.session.step(image.transpose(2, 0, 1)[None], [request.frame_id], before_commit=before_commit)
+        try:
+            window = self.session.step(image.transpose(2, 0, 1)[None], [request.frame_id], before_commit=before_commit)
+        except NotRecognised as error:
+            return self._failed(request, None, str(error), started_ns)
         estimate = window.frames[0]
         if not estimate.valid:
             return self._failed(request, window, estimate.failure or "no estimate", started_ns)
@@ -172,7 +193,7 @@ class Mapper:
         world.keyframes[request.frame_id] = keyframe
         points, mended, confirmed = request.points, None, True
         if self.adjusts and request.tracked is not None:
-            others = neighbours(world, request.frame_id)
+            others = neighbours(world, request.frame_id, request.tracked.keyframe_id)
             join_tracks(world, request.frame_id, others, request.sizes.picture_hw)
             resection = resected(world, request.frame_id, others, request.sizes.picture_hw)
             mended, confirmed = resection.world_from_camera, resection.confirmed
@@ -182,6 +203,8 @@ class Mapper:
         depth, node_information = self._tied(points, estimate.depth, network_from_picture @ camera)
         keyframe = replace(keyframe, depth=depth, feature_depth=sampled(depth, features.places, network_from_picture))
         world.keyframes[request.frame_id] = keyframe if mended is None else keyframe.moved(mended, scale)
+        if request.lost:
+            confirm_place(world, request.frame_id, others, request.sizes.picture_hw)
         if request.tracked is not None and mended is None:
             world.edges.append(_edge(request.tracked, request.frame_id))
         adjusted = False
@@ -193,15 +216,21 @@ class Mapper:
                 log_ratio, places = found.log_depth[request.frame_id]
                 world.keyframes[request.frame_id] = bent(world.keyframes[request.frame_id], log_ratio, places)
             log.debug("keyframe %d: %s", request.frame_id, found.verdict.summary())
+        loops: tuple[tuple[int, int], ...] = ()
+        if self.closes_loops:
+            remembered(world, request.frame_id)
+            world, loops = close_loops(world, request.frame_id, request.sizes.picture_hw, focal_is_known=known)
         dropped: list[int] = []
         if self.max_map_bytes is not None and request.tracked is not None:
-            dropped = to_drop(world, self.max_map_bytes, {request.tracked.keyframe_id})
+            ends = {frame_id for pair in world.places.closed for frame_id in pair}
+            dropped = to_drop(world, self.max_map_bytes, ends | {request.tracked.keyframe_id})
             world = without(world, dropped)
         update = self._update(request, world, node_information, world.placed(self.world), adjusted)
         update = replace(update, map_bytes=world.nbytes, dropped=tuple(dropped))
         if update.reference is not None:
             update.reference.confirmed, update.reference.mended = confirmed, mended is not None
-        return _Mapped(world, update)
+        found_by = request.tracked.keyframe_id if request.lost and request.tracked is not None else None
+        return _Mapped(world, replace(update, loops=loops, found_by=found_by))
 
     def finish(self) -> MapUpdate | None:
         """Adjust all keyframes together, once, at the end of a file; None where there is nothing to gain."""
@@ -213,10 +242,15 @@ class Mapper:
         span = min(MOST_SPAN, max(LEAST_SPAN, FINAL_PAIRS // len(order)))
         for place, frame_id in enumerate(order):
             join_tracks(world, frame_id, order[max(0, place - span) : place], world.picture_hw)
+        mend(world, world.picture_hw)
+        loops: tuple[tuple[int, int], ...] = ()
+        if self.closes_loops:
+            world, loops = close_all_loops(world, world.picture_hw, focal_is_known=self._focal_is_known)
         found = adjust(
             world, order, {order[0]}, world.picture_hw, focal_is_known=self._focal_is_known,
             iterations=min(MOST_STEPS, max(LEAST_STEPS, FINAL_STEPS // len(order))), settled=FINAL_SETTLED,
             sightings=max(SIGHTINGS // 2, min(MOST_SIGHTINGS, FINAL_SIGHTINGS // len(order))),
+            most_error=FINAL_ERROR,
         )  # fmt: skip
         moved = found.map.placed(self.world)
         self._settle(found.map, moved, {})
@@ -227,7 +261,7 @@ class Mapper:
         accepted = found.verdict.accepted
         return MapUpdate(
             order[-1], None, None, moved, None, self.world.focal, "", accepted, elapsed_ns, self.world.nbytes,
-            refined=refined,
+            refined=refined, loops=loops,
         )  # fmt: skip
 
     def _placed(self, world: KeyframeMap, request: KeyframeRequest) -> tuple[Array, float]:

@@ -16,12 +16,13 @@ from spark3r_core.bundle.problem import Cameras, Observations
 from spark3r_core.bundle.triangulate import triangulate
 from spark3r_core.features.verify import PNP_PIXELS, camera_from_points
 from spark3r_core.geometry import se3
-from spark3r_core.stream.adjustment import sightings_of
+from spark3r_core.stream.adjustment import LEAST_SHARED, sightings_of
 from spark3r_core.stream.keyframe_map import KeyframeMap
 
 Array = NDArray[np.float64]
 
 CONFIRMING = 0.3  # share of the shared points that must agree with one pose
+NEAREST = 6  # keyframes by whose points one is looked at
 BETTER = 0.6  # of the error that the tracked pose has, below which the other one is believed
 
 
@@ -67,6 +68,21 @@ def resected(world: KeyframeMap, frame_id: int, others: Sequence[int], picture_h
     most = 3 * PNP_PIXELS * width / 640
     errors = [_error(pose, points, places, world.focal, most) for pose in (found[0], tracked)]
     return Resection(True, se3.require_se3(se3.invert(found[0])) if errors[0] < BETTER * errors[1] else None)
+
+
+def mend(world: KeyframeMap, picture_hw: tuple[int, int]) -> list[int]:
+    """Look at every keyframe of this draft by the points of those that share most tracks with it, and move those that
+    lie wrong: adjustment does not bring them back. The first keyframes of a map lie so, most of all. Returns which.
+    """
+    moved = []
+    for frame_id in world.order:
+        shared = world.tracks.shared(frame_id)
+        near = sorted((other for other in shared if shared[other] >= LEAST_SHARED), key=lambda o: (-shared[o], o))
+        pose = resected(world, frame_id, near[:NEAREST], picture_hw).world_from_camera if near else None
+        if pose is not None:
+            world.keyframes[frame_id] = world.keyframes[frame_id].moved(pose, world.keyframes[frame_id].scale)
+            moved.append(frame_id)
+    return moved
 
 
 def _error(camera_from_world: Array, points: Array, places: Array, focal: float, most: float) -> float:

@@ -6,19 +6,22 @@ import numpy as np
 
 from spark3r_core.synthetic import furniture, materials
 from spark3r_core.synthetic.primitives import Layout
+from spark3r_core.synthetic.twin_rooms import CORRIDOR, furnish_twin_rooms
 
-KINDS = ("room", "corridor", "court", "plain_room")
+KINDS = ("room", "corridor", "court", "plain_room", "twin_rooms")
 
 
 def build_layout(rng: np.random.Generator, kind: str) -> Layout:
     """A furnished world of `kind`; all randomness from `rng`."""
     if kind in ("room", "plain_room"):
         width, depth, height = rng.uniform(2.6, 8.0), rng.uniform(2.6, 8.0), rng.uniform(2.3, 3.6)
+    elif kind == "twin_rooms":
+        width, depth, height = 2 * rng.uniform(3.2, 4.2), rng.uniform(3.2, 4.2) + CORRIDOR, rng.uniform(2.4, 3.0)
     elif kind == "corridor":
         width, depth, height = rng.uniform(1.7, 3.6), rng.uniform(10, 40), rng.uniform(2.2, 3.6)
     else:
         width, depth, height = rng.uniform(10, 40), rng.uniform(10, 40), rng.uniform(2.5, 9.0)
-    if kind != "court" and rng.random() < 0.5:
+    if kind not in ("court", "twin_rooms") and rng.random() < 0.5:
         width, depth = depth, width
     wall = materials.wall(rng)
     walls = [wall if rng.random() < 0.6 else materials.wall(rng) for _ in range(4)]
@@ -37,6 +40,7 @@ def build_layout(rng: np.random.Generator, kind: str) -> Layout:
         "corridor": _furnish_corridor,
         "court": _furnish_court,
         "plain_room": _furnish_plain_room,
+        "twin_rooms": furnish_twin_rooms,
     }
     furnish[kind](layout, rng)
     return layout

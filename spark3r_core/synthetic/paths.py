@@ -2,7 +2,7 @@
 
 A path is a function of time in video frames; `step` or `times` says where it is sampled. "handheld", "robot",
 "forward" and "wander" walk (steering.py); "orbit" and "loop" follow closed curves; "wall_start" (wall_start.py) begins
-in front of a flat wall.
+in front of a flat wall; "twin_rooms" (twin_rooms.py) needs that world.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import numpy as np
 from spark3r_core.errors import GeometryError
 from spark3r_core.synthetic.distance import WorldDistance
 from spark3r_core.synthetic.steering import Gait, steer
+from spark3r_core.synthetic.twin_rooms import twin_rooms_walk
 from spark3r_core.synthetic.wall_start import wall_start
 from spark3r_core.synthetic.world import Worlds
 
-PATH_KINDS = ("handheld", "robot", "orbit", "forward", "still", "loop", "wander", "wall_start")
+PATH_KINDS = ("handheld", "robot", "orbit", "forward", "still", "loop", "wander", "wall_start", "twin_rooms")
 CLEARANCE = 0.25  # no camera centre comes closer to a surface
 PLANNED_CLEARANCE = 0.33  # leaves room for shake
 MAX_TURN_DEG = 1.3  # of closed curves, per video frame
@@ -150,7 +151,7 @@ def _orbit(rng: np.random.Generator, distance: WorldDistance, times: np.ndarray,
 
 
 def _gait(rng: np.random.Generator, kind: str, world_kind: str) -> Gait:
-    pace = {"room": 1.0, "plain_room": 1.0, "corridor": 1.3, "court": 2.0}[world_kind]
+    pace = {"room": 1.0, "plain_room": 1.0, "twin_rooms": 1.0, "corridor": 1.3, "court": 2.0}[world_kind]
     height, turn = rng.uniform(1.1, 1.7), np.deg2rad(rng.uniform(0.5, 1.5))
     if kind == "robot":
         height = rng.uniform(0.35, 1.2)
@@ -211,6 +212,9 @@ def make_path(
         position, yaw, pitch = _orbit(rng, distance, times, total, gait.speed)
     elif kind == "wall_start":
         position, yaw, pitch = wall_start(rng, distance, times, total, gait.speed, PLANNED_CLEARANCE)
+    elif kind == "twin_rooms":
+        position, yaw = twin_rooms_walk(distance, times, total)
+        pitch = np.full(len(times), rng.uniform(-0.02, 0.15))
     else:
         position, yaw, pitch = steer(rng, distance, times, total, gait, PLANNED_CLEARANCE, revisit=kind == "wander")
     shake = SHAKE.get(kind, 1.0)

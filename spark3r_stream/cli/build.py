@@ -45,13 +45,14 @@ def build_reconstructor(
     dtype = _dtype(config.dtype, device)
     if config.track == "on":
         memory = replace(memory, max_new_frames=1)
-        max_map_bytes = parse_bytes(config.map_memory)
+        closes_loops, max_map_bytes = config.loops == "on", parse_bytes(config.map_memory)
         if mapper is not None and device == "cpu":
             choice = ModelChoice(config.model, device, dtype, config.weights, torch.get_num_threads())
-            mapper.load(choice, memory, max_map_bytes=max_map_bytes)
+            mapper.load(choice, memory, closes_loops=closes_loops, max_map_bytes=max_map_bytes)
             return TrackingReconstructor(mapper, config.size, camera)
         model = load_model(config.model, device=device, dtype=dtype, weights=config.weights)
-        return TrackingReconstructor(LocalMapper(model, memory, max_map_bytes=max_map_bytes), config.size, camera)
+        host = LocalMapper(model, memory, closes_loops=closes_loops, max_map_bytes=max_map_bytes)
+        return TrackingReconstructor(host, config.size, camera)
     model = load_model(config.model, device=device, dtype=dtype, weights=config.weights)
     refine = None if config.refine == "auto" else config.refine == "on"
     return Reconstructor(model, memory, config.size, camera, refine=refine)

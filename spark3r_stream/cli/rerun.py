@@ -19,7 +19,10 @@ from spark3r_stream.recording.reprocess import RecordedRun
 from spark3r_stream.recording.schema import MAX_THREADS, checked_camera, checked_number
 
 # These decide the numbers; a user may leave them away or repeat them. The rest says how a source is read.
-_NUMERIC = ("model", "size", "window", "memory", "map_memory", "fill", "eviction", "track", "refine", "device", "dtype")
+_NUMERIC = (
+    "model", "size", "window", "memory", "map_memory", "fill", "eviction", "track", "loops", "refine", "device",
+    "dtype",
+)  # fmt: skip
 UNASKED_SIZE = 1024  # pixels
 UNASKED_MEMORY_BYTES = 2 << 30
 _READING = ("pace", "live", "rtsp_transport", "max_restarts", "fps")

@@ -12,6 +12,7 @@ from spark3r_core.stream.tracker import TrackedFrame
 from spark3r_stream.wire.messages import TrackingState
 
 LOST_FRAMES = 10  # guesses in a row
+AFTER_INTERRUPTION = "after an interruption, this camera has yet to prove that it is where the map says"
 SETTLING_FRAMES = 3  # confirmed frames in a row after which a new map, or one after an interruption, is believed
 
 
@@ -33,10 +34,10 @@ class FrameHealth:
         self._settling_reason = self.reason = "the map has just begun: no other frame confirms it yet"
         return TrackingState.LOW_CONFIDENCE
 
-    def interrupted(self) -> None:
-        """After an interruption frames must prove that the camera is where the map says."""
+    def interrupted(self, why: str = AFTER_INTERRUPTION) -> None:
+        """Frames must prove again that the camera is where the map says."""
         self._settling = SETTLING_FRAMES
-        self._settling_reason = "after an interruption, this camera has yet to prove that it is where the map says"
+        self._settling_reason = why
 
     def update(self, tracked: TrackedFrame) -> TrackingState:
         """State after one frame."""

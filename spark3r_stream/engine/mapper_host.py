@@ -21,10 +21,12 @@ class MapperHost(Protocol):
     """Maps keyframes, for one caller at a time; every call takes as long as its work.
 
     facts: of the model, which may live elsewhere. memory: of its attention. max_map_bytes: of the map, None: no limit.
+    closes_loops: whether places seen before are recognised.
     """
 
     memory: MemoryConfig
     max_map_bytes: int | None
+    closes_loops: bool
 
     @property
     def facts(self) -> ModelFacts: ...
@@ -67,15 +69,21 @@ class MapperHost(Protocol):
 class LocalMapper:
     """Maps in the process of the caller: where the work is the GPU's, and where a model is at hand already.
 
-    adjusts: whether keyframes are adjusted together; without, it is an odometer, for comparison. max_map_bytes: see
-    `Mapper`.
+    adjusts: whether keyframes are adjusted together; without, it is an odometer, for comparison.
+    closes_loops, max_map_bytes: see `Mapper`.
     """
 
     def __init__(
-        self, model: Backbone, memory: MemoryConfig, *, adjusts: bool = True, max_map_bytes: int | None = None
+        self,
+        model: Backbone,
+        memory: MemoryConfig,
+        *,
+        adjusts: bool = True,
+        closes_loops: bool = True,
+        max_map_bytes: int | None = None,
     ) -> None:
         self.model, self.memory, self._adjusts = model, memory, adjusts
-        self.max_map_bytes = max_map_bytes
+        self.closes_loops, self.max_map_bytes = closes_loops, max_map_bytes
         self._given_up = KeyframeMap()  # the largest of them
         self._mapper = self._new_mapper()
 
@@ -109,7 +117,10 @@ class LocalMapper:
         return self._given_up if len(self._given_up.keyframes) > len(present.keyframes) else present
 
     def _new_mapper(self) -> Mapper:
-        return Mapper(self.model, self.memory, adjusts=self._adjusts, max_map_bytes=self.max_map_bytes)
+        return Mapper(
+            self.model, self.memory, adjusts=self._adjusts, closes_loops=self.closes_loops,
+            max_map_bytes=self.max_map_bytes,
+        )  # fmt: skip
 
     def check(self) -> None:
         pass

@@ -53,6 +53,7 @@ class MapperProcess:
 
     memory: MemoryConfig
     max_map_bytes: int | None
+    closes_loops: bool
 
     def __init__(self) -> None:
         context = multiprocessing.get_context(_start_method())
@@ -76,11 +77,16 @@ class MapperProcess:
         return self._facts
 
     def load(
-        self, choice: ModelChoice, memory: MemoryConfig, *, adjusts: bool = True, max_map_bytes: int | None = None
+        self,
+        choice: ModelChoice,
+        memory: MemoryConfig,
+        *,
+        closes_loops: bool = True,
+        max_map_bytes: int | None = None,
     ) -> None:
         """Load the model there. Raises what `load_model` raises, and SettingsError where the memory does not fit."""
-        self.memory, self.max_map_bytes = memory, max_map_bytes
-        self._facts = self._call("load", choice, memory, adjusts, max_map_bytes)
+        self.memory, self.closes_loops, self.max_map_bytes = memory, closes_loops, max_map_bytes
+        self._facts = self._call("load", choice, memory, closes_loops, max_map_bytes)
 
     def begin(self) -> None:
         self._call("begin")
@@ -168,14 +174,14 @@ def _serve(connection: Connection, theirs: Connection) -> None:
             connection.send((answer, error))
 
 
-def _loaded(choice: ModelChoice, memory: MemoryConfig, adjusts: bool, max_map_bytes: int | None) -> LocalMapper:
+def _loaded(choice: ModelChoice, memory: MemoryConfig, closes_loops: bool, max_map_bytes: int | None) -> LocalMapper:
     import torch
 
     from spark3r_core.models.registry import load_model
 
     torch.set_num_threads(choice.threads)  # the process is ours alone
     model = load_model(choice.name, choice.device, choice.dtype, choice.weights)
-    return LocalMapper(model, memory, adjusts=adjusts, max_map_bytes=max_map_bytes)
+    return LocalMapper(model, memory, closes_loops=closes_loops, max_map_bytes=max_map_bytes)
 
 
 def _portable(error: Exception) -> Exception:

@@ -26,11 +26,13 @@ from spark3r_core.stream.dense import DenseDepth
 from spark3r_core.stream.estimates import WindowResult
 from spark3r_core.stream.keyframe_choice import KeyframeRule
 from spark3r_core.stream.mapper import KeyframeRequest, MapUpdate
+from spark3r_core.stream.relocalisation import TOO_LITTLE
 from spark3r_core.stream.tracker import Reference, TrackedFrame, Tracker
 from spark3r_stream.engine.frame_cloud import CloudConfig
 from spark3r_stream.engine.frame_health import FrameHealth
 from spark3r_stream.engine.mapper_host import MapperHost
 from spark3r_stream.engine.mapper_thread import MapperThread
+from spark3r_stream.engine.relocaliser import Relocaliser
 from spark3r_stream.engine.results import MapSize, StepOutput, failed_output, first_line
 from spark3r_stream.engine.submap import Submap
 from spark3r_stream.engine.undistort import Undistorter
@@ -88,6 +90,7 @@ class TrackingReconstructor:
         self._map_from_part = Sim3()  # where the present map lies among all
         self._tracker = Tracker()
         self._health = FrameHealth()
+        self._relocaliser = Relocaliser()
         self._rule = KeyframeRule()
         self._sizes: CameraSizes | None = None
         self._fitted: CameraSizes | None = None  # the newest of `prepare_ahead`, which runs ahead
@@ -99,6 +102,7 @@ class TrackingReconstructor:
         self._last_good: np.ndarray | None = None  # newest confirmed camera in the map of all, (4, 4)
         self._newest: _Tracked | None = None  # the newest frame, if it is confirmed and no keyframe
         self.keyframes_failed = 0
+        self.loops: list[tuple[int, int]] = []  # pairs of keyframes that were recognised as one place
 
     @property
     def facts(self) -> ModelFacts:
@@ -146,7 +150,8 @@ class TrackingReconstructor:
         output = self._output(frame, tracked, view, state)
         if state is TrackingState.TRACKING:
             self._last_good = self._in_all(tracked)
-        if self._health.is_lost:
+        self._relocaliser.tracked() if tracked.aligned else self._relocaliser.missed()
+        if self._health.is_lost and (self._relocaliser.gives_up or not self._host.closes_loops):
             self._begin_part("tracking was lost")
         else:
             reference = self._tracker.reference
@@ -206,7 +211,7 @@ class TrackingReconstructor:
         """The end of a file is a keyframe: the frames since the last one are held from both sides."""
         newest, self._newest = self._newest, None
         if newest is not None and newest.frame.frame_id not in self._submaps:
-            self._submit(newest, 0)
+            self._submit(newest, self._request(newest), 0)
             self._adopt(step)
 
     def _track(self, frame: Frame, picture: np.ndarray, pyramid: list[Level]) -> TrackedFrame:
@@ -225,16 +230,19 @@ class TrackingReconstructor:
         return tracked
 
     def _ask(self, newest: _Tracked) -> None:
-        """Ask for the newest frame to be mapped, if it should be and the mapper is free."""
+        """Ask for the newest frame to be mapped, if it should be and the mapper is free; if lost, to be found."""
+        if self._thread.is_free and self._host.closes_loops and self._relocaliser.should_ask:
+            self._submit(newest, replace(self._request(newest), tracked=None, points=None, lost=True), 1)
+            return
         if not self._thread.is_free or not self._rule.reason(newest.tracked, self._frames_on_keyframe):
             return
         lag = min(LONGEST_LAG, max(1, self._frames_on_keyframe // FRAMES_PER_LAG))
-        self._submit(newest, lag)
+        self._submit(newest, self._request(newest), lag)
         self._newest = None
 
-    def _submit(self, newest: _Tracked, lag: int) -> None:
+    def _submit(self, newest: _Tracked, request: KeyframeRequest, lag: int) -> None:
         facts = _Facts(newest.frame, self._submaps[newest.tracked.keyframe_id].number)
-        self._thread.submit(self._request(newest), facts, newest.frame.frame_id + lag)
+        self._thread.submit(request, facts, newest.frame.frame_id + lag)
 
     def _request(self, newest: _Tracked) -> KeyframeRequest:
         """That a tracked frame be mapped."""
@@ -270,6 +278,10 @@ class TrackingReconstructor:
         pending, update = self._thread.take()
         request = pending.request
         step.adopted = request.frame_id
+        if request.lost and isinstance(update, MapUpdate) and update.keyframe is None:
+            log.debug("frame %d was not recognised: %s", request.frame_id, update.failure)
+            self._relocaliser.answered(update.failure != TOO_LITTLE)
+            return
         if isinstance(update, Exception) or update.keyframe is None:
             self.keyframes_failed += 1
             why = first_line(update) if isinstance(update, Exception) else update.failure
@@ -277,7 +289,11 @@ class TrackingReconstructor:
             return
         self._publish(request, pending.facts, update, step)
         if update.reference is not None:
-            self._tracker.adopt(update.reference)
+            self._tracker.adopt(update.reference, request.time_s if request.lost else None)
+            if request.lost:
+                log.info("frame %d was recognised: tracking goes on in the same map", request.frame_id)
+                self._relocaliser.tracked()
+                self._health.interrupted("the camera was found again; frames after it have yet to confirm that")
             self._frames_on_keyframe = 0
             self._urgent = False
 
@@ -285,9 +301,10 @@ class TrackingReconstructor:
         """Number the keyframe's submap, make its depth and points, and say where submaps lie now."""
         keyframe = update.keyframe
         assert keyframe is not None
+        tracked_submap = facts.tracked_submap if update.found_by is None else self._submaps[update.found_by].number
         submap = Submap(
             self._next_submap, request.frame_id, facts.frame.captured_ns, facts.frame.epoch, _time_ns(facts.frame),
-            facts.tracked_submap,
+            tracked_submap,
         )  # fmt: skip
         self._next_submap += 1
         self._submaps[request.frame_id] = submap
@@ -313,6 +330,7 @@ class TrackingReconstructor:
 
     def _corrections(self, update: MapUpdate, reason: str) -> list[MapCorrection]:
         corrections = []
+        self.loops += update.loops
         for frame_id, map_from_keyframe in sorted(update.moved.items()):
             submap = self._submaps[frame_id]
             submap.revision += 1
@@ -361,6 +379,7 @@ class TrackingReconstructor:
             self._map_from_part = Sim3.from_matrix(self._last_good)
         self._tracker = Tracker()
         self._health = FrameHealth()
+        self._relocaliser = Relocaliser()
         self._submaps = {}
         self._frames_on_keyframe = 0
         self._urgent = False

@@ -1,6 +1,6 @@
 """One surface of all keyframes: their depths fused into a truncated signed distance field, and its mesh.
 
-Curless and Levoy 1996, by Open3D (extra `view`). The field is made anew from the keyframes each time, so that what a
+Curless and Levoy 1996, by Open3D (extra `mesh`). The field is made anew from the keyframes each time, so that what a
 correction of the map moved is fused where it lies now. Of equal input comes an equal mesh.
 """
 

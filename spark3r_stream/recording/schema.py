@@ -59,6 +59,7 @@ SETTINGS: dict[str, Rule] = {
     "fill": _choices("fill"),
     "eviction": _choices("eviction"),
     "track": _choices("track"),
+    "loops": _choices("loops"),
     "refine": _choices("refine"),
     "device": _DEVICE,
     "dtype": _choices("dtype"),
@@ -114,7 +115,7 @@ def checked_settings(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     if not isinstance(settings, dict):
         raise RecordingError(f"{path} does not say how it was made; its settings are missing or damaged")
     # recordings from before there was a choice
-    settings = {"track": "off", "refine": "off", "map_memory": "2GiB", **settings}
+    settings = {"track": "off", "loops": "off", "refine": "off", "map_memory": "2GiB", **settings}
     settings |= {name: metadata[name] for name in ("device", "dtype") if metadata.get(name)}
     for name, rule in SETTINGS.items():
         if name in settings:

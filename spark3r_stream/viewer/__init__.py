@@ -1,1 +1,1 @@
-"""A viewer is a subscriber that draws; Open3D is imported when a window or picture is asked for."""
+"""A viewer is a subscriber that draws: on a page for the browser, or a picture. viser is imported when asked for."""

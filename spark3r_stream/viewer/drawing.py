@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_stream.map.cloud import PointCloud
 from spark3r_stream.map.scene_map import SceneMap
-from spark3r_stream.viewer.scene_geometry import frustum_segments, path_segments
+from spark3r_stream.viewer.scene_geometry import frustum_segments, path_segments, vertical_view
 
 _SAMPLED = 64  # points of each slot that tell how large the scene is
 
@@ -37,20 +37,18 @@ class SlotPlace(NamedTuple):
     map_from_slot: Sim3
 
 
-class SceneLines(NamedTuple):
-    """Segments in the map's frame, each (n, 2, 3) float32: the camera's path, and the keyframes as small frusta."""
-
-    path: NDArray[np.float32]
-    keyframes: NDArray[np.float32]
-
-
 class Changes(NamedTuple):
-    """To be applied together. lines: None if they did not change."""
+    """To be applied together.
+
+    path: of the camera, and keyframes: as small frusta; segments in the map's frame, each (n, 2, 3) float32, or None
+    where nothing changed.
+    """
 
     clouds: list[SlotCloud]
     places: list[SlotPlace]
     emptied: list[int]
-    lines: SceneLines | None
+    path: NDArray[np.float32] | None
+    keyframes: NDArray[np.float32] | None
 
 
 class _Slot(NamedTuple):
@@ -67,6 +65,7 @@ class Drawing:
         self._slots: dict[int, _Slot] = {}  # by submap
         self._free: list[int] = []
         self._seen: tuple[int, float, float] | None = None
+        self._keyframe_view: tuple[tuple[float, float], float] | None = None
 
     def update(self, scene: SceneMap, hidden_share: float, scene_size: float) -> Changes:
         """What changed since the last call.
@@ -75,7 +74,7 @@ class Drawing:
         mean something else for every network. scene_size: a length in the map, for the size of the keyframes.
         """
         if self._seen == (scene.version, hidden_share, scene_size):
-            return Changes([], [], [], None)
+            return Changes([], [], [], None, None)
         self._seen = (scene.version, hidden_share, scene_size)
         versions = scene.cloud_versions
         emptied = [self._slots.pop(submap).number for submap in sorted(self._slots.keys() - versions.keys())]
@@ -83,11 +82,8 @@ class Drawing:
             heapq.heappush(self._free, number)
         clouds, places = [], []
         for submap in sorted(versions):
-            slot, drawn, place = (
-                self._slots.get(submap),
-                (versions[submap], hidden_share),
-                scene.map_from_submap(submap),
-            )
+            slot, place = self._slots.get(submap), scene.map_from_submap(submap)
+            drawn = (versions[submap], hidden_share)
             if slot is None or slot.drawn != drawn:
                 cloud = most_trusted(scene.submap_cloud(submap), hidden_share)
                 number = self._new_number() if slot is None else slot.number
@@ -99,11 +95,12 @@ class Drawing:
                 places.append(SlotPlace(number, place))
             self._slots[submap] = _Slot(number, drawn, place, sample)
         still_emptied = [number for number in emptied if number in self._free]
-        keyframes = [slot.place.apply_to_poses(np.eye(4)) for slot in self._slots.values()]
-        lines = SceneLines(
-            path_segments(scene.trajectory()), frustum_segments(keyframes, scene.camera, scene_size / 60)
-        )
-        return Changes(clouds, places, still_emptied, lines)
+        keyframes, view = None, (vertical_view(scene.camera), scene_size)
+        if places or emptied or view != self._keyframe_view:  # not with each frame, as the path does
+            self._keyframe_view = view
+            poses = [slot.place.apply_to_poses(np.eye(4)) for slot in self._slots.values()]
+            keyframes = frustum_segments(poses, scene.camera, scene_size / 60)
+        return Changes(clouds, places, still_emptied, path_segments(scene.trajectory()), keyframes)
 
     def sample(self) -> NDArray[np.float64]:
         """Some of the points drawn, in the map's frame (n, 3): enough to know where the scene is and how large."""

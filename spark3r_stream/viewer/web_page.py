@@ -57,6 +57,7 @@ class WebPage:
         self._lines: dict[str, Any] = {}
         self._shown = {"/path": True, "/keyframes": True}
         self._has_camera = self._has_keyframe = False
+        self._drawn_sizes: tuple[float, float] | None = None  # what the user chose, and of the scene
         self._placed: dict[int, NDArray[np.float64]] = {}  # by page, where its view was put last
         self._resets: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._scene_size = 1.0
@@ -95,9 +96,10 @@ class WebPage:
             if slot not in drawn:
                 _put(self._slots[slot], place)
                 self._slots[slot].scale = place.scale
-        if changes.lines is not None:
-            self._draw_lines("/path", changes.lines.path, _PATH_COLOUR, 2.5)
-            self._draw_lines("/keyframes", changes.lines.keyframes, _KEYFRAME_COLOUR, 1.0)
+        if changes.path is not None:
+            self._draw_lines("/path", changes.path, _PATH_COLOUR, 2.5)
+        if changes.keyframes is not None:
+            self._draw_lines("/keyframes", changes.keyframes, _KEYFRAME_COLOUR, 1.0)
 
     def apply_settings(self) -> None:
         """What the user chose to see, and how large; nothing is sent where nothing changed."""
@@ -108,8 +110,11 @@ class WebPage:
             node.visible = self._shown[name]
         self._camera.visible = self._show_camera.value and self._has_camera
         self._keyframe.visible = self._show_keyframes.value and self._has_keyframe
-        for slot, node in self._slots.items():
-            node.point_size = self._point_size(slot)
+        wanted = (float(self._size.value), self._scene_size)
+        if self._drawn_sizes != wanted:
+            self._drawn_sizes = wanted
+            for slot, node in self._slots.items():
+                node.point_size = self._point_size(slot)
 
     def show_camera(self, world_from_camera: NDArray[np.float64] | None, camera: CameraView | None) -> None:
         """Put the frustum of the newest frame; None: there is none yet."""

@@ -196,7 +196,7 @@ NO_EXTRAS = """
 from importlib.machinery import PathFinder
 found = PathFinder.find_spec
 def find_spec(name, path=None, target=None):
-    if name.partition(".")[0] not in ("torch", "cv2", "av", "safetensors", "PIL", "viser", "huggingface_hub"):
+    if name.partition(".")[0] not in ("torch", "cv2", "av", "safetensors", "PIL", "viser", "open3d", "huggingface_hub"):
         return found(name, path, target)
 PathFinder.find_spec = find_spec
 """

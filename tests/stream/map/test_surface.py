@@ -1,7 +1,5 @@
 """Keyframes fused into one mesh."""
 
-import importlib
-
 import numpy as np
 import pytest
 
@@ -14,18 +12,6 @@ K = np.array([[60.0, 0, 32], [0, 60.0, 24], [0, 0, 1]])
 BUDGET = 64 * 2**20
 
 
-def why_without_open3d() -> str:
-    """Empty when Open3D can be loaded here; some of its system libraries may be missing."""
-    try:
-        importlib.import_module("open3d")
-    except (ImportError, OSError) as error:
-        return f"Open3D (extra `view`) cannot be loaded: {error}"
-    return ""
-
-
-needs_open3d = pytest.mark.skipif(bool(why_without_open3d()), reason=why_without_open3d())
-
-
 def wall(x: float, scale: float = 1.0, distance: float = 2.0) -> PosedDepth:
     """What a camera at (x, 0, 0) sees of a wall at z = distance. scale: map units per unit of the keyframe."""
     image = np.full((*HW, 3), (200, 100, 50), np.uint8)
@@ -33,7 +19,7 @@ def wall(x: float, scale: float = 1.0, distance: float = 2.0) -> PosedDepth:
     return PosedDepth(depth, np.ones(HW, np.float32), image, K, Sim3(scale, np.eye(3), np.array([x, 0, 0.0])))
 
 
-@needs_open3d
+@pytest.mark.mesh
 def test_a_wall_seen_twice_is_one_wall_in_its_place_and_colour() -> None:
     mesh = fused([wall(0.0), wall(0.3, scale=2.0)], BUDGET)
     assert len(mesh.triangles) > 500
@@ -44,28 +30,28 @@ def test_a_wall_seen_twice_is_one_wall_in_its_place_and_colour() -> None:
     assert abs(mesh.vertices[:, 0].max() - (0.3 + 2.0 * 32 / 60)) < 3 * mesh.voxel
 
 
-@needs_open3d
+@pytest.mark.mesh
 def test_a_keyframe_that_moved_is_fused_where_it_lies_now() -> None:
     before = fused([wall(0.0)], BUDGET).vertices
     after = fused([wall(1.0)], BUDGET).vertices
     np.testing.assert_allclose(after.mean(0) - before.mean(0), [1, 0, 0], atol=0.02)
 
 
-@needs_open3d
+@pytest.mark.mesh
 def test_equal_input_gives_an_equal_mesh() -> None:
     first, second = (fused([wall(0.0), wall(0.2)], BUDGET) for _ in range(2))
     assert first.vertices.tobytes() == second.vertices.tobytes()
     assert first.triangles.tobytes() == second.triangles.tobytes()
 
 
-@needs_open3d
+@pytest.mark.mesh
 def test_voxels_grow_until_the_field_fits() -> None:
     fine, coarse = fused([wall(0.0)], BUDGET), fused([wall(0.0)], 2 * 2**20)
     assert coarse.voxel > 1.2 * fine.voxel
     assert len(coarse.triangles) < len(fine.triangles)
 
 
-@needs_open3d
+@pytest.mark.mesh
 def test_unsure_pixels_are_left_out() -> None:
     half = wall(0.0)
     half.confidence[:, :32] = 0.1

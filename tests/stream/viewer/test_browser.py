@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import signal
 import subprocess
@@ -115,3 +116,35 @@ def test_boxes_and_buttons_of_the_page_reach_the_viewer() -> None:
             assert browser.wait(lambda: "PAUSED" in browser.text(), WAIT_S)
             browser.click("Pause")
             assert browser.wait(lambda: "PAUSED" not in browser.text(), WAIT_S)
+
+
+HALF = 700  # keyframes: those of ten minutes and more
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_long_stream_fills_neither_the_viewer_nor_the_page() -> None:
+    """After the budget of points is long used up and about as many keyframes came as the page has nodes, twice that."""
+    session = uuid.uuid4()
+    sealer = Sealer(session, time.time_ns)
+    with contextlib.ExitStack() as opened:
+        publisher = opened.enter_context(Publisher("tcp://127.0.0.1:*", session))
+        url, viewer = opened.enter_context(view(publisher.endpoint, "--port", "0"))
+        browser = opened.enter_context(Browser())
+        browser.open(url)
+        sizes = []
+        for submap in range(2 * HALF):
+            publisher.send(sealer.seal(keyframe_messages(submap, BLUE, frames=30, size=(60, 80))))
+            time.sleep(0.1)
+            if submap % HALF == HALF - 1:
+                browser.call("HeapProfiler.collectGarbage")
+                sizes.append((resident_bytes(viewer.pid), browser.evaluate("performance.memory.usedJSHeapSize")))
+        assert browser.wait(lambda: f"frame\t{20 * HALF - 10 + 29:,} in" in browser.text(), WAIT_S), browser.text()
+        print("bytes of viewer and page, halfway and at the end:", sizes)
+        assert sizes[1][0] < 1.25 * sizes[0][0]
+        assert sizes[1][1] < sizes[0][1] + 20_000_000  # what a collection leaves varies by ten
+
+
+def resident_bytes(process_id: int) -> int:
+    pages = int(Path(f"/proc/{process_id}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")

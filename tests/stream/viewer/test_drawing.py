@@ -31,7 +31,7 @@ def scene_of(keyframes: int, **limits: int) -> SceneMap:
 
 
 def nothing(changes: Changes) -> bool:
-    return not (changes.clouds or changes.places or changes.emptied) and changes.lines is None
+    return not (changes.clouds or changes.places or changes.emptied) and changes.path is changes.keyframes is None
 
 
 def test_a_keyframe_is_sent_once_and_a_correction_moves_it_without_a_point() -> None:
@@ -49,17 +49,31 @@ def test_a_keyframe_is_sent_once_and_a_correction_moves_it_without_a_point() -> 
 
 def test_a_correction_moves_the_path_and_the_keyframes() -> None:
     scene, drawing = scene_of(3), Drawing()
-    before = drawing.update(scene, 0.0, 10.0).lines
+    before = drawing.update(scene, 0.0, 10.0)
     scene.apply_correction(1, MOVED, 2)
-    after = drawing.update(scene, 0.0, 10.0).lines
-    assert before is not None
-    assert after is not None
+    after = drawing.update(scene, 0.0, 10.0)
+    assert before.path is not None
+    assert after.path is not None
+    assert before.keyframes is not None
+    assert after.keyframes is not None
     np.testing.assert_allclose(before.path[:, :, 0], [[0, 1], [1, 2]])
     np.testing.assert_allclose(after.path[0, 1], MOVED.translation)
     np.testing.assert_allclose(after.path[1, 0], MOVED.translation)
     moved = np.any(before.keyframes != after.keyframes, axis=(1, 2)).reshape(3, -1)
     assert moved.any(1).tolist() == [False, True, False]
     np.testing.assert_allclose(after.keyframes.reshape(3, -1, 3)[1, 0], MOVED.translation)
+
+
+def test_a_frame_grows_the_path_only() -> None:
+    scene, drawing = scene_of(3), Drawing()
+    drawing.update(scene, 0.0, 10.0)
+    scene.add_pose(np.eye(4), 9, 2)
+    changes = drawing.update(scene, 0.0, 10.0)
+    assert changes.clouds == changes.places == changes.emptied == []
+    assert changes.keyframes is None
+    assert changes.path is not None
+    assert len(changes.path) == 3
+    assert drawing.update(scene, 0.0, 12.0).keyframes is not None, "of another size"
 
 
 def test_points_that_came_later_and_points_that_were_thinned_are_sent_again() -> None:
@@ -109,9 +123,10 @@ def test_any_number_of_keyframes_takes_a_bounded_page() -> None:
         assert sum(held.values()) == len(scene) <= limits["max_points"]
         assert len(held) == len(scene.cloud_versions)
         assert max(held) < limits["max_clouds"]
-        assert changes.lines is not None
-        assert len(changes.lines.path) <= limits["max_poses"]
-        assert len(changes.lines.keyframes) <= 10 * limits["max_clouds"]
+        assert changes.path is not None
+        assert changes.keyframes is not None
+        assert len(changes.path) <= limits["max_poses"]
+        assert len(changes.keyframes) <= 10 * limits["max_clouds"]
     order = sorted(scene.cloud_versions)
     assert len(order) == 20
     assert order[0] == 0

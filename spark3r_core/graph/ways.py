@@ -1,0 +1,57 @@
+"""Ways between nodes of a graph: how far odometry went, and how wrong a loop asks it to have been."""
+
+from __future__ import annotations
+
+import heapq
+
+import numpy as np
+
+from spark3r_core.geometry.rotation import rotation_angle
+from spark3r_core.geometry.sim3 import Sim3
+from spark3r_core.graph.problem import Edges, Similarities
+
+DRIFT_OF_WAY, DRIFT_ANYHOW = 0.25, 0.3  # of the way; and of the place's median depth
+DRIFT_OF_TURN, TURN_ANYHOW = (
+    0.3,
+    15.0,
+)  # of all turns on the way (with a focal length a fifth off, so are they); degrees
+
+
+def ways_from(start: int, nodes: Similarities, edges: Edges) -> dict[int, tuple[float, float]]:
+    """By node: length of the shortest way from `start` along edges, and the turns on it in degrees."""
+    lengths = np.linalg.norm(nodes.translation[edges.first] - nodes.translation[edges.second], axis=1)
+    relative = nodes.relative(edges.first, edges.second)
+    traces = (np.trace(relative.rotation, axis1=1, axis2=2) - 1) / 2
+    turns = np.degrees(np.arccos(np.clip(traces, -1, 1)))
+    beside: dict[int, list[tuple[int, float, float]]] = {}
+    for a, b, length, turn in zip(
+        edges.first.tolist(), edges.second.tolist(), lengths.tolist(), turns.tolist(), strict=True
+    ):
+        beside.setdefault(a, []).append((b, length, turn))
+        beside.setdefault(b, []).append((a, length, turn))
+    found: dict[int, tuple[float, float]] = {}
+    heap = [(0.0, start, 0.0)]
+    while heap:
+        length, node, turn = heapq.heappop(heap)
+        if node in found:
+            continue
+        found[node] = (length, turn)
+        for other, further, turned in beside.get(node, []):
+            if other not in found:
+                heapq.heappush(heap, (length + further, other, turn + turned))
+    return found
+
+
+def is_plausible(
+    nodes: Similarities, first: int, second: int, first_from_second: Sim3, size: float, way: tuple[float, float]
+) -> bool:
+    """Whether odometry can have been as wrong as an edge says: two equal rooms ask more of it than a true loop does.
+
+    size: median depth of the first node, in its unit. way: length and turns between the two, see `ways_from`.
+    """
+    length, turns = way
+    there = nodes.one(first) @ first_from_second
+    shift = float(np.linalg.norm(there.translation - nodes.translation[second]))
+    turn = float(np.degrees(rotation_angle(there.rotation.T @ nodes.rotation[second])))
+    most_shift = DRIFT_OF_WAY * length + DRIFT_ANYHOW * size * float(nodes.scale[first])
+    return shift <= most_shift and turn <= DRIFT_OF_TURN * turns + TURN_ANYHOW

@@ -1,0 +1,310 @@
+"""Loops closed: places recognised, believed when several agree, the map bent to meet there, and adjusted around it.
+
+Everything works on a draft of the map and gives another one: a loop that comes to nothing leaves no trace but what was
+looked at. The path: `remembered` → `proposed` → `verify` → `agreeing` → `is_plausible` → pose graph → tracks joined
+→ bundle adjustment of the keyframes around the loop.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spark3r_core.geometry import se3
+from spark3r_core.graph.problem import Edges, Similarities
+from spark3r_core.graph.solve import solve
+from spark3r_core.graph.ways import is_plausible, ways_from
+from spark3r_core.places.agreement import Recognition, agreeing
+from spark3r_core.places.verification import SamePlace, View, verify
+from spark3r_core.stream.adjustment import LEAST_SHARED, adjust, join_tracks
+from spark3r_core.stream.keyframe_map import KeyframeMap
+
+Array = NDArray[np.float64]
+
+log = logging.getLogger(__name__)
+
+APART = 6  # keyframes between two that may close a loop: nearer ones are neighbours
+NEIGHBOURS = 2  # whose neighbours by shared tracks are neighbours too
+PROPOSALS = 2  # by appearance, and as many by where the map has them, for a new keyframe
+VERIFICATIONS = 4  # of a new keyframe, its proposals' neighbours included
+FINAL_VERIFICATIONS = 160  # of all keyframes together, at the end of a file
+NEAR_SHIFT, NEAR_TURN = 0.7, 40.0  # median depths and degrees, within which the map itself proposes
+WAITING = 40  # recognitions that wait for others that agree
+MOST_EDGES = 5  # of a keyframe to those that share most tracks with it
+WEAK = np.array([0.15] * 3 + [0.05] * 3 + [0.3])  # sigmas of an edge that no tracks hold: median depths, radians, log
+STRONG = np.array([0.05] * 3 + [0.02] * 3 + [0.1])  # that a hundred tracks hold; their errors depend on each other
+SLACK = (1.0, 4.0, 16.0)  # factors of these sigmas, tried in turn
+HOLDING_SHARE = 0.5  # of the believed pairs that the bent map must agree with
+AROUND = 5  # keyframes beside each end of a loop that are matched with those at the other end
+MOST_ERROR = 16.0  # pixel sigmas, once the graph has brought both ends together
+MOVED, HOLDING = 12, 6  # keyframes around a loop that its adjustment moves, and those that hold them
+
+
+class Closed(NamedTuple):
+    """map: a new one where loops were closed, else the one given with what was looked at. pairs: of keyframes that were
+    believed, the earlier first."""
+
+    map: KeyframeMap
+    pairs: tuple[tuple[int, int], ...] = ()
+
+
+def remembered(world: KeyframeMap, frame_id: int) -> None:
+    """Make a keyframe of this draft known to place recognition."""
+    descriptors = {one: keyframe.features.descriptors for one, keyframe in world.keyframes.items()}
+    world.places = replace(world.places, index=world.places.index.with_picture(frame_id, descriptors))
+
+
+def close_loops(world: KeyframeMap, frame_id: int, picture_hw: tuple[int, int], *, focal_is_known: bool) -> Closed:
+    """Look whether a new keyframe shows a place seen before, and close the loop if it does. `world` is a draft."""
+    _recognise(world, frame_id, picture_hw, VERIFICATIONS)
+    return _closed(world, picture_hw, focal_is_known=focal_is_known, adjusts=True)
+
+
+def close_all_loops(world: KeyframeMap, picture_hw: tuple[int, int], *, focal_is_known: bool) -> Closed:
+    """Look for the loops of all keyframes; whoever calls adjusts all of them after. `world` is a draft."""
+    order = world.order
+    likely = []
+    for frame_id in order:
+        for score, other in _by_appearance(world, frame_id, _candidates(world, frame_id))[:PROPOSALS]:
+            likely.append((score, other, frame_id))
+        for score, other in _by_map(world, frame_id, _candidates(world, frame_id))[:PROPOSALS]:
+            likely.append((score, other, frame_id))
+    left = FINAL_VERIFICATIONS
+    for _, other, frame_id in sorted(likely, key=lambda one: (-one[0], one[2], one[1])):
+        if left <= 0:
+            break
+        found = _look(world, other, frame_id, picture_hw)
+        left -= found is not None
+        if found:  # its neighbours are the ones that can confirm it
+            for near, far in _around(world, other, frame_id, 1):
+                left -= _look(world, near, far, picture_hw) is not None
+    return _closed(world, picture_hw, focal_is_known=focal_is_known, adjusts=False)
+
+
+def view_of(world: KeyframeMap, frame_id: int, picture_hw: tuple[int, int]) -> View:
+    keyframe = world.keyframes[frame_id]
+    return View(keyframe.features, keyframe.feature_depth, world.camera_of(picture_hw), picture_hw)
+
+
+def _recognise(world: KeyframeMap, frame_id: int, picture_hw: tuple[int, int], budget: int) -> None:
+    """Verify proposals for a keyframe and, where one is right, its neighbours."""
+    candidates = _candidates(world, frame_id)
+    queue = [other for _, other in _by_appearance(world, frame_id, candidates)[:PROPOSALS]]
+    queue += [other for _, other in _by_map(world, frame_id, candidates)[:PROPOSALS] if other not in queue]
+    while queue and budget > 0:
+        other = queue.pop(0)
+        found = _look(world, other, frame_id, picture_hw)
+        budget -= found is not None
+        if found:
+            order = world.order
+            place = order.index(other)
+            beside = [order[at] for at in (place - 1, place + 1, place - 2, place + 2) if 0 <= at < len(order)]
+            near = [one for one in beside if one in candidates]
+            queue = near + [one for one in queue if one not in near]
+
+
+def _candidates(world: KeyframeMap, frame_id: int) -> list[int]:
+    """Earlier keyframes that could close a loop with this one: not its neighbours, in time or by shared tracks."""
+    earlier = [other for other in world.order if other < frame_id][:-APART]
+    shared = world.tracks.shared(frame_id)
+    near = sorted((other for other in shared if shared[other] >= LEAST_SHARED), key=lambda one: (-shared[one], one))
+    known = set(near)
+    for other in near[:NEIGHBOURS]:
+        known |= {third for third, count in world.tracks.shared(other).items() if count >= LEAST_SHARED}
+    return [other for other in earlier if other not in known]
+
+
+def _by_appearance(world: KeyframeMap, frame_id: int, candidates: Collection[int]) -> list[tuple[float, int]]:
+    """Likeness and keyframe, most alike first."""
+    likeness = world.places.index.likeness(world.keyframes[frame_id].features.descriptors, candidates)
+    return sorted(((score, other) for other, score in likeness.items()), key=lambda one: (-one[0], one[1]))
+
+
+def _by_map(world: KeyframeMap, frame_id: int, candidates: Sequence[int]) -> list[tuple[float, int]]:
+    """Keyframes that lie near in the map and look the same way, nearest first; their score is at most that of a picture
+    that is very like."""
+    if not candidates:
+        return []
+    key = world.keyframes[frame_id]
+    size = float(np.nanmedian(key.feature_depth)) * key.scale if np.isfinite(key.feature_depth).any() else 0.0
+    poses = np.stack([world.keyframes[other].world_from_camera for other in candidates])
+    shift = np.linalg.norm(poses[:, :3, 3] - key.world_from_camera[:3, 3], axis=1) / max(size, 1e-9)
+    turn = np.degrees(se3.relative_angle(poses, key.world_from_camera))
+    off = shift / NEAR_SHIFT + turn / NEAR_TURN
+    return [(float(1 - off[i]) / 2, candidates[i]) for i in np.argsort(off, kind="stable") if off[i] < 1]
+
+
+def _look(world: KeyframeMap, other: int, frame_id: int, picture_hw: tuple[int, int]) -> bool | None:
+    """Verify one pair and keep what comes of it: whether it is one place; None where the pair was looked at before."""
+    pair = (other, frame_id)
+    places = world.places
+    if pair in places.looked:
+        return None
+    first = view_of(world, other, picture_hw)
+    same = verify(first, view_of(world, frame_id, picture_hw))
+    world.places = replace(places, looked=places.looked | {pair})
+    if not isinstance(same, SamePlace):
+        log.debug("keyframes %d and %d: %s", other, frame_id, same)
+        return False
+    found = Recognition(other, frame_id, same, first.median_depth)
+    world.places = replace(world.places, recognised=(*world.places.recognised, found)[-WAITING:])
+    return True
+
+
+def _around(world: KeyframeMap, first: int, second: int, reach: int) -> list[tuple[int, int]]:
+    """Pairs (earlier, later) of the keyframes around two, the two themselves left out, that are not neighbours."""
+    order = world.order
+    a, b = order.index(first), order.index(second)
+    near = order[max(0, a - reach) : a + reach + 1]
+    far = order[max(0, b - reach) : b + reach + 1]
+    return [(one, other) for one in near for other in far if one < other and (one, other) != (first, second)]
+
+
+def _closed(world: KeyframeMap, picture_hw: tuple[int, int], *, focal_is_known: bool, adjusts: bool) -> Closed:
+    """Close what the recognitions that wait agree on."""
+    lies = {frame_id: keyframe.map_from_keyframe for frame_id, keyframe in world.keyframes.items()}
+    order = world.order
+    groups = agreeing([one for one in world.places.recognised if one.first in lies], lies, order)
+    if not groups:
+        return Closed(world)
+    number = {frame_id: i for i, frame_id in enumerate(order)}
+    nodes = Similarities.of([lies[frame_id] for frame_id in order])
+    held_together = _map_edges(world, nodes, number)
+    believed = [one for group in groups for one in _plausible(group, nodes, held_together, number)]
+    if not believed:
+        return Closed(world)
+    found, holds = _bent(nodes, held_together, _loop_edges(believed, number))
+    if holds.mean() < HOLDING_SHARE:
+        log.debug("loops of %d pairs do not fit the map", len(holds))
+        return Closed(world)
+    believed = [one for one, held in zip(believed, holds, strict=True) if held]
+    after = replace(world, keyframes=dict(world.keyframes))
+    for i, frame_id in enumerate(order[1:], 1):
+        moved = found.one(i)
+        pose = se3.require_se3(se3.make_pose(moved.rotation, moved.translation))
+        after.keyframes[frame_id] = world.keyframes[frame_id].moved(pose, moved.scale)
+    pairs = tuple((one.first, one.second) for one in believed)
+    waiting = tuple(one for one in world.places.recognised if one not in believed)
+    after.places = replace(world.places, recognised=waiting, closed=world.places.closed + pairs)
+    for one in believed:
+        join_tracks(after, one.second, [one.first], picture_hw)
+    for one in believed:
+        for first, second in _around(after, one.first, one.second, AROUND if not adjusts else 1):
+            if (first, second) not in after.matched and _overlap(after, first, second):
+                join_tracks(after, second, [first], picture_hw)
+    log.debug("loops closed: %s", ", ".join(f"{a}-{b}" for a, b in pairs))
+    if adjusts:
+        chosen, held = _around_loop(after, believed)
+        after = adjust(after, chosen, held, picture_hw, focal_is_known=focal_is_known, most_error=MOST_ERROR).map
+    return Closed(after, pairs)
+
+
+def _bent(nodes: Similarities, odometry: Edges, loops: Edges) -> tuple[Similarities, NDArray[np.bool_]]:
+    """Nodes as the loops want them, and which loops hold. Odometry is believed as its matches say, and if the loops do
+    not hold, less: errors of a whole way depend on each other where the focal length is wrong."""
+    holds = np.zeros(len(loops), bool)
+    bent = nodes
+    for slack in SLACK:
+        edges = _together(replace(odometry, information=odometry.information / slack**2), loops)
+        found = solve(nodes, edges, np.arange(len(nodes)) == 0)
+        bent, holds = found.nodes, found.holds(edges)[len(odometry) :]
+        if holds.mean() >= HOLDING_SHARE:
+            break
+    return bent, holds
+
+
+def _overlap(world: KeyframeMap, first: int, second: int) -> bool:
+    """Whether the map has two keyframes so near that matching them is worth its time."""
+    return bool(_by_map(world, second, [first]))
+
+
+def _plausible(
+    group: Sequence[Recognition], nodes: Similarities, edges: Edges, number: dict[int, int]
+) -> list[Recognition]:
+    ways = {first: ways_from(number[first], nodes, edges) for first in sorted({one.first for one in group})}
+    kept = []
+    for one in group:
+        way = ways[one.first].get(number[one.second])
+        if way is not None and is_plausible(
+            nodes, number[one.first], number[one.second], one.same.first_from_second, one.size, way
+        ):
+            kept.append(one)
+        else:
+            log.debug("keyframes %d and %d look alike, but lie too far apart", one.first, one.second)
+    return kept if len(kept) > len(group) / 2 else []
+
+
+def _map_edges(world: KeyframeMap, nodes: Similarities, number: dict[int, int]) -> Edges:
+    """The map as it is: edges between keyframes that follow each other, and between those that share most tracks."""
+    order = world.order
+    shared = world.tracks.covisibility(LEAST_SHARED)
+    strongest: dict[int, list[tuple[int, tuple[int, int]]]] = {}
+    for pair, count in shared.items():
+        for end in pair:
+            strongest.setdefault(end, []).append((-count, pair))
+    pairs = {pair for found in strongest.values() for _, pair in sorted(found)[:MOST_EDGES]}
+    pairs |= set(itertools.pairwise(order))
+    chosen = sorted(pairs)
+    first = np.array([number[a] for a, _ in chosen], np.int64)
+    second = np.array([number[b] for _, b in chosen], np.int64)
+    counts = np.array([shared.get(pair, 0) for pair in chosen], np.float64)
+    sizes = np.array([_size(world, a) for a, _ in chosen])
+    sigmas = np.where(counts[:, None] > 0, STRONG / np.sqrt(np.clip(counts, 1, 400) / 100)[:, None], WEAK)
+    sigmas = np.minimum(sigmas, WEAK)
+    sigmas[:, :3] *= sizes[:, None]
+    information = np.zeros((len(chosen), 7, 7))
+    information[:, np.arange(7), np.arange(7)] = 1 / np.square(sigmas)
+    return Edges(first, second, nodes.relative(first, second), information, np.zeros(len(chosen), bool))
+
+
+def _size(world: KeyframeMap, frame_id: int) -> float:
+    """Median depth of a keyframe in its unit."""
+    depth = world.keyframes[frame_id].depth
+    return max(float(np.median(depth)), 1e-6)
+
+
+def _loop_edges(believed: Sequence[Recognition], number: dict[int, int]) -> Edges:
+    return Edges(
+        np.array([number[one.first] for one in believed], np.int64),
+        np.array([number[one.second] for one in believed], np.int64),
+        Similarities.of([one.same.first_from_second for one in believed]),
+        np.stack([one.same.information for one in believed]),
+        np.ones(len(believed), bool),
+    )
+
+
+def _together(a: Edges, b: Edges) -> Edges:
+    measured = Similarities(
+        np.concatenate([a.measured.scale, b.measured.scale]),
+        np.concatenate([a.measured.rotation, b.measured.rotation]),
+        np.concatenate([a.measured.translation, b.measured.translation]),
+    )
+    return Edges(
+        np.concatenate([a.first, b.first]),
+        np.concatenate([a.second, b.second]),
+        measured,
+        np.concatenate([a.information, b.information]),
+        np.concatenate([a.doubted, b.doubted]),
+    )
+
+
+def _around_loop(world: KeyframeMap, believed: Sequence[Recognition]) -> tuple[list[int], set[int]]:
+    """Keyframes of an adjustment around a loop, and which of them hold it."""
+    ends = sorted({end for one in believed for end in (one.first, one.second)})
+    counts: dict[int, int] = {}
+    for end in ends:
+        for other, count in world.tracks.shared(end).items():
+            counts[other] = counts.get(other, 0) + count
+    ranked = [other for other in sorted(counts, key=lambda one: (-counts[one], one)) if counts[other] >= LEAST_SHARED]
+    moving = ends[:MOVED] + [other for other in ranked if other not in ends][: max(0, MOVED - len(ends))]
+    held = [other for other in ranked if other not in moving][:HOLDING]
+    if not held:
+        held = [min(moving)]
+        moving.remove(held[0])
+    return sorted([*moving, *held]), set(held)

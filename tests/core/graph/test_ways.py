@@ -1,0 +1,38 @@
+"""How far odometry went between two keyframes, and which loops it can be asked to have missed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from spark3r_core.geometry.sim3 import Sim3
+from spark3r_core.graph.problem import Edges, Similarities
+from spark3r_core.graph.ways import is_plausible, ways_from
+
+
+def line(count: int) -> tuple[Similarities, Edges]:
+    """Keyframes one unit apart."""
+    nodes = Similarities.of([Sim3(1.0, np.eye(3), np.array([float(i), 0, 0])) for i in range(count)])
+    first = np.arange(count - 1)
+    edges = Edges(first, first + 1, nodes.relative(first, first + 1), np.tile(np.eye(7), (count - 1, 1, 1)), first < 0)
+    return nodes, edges
+
+
+def test_ways_are_the_shortest_along_edges() -> None:
+    nodes, edges = line(6)
+    shortcut = Edges(
+        np.append(edges.first, 0), np.append(edges.second, 4), edges.measured, edges.information, edges.doubted
+    )
+    ways = ways_from(0, nodes, shortcut)
+    assert ways[3] == (3.0, 0.0)
+    assert ways[5] == (5.0, 0.0)
+
+
+def test_two_equal_rooms_ask_more_of_odometry_than_a_loop_does() -> None:
+    """After a way of 19, a loop to the start asks for all of it; one that drift explains asks for a few percent."""
+    nodes, edges = line(20)
+    way = ways_from(0, nodes, edges)[19]
+    drifted = Sim3(1.0, np.eye(3), np.array([17.0, 0.5, 0]))
+    assert is_plausible(nodes, 0, 19, drifted, 1.0, way)
+    assert not is_plausible(nodes, 0, 19, Sim3(), 1.0, way)
+    turned = Sim3(1.0, np.diag([-1.0, 1.0, -1.0]), np.array([19.0, 0, 0]))
+    assert not is_plausible(nodes, 0, 19, turned, 1.0, way)
