@@ -34,7 +34,16 @@ INTEGERS = {
     FieldDescriptor.CPPTYPE_ENUM: (0, 2**31 - 1),
 }
 FLOATS = (0.0, -0.0, 1e300, float("nan"), float("inf"))
-TEXTS = ("", "\x1b]0;owned\x07\x1b[2J\nspark3r: fine", "\u202egnp.exe", "x" * 100_000, "../../etc/passwd", "aac", "eps")
+TEXTS = (
+    "",
+    "\x1b]0;owned\x07\x1b[2J\nspark3r: fine",
+    "\u202egnp.exe",
+    "x" * 100_000,
+    "../../etc/passwd",
+    "aac",
+    "eps",
+    "<script>x</script>",
+)
 BYTES = (b"", b"\0", b"\xff" * 64, bytes(100_000))
 DEEP = "[" * 100_000 + "]" * 100_000
 VALUES: tuple[Any, ...] = (

@@ -11,7 +11,7 @@ import sys
 import threading
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.append(str(Path(__file__).resolve().parents[2]))  # last: it may be the folder of other packages, too
 
 from spark3r_stream.pubsub.limits import RelayLimits, UploadLimit
 from spark3r_stream.pubsub.relay import Relay

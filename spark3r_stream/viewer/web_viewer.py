@@ -6,6 +6,8 @@ import threading
 import time
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+
 from spark3r_stream.map.scene_map import SceneMap
 from spark3r_stream.pubsub.subscriber import Subscriber
 from spark3r_stream.viewer.drawing import Drawing
@@ -65,7 +67,8 @@ class WebViewer:
             self.scene.limit_points(settings.most_points)
         if isinstance(self._source, Playback):
             self._source.pause() if settings.paused else self._source.resume()
-        with self._page.together():
+        # where a hostile publisher puts things beyond float32 they are drawn nowhere, without a warning
+        with self._page.together(), np.errstate(over="ignore", invalid="ignore"):
             if self._overview is not None:
                 self._page.reset_views(self._overview)
             if not settings.paused:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from spark3r_core.stream.mapper import Mapper
+from spark3r_stream.engine.mapper_process import MapperProcess
 from spark3r_stream.engine.run_stats import RunStats
 from spark3r_stream.outputs.result_writer import ResultWriter
 from spark3r_stream.pubsub.publisher import Publisher
@@ -61,7 +61,7 @@ def last_status(recording: Path) -> Status:
         (SnapshotKeeper, "add", "publisher", MemoryError),
         (SyntheticSource, "read", "spark3r-producer", Fault),
         (ResultWriter, "add", "spark3r-files", ZeroDivisionError),
-        (Mapper, "map", "spark3r-mapper", Fault),
+        (MapperProcess, "map", "spark3r-mapper", Fault),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else value,
 )

@@ -43,7 +43,7 @@ def test_a_video_comes_out_again_byte_by_byte(tmp_path: Path, spark3r, capfd: py
     assert stats["source"]["kind"] == "recording"
     assert (stats["settings"]["memory"], stats["settings"]["window"]) == ("3MiB", 3)
     compared = len(payloads(first))
-    assert 20 <= compared <= 30  # random weights lose track, and frames off the map send no cloud
+    assert 30 <= compared <= 40  # random weights lose track, and frames off the map send no cloud
     assert f"all {compared} messages are equal to the recorded ones, byte by byte" in capfd.readouterr().err
     assert payloads(tmp_path / "again.mcap")
     assert spark3r("run", tmp_path / "again.mcap") == 0, "a repeated run is a recording like any other"
@@ -200,7 +200,7 @@ def test_options_that_contradict_the_recording_are_refused(
         told = capfd.readouterr().err
         assert all(word in told for word in words), (options, told)
     assert spark3r("run", first, "--size", "96", "--memory", "65536KiB", "--dtype", "float32") == 0
-    assert "all 12 messages are equal" in capfd.readouterr().err
+    assert "all 16 messages are equal" in capfd.readouterr().err
 
 
 def test_other_weights_are_refused_with_both_hashes(tmp_path: Path, spark3r) -> None:
