@@ -166,22 +166,20 @@ class DenseMapping:
 
     def __init__(self) -> None:
         self._surfaces: dict[int, Surface] = {}
+        self._done: set[int] = set()
 
     def due(self, world: KeyframeMap, picture_hw: tuple[int, int]) -> dict[int, DenseDepth]:
-        """Depth of the keyframe whose turn it is with the newest of the map; empty while there are too few.
-
-        Called once after each keyframe.
-        """
-        if len(world.order) <= DELAY:
+        """Depth of the newest keyframe that has followers enough and was not asked for before; empty without one."""
+        left = [frame_id for frame_id in world.order[:-DELAY] if frame_id not in self._done]
+        if not left:
             return {}
-        frame_id = world.order[-1 - DELAY]
-        if frame_id in self._surfaces:
-            return {}  # the newest keyframe was not mapped
+        frame_id = left[-1]
         surface = matched_surface(world, frame_id, picture_hw)
+        self._done = {done for done in self._done if done in world.keyframes} | {frame_id}
         if surface is None:
             return {}
         newest = sorted({*self._surfaces, frame_id})[-MOST_KEPT:]
         known = {**self._surfaces, frame_id: surface}
         self._surfaces = {kept: known[kept] for kept in newest if kept in world.keyframes}
-        depth = dense_depth(world, frame_id, picture_hw, self._surfaces)
+        depth = dense_depth(world, frame_id, picture_hw, known)
         return {} if depth is None else {frame_id: depth}

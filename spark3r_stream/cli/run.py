@@ -141,7 +141,7 @@ def _run(config: RunConfig, stop: Stop) -> int:
         engine = EngineConfig(plan, max_frames=config.max_frames, adjusts_all=adjusts_all)
         if isinstance(reconstructor, TrackingReconstructor):
             engine = replace(engine, queue_frames=TRACKED_QUEUE)
-            reconstructor.waits = not source.info.is_live
+            reconstructor.waits, reconstructor.refines = not source.info.is_live, not adjusts_all
             if source.info.is_live:
                 reconstructor.warm_up(source.info.size)
         decided = None if run is None else run.decisions

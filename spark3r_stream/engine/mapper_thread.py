@@ -38,7 +38,7 @@ class MapperThread(Generic[Facts]):
         self._host = host
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="spark3r-mapper")
         self.pending: Pending[Facts] | None = None
-        self._refining: list[Future[dict[int, DenseDepth]]] = []  # after each keyframe, until it was taken
+        self._refining: list[Future[dict[int, DenseDepth]]] = []  # until they are taken
 
     @property
     def is_free(self) -> bool:
@@ -52,16 +52,14 @@ class MapperThread(Generic[Facts]):
     def submit(self, request: KeyframeRequest, facts: Facts, due: int) -> None:
         assert self.pending is None, "one request at a time"
         self.pending = Pending(request, facts, self._executor.submit(self._host.map, request), due)
+
+    def refine(self) -> None:
+        """Have depth read off several views, after what is under way."""
         self._refining.append(self._executor.submit(self._host.refine))
 
     def take_refined(self) -> dict[int, DenseDepth]:
-        """Depth from several views that was read off after the keyframes before the pending one, or after the last.
-
-        Which that is does not depend on how long anything takes: between two keyframes there is time for it, and if
-        not, the second one waits.
-        """
-        ready = len(self._refining) - (self.pending is not None)
-        taken, self._refining = self._refining[:ready], self._refining[ready:]
+        """What `refine` gave, waited for. Nothing is waited for before a keyframe is taken that was asked for later."""
+        taken, self._refining = self._refining, []
         refined: dict[int, DenseDepth] = {}
         for future in taken:
             try:

@@ -53,6 +53,7 @@ log = logging.getLogger(__name__)
 LEAST_CONFIDENCE = 0.5  # of a point from several views: its depth is more likely right to 3 percent than not
 LONGEST_LAG = 16  # frames from a keyframe to its adoption, with a file
 FRAMES_PER_LAG = 2  # frames that a keyframe served, per frame of lag: where views change fast, the next one is due soon
+CALM_FRAMES = (5, 20, 35, 50)  # on a keyframe without need of another: then there is time for depth from several views
 URGENT_OVERLAP, URGENT_INLIERS = 0.5, 0.76  # below, a file waits for the pending keyframe at once,
 URGENT_DISTANCE, URGENT_TURN = 0.28, 25.0  # and above: of the keyframe's median depth, degrees
 
@@ -67,6 +68,8 @@ class TrackingReconstructor:
         cloud: which points of a keyframe are published.
         waits: adopt keyframes at fixed frames, so that a run does not depend on timing (files); otherwise when they are
             there (live).
+        refines: read depth off several views as the map grows, when the mapper has nothing better to do (live). With a
+            file it comes with the last adjustment.
     """
 
     def __init__(
@@ -77,10 +80,11 @@ class TrackingReconstructor:
         cloud: CloudConfig | None = None,
         *,
         waits: bool = True,
+        refines: bool = False,
     ) -> None:
         self.memory, self.camera = host.memory, camera
         self.cloud = cloud or CloudConfig()
-        self.waits = waits
+        self.waits, self.refines = waits, refines
         self._long_side = long_side
         self._undistorter = Undistorter(camera) if camera is not None else None
         self._host = host
@@ -234,7 +238,11 @@ class TrackingReconstructor:
         if self._thread.is_free and self._host.closes_loops and self._relocaliser.should_ask:
             self._submit(newest, replace(self._request(newest), tracked=None, points=None, lost=True), 1)
             return
-        if not self._thread.is_free or not self._rule.reason(newest.tracked, self._frames_on_keyframe):
+        if not self._thread.is_free:
+            return
+        if not self._rule.reason(newest.tracked, self._frames_on_keyframe):
+            if self.refines and self._frames_on_keyframe in CALM_FRAMES:
+                self._thread.refine()
             return
         lag = min(LONGEST_LAG, max(1, self._frames_on_keyframe // FRAMES_PER_LAG))
         self._submit(newest, self._request(newest), lag)
