@@ -187,7 +187,7 @@ def export(
 
     Args:
         source: .s3rmap file; for tum, kitti, glb and laz also a result folder, for ros2bag also a recording.
-        to: colmap, nerfstudio, tum, kitti, glb, laz, depth, ros2bag or rrd.
+        to: colmap, nerfstudio, tum, kitti, glb, laz, mesh, depth, ros2bag or rrd.
         out: folder for it, new or empty.
         max_points: of a cloud.
         overwrite: let files of the same names in a folder that is not empty be replaced.

@@ -14,7 +14,7 @@ from spark3r_stream.plain_text import cleaned
 if TYPE_CHECKING:
     from spark3r_stream.export.model import ExportModel
 
-Format = Literal["colmap", "nerfstudio", "tum", "kitti", "glb", "laz", "depth", "ros2bag", "rrd"]
+Format = Literal["colmap", "nerfstudio", "tum", "kitti", "glb", "laz", "mesh", "depth", "ros2bag", "rrd"]
 FORMATS = get_args(Format)
 OF_RESULTS = ("tum", "kitti", "glb", "laz")  # what a result folder, which has no pictures, is enough for
 
@@ -70,6 +70,10 @@ def _export_pictures(model: ExportModel, to: Format, folder: ExportFolder, max_p
         from spark3r_stream.export.depth import write_depth
 
         write_depth(model, folder)
+    elif to == "mesh":
+        from spark3r_stream.export.mesh import write_mesh
+
+        write_mesh(model, folder)
     elif to == "rrd":
         from spark3r_stream.export.rerun_file import write_rrd
 

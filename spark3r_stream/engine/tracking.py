@@ -53,7 +53,7 @@ log = logging.getLogger(__name__)
 LEAST_CONFIDENCE = 0.5  # of a point from several views: its depth is more likely right to 3 percent than not
 LONGEST_LAG = 16  # frames from a keyframe to its adoption, with a file
 FRAMES_PER_LAG = 2  # frames that a keyframe served, per frame of lag: where views change fast, the next one is due soon
-CALM_FRAMES = (5, 20, 35, 50)  # on a keyframe without need of another: then there is time for depth from several views
+CALM_FRAMES = (15, 30, 45, 60)  # on a keyframe without need of another: then there is time for depth from several views
 URGENT_OVERLAP, URGENT_INLIERS = 0.5, 0.76  # below, a file waits for the pending keyframe at once,
 URGENT_DISTANCE, URGENT_TURN = 0.28, 25.0  # and above: of the keyframe's median depth, degrees
 

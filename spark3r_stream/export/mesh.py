@@ -1,0 +1,47 @@
+"""One coloured surface of a map, as PLY and GLB: depth from several views, fused (map/surface.py)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from spark3r_core.stream.dense import dense_depths, small_picture
+from spark3r_stream.export.clouds import GLTF
+from spark3r_stream.export.folder import ExportFolder
+from spark3r_stream.export.model import ExportModel
+from spark3r_stream.map.surface import PosedDepth, fused
+
+FIELD_BYTES = 1 << 30  # while the surface is made; in a larger map voxels are larger
+
+
+def write_mesh(model: ExportModel, folder: ExportFolder) -> None:
+    """mesh.ply, in the axes and the unit of the map, and mesh.glb, y up as glTF has it.
+
+    Raises OutputError where a picture is missing, GeometryError where there is no surface.
+    """
+    import open3d  # noqa: F401  # what is missing is told before minutes of work
+    import trimesh
+
+    mesh = fused(posed_depths(model), FIELD_BYTES)
+    opaque = np.full((len(mesh.colours), 1), 255, np.uint8)
+    colours = np.concatenate([mesh.colours, opaque], 1)
+    for name, vertices in (("mesh.ply", mesh.vertices), ("mesh.glb", mesh.vertices @ GLTF.T)):
+        surface = trimesh.Trimesh(vertices, mesh.triangles, vertex_colors=colours, process=False)
+        data = surface.export(file_type=name[-3:])
+        assert isinstance(data, bytes)
+        folder.write(name, data)
+
+
+def posed_depths(model: ExportModel) -> list[PosedDepth]:
+    """Depth of every keyframe, read off the pictures around it, and where it lies."""
+    world = model.world.draft()
+    for keyframe, picture in zip(model.keyframes, model.pictures, strict=True):
+        world.keyframes[keyframe.frame_id] = replace(keyframe, small_picture=small_picture(picture))
+    depths = dense_depths(world, world.order, world.picture_hw)
+    return [
+        PosedDepth(
+            dense.depth, dense.confidence, dense.picture, dense.intrinsics, world.keyframes[frame_id].map_from_keyframe
+        )
+        for frame_id, dense in sorted(depths.items())
+    ]
