@@ -24,6 +24,9 @@ def pytest_without(folder: Path, *arguments: str, **environment: str) -> subproc
     """A run of ONE_TEST_EACH where browser, elements, compiler and `ip` are not found, however much is installed."""
     (folder / "test_each.py").write_text(ONE_TEST_EACH)
     nothing = str(folder / "nothing")
+    broken = folder / "broken"
+    broken.mkdir()
+    (broken / "open3d.py").write_text("raise OSError('libGL.so.1: cannot open shared object file')\n")
     gone = {
         "PATH": nothing,
         "GST_PLUGIN_SYSTEM_PATH_1_0": nothing,
@@ -33,7 +36,7 @@ def pytest_without(folder: Path, *arguments: str, **environment: str) -> subproc
     command = [sys.executable, "-m", "pytest", "-q", "-c", str(ROOT / "pyproject.toml"), "-p", "tests.conftest"]
     return subprocess.run(
         [*command, "-p", "no:cacheprovider", "--rootdir", str(folder), *arguments, str(folder / "test_each.py")],
-        env={**kept, **gone, "PYTHONPATH": str(ROOT), **environment},
+        env={**kept, **gone, "PYTHONPATH": f"{broken}:{ROOT}", **environment},
         cwd=folder,
         capture_output=True,
         text=True,

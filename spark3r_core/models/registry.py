@@ -143,6 +143,22 @@ def find_weights(name: str) -> Path | None:
     return path if path.is_file() else None
 
 
+def weights_file(name: str, weights: str | Path | None) -> Path:
+    """The file that `load_model` would read for these, which says where it should be if there is none.
+
+    Raises CheckpointError.
+    """
+    path = expand_home(weights) if weights is not None else find_weights(name)
+    if path is None:
+        spec = model_spec(name)
+        raise CheckpointError(
+            f"no weights for {name}: put {spec.file_name} of https://huggingface.co/{spec.hub_id} (licence:"
+            f" {spec.weights_licence}) at {weights_dir() / name / spec.file_name}, let"
+            f" `spark3r models --download {name}` do it, or name a file with --weights"
+        )
+    return path
+
+
 def load_model(
     name: str,
     device: torch.device | str = "cpu",
@@ -173,13 +189,7 @@ def load_model(
         load_into(model, stored, "the bundled weights", device, dtype)
         model.weights_path = find_weights(name)
     else:
-        path = expand_home(weights) if weights is not None else find_weights(name)
-        if path is None:
-            raise CheckpointError(
-                f"no weights for {name}: put {spec.file_name} of https://huggingface.co/{spec.hub_id} (licence:"
-                f" {spec.weights_licence}) at {weights_dir() / name / spec.file_name}, let"
-                f" `spark3r models --download {name}` do it, or name a file with --weights"
-            )
+        path = weights_file(name, weights)
         sha256 = verify_record(path)
         stored = open_checkpoint(path)
         model = _on_meta(spec, spec.config)

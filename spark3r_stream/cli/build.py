@@ -28,7 +28,7 @@ def build_reconstructor(
     """
     import torch
 
-    from spark3r_core.models.registry import load_model
+    from spark3r_core.models.registry import BUNDLED, load_model, weights_file
     from spark3r_core.stream.session import MemoryConfig
 
     device = _device(config.device)
@@ -47,7 +47,10 @@ def build_reconstructor(
         memory = replace(memory, max_new_frames=1)
         closes_loops, max_map_bytes = config.loops == "on", parse_bytes(config.map_memory)
         if mapper is not None and device == "cpu":
-            choice = ModelChoice(config.model, device, dtype, config.weights, torch.get_num_threads())
+            weights = config.weights
+            if weights != "random" and (weights is not None or config.model != BUNDLED):
+                weights = weights_file(config.model, weights)  # found, or missed, by this process's environment
+            choice = ModelChoice(config.model, device, dtype, weights, torch.get_num_threads())
             mapper.load(choice, memory, closes_loops=closes_loops, max_map_bytes=max_map_bytes)
             return TrackingReconstructor(mapper, config.size, camera)
         model = load_model(config.model, device=device, dtype=dtype, weights=config.weights)

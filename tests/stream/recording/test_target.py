@@ -120,4 +120,4 @@ def test_a_typo_in_the_source_leaves_the_older_recording(tmp_path: Path, spark3r
 
 def test_overwrite_without_a_recording_is_refused(tmp_path: Path, spark3r, capfd) -> None:
     assert spark3r("run", tmp_path, "--overwrite") == 1
-    assert "give --record with it" in capfd.readouterr().err
+    assert "give --record or --map with it" in capfd.readouterr().err
