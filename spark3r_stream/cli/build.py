@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from spark3r_core.geometry.camera import Intrinsics, read_intrinsics
@@ -47,7 +48,7 @@ def build_reconstructor(
         memory = replace(memory, max_new_frames=1)
         closes_loops, max_map_bytes = config.loops == "on", parse_bytes(config.map_memory)
         if mapper is not None and device == "cpu":
-            weights = config.weights
+            weights: Path | str | None = config.weights
             if weights != "random" and (weights is not None or config.model != BUNDLED):
                 weights = weights_file(config.model, weights)  # found, or missed, by this process's environment
             choice = ModelChoice(config.model, device, dtype, weights, torch.get_num_threads())
