@@ -17,6 +17,7 @@ from spark3r_stream.pubsub.relay import Relay
 from spark3r_stream.pubsub.zmtp_frames import FrameCost, part_cost
 from spark3r_stream.wire import envelope as wire
 
+_LONGEST_WAIT_S = 1.0  # at a time: a relay that dies before anything is connected wakes nobody
 _MOST_PARTS = 4  # that are kept: one more than is right is enough to know
 
 
@@ -74,15 +75,14 @@ class SubscriberSocket:
             if self.relay.error is not None:
                 cause = f"{type(self.relay.error).__name__}: {self.relay.error}"
                 raise WireError(f"receiving from {self._endpoint} broke off: {cause}; this is a fault of the program")
-            timeout_ms = None if deadline_s is None else max(0, int(1000 * (deadline_s - time.monotonic()) + 0.999))
-            ready = dict(self._poller.poll(timeout_ms))
+            left_s = _LONGEST_WAIT_S if deadline_s is None else deadline_s - time.monotonic()
+            ready = dict(self._poller.poll(int(1000 * min(max(0.0, left_s), _LONGEST_WAIT_S) + 0.999)))
             if self._handshakes.socket in ready:
                 self._handshakes.read()
             if self.socket in ready:
                 return True
             if not ready:
                 self.relay.hang_up_if_stuck()
-                return False
             if deadline_s is not None and time.monotonic() >= deadline_s:
                 return False
 

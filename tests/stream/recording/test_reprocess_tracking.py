@@ -73,7 +73,7 @@ def test_a_recording_cut_anywhere_is_repeated_up_to_its_last_decisions(
 ) -> None:
     """What was published behind them cannot be made again, and neither can the end that the run came to."""
     first, cut = tmp_path / "first.mcap", tmp_path / "cut.mcap"
-    source = ROOM.format(frames=45, fps=15, more="&live=1")  # three seconds, a chunk each
+    source = ROOM.format(frames=75, fps=15, more="&live=1")  # five seconds, a chunk each
     assert spark3r("run", source, "--record", first) == 0
     data = first.read_bytes()
     cut.write_bytes(data[: int(kept * len(data))])
