@@ -6,8 +6,11 @@ import contextlib
 import errno
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
+
+OLDER = "older"  # see `why_not_replaced`
 
 
 def open_new(path: Path) -> IO[bytes]:
@@ -22,6 +25,32 @@ def open_new(path: Path) -> IO[bytes]:
         path.unlink()
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     return open(os.open(path, flags, 0o666), "wb", buffering=0)
+
+
+def why_not_replaced(path: Path, kind: str, head_bytes: int, is_kind: Callable[[bytes], bool]) -> str | None:
+    """Why a file may not be written at `path`: it would follow a link or destroy what is no older file of its kind.
+
+    None where there is nothing, or an empty file. kind: what is written, in words. is_kind: tells it from the first
+    `head_bytes` bytes; OLDER is returned where it is, and may be replaced if the user says so.
+    """
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        return str(getattr(error, "strerror", error))
+    if stat.S_ISLNK(status.st_mode):
+        return "it is a symbolic link; name the file itself"
+    if not stat.S_ISREG(status.st_mode):
+        return "it is a folder or a device; name a file"
+    if status.st_size == 0:
+        return None
+    try:
+        with path.open("rb") as file:
+            is_older = is_kind(file.read(head_bytes))
+    except OSError as error:
+        return str(error.strerror)
+    return OLDER if is_older else f"it exists and is no {kind}; choose another name"
 
 
 def write_whole(path: Path, data: bytes) -> None:

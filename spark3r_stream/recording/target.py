@@ -8,40 +8,23 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import stat
 from pathlib import Path
 
 from spark3r_stream.errors import RecordingError
-from spark3r_stream.files import open_new
+from spark3r_stream.files import OLDER, open_new, why_not_replaced
 
 MAGIC = b"\x89MCAP0\r\n"
 
 
 def check_target(path: Path, overwrite: bool) -> None:
     """Raises RecordingError if recording to `path` would destroy something. overwrite: an older recording may go."""
-    try:
-        status = path.lstat()
-    except FileNotFoundError:
+    why = why_not_replaced(path, "recording", len(MAGIC), lambda head: head == MAGIC)
+    if why == OLDER and overwrite:
         return
-    except (OSError, ValueError) as error:
-        raise RecordingError(f"cannot record to {path}: {getattr(error, 'strerror', error)}") from None
-    if stat.S_ISLNK(status.st_mode):
-        raise RecordingError(f"cannot record to {path}: it is a symbolic link; name the file itself")
-    if not stat.S_ISREG(status.st_mode):
-        raise RecordingError(f"cannot record to {path}: it is a folder or a device; name a file")
-    if status.st_size == 0:
-        return
-    try:
-        with path.open("rb") as file:
-            is_recording = file.read(len(MAGIC)) == MAGIC
-    except OSError as error:
-        raise RecordingError(f"cannot record to {path}: {error.strerror}") from None
-    if not is_recording:
-        raise RecordingError(f"cannot record to {path}: it exists and is no recording; choose another name")
-    if not overwrite:
-        raise RecordingError(
-            f"cannot record to {path}: it is an older recording; --overwrite replaces it, or choose another name"
-        )
+    if why == OLDER:
+        why = "it is an older recording; --overwrite replaces it, or choose another name"
+    if why is not None:
+        raise RecordingError(f"cannot record to {path}: {why}")
 
 
 def check_apart_from_source(path: Path, source: Path) -> None:
