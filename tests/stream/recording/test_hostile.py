@@ -70,14 +70,14 @@ def check(
 ALL = hostile_recordings(500)
 
 
-@pytest.mark.parametrize("start", range(0, 60, PER_RUN))
+@pytest.mark.parametrize("start", range(0, 20, PER_RUN))
 def test_each_ends_in_one_line_or_a_result(start: int, good: list[Path], tmp_path: Path, monkeypatch, capfd) -> None:
     for number, hostile in enumerate(ALL[start : start + PER_RUN]):
         check(hostile, number, good, tmp_path, monkeypatch, capfd)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("start", range(60, 500, PER_RUN))
+@pytest.mark.parametrize("start", range(20, 500, PER_RUN))
 def test_all_of_them(start: int, good: list[Path], tmp_path: Path, monkeypatch, capfd) -> None:
     assert len(ALL) == 500
     for number, hostile in enumerate(ALL[start : start + PER_RUN]):

@@ -67,7 +67,7 @@ def test_a_run_that_was_cut_short_comes_out_again(tmp_path: Path, spark3r) -> No
     assert [one for one in part if one[0] == "/frame/"] == frames
 
 
-@pytest.mark.parametrize("kept", [0.5, 0.8])
+@pytest.mark.parametrize("kept", [0.5, pytest.param(0.8, marks=pytest.mark.slow)])
 def test_a_recording_cut_anywhere_is_repeated_up_to_its_last_decisions(
     kept: float, tmp_path: Path, spark3r, capfd: pytest.CaptureFixture[str]
 ) -> None:
