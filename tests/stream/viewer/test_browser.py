@@ -95,6 +95,7 @@ def test_the_map_is_seen_moves_and_asks_nobody_else(tmp_path: Path) -> None:
             assert viewer.stdout.read() == ""
 
 
+@pytest.mark.slow
 def test_boxes_and_buttons_of_the_page_reach_the_viewer() -> None:
     session = uuid.uuid4()
     sealer = Sealer(session, time.time_ns)
