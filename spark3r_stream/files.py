@@ -10,8 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-OLDER = "older"  # see `why_not_replaced`
-
 
 def open_new(path: Path) -> IO[bytes]:
     """A new empty file named `path`, without a buffer; a file or symbolic link that had the name is removed first.
@@ -27,11 +25,20 @@ def open_new(path: Path) -> IO[bytes]:
     return open(os.open(path, flags, 0o666), "wb", buffering=0)
 
 
-def why_not_replaced(path: Path, kind: str, head_bytes: int, is_kind: Callable[[bytes], bool]) -> str | None:
+def write_all(file: IO[bytes], data: bytes) -> None:
+    """All of it, to a file without a buffer, which may take less at a time. Raises OSError."""
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
+
+
+def why_not_replaced(
+    path: Path, kind: str, head_bytes: int, is_kind: Callable[[bytes], bool], *, older: str | None
+) -> str | None:
     """Why a file may not be written at `path`: it would follow a link or destroy what is no older file of its kind.
 
     None where there is nothing, or an empty file. kind: what is written, in words. is_kind: tells it from the first
-    `head_bytes` bytes; OLDER is returned where it is, and may be replaced if the user says so.
+    `head_bytes` bytes. older: why one of its kind is not replaced; None: it may be, the user said so.
     """
     try:
         status = path.lstat()
@@ -50,7 +57,7 @@ def why_not_replaced(path: Path, kind: str, head_bytes: int, is_kind: Callable[[
             is_older = is_kind(file.read(head_bytes))
     except OSError as error:
         return str(error.strerror)
-    return OLDER if is_older else f"it exists and is no {kind}; choose another name"
+    return older if is_older else f"it exists and is no {kind}; choose another name"
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -58,9 +65,7 @@ def write_whole(path: Path, data: bytes) -> None:
     part = path.with_name(path.name + ".part")
     try:
         with open_new(part) as file:
-            view = memoryview(data)
-            while view:
-                view = view[file.write(view) :]
+            write_all(file, data)
         part.replace(path)
     except OSError:
         with contextlib.suppress(OSError):

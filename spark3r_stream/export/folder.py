@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from spark3r_stream.errors import OutputError
-from spark3r_stream.files import open_new
+from spark3r_stream.files import open_new, write_all
 
 
 class ExportFolder:
@@ -41,8 +41,6 @@ class ExportFolder:
         path = self.place(name)
         try:
             with open_new(path) as file:
-                view = memoryview(data.encode("utf-8") if isinstance(data, str) else data)
-                while view:
-                    view = view[file.write(view) :]
+                write_all(file, data.encode("utf-8") if isinstance(data, str) else data)
         except OSError as error:
             raise OutputError(f"cannot write {path}: {error.strerror}") from None

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from spark3r_stream.errors import MapFileError
-from spark3r_stream.files import OLDER, why_not_replaced
+from spark3r_stream.files import why_not_replaced
 from spark3r_stream.map_file.layout import MAGIC
 
 HEAD_BYTES = 64
+OLDER_MAP = (
+    "there is a map already, and going on in one is not possible yet; --overwrite replaces it, or choose another name"
+)
 
 
 def is_map(head: bytes) -> bool:
@@ -19,13 +22,6 @@ def is_map(head: bytes) -> bool:
 
 def check_map_target(path: Path, overwrite: bool) -> None:
     """Raises MapFileError if writing a map to `path` would destroy something. overwrite: an older map may go."""
-    why = why_not_replaced(path, "map", HEAD_BYTES, is_map)
-    if why == OLDER and overwrite:
-        return
-    if why == OLDER:
-        why = (
-            "there is a map already, and going on in one is not possible yet; --overwrite replaces it, or choose"
-            " another name"
-        )
+    why = why_not_replaced(path, "map", HEAD_BYTES, is_map, older=None if overwrite else OLDER_MAP)
     if why is not None:
         raise MapFileError(f"cannot write the map {path}: {why}")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from spark3r_core.stream.keyframe_map import KeyframeMap
 from spark3r_stream.errors import MapFileError
-from spark3r_stream.files import open_new
+from spark3r_stream.files import open_new, write_all
 from spark3r_stream.map_file.checks import check_values
 from spark3r_stream.map_file.header import checked_header, header_json
 from spark3r_stream.map_file.layout import COUNTS, MAGIC, MAX_BYTES
@@ -51,9 +51,7 @@ def write_map(path: Path, world: KeyframeMap, facts: MapFacts, *, overwrite: boo
     part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     try:
         with open_new(part) as file:
-            view = memoryview(data)
-            while view:
-                view = view[file.write(view) :]
+            write_all(file, data)
         part.replace(path)
     except OSError as error:
         raise MapFileError(f"cannot write the map {path}: {error.strerror}") from error

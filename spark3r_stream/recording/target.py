@@ -11,18 +11,15 @@ import secrets
 from pathlib import Path
 
 from spark3r_stream.errors import RecordingError
-from spark3r_stream.files import OLDER, open_new, why_not_replaced
+from spark3r_stream.files import open_new, why_not_replaced
 
 MAGIC = b"\x89MCAP0\r\n"
 
 
 def check_target(path: Path, overwrite: bool) -> None:
     """Raises RecordingError if recording to `path` would destroy something. overwrite: an older recording may go."""
-    why = why_not_replaced(path, "recording", len(MAGIC), lambda head: head == MAGIC)
-    if why == OLDER and overwrite:
-        return
-    if why == OLDER:
-        why = "it is an older recording; --overwrite replaces it, or choose another name"
+    older = None if overwrite else "it is an older recording; --overwrite replaces it, or choose another name"
+    why = why_not_replaced(path, "recording", len(MAGIC), lambda head: head == MAGIC, older=older)
     if why is not None:
         raise RecordingError(f"cannot record to {path}: {why}")
 
