@@ -98,16 +98,11 @@ def verify(first: View, second: View) -> SamePlace | str:
     if len(pairs) < LEAST_INLIERS:
         return f"{len(pairs)} matches agree after adjustment"
     distance = float(np.linalg.norm(relation.translation)) / size
-    if distance > MOST_DISTANCE:
-        return f"{distance:.2f} depths apart"
-    cells = min(len(np.unique(_cell(view, index))) for view, index in zip((first, second), pairs.T, strict=True))
-    if cells < LEAST_CELLS:
-        return f"matches in {cells} cells of the picture"
     covered = min(
         _covered(first, second, relation.inverse(), pairs[:, 0]), _covered(second, first, relation, pairs[:, 1])
     )
-    if covered < LEAST_COVERED:
-        return f"matches in {covered:.0%} of what both should see"
+    if why := _why_not_one_place(first, second, pairs, distance, covered):
+        return why
     sigmas = np.array([SHIFT_SIGMA * size] * 3 + [TURN_SIGMA] * 3 + [GROWTH_SIGMA])
     return SamePlace(relation, np.diag(1 / np.square(sigmas)), pairs, covered, distance)
 
@@ -127,16 +122,22 @@ def seen_from(known: View, features: Features) -> tuple[Array, int, float] | str
     pose, fits = se3.invert(found[0]), found[1]
     pairs = pairs[fits]
     distance = float(np.linalg.norm(pose[:3, 3])) / float(np.median(known.depth[pairs[:, 0]]))
+    covered = _covered(known, other, Sim3(1.0, found[0][:3, :3], found[0][:3, 3]), pairs[:, 0])
+    if why := _why_not_one_place(known, other, pairs, distance, covered):
+        return why
+    return pose, len(pairs), distance
+
+
+def _why_not_one_place(first: View, second: View, pairs: Index, distance: float, covered: float) -> str:
+    """What speaks against two views that matches (M, 2) join; empty for nothing."""
     if distance > MOST_DISTANCE:
         return f"{distance:.2f} depths apart"
-    cells = min(len(np.unique(_cell(view, index))) for view, index in zip((known, other), pairs.T, strict=True))
+    cells = min(len(np.unique(_cell(view, index))) for view, index in zip((first, second), pairs.T, strict=True))
     if cells < LEAST_CELLS:
         return f"matches in {cells} cells of the picture"
-    relation = Sim3(1.0, found[0][:3, :3], found[0][:3, 3])
-    covered = _covered(known, other, relation, pairs[:, 0])
     if covered < LEAST_COVERED:
         return f"matches in {covered:.0%} of what both should see"
-    return pose, len(pairs), distance
+    return ""
 
 
 def resected(known: View, other: View, pairs: Index) -> tuple[Array, NDArray[np.bool_]] | None:

@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 
 from spark3r_core.features.rootsift import Features, extract
 from spark3r_core.geometry import se3
-from spark3r_core.places.verification import SamePlace, View, seen_from, verify
+from spark3r_core.places.verification import SamePlace, seen_from, verify
 from spark3r_core.stream.keyframe_map import Keyframe, KeyframeMap
+from spark3r_core.stream.loops import view_of
 from spark3r_core.stream.tracker import TrackedFrame
 
 Array = NDArray[np.float64]
 
 LEAST_FEATURES = 100  # of a picture that could be recognised: a covered lens has none
+TOO_LITTLE = "the picture has too few features to be recognised"
 TRIES = 4  # keyframes, by appearance, that a lost frame is compared with
 SURE = 60  # matches of one keyframe that need no second one to agree
 SMALL = 2  # keyframes of a map that is too small for two to agree
@@ -78,9 +80,6 @@ def placed_in_map(world: KeyframeMap, picture: NDArray[np.uint8]) -> Relocalised
     return relocalised(world, features, (picture.shape[0], picture.shape[1]))
 
 
-TOO_LITTLE = "the picture has too few features to be recognised"
-
-
 def relocalised(world: KeyframeMap, features: Features, picture_hw: tuple[int, int]) -> Relocalised | str:
     """Find a picture by its features. Two keyframes must say the same, or one that is very sure; a map that is small
     has but one."""
@@ -91,7 +90,7 @@ def relocalised(world: KeyframeMap, features: Features, picture_hw: tuple[int, i
     why = "no keyframe is like it"
     for frame_id in likely:
         keyframe = world.keyframes[frame_id]
-        seen = seen_from(_view(world, frame_id, picture_hw), features)
+        seen = seen_from(view_of(world, frame_id, picture_hw), features)
         if isinstance(seen, str):
             why = f"keyframe {frame_id}: {seen}"
             continue
@@ -107,19 +106,14 @@ def relocalised(world: KeyframeMap, features: Features, picture_hw: tuple[int, i
 def confirm_place(world: KeyframeMap, frame_id: int, others: Sequence[int], picture_hw: tuple[int, int]) -> None:
     """Whether a keyframe that was found so, now that its depth is known, shows the same place as one of the others.
     Raises NotRecognised if not."""
-    own = _view(world, frame_id, picture_hw)
+    own = view_of(world, frame_id, picture_hw)
     why = "no keyframe is near"
     for other in others:
-        same = verify(_view(world, other, picture_hw), own)
+        same = verify(view_of(world, other, picture_hw), own)
         if isinstance(same, SamePlace):
             return
         why = same
     raise NotRecognised(f"its depth does not confirm where its features are: {why}")
-
-
-def _view(world: KeyframeMap, frame_id: int, picture_hw: tuple[int, int]) -> View:
-    keyframe = world.keyframes[frame_id]
-    return View(keyframe.features, keyframe.feature_depth, world.camera_of(picture_hw), picture_hw)
 
 
 def _agree(a: Relocalised, b: Relocalised) -> bool:
