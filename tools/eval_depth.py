@@ -1,7 +1,7 @@
 """Depth of keyframes from several views against the truth: before and after, with pictures, as JSON.
 
     python tools/eval_depth.py                                          # loops, a room, the kitchen: some minutes
-    python tools/eval_depth.py /work/shared/data/7scenes_redkitchen_a --out out/depth
+    python tools/eval_depth.py ../shared/data/7scenes_redkitchen_a --out out/depth
     python tools/eval_depth.py "synthetic:room?seed=100802&frames=150&kind=handheld&size=320x240"
 
 "before" is the keyframe as first published, with the network's depth bent to sparse points; "after" as published last.
@@ -40,7 +40,7 @@ from tools.evaluation.sequences import TrueSequence, open_sequence
 from tools.evaluation.suite import SuiteConfig, stream_uris
 from tools.evaluation.tracked_run import HeldSource, path_numbers, run_tracked
 
-KITCHEN = Path("/work/shared/data/7scenes_redkitchen_a")
+KITCHEN = Path(__file__).resolve().parents[2] / "shared" / "data" / "7scenes_redkitchen_a"
 PICTURES = 4  # keyframes of a sequence that are drawn
 MOST_DEPTH_MAPS = 100_000  # of a synthetic sequence: each keyframe's is rendered when it is asked for
 EXCLUDED = ["rendering", "reading", "publishing", "result files"]

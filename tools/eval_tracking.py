@@ -1,6 +1,6 @@
 """Every sequence with ground truth through the engine as a file, with its files: speed, states, errors, as JSON.
 
-    python tools/eval_tracking.py                                   # all of /work/shared/data
+    python tools/eval_tracking.py                                   # all of ../shared/data
     python tools/eval_tracking.py DATA/7scenes_redkitchen_a --repeats 3
     python tools/eval_tracking.py DATA/kitti06_0_50 --track off     # windows of every frame, for comparison
 
@@ -41,7 +41,7 @@ from tools.evaluation.sequences import open_sequence
 from tools.evaluation.tracked_run import TrackedRun, focal_at, path_numbers, run_tracked, states_of
 from tools.evaluation.truth_of_states import wrong_tracking
 
-DATA = Path("/work/shared/data")
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 EXCLUDED = ["loading of weights and imports", "opening of the source", "publishing"]
 
 
