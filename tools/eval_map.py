@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from spark3r_core.errors import Spark3rError
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.interface import Backbone
+from spark3r_core.stream.mapper import MapOptions
 from spark3r_core.synthetic.seeds import VALIDATION
 from spark3r_stream.engine.mapper_host import LocalMapper
 from spark3r_stream.engine.steady import keep_freed_memory
@@ -72,7 +73,7 @@ def run_world(model: Backbone, world: MapWorld, args: argparse.Namespace) -> dic
     images = world.images()
 
     def run(closes_loops: bool) -> tuple[TrackedRun, TrackingReconstructor]:
-        host = LocalMapper(model, MemoryConfig(max_new_frames=1), closes_loops=closes_loops)
+        host = LocalMapper(model, MemoryConfig(max_new_frames=1), MapOptions(closes_loops=closes_loops))
         engine = TrackingReconstructor(host, args.size)
         return run_tracked(HeldSource(world.name, images), engine), engine
 

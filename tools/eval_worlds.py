@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from spark3r_core.errors import Spark3rError
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.interface import Backbone
+from spark3r_core.stream.mapper import MapOptions
 from spark3r_core.synthetic.seeds import VALIDATION
 from spark3r_stream.engine.mapper_host import LocalMapper
 from spark3r_stream.engine.steady import keep_freed_memory
@@ -114,7 +115,7 @@ def run_world(model: Backbone, world: Rendered, args: argparse.Namespace) -> tup
     """Numbers of one world; errors and covariances of its tracked poses."""
 
     def run(these: Rendered, adjusts: bool) -> TrackedRun:
-        host = LocalMapper(model, MemoryConfig(max_new_frames=1), adjusts=adjusts)
+        host = LocalMapper(model, MemoryConfig(max_new_frames=1), MapOptions(adjusts=adjusts))
         engine = TrackingReconstructor(host, args.size)
         return run_tracked(HeldSource(these.uri, these.images), engine, adjusts_all=adjusts)
 

@@ -98,6 +98,20 @@ class MapUpdate:
     found_by: int | None = None
 
 
+@dataclass(frozen=True)
+class MapOptions:
+    """What is done with keyframes.
+
+    adjusts: whether they are adjusted together (bundle adjustment), and depth is read off several of them; without, it
+    is an odometer, for comparison. closes_loops: whether places are recognised and loops closed; needs adjustment.
+    max_bytes: of the map; beyond it keyframes are dropped (`map_budget`). None: no limit.
+    """
+
+    adjusts: bool = True
+    closes_loops: bool = True
+    max_bytes: int | None = None
+
+
 class _Mapped(NamedTuple):
     """world: the map to come. update: without what only the network's whole step can say."""
 
@@ -111,35 +125,22 @@ class Mapper:
     Args:
         model: any backbone.
         memory: of its attention; one new frame per window.
-        adjusts: whether keyframes are adjusted together (bundle adjustment).
-        closes_loops: whether places are recognised and loops closed; needs adjustment.
-        refines: whether depth is read off several keyframes once they are there; needs adjustment.
-        max_map_bytes: of the map; beyond it keyframes are dropped (`map_budget`). None: no limit.
     """
 
-    def __init__(
-        self,
-        model: Backbone,
-        memory: MemoryConfig,
-        *,
-        adjusts: bool = True,
-        closes_loops: bool = True,
-        refines: bool = True,
-        max_map_bytes: int | None = None,
-    ) -> None:
+    def __init__(self, model: Backbone, memory: MemoryConfig, options: MapOptions | None = None) -> None:
         self.model = model
-        self.max_map_bytes = max_map_bytes
+        self.options = options or MapOptions()
         self.session = StreamSession(model, memory, refine=False, tied=True)
         self.world = KeyframeMap()
-        self.adjusts, self.closes_loops = adjusts, closes_loops and adjusts
-        self._dense = DenseMapping() if adjusts and refines else None
+        self._closes_loops = self.options.closes_loops and self.options.adjusts
+        self._dense = DenseMapping() if self.options.adjusts else None
         self._focal_is_known = False
 
     def map(self, request: KeyframeRequest) -> MapUpdate:
         """Map one keyframe. Neither the map nor what the network remembers changes if anything is raised."""
         started_ns = time.perf_counter_ns()
         if request.lost:
-            found = placed_in_map(self.world, request.picture) if self.closes_loops else "places are not recognised"
+            found = placed_in_map(self.world, request.picture) if self._closes_loops else "places are not recognised"
             if isinstance(found, str):
                 return self._failed(request, None, found, started_ns)
             camera = self.world.camera_of(request.sizes.picture_hw)
@@ -192,7 +193,7 @@ class Mapper:
         )  # fmt: skip
         world.keyframes[request.frame_id] = keyframe
         points, mended, confirmed = request.points, None, True
-        if self.adjusts and request.tracked is not None:
+        if self.options.adjusts and request.tracked is not None:
             others = neighbours(world, request.frame_id, request.tracked.keyframe_id)
             join_tracks(world, request.frame_id, others, request.sizes.picture_hw)
             resection = resected(world, request.frame_id, others, request.sizes.picture_hw)
@@ -208,7 +209,7 @@ class Mapper:
         if request.tracked is not None and mended is None:
             world.edges.append(_edge(request.tracked, request.frame_id))
         adjusted = False
-        if self.adjusts and request.tracked is not None:
+        if self.options.adjusts and request.tracked is not None:
             chosen, held = local_set(world, request.frame_id)
             found = adjust(world, chosen, held, request.sizes.picture_hw, focal_is_known=known)
             world, adjusted = found.map, found.verdict.accepted
@@ -217,13 +218,13 @@ class Mapper:
                 world.keyframes[request.frame_id] = bent(world.keyframes[request.frame_id], log_ratio, places)
             log.debug("keyframe %d: %s", request.frame_id, found.verdict.summary())
         loops: tuple[tuple[int, int], ...] = ()
-        if self.closes_loops:
+        if self._closes_loops:
             remembered(world, request.frame_id)
             world, loops = close_loops(world, request.frame_id, request.sizes.picture_hw, focal_is_known=known)
         dropped: list[int] = []
-        if self.max_map_bytes is not None and request.tracked is not None:
+        if self.options.max_bytes is not None and request.tracked is not None:
             ends = {frame_id for pair in world.places.closed for frame_id in pair}
-            dropped = to_drop(world, self.max_map_bytes, ends | {request.tracked.keyframe_id})
+            dropped = to_drop(world, self.options.max_bytes, ends | {request.tracked.keyframe_id})
             world = without(world, dropped)
         update = self._update(request, world, node_information, world.placed(self.world), adjusted)
         update = replace(update, map_bytes=world.nbytes, dropped=tuple(dropped))
@@ -235,7 +236,7 @@ class Mapper:
     def finish(self) -> MapUpdate | None:
         """Adjust all keyframes together, once, at the end of a file; None where there is nothing to gain."""
         started_ns = time.perf_counter_ns()
-        if not self.adjusts or len(self.world.keyframes) < 3:
+        if not self.options.adjusts or len(self.world.keyframes) < 3:
             return None
         world = self.world.draft()
         order = world.order
@@ -244,7 +245,7 @@ class Mapper:
             join_tracks(world, frame_id, order[max(0, place - span) : place], world.picture_hw)
         mend(world, world.picture_hw)
         loops: tuple[tuple[int, int], ...] = ()
-        if self.closes_loops:
+        if self._closes_loops:
             world, loops = close_all_loops(world, world.picture_hw, focal_is_known=self._focal_is_known)
         found = adjust(
             world, order, {order[0]}, world.picture_hw, focal_is_known=self._focal_is_known,
@@ -283,9 +284,7 @@ class Mapper:
     ) -> MapUpdate:
         """What the tracker may adopt: the keyframe at the tracker's size, by the camera as known now."""
         keyframe = world.keyframes[request.frame_id]
-        camera = request.intrinsics
-        if camera is None:
-            camera = world.camera_of(request.sizes.picture_hw)
+        camera = world.camera_of(request.sizes.picture_hw)
         network_from_picture = np.asarray(np.linalg.inv(keyframe.picture_from_depth), np.float64)
         tracker_from_picture = request.sizes.tracker_map
         size = request.sizes.tracker.image_hw

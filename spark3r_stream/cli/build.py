@@ -30,6 +30,7 @@ def build_reconstructor(
     import torch
 
     from spark3r_core.models.registry import BUNDLED, load_model, weights_file
+    from spark3r_core.stream.mapper import MapOptions
     from spark3r_core.stream.session import MemoryConfig
 
     device = _device(config.device)
@@ -46,17 +47,16 @@ def build_reconstructor(
     dtype = _dtype(config.dtype, device)
     if config.track == "on":
         memory = replace(memory, max_new_frames=1)
-        closes_loops, max_map_bytes = config.loops == "on", parse_bytes(config.map_memory)
+        options = MapOptions(closes_loops=config.loops == "on", max_bytes=parse_bytes(config.map_memory))
         if mapper is not None and device == "cpu":
             weights: Path | str | None = config.weights
             if weights != "random" and (weights is not None or config.model != BUNDLED):
                 weights = weights_file(config.model, weights)  # found, or missed, by this process's environment
             choice = ModelChoice(config.model, device, dtype, weights, torch.get_num_threads())
-            mapper.load(choice, memory, closes_loops=closes_loops, max_map_bytes=max_map_bytes)
+            mapper.load(choice, memory, options)
             return TrackingReconstructor(mapper, config.size, camera)
         model = load_model(config.model, device=device, dtype=dtype, weights=config.weights)
-        host = LocalMapper(model, memory, closes_loops=closes_loops, max_map_bytes=max_map_bytes)
-        return TrackingReconstructor(host, config.size, camera)
+        return TrackingReconstructor(LocalMapper(model, memory, options), config.size, camera)
     model = load_model(config.model, device=device, dtype=dtype, weights=config.weights)
     refine = None if config.refine == "auto" else config.refine == "on"
     return Reconstructor(model, memory, config.size, camera, refine=refine)

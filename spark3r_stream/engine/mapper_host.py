@@ -11,7 +11,7 @@ from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.interface import Backbone, ModelFacts
 from spark3r_core.stream.dense import DenseDepth
 from spark3r_core.stream.keyframe_map import KeyframeMap
-from spark3r_core.stream.mapper import KeyframeRequest, Mapper, MapUpdate
+from spark3r_core.stream.mapper import KeyframeRequest, MapOptions, Mapper, MapUpdate
 from spark3r_core.stream.session import StreamSession
 from spark3r_stream.map_file.saved_map import MapFacts
 from spark3r_stream.map_file.writing import write_map
@@ -20,13 +20,11 @@ from spark3r_stream.map_file.writing import write_map
 class MapperHost(Protocol):
     """Maps keyframes, for one caller at a time; every call takes as long as its work.
 
-    facts: of the model, which may live elsewhere. memory: of its attention. max_map_bytes: of the map, None: no limit.
-    closes_loops: whether places seen before are recognised.
+    facts: of the model, which may live elsewhere. memory: of its attention. options: what is done with keyframes.
     """
 
     memory: MemoryConfig
-    max_map_bytes: int | None
-    closes_loops: bool
+    options: MapOptions
 
     @property
     def facts(self) -> ModelFacts: ...
@@ -67,25 +65,12 @@ class MapperHost(Protocol):
 
 
 class LocalMapper:
-    """Maps in the process of the caller: where the work is the GPU's, and where a model is at hand already.
+    """Maps in the process of the caller: where the work is the GPU's, and where a model is at hand already."""
 
-    adjusts: whether keyframes are adjusted together; without, it is an odometer, for comparison.
-    closes_loops, max_map_bytes: see `Mapper`.
-    """
-
-    def __init__(
-        self,
-        model: Backbone,
-        memory: MemoryConfig,
-        *,
-        adjusts: bool = True,
-        closes_loops: bool = True,
-        max_map_bytes: int | None = None,
-    ) -> None:
-        self.model, self.memory, self._adjusts = model, memory, adjusts
-        self.closes_loops, self.max_map_bytes = closes_loops, max_map_bytes
+    def __init__(self, model: Backbone, memory: MemoryConfig, options: MapOptions | None = None) -> None:
+        self.model, self.memory, self.options = model, memory, options or MapOptions()
         self._given_up = KeyframeMap()  # the largest of them
-        self._mapper = self._new_mapper()
+        self._mapper = Mapper(model, memory, self.options)
 
     @property
     def facts(self) -> ModelFacts:
@@ -93,7 +78,7 @@ class LocalMapper:
 
     def begin(self) -> None:
         self._given_up = self._largest()
-        self._mapper = self._new_mapper()
+        self._mapper = Mapper(self.model, self.memory, self.options)
 
     def map(self, request: KeyframeRequest) -> MapUpdate:
         return self._mapper.map(request)
@@ -115,12 +100,6 @@ class LocalMapper:
     def _largest(self) -> KeyframeMap:
         present = self._mapper.world
         return self._given_up if len(self._given_up.keyframes) > len(present.keyframes) else present
-
-    def _new_mapper(self) -> Mapper:
-        return Mapper(
-            self.model, self.memory, adjusts=self._adjusts, closes_loops=self.closes_loops,
-            max_map_bytes=self.max_map_bytes,
-        )  # fmt: skip
 
     def check(self) -> None:
         pass

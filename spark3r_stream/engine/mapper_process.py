@@ -21,7 +21,7 @@ from typing import Any
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.interface import ModelFacts
 from spark3r_core.stream.dense import DenseDepth
-from spark3r_core.stream.mapper import KeyframeRequest, MapUpdate
+from spark3r_core.stream.mapper import KeyframeRequest, MapOptions, MapUpdate
 from spark3r_stream.engine.mapper_host import LocalMapper
 from spark3r_stream.errors import StreamError
 from spark3r_stream.map_file.saved_map import MapFacts
@@ -52,8 +52,7 @@ class MapperProcess:
     """
 
     memory: MemoryConfig
-    max_map_bytes: int | None
-    closes_loops: bool
+    options: MapOptions
 
     def __init__(self) -> None:
         context = multiprocessing.get_context(_start_method())
@@ -76,17 +75,10 @@ class MapperProcess:
         assert self._facts is not None, "no model was loaded"
         return self._facts
 
-    def load(
-        self,
-        choice: ModelChoice,
-        memory: MemoryConfig,
-        *,
-        closes_loops: bool = True,
-        max_map_bytes: int | None = None,
-    ) -> None:
+    def load(self, choice: ModelChoice, memory: MemoryConfig, options: MapOptions | None = None) -> None:
         """Load the model there. Raises what `load_model` raises, and SettingsError where the memory does not fit."""
-        self.memory, self.closes_loops, self.max_map_bytes = memory, closes_loops, max_map_bytes
-        self._facts = self._call("load", choice, memory, closes_loops, max_map_bytes)
+        self.memory, self.options = memory, options or MapOptions()
+        self._facts = self._call("load", choice, memory, self.options)
 
     def begin(self) -> None:
         self._call("begin")
@@ -174,14 +166,14 @@ def _serve(connection: Connection, theirs: Connection) -> None:
             connection.send((answer, error))
 
 
-def _loaded(choice: ModelChoice, memory: MemoryConfig, closes_loops: bool, max_map_bytes: int | None) -> LocalMapper:
+def _loaded(choice: ModelChoice, memory: MemoryConfig, options: MapOptions) -> LocalMapper:
     import torch
 
     from spark3r_core.models.registry import load_model
 
     torch.set_num_threads(choice.threads)  # the process is ours alone
     model = load_model(choice.name, choice.device, choice.dtype, choice.weights)
-    return LocalMapper(model, memory, closes_loops=closes_loops, max_map_bytes=max_map_bytes)
+    return LocalMapper(model, memory, options)
 
 
 def _portable(error: Exception) -> Exception:

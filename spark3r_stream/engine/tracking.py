@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,7 @@ from spark3r_core.stream.estimates import WindowResult
 from spark3r_core.stream.keyframe_choice import KeyframeRule
 from spark3r_core.stream.mapper import KeyframeRequest, MapUpdate
 from spark3r_core.stream.relocalisation import TOO_LITTLE
-from spark3r_core.stream.tracker import Reference, TrackedFrame, Tracker
+from spark3r_core.stream.tracker import TrackedFrame, Tracker
 from spark3r_stream.engine.frame_cloud import CloudConfig
 from spark3r_stream.engine.frame_health import FrameHealth
 from spark3r_stream.engine.mapper_host import MapperHost
@@ -35,6 +35,7 @@ from spark3r_stream.engine.mapper_thread import MapperThread
 from spark3r_stream.engine.relocaliser import Relocaliser
 from spark3r_stream.engine.results import MapSize, StepOutput, failed_output, first_line
 from spark3r_stream.engine.submap import Submap
+from spark3r_stream.engine.tracking_step import Prepared, PublishFacts, Step, Tracked, covariance_of, time_ns, time_s
 from spark3r_stream.engine.undistort import Undistorter
 from spark3r_stream.frame import Frame
 from spark3r_stream.map_file.saved_map import MapFacts
@@ -43,7 +44,6 @@ from spark3r_stream.wire.messages import (
     CameraView,
     FrameOutput,
     FrameResult,
-    KeyframeOutput,
     MapCorrection,
     TrackingState,
 )
@@ -88,7 +88,7 @@ class TrackingReconstructor:
         self._long_side = long_side
         self._undistorter = Undistorter(camera) if camera is not None else None
         self._host = host
-        self._thread: MapperThread[_Facts] = MapperThread(host)
+        self._thread: MapperThread[PublishFacts] = MapperThread(host)
         self._submaps: dict[int, Submap] = {}  # of the present map, by the keyframe's frame id
         self._next_submap = 0
         self._map_from_part = Sim3()  # where the present map lies among all
@@ -104,8 +104,7 @@ class TrackingReconstructor:
         self._last_window: WindowResult | None = None
         self._odom_from_camera = np.eye(4)  # of the newest tracked frame: odometry goes on when a new map begins
         self._last_good: np.ndarray | None = None  # newest confirmed camera in the map of all, (4, 4)
-        self._newest: _Tracked | None = None  # the newest frame, if it is confirmed and no keyframe
-        self.keyframes_failed = 0
+        self._newest: Tracked | None = None  # the newest frame, if it is confirmed and no keyframe
         self.loops: list[tuple[int, int]] = []  # pairs of keyframes that were recognised as one place
 
     @property
@@ -132,11 +131,11 @@ class TrackingReconstructor:
         """
         (frame,) = frames
         self._host.check()
-        step = _Step()
+        step = Step()
         prepared = frame.prepared or self.prepare_ahead(frame).prepared
         if isinstance(prepared, Spark3rError):
             return step.result(failed_output(frame, self.submap, str(prepared)), {DropCause.UNDISTORT_ERROR: 1})
-        assert isinstance(prepared, _Prepared)
+        assert isinstance(prepared, Prepared)
         picture, view, pyramid = prepared.picture, prepared.view, prepared.pyramid
         if self._epoch is not None and frame.epoch != self._epoch:
             self._health.interrupted()
@@ -155,12 +154,12 @@ class TrackingReconstructor:
         if state is TrackingState.TRACKING:
             self._last_good = self._in_all(tracked)
         self._relocaliser.tracked() if tracked.aligned else self._relocaliser.missed()
-        if self._health.is_lost and (self._relocaliser.gives_up or not self._host.closes_loops):
+        if self._health.is_lost and (self._relocaliser.gives_up or not self._host.options.closes_loops):
             self._begin_part("tracking was lost")
         else:
             reference = self._tracker.reference
             assert reference is not None
-            newest = _Tracked(frame, picture, view, pyramid, tracked, reference, self._sizes)
+            newest = Tracked(frame, picture, view, pyramid, tracked, reference, self._sizes)
             self._newest = newest if tracked.aligned else None
             self._ask(newest)
         return step.result(output)
@@ -181,11 +180,11 @@ class TrackingReconstructor:
             pyramid = grey_levels(self._fitted.for_tracker(picture)[0])
         except Spark3rError as error:
             return replace(frame, prepared=error)
-        return replace(frame, prepared=_Prepared(picture, view, self._fitted, pyramid))
+        return replace(frame, prepared=Prepared(picture, view, self._fitted, pyramid))
 
     def finish(self, *, adjust_all: bool) -> StepOutput:
         """What still comes after the last frame: the pending keyframe and, with a file, an adjustment of all."""
-        step = _Step()
+        step = Step()
         if not self._thread.is_free:
             self._adopt(step)
         if not adjust_all:
@@ -211,7 +210,7 @@ class TrackingReconstructor:
         height, width = self._sizes.picture_hw
         return CameraView(intrinsics_of(update.focal, (height, width)), width, height)
 
-    def _map_last_frame(self, step: _Step) -> None:
+    def _map_last_frame(self, step: Step) -> None:
         """The end of a file is a keyframe: the frames since the last one are held from both sides."""
         newest, self._newest = self._newest, None
         if newest is not None and newest.frame.frame_id not in self._submaps:
@@ -221,7 +220,7 @@ class TrackingReconstructor:
     def _track(self, frame: Frame, picture: np.ndarray, pyramid: list[Level]) -> TrackedFrame:
         reference = self._tracker.reference
         assert reference is not None
-        tracked = self._tracker.track(frame.frame_id, pyramid, _time_s(frame), lambda: reference.guess(picture))
+        tracked = self._tracker.track(frame.frame_id, pyramid, time_s(frame), lambda: reference.guess(picture))
         self._odom_from_camera = tracked.odom_from_camera
         self._frames_on_keyframe += 1
         self._urgent = (
@@ -233,12 +232,12 @@ class TrackingReconstructor:
         )
         return tracked
 
-    def _ask(self, newest: _Tracked) -> None:
+    def _ask(self, newest: Tracked) -> None:
         """Ask for the newest frame to be mapped, if it should be and the mapper is free; if lost, to be found."""
-        if self._thread.is_free and self._host.closes_loops and self._relocaliser.should_ask:
-            self._submit(newest, replace(self._request(newest), tracked=None, points=None, lost=True), 1)
-            return
         if not self._thread.is_free:
+            return
+        if self._host.options.closes_loops and self._relocaliser.should_ask:
+            self._submit(newest, replace(self._request(newest), tracked=None, points=None, lost=True), 1)
             return
         if not self._rule.reason(newest.tracked, self._frames_on_keyframe):
             if self.refines and self._frames_on_keyframe in CALM_FRAMES:
@@ -248,18 +247,18 @@ class TrackingReconstructor:
         self._submit(newest, self._request(newest), lag)
         self._newest = None
 
-    def _submit(self, newest: _Tracked, request: KeyframeRequest, lag: int) -> None:
-        facts = _Facts(newest.frame, self._submaps[newest.tracked.keyframe_id].number)
+    def _submit(self, newest: Tracked, request: KeyframeRequest, lag: int) -> None:
+        facts = PublishFacts(newest.frame, self._submaps[newest.tracked.keyframe_id].number)
         self._thread.submit(request, facts, newest.frame.frame_id + lag)
 
-    def _request(self, newest: _Tracked) -> KeyframeRequest:
+    def _request(self, newest: Tracked) -> KeyframeRequest:
         """That a tracked frame be mapped."""
         frame, tracked = newest.frame, newest.tracked
         camera_from_key = se3.invert(tracked.key_from_camera).astype(np.float32)
         points = newest.reference.points() @ camera_from_key[:3, :3].T + camera_from_key[:3, 3]
         return KeyframeRequest(
             frame.frame_id,
-            _time_s(frame),
+            time_s(frame),
             newest.picture,
             newest.sizes,
             newest.pyramid,
@@ -269,7 +268,7 @@ class TrackingReconstructor:
             tracked.odom_from_camera,
         )
 
-    def _adopt_if_due(self, frame: Frame, step: _Step, recorded: Sequence[int | None] | None) -> None:
+    def _adopt_if_due(self, frame: Frame, step: Step, recorded: Sequence[int | None] | None) -> None:
         pending = self._thread.pending
         if recorded is not None:
             due = recorded[0] is not None
@@ -280,22 +279,18 @@ class TrackingReconstructor:
         if due and pending is not None:
             self._adopt(step)
 
-    def _adopt(self, step: _Step) -> None:
+    def _adopt(self, step: Step) -> None:
         """Take the pending keyframe: publish it, and track on it from now on."""
         self._publish_refined(self._thread.take_refined(), step)
         pending, update = self._thread.take()
         request = pending.request
         step.adopted = request.frame_id
-        if request.lost and isinstance(update, MapUpdate) and update.keyframe is None:
-            log.debug("frame %d was not recognised: %s", request.frame_id, update.failure)
-            self._relocaliser.answered(update.failure != TOO_LITTLE)
-            return
         if isinstance(update, Exception) or update.keyframe is None:
-            self.keyframes_failed += 1
             why = first_line(update) if isinstance(update, Exception) else update.failure
             if request.lost:
-                self._relocaliser.answered(recognisable=True)
-            log.warning("keyframe %d was not mapped: %s", request.frame_id, why)
+                self._relocaliser.answered(recognisable=why != TOO_LITTLE)
+            level = logging.DEBUG if request.lost and isinstance(update, MapUpdate) else logging.WARNING
+            log.log(level, "keyframe %d was not mapped: %s", request.frame_id, why)
             return
         self._publish(request, pending.facts, update, step)
         if update.reference is not None:
@@ -307,13 +302,13 @@ class TrackingReconstructor:
             self._frames_on_keyframe = 0
             self._urgent = False
 
-    def _publish(self, request: KeyframeRequest, facts: _Facts, update: MapUpdate, step: _Step) -> None:
+    def _publish(self, request: KeyframeRequest, facts: PublishFacts, update: MapUpdate, step: Step) -> None:
         """Number the keyframe's submap, make its depth and points, and say where submaps lie now."""
         keyframe = update.keyframe
         assert keyframe is not None
         tracked_submap = facts.tracked_submap if update.found_by is None else self._submaps[update.found_by].number
         submap = Submap(
-            self._next_submap, request.frame_id, facts.frame.captured_ns, facts.frame.epoch, _time_ns(facts.frame),
+            self._next_submap, request.frame_id, facts.frame.captured_ns, facts.frame.epoch, time_ns(facts.frame),
             tracked_submap,
         )  # fmt: skip
         self._next_submap += 1
@@ -325,18 +320,18 @@ class TrackingReconstructor:
         camera = keyframe.depth_intrinsics
         step.keyframes.append(submap.output(self.cloud, image, keyframe.depth, keyframe.confidence, camera))
 
-    def _publish_refined(self, refined: dict[int, DenseDepth], step: _Step) -> None:
+    def _publish_refined(self, refined: dict[int, DenseDepth], step: Step) -> None:
         """Keyframes that are out already, once more, with their depth from several views."""
+        cloud = replace(self.cloud, least_confidence=LEAST_CONFIDENCE)
         for frame_id, dense in sorted(refined.items()):
             submap = self._submaps.get(frame_id)
             if submap is not None:  # else it could not be tracked on, and nobody has heard of it
-                cloud = replace(self.cloud, least_confidence=LEAST_CONFIDENCE)
                 output = submap.output(cloud, dense.picture, dense.depth, dense.confidence, dense.intrinsics)
                 step.refined.append(output)
 
-    def _measure(self, update: MapUpdate, step: _Step) -> None:
+    def _measure(self, update: MapUpdate, step: Step) -> None:
         before = 0 if step.map_size is None else step.map_size.dropped
-        step.map_size = MapSize(update.map_bytes, self._host.max_map_bytes or 0, before + len(update.dropped))
+        step.map_size = MapSize(update.map_bytes, self._host.options.max_bytes or 0, before + len(update.dropped))
 
     def _corrections(self, update: MapUpdate, reason: str) -> list[MapCorrection]:
         corrections = []
@@ -349,12 +344,12 @@ class TrackingReconstructor:
         return corrections
 
     def _begin_map(
-        self, frame: Frame, picture: np.ndarray, view: CameraView | None, pyramid: list[Level], step: _Step
+        self, frame: Frame, picture: np.ndarray, view: CameraView | None, pyramid: list[Level], step: Step
     ) -> StepOutput:
         """The first frame of a map is mapped before anything is published."""
         assert self._sizes is not None
         request = KeyframeRequest(
-            frame.frame_id, _time_s(frame), picture, self._sizes, pyramid, None if view is None else view.matrix,
+            frame.frame_id, time_s(frame), picture, self._sizes, pyramid, None if view is None else view.matrix,
             odom_from_camera=self._odom_from_camera,
         )  # fmt: skip
         try:
@@ -370,8 +365,8 @@ class TrackingReconstructor:
             self._thread.begin()
             cause = DropCause.NOT_FINITE if update.keyframe is None else DropCause.NOT_ALIGNED
             return step.result(failed_output(frame, self.submap, update.failure), {cause: 1})
-        self._publish(request, _Facts(frame, None), update, step)
-        self._tracker.adopt(update.reference, _time_s(frame))
+        self._publish(request, PublishFacts(frame, None), update, step)
+        self._tracker.adopt(update.reference, time_s(frame))
         self._frames_on_keyframe = 0
         state = self._health.begin()
         reference = update.reference
@@ -432,85 +427,7 @@ class TrackingReconstructor:
             window_size=int(mapped),
             keyframe_id=tracked.keyframe_id,
             mapped=mapped,
-            covariance=_covariance_of(tracked),
+            covariance=covariance_of(tracked),
             odom_from_camera=tracked.odom_from_camera,
         )
         return FrameOutput(result=result, map_from_submap=submap.map_from_submap)
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    """A frame's picture, undistorted and seen by `view`, its sizes and its pyramid at the tracker's."""
-
-    picture: np.ndarray
-    view: CameraView | None
-    sizes: CameraSizes
-    pyramid: list[Level]
-
-
-@dataclass(frozen=True)
-class _Tracked:
-    """A frame that was tracked, with what a keyframe would be made of. picture: undistorted, seen by `view`."""
-
-    frame: Frame
-    picture: np.ndarray
-    view: CameraView | None
-    pyramid: list[Level]
-    tracked: TrackedFrame
-    reference: Reference
-    sizes: CameraSizes
-
-
-@dataclass(frozen=True)
-class _Facts:
-    """What the request of a keyframe carries for its publication."""
-
-    frame: Frame
-    tracked_submap: int | None
-
-
-class _Step:
-    """What gathers on the way through one step."""
-
-    def __init__(self) -> None:
-        self.keyframes: list[KeyframeOutput] = []
-        self.refined: list[KeyframeOutput] = []
-        self.corrections: list[MapCorrection] = []
-        self.window: WindowResult | None = None
-        self.adopted: int | None = None
-        self.camera: CameraView | None = None
-        self.map_size: MapSize | None = None
-
-    def result(self, output: FrameOutput | None, failures: dict[DropCause, int] | None = None) -> StepOutput:
-        window = self.window
-        return StepOutput(
-            outputs=[] if output is None else [output],
-            window=window,
-            corrections=self.corrections,
-            failures=failures or {},
-            support=() if window is None else window.support,
-            admitted=() if window is None else window.admitted,
-            evicted=() if window is None else window.evicted,
-            keyframes=self.keyframes,
-            refined=self.refined,
-            adopted=self.adopted,
-            camera=self.camera,
-            map_size=self.map_size,
-        )
-
-
-def _covariance_of(tracked: TrackedFrame) -> np.ndarray | None:
-    """(6, 6) symmetric; None where nothing says: of a guess, or where the equations were singular."""
-    covariance = (tracked.covariance + tracked.covariance.T) / 2
-    if not tracked.aligned or not np.isfinite(covariance).all() or np.linalg.eigvalsh(covariance)[0] < 0:
-        return None
-    return np.asarray(covariance, np.float64)
-
-
-def _time_ns(frame: Frame) -> int:
-    """When it was taken: by the source's own stamp, which does not jitter, where it has one."""
-    return frame.captured_ns if frame.pts_ns is None else frame.pts_ns
-
-
-def _time_s(frame: Frame) -> float:
-    return _time_ns(frame) / 1e9

@@ -10,6 +10,7 @@ from spark3r_core.geometry import se3
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.stream import mapper
+from spark3r_core.stream.mapper import MapOptions
 from spark3r_core.synthetic.sequence import SyntheticSequence
 from spark3r_stream.engine.mapper_host import LocalMapper
 from spark3r_stream.engine.results import StepOutput
@@ -149,7 +150,7 @@ def test_a_run_gives_every_frame_and_adjusts_only_when_asked(adjusts: bool, monk
     monkeypatch.setattr(mapper, "adjust", lambda *args, **kwargs: calls.append(1) or own(*args, **kwargs))
     sequence = SyntheticSequence(3, 40, "orbit", (96, 128), world_kind="room", step=2.0)
     source = HeldSource("orbit", [sequence.frame(i)[0] for i in range(40)])
-    host = LocalMapper(load_network("bundled"), MemoryConfig(max_new_frames=1), adjusts=adjusts)
+    host = LocalMapper(load_network("bundled"), MemoryConfig(max_new_frames=1), MapOptions(adjusts=adjusts))
     engine = TrackingReconstructor(host, 96)
     run = run_tracked(source, engine, out=tmp_path, adjusts_all=adjusts)
     assert len(run.collected.keyframe_ids) > 1

@@ -162,7 +162,7 @@ def test_the_mapper_keeps_to_its_budget() -> None:
     free = new_mapper()
     follow(free)
     each = max(one.nbytes for one in free.world.keyframes.values())
-    bounded = new_mapper(max_map_bytes=3 * each + 1)
+    bounded = new_mapper(max_bytes=3 * each + 1)
     updates = follow(bounded)
     assert [update.dropped for update in updates[:3]] == [()] * 3
     (gone,) = updates[3].dropped
@@ -173,7 +173,7 @@ def test_the_mapper_keeps_to_its_budget() -> None:
     last = bounded.finish()
     assert last is not None
     assert last.map_bytes == bounded.world.nbytes
-    again = new_mapper(max_map_bytes=3 * each + 1)
+    again = new_mapper(max_bytes=3 * each + 1)
     follow(again)
     again.finish()
     assert world_of(again) == world_of(bounded)

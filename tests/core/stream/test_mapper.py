@@ -10,7 +10,7 @@ from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.photometric.levels import grey_levels
 from spark3r_core.stream import mapper as mapper_module
 from spark3r_core.stream.camera_sizes import CameraSizes
-from spark3r_core.stream.mapper import KeyframeRequest, Mapper, MapUpdate
+from spark3r_core.stream.mapper import KeyframeRequest, MapOptions, Mapper, MapUpdate
 from tests.core.stream import orbit
 from tests.core.stream.truthful import TruthfulDA3
 
@@ -20,7 +20,7 @@ CAMERA = orbit.INTRINSICS
 
 def new_mapper(focal: float = 1.0, unit: float = 1.0, **options: bool) -> Mapper:
     model = TruthfulDA3.make(KEYFRAMES, focal, unit)
-    return Mapper(model, MemoryConfig(max_pages=12, max_new_frames=1), **options)
+    return Mapper(model, MemoryConfig(max_pages=12, max_new_frames=1), MapOptions(**options))
 
 
 def request(

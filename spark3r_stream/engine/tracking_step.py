@@ -1,0 +1,94 @@
+"""What tracking carries from one part of a step to the next, and gathers on the way through it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from spark3r_core.photometric.levels import Level
+from spark3r_core.stream.camera_sizes import CameraSizes
+from spark3r_core.stream.estimates import WindowResult
+from spark3r_core.stream.tracker import Reference, TrackedFrame
+from spark3r_stream.engine.results import MapSize, StepOutput
+from spark3r_stream.frame import Frame
+from spark3r_stream.stats import DropCause
+from spark3r_stream.wire.messages import CameraView, FrameOutput, KeyframeOutput, MapCorrection
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A frame's picture, undistorted and seen by `view`, its sizes and its pyramid at the tracker's."""
+
+    picture: np.ndarray
+    view: CameraView | None
+    sizes: CameraSizes
+    pyramid: list[Level]
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """A frame that was tracked, with what a keyframe would be made of. picture: undistorted, seen by `view`."""
+
+    frame: Frame
+    picture: np.ndarray
+    view: CameraView | None
+    pyramid: list[Level]
+    tracked: TrackedFrame
+    reference: Reference
+    sizes: CameraSizes
+
+
+@dataclass(frozen=True)
+class PublishFacts:
+    """What the request of a keyframe carries for its publication."""
+
+    frame: Frame
+    tracked_submap: int | None
+
+
+class Step:
+    """What gathers on the way through one step."""
+
+    def __init__(self) -> None:
+        self.keyframes: list[KeyframeOutput] = []
+        self.refined: list[KeyframeOutput] = []
+        self.corrections: list[MapCorrection] = []
+        self.window: WindowResult | None = None
+        self.adopted: int | None = None
+        self.camera: CameraView | None = None
+        self.map_size: MapSize | None = None
+
+    def result(self, output: FrameOutput | None, failures: dict[DropCause, int] | None = None) -> StepOutput:
+        window = self.window
+        return StepOutput(
+            outputs=[] if output is None else [output],
+            window=window,
+            corrections=self.corrections,
+            failures=failures or {},
+            support=() if window is None else window.support,
+            admitted=() if window is None else window.admitted,
+            evicted=() if window is None else window.evicted,
+            keyframes=self.keyframes,
+            refined=self.refined,
+            adopted=self.adopted,
+            camera=self.camera,
+            map_size=self.map_size,
+        )
+
+
+def covariance_of(tracked: TrackedFrame) -> np.ndarray | None:
+    """(6, 6) symmetric; None where nothing says: of a guess, or where the equations were singular."""
+    covariance = (tracked.covariance + tracked.covariance.T) / 2
+    if not tracked.aligned or not np.isfinite(covariance).all() or np.linalg.eigvalsh(covariance)[0] < 0:
+        return None
+    return np.asarray(covariance, np.float64)
+
+
+def time_ns(frame: Frame) -> int:
+    """When it was taken: by the source's own stamp, which does not jitter, where it has one."""
+    return frame.captured_ns if frame.pts_ns is None else frame.pts_ns
+
+
+def time_s(frame: Frame) -> float:
+    return time_ns(frame) / 1e9
