@@ -23,16 +23,18 @@ LINK = """
 #include <zmq.hpp>
 int main() { zmq::context_t context; google::protobuf::ShutdownProtobufLibrary(); }
 """
-PROBES: dict[str, list[tuple[list[str], str]]] = {  # commands, each with what it reads
-    "rtsp": [([SYSTEM_PYTHON, "-c", CHECK], "")],
-    "mesh": [([sys.executable, "-c", "import open3d"], "")],
-    "browser": [([*CHROMIUM, "--dump-dom", "data:text/html,<p>drawn"], "")],
+WEBGL = "!!document.createElement('canvas').getContext('webgl2')"
+PAGE = f"data:text/html,<script>document.write('draws: ' + {WEBGL})</script>"
+PROBES: dict[str, list[tuple[list[str], str, str]]] = {  # commands, each with what it reads and what it must say
+    "rtsp": [([SYSTEM_PYTHON, "-c", CHECK], "", "")],
+    "mesh": [([sys.executable, "-c", "import open3d"], "", "")],
+    "browser": [([*CHROMIUM, "--dump-dom", PAGE], "", "draws: true")],
     "compiler": [
-        (["cmake", "--version"], ""),
-        (["protoc", "--version"], ""),
-        (["c++", "-std=c++17", "-x", "c++", "-", "-o", os.devnull, "-lzmq", "-lprotobuf"], LINK),
+        (["cmake", "--version"], "", ""),
+        (["protoc", "--version"], "", ""),
+        (["c++", "-std=c++17", "-x", "c++", "-", "-o", os.devnull, "-lzmq", "-lprotobuf"], LINK, ""),
     ],
-    "namespaces": [(["ip", "-Version"], "")],
+    "namespaces": [(["ip", "-Version"], "", "")],
 }
 GROUPS = tuple(PROBES)
 
@@ -46,7 +48,7 @@ def packages(group: str) -> str:
 @functools.cache
 def why_unusable(group: str) -> str | None:
     """None when it works here, else what the probe said."""
-    for command, text in PROBES[group]:
+    for command, text, must_say in PROBES[group]:
         try:
             done = subprocess.run(
                 command,
@@ -63,6 +65,8 @@ def why_unusable(group: str) -> str | None:
         if done.returncode != 0:
             said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
             return said[-1][:200] if said else f"{command[0]} ended with exit code {done.returncode}"
+        if must_say not in done.stdout:
+            return f"{command[0]} does not say {must_say!r}"
     return None
 
 

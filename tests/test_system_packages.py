@@ -73,8 +73,11 @@ def test_where_nothing_is_missing_nothing_is_said(tmp_path: Path) -> None:
 
 def test_a_tool_that_is_there_and_does_not_work_is_not_usable(monkeypatch: pytest.MonkeyPatch) -> None:
     command = [sys.executable, "-c", "raise SystemExit('cannot open shared object file')"]
-    monkeypatch.setitem(system_packages.PROBES, "broken", [([sys.executable, "-c", ""], ""), (command, "")])
+    monkeypatch.setitem(system_packages.PROBES, "broken", [([sys.executable, "-c", ""], "", ""), (command, "", "")])
     assert why_unusable("broken") == "cannot open shared object file"
+    silent = [([sys.executable, "-c", "print('draws: false')"], "", "draws: true")]
+    monkeypatch.setitem(system_packages.PROBES, "silent", silent)
+    assert "does not say 'draws: true'" in (why_unusable("silent") or "")
 
 
 def test_the_list_is_the_only_one() -> None:
