@@ -20,6 +20,7 @@ from spark3r_core.photometric.frame_residuals import POSE_AND_LIGHT, SHARED, Key
 from spark3r_core.photometric.knowledge import HELD, Knowledge, learnt
 from spark3r_core.photometric.levels import Level
 from spark3r_core.photometric.priors import Past
+from spark3r_core.photometric.residuals import HUBER
 
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
@@ -36,7 +37,8 @@ _FOCAL_ONLY = np.diag(np.append(np.zeros(NODES), 1.0))
 class Aligned:
     """camera_from_key: (4, 4). inliers, overlap: share of the visible points that agree, share of all that are
     visible. likeness: correlation with the keyframe where they agree. covariance: (6, 6) of the twist [rho, phi] of
-    camera_from_key from the left, residuals taken as independent. knowledge: of the keyframe after this frame."""
+    camera_from_key from the left, residuals taken as independent. knowledge: of the keyframe after this frame. cost:
+    mean robust error of the visible points, in squared sigmas."""
 
     camera_from_key: Array
     inliers: float
@@ -45,6 +47,7 @@ class Aligned:
     visible: int
     covariance: Array
     knowledge: Knowledge
+    cost: float
 
 
 def align(
@@ -97,7 +100,15 @@ def align(
         visible,
         _covariance(matrix),
         learnt(known, shared, parts.squares[:size, :size], priors.matrix),
+        _cost(parts.error[parts.visible]),
     )
+
+
+def _cost(error: Floats) -> float:
+    """Mean Huber loss, infinite without a point."""
+    if not len(error):
+        return math.inf
+    return float(np.where(error < HUBER, np.square(error), HUBER * (2 * error - HUBER)).mean())
 
 
 def _likeness(key: Floats, frame: Floats, agree: NDArray[np.bool_]) -> float:

@@ -36,6 +36,8 @@ LEAST_INLIERS, LEAST_OVERLAP, LEAST_LIKENESS = 0.72, 0.3, 0.5  # below, a frame 
 UNSURE_INLIERS, INLIERS_FALL = 0.82, 0.08  # below, and by so much less than for the frame before, features are asked
 SURE_INLIERS = 0.85  # below, another first guess is tried
 ASKED_EVERY = 3  # of frames in a row that are not aligned, features are asked for one: a tracker must not fall behind
+DOUBTED_AFTER = (2, 4, 8, 16, 32, 64)  # frames on a keyframe: then what was learnt of its depth is doubted
+FRESH_BETTER = 0.8  # of the error, below which a frame that begins from the keyframe's first depth is believed instead
 LEAST_POINTS = 60  # of a keyframe in view, and of a picture that may become one
 LEAST_KEY_POINTS = 150
 CALIBRATED_SIGMAS = 6.0  # pixel residuals depend on each other: factor of the standard deviation, from synthetic worlds
@@ -46,8 +48,9 @@ class Reference:
     """The keyframe that frames are tracked on.
 
     levels, intrinsics: of its pixels at the tracker's size. depth: (H, W), in the unit of odom.
-    known: of its depth correction and focal length. odom_from_key: (4, 4). confirmed: features agree on where it lies.
-    mended: it does not lie where it was tracked, and so odom and speed are wrong.
+    known: of its depth correction and focal length; first_known: before any frame was aligned to it.
+    odom_from_key: (4, 4). confirmed: features agree on where it lies. mended: it does not lie where it was tracked, and
+    so odom and speed are wrong.
     """
 
     frame_id: int
@@ -55,6 +58,7 @@ class Reference:
     depth: NDArray[np.float32]
     intrinsics: Array
     known: Knowledge
+    first_known: Knowledge
     odom_from_key: Array
     feature_points: FeaturePoints | None = None
     frames: int = 0
@@ -78,7 +82,7 @@ class Reference:
         information[-1, -1] = HELD
         known = Knowledge(np.zeros(len(information)), information)
         points = key_points(pyramid, depth, intrinsics)
-        return Reference(frame_id, points, depth, intrinsics, known, odom_from_key, feature_points)
+        return Reference(frame_id, points, depth, intrinsics, known, known, odom_from_key, feature_points)
 
     @property
     def has_texture(self) -> bool:
@@ -187,6 +191,8 @@ class Tracker:
                 again = align(key.levels, pyramid, guess, key.known, None, fixed_focal=True)
                 if self._good(again) and (not self._good(best) or self._better(best, again) is again):
                     best, by_feature_guess = again, True
+        if key.frames + 1 in DOUBTED_AFTER:
+            best = self._doubted(best, pyramid)
         self.last_inliers = best.inliers
         return self._take(frame_id, best, time_s, by_feature_guess)
 
@@ -211,6 +217,22 @@ class Tracker:
             and found.likeness > LEAST_LIKENESS
             and found.visible >= LEAST_POINTS
         )
+
+    def _doubted(self, best: Aligned, pyramid: list[Level]) -> Aligned:
+        """The frame aligned once more without what was learnt, where that explains it better by far.
+
+        While the camera has hardly moved, a scene and its relief turned inside out look alike, with the camera moving
+        the other way (the bas-relief ambiguity: Belhumeur, Kriegman, Yuille, 1999). A keyframe whose first frames took
+        the wrong one of the two bends its depth to it, and steady motion keeps to it. With distance the other one fits
+        better, but only without both.
+        """
+        key = self.reference
+        assert key is not None
+        fresh = align(key.levels, pyramid, best.camera_from_key, key.first_known, None, fixed_focal=True)
+        if not self._good(fresh) or fresh.cost > FRESH_BETTER * best.cost:
+            return best
+        self.motion = Motion()
+        return fresh
 
     @staticmethod
     def _better(a: Aligned, b: Aligned) -> Aligned:

@@ -115,7 +115,10 @@ def run_stream(
     sinks. Closing the sinks is the caller's business.
     """
     buffer = FrameBuffer(max(config.queue_frames, config.plan.max_frames), DropPolicy.for_source(source.info.is_live))
-    with Producer(source, buffer, reconstructor.prepare_ahead):
+    # What a camera showed while the model was loaded waits in its buffers. Begun with that, a map would be late from
+    # its first frame on, and lose the frames that come while it catches up.
+    begun_ns = clock.unix_ns() if source.info.is_live and decided is None else None
+    with Producer(source, buffer, reconstructor.prepare_ahead, begun_ns):
         if decided is None:
             cut = windows(buffer, config, clock, stop)
         else:

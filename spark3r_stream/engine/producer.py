@@ -13,6 +13,7 @@ from spark3r_stream.engine.frame_buffer import FrameBuffer
 from spark3r_stream.errors import EndOfStream
 from spark3r_stream.frame import Frame
 from spark3r_stream.sources.base import Source
+from spark3r_stream.stats import DropCause
 
 
 class Producer:
@@ -20,12 +21,18 @@ class Producer:
     cannot keep the program alive."""
 
     def __init__(
-        self, source: Source, buffer: FrameBuffer, prepare: Callable[[Frame], Frame] = lambda frame: frame
+        self,
+        source: Source,
+        buffer: FrameBuffer,
+        prepare: Callable[[Frame], Frame] = lambda frame: frame,
+        since_ns: int | None = None,
     ) -> None:
-        """prepare: work on a picture that needs nothing of those before it, done here beside the reader's."""
+        """prepare: work on a picture that needs nothing of those before it, done here beside the reader's. since_ns:
+        frames captured before are left out and counted as SUPERSEDED; None: every frame is handed on."""
         self._source = source
         self._prepare = prepare
         self._buffer = buffer
+        self._since_ns = since_ns
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="spark3r-producer", daemon=True)
 
@@ -54,6 +61,9 @@ class Producer:
                 frame = self._source.read()
                 # before the frame, so that a loss is reported with the first frame after it
                 self._buffer.drops.add_all(self._source.drops.take())
+                if self._since_ns is not None and frame.captured_ns < self._since_ns:
+                    self._buffer.drops.add(DropCause.SUPERSEDED)
+                    continue
                 if not self._buffer.put(self._prepare(frame)):
                     return
         except EndOfStream:

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from spark3r_core.geometry import se3
+from spark3r_core.photometric import depth_grid
+from spark3r_core.photometric.knowledge import Knowledge
 from spark3r_core.photometric.levels import grey_levels
 from spark3r_core.stream.keyframe_choice import KeyframeRule
 from spark3r_core.stream.tracker import Reference, TrackedFrame, Tracker
@@ -199,6 +201,28 @@ def test_knowledge_of_a_keyframe_grows_and_mends_its_depth() -> None:
         before = after
     assert tracker.fixed_focal
     np.testing.assert_allclose(reference.camera(), orbit.INTRINSICS, rtol=1e-9)
+
+
+def test_a_relief_that_was_taken_inside_out_is_given_up() -> None:
+    """The keyframe's depth as the bas-relief ambiguity turns it: near is far, and the camera goes the other way."""
+    reference = orbit.reference(0, node_precision=0.0)
+    row, column = np.mgrid[: depth_grid.ROWS, : depth_grid.COLUMNS]
+    rows = np.minimum(row * orbit.HW[0] // (depth_grid.ROWS - 1), orbit.HW[0] - 1)
+    columns = np.minimum(column * orbit.HW[1] // (depth_grid.COLUMNS - 1), orbit.HW[1] - 1)
+    relief = np.log(orbit.depth(0)[rows, columns]).ravel()
+    inside_out = np.append(-2 * (relief - relief.mean()), 0.0)
+    reference.known = Knowledge(inside_out, reference.known.information + 2e3 * np.eye(len(inside_out)))
+    tracker = Tracker()
+    tracker.adopt(reference, pose_time_s=0.0)
+    first = follow(tracker, 1)
+    assert first.aligned, "its pixels agree, or this test shows nothing"
+    assert orbit.error(first.odom_from_camera, orbit.pose(1))[0] > 0.7
+    for index in range(2, 6):
+        found = follow(tracker, index)
+    turn, distance = orbit.error(found.odom_from_camera, orbit.pose(5))
+    assert turn < 0.8, "without doubt 5 degrees"
+    assert distance < 0.015, "without doubt 0.09"
+    assert np.std(reference.known.nodes) < 0.2, "at first 0.41"
 
 
 def test_a_picture_without_texture_is_no_reference() -> None:

@@ -1,7 +1,9 @@
 """The engine with a real model (tiny, random weights), a real buffer and scripted sources."""
 
 import threading
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -69,6 +71,11 @@ class Collect:
 def frame(i: int, hw: tuple[int, int] = (48, 64), epoch: int = 0) -> Frame:
     image = np.random.default_rng(i).integers(0, 255, (*hw, 3), dtype=np.uint8)
     return Frame(image, i, epoch, i * 33_000_000, i * 33_000_000, "scripted")
+
+
+def taken_soon(i: int) -> Frame:
+    """A frame of a live source, captured a little after this."""
+    return replace(frame(i), captured_ns=time.time_ns() + 10**9)
 
 
 def mapper(model: DA3, camera: Intrinsics | None = None) -> Reconstructor:
@@ -147,11 +154,21 @@ def test_losses_travel_with_the_next_result_once(model: DA3) -> None:
 
 
 def test_a_live_source_keeps_the_newest_and_counts_the_rest(model: DA3) -> None:
-    source = ScriptedSource([frame(i) for i in range(200)], is_live=True)
+    source = ScriptedSource([taken_soon(i) for i in range(200)], is_live=True)
     sink, stats = run(source, mapper(model), WindowPlan(1, 8))
     assert sink.outputs[-1].result.frame_id == 199
     assert stats.frames_in + stats.drops.total().get(DropCause.SUPERSEDED, 0) == 200
     assert sum(sum(o.result.drops_since_last.values()) for o in sink.outputs) == 200 - stats.frames_in
+
+
+def test_a_live_run_begins_with_what_is_seen_from_now_on(model: DA3) -> None:
+    """What waited in a camera's buffers while the model was loaded would make a map that is late from the start."""
+    waited = [frame(i) for i in range(30)]
+    source = ScriptedSource([*waited, taken_soon(30), taken_soon(31)], is_live=True)
+    sink, stats = run(source, mapper(model), WindowPlan(1, 8))
+    assert [o.result.frame_id for o in sink.outputs] == [30, 31]
+    assert stats.drops.total() == {DropCause.SUPERSEDED: 30}
+    assert sum(sum(o.result.drops_since_last.values()) for o in sink.outputs) == 30
 
 
 def test_another_shape_starts_a_submap_a_similar_one_does_not(model: DA3) -> None:
