@@ -23,8 +23,8 @@ Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
 LEAST_MATCHES = 24  # verified matches of a pair that may join tracks
-LATEST = 3  # keyframes before the new one that it is matched with,
-COVISIBLE = 2  # and those that share most tracks with them
+LATEST = 6  # keyframes before the new one that it is matched with,
+COVISIBLE = 4  # and those that share most tracks with them
 LOCAL = 8  # keyframes that a local adjustment moves
 HELD = 4  # and those that hold it
 LEAST_SHARED = 20  # tracks

@@ -233,8 +233,9 @@ class Mapper:
         found_by = request.tracked.keyframe_id if request.lost and request.tracked is not None else None
         return _Mapped(world, replace(update, loops=loops, found_by=found_by))
 
-    def finish(self) -> MapUpdate | None:
-        """Adjust all keyframes together, once, at the end of a file; None where there is nothing to gain."""
+    def finish(self, refine_all: bool = True) -> MapUpdate | None:
+        """Adjust all keyframes together, once, at the end; None where there is nothing to gain. refine_all: and read
+        the depth of each off several views."""
         started_ns = time.perf_counter_ns()
         if not self.options.adjusts or len(self.world.keyframes) < 3:
             return None
@@ -256,7 +257,9 @@ class Mapper:
         moved = found.map.placed(self.world)
         self._settle(found.map, moved, {})
         self.world = found.map
-        refined = dense_depths(found.map, order, found.map.picture_hw) if self._dense is not None else {}
+        refined = {}
+        if refine_all and self._dense is not None:
+            refined = dense_depths(found.map, order, found.map.picture_hw)
         elapsed_ns = time.perf_counter_ns() - started_ns
         log.debug("all keyframes: %s", found.verdict.summary())
         accepted = found.verdict.accepted

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from spark3r_stream.cli.keys import server_security
 from spark3r_stream.cli.report import settings_of
-from spark3r_stream.cli.rerun import notes_of, run_metadata
+from spark3r_stream.cli.rerun import RunEnd, notes_of, run_metadata
 from spark3r_stream.clock import Clock
 from spark3r_stream.config import RunConfig
 from spark3r_stream.engine.loop import AnyReconstructor
@@ -81,12 +81,12 @@ def open_recorder(
     reconstructor: AnyReconstructor,
     clock: Clock,
     closing: contextlib.ExitStack,
-    adjusts_all: bool,
+    end: RunEnd,
 ) -> Recorder | None:
     """The file of --record, closed with `closing`; an error in it is said and does not end the run."""
     if config.record is None:
         return None
-    metadata = run_metadata(settings_of(config), reconstructor, adjusts_all)
+    metadata = run_metadata(settings_of(config), reconstructor, end)
 
     def report(error: RecordingError) -> None:
         print(f"spark3r: recording stopped, mapping goes on: {cleaned(error)}", file=sys.stderr)

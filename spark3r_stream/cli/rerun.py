@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -28,7 +28,7 @@ UNASKED_MEMORY_BYTES = 2 << 30
 _READING = ("pace", "live", "rtsp_transport", "max_restarts", "fps")
 
 
-def run_metadata(settings: Mapping[str, Any], reconstructor: AnyReconstructor, adjusts_all: bool) -> dict[str, str]:
+def run_metadata(settings: Mapping[str, Any], reconstructor: AnyReconstructor, end: RunEnd) -> dict[str, str]:
     """What a recording says about its run: enough to build the same network again. Imports torch."""
     import torch
 
@@ -43,7 +43,8 @@ def run_metadata(settings: Mapping[str, Any], reconstructor: AnyReconstructor, a
         "spark3r_stream": version("spark3r-stream"),
         "torch": str(torch.__version__),
         "threads": str(torch.get_num_threads()),
-        "adjusts_all": str(int(adjusts_all)),
+        "adjusts_all": str(int(end.adjusts_all)),
+        "refines": str(int(end.refines)),
     }
 
 
@@ -173,6 +174,17 @@ def _meaning(name: str, value: Any) -> Any:
     return value.removesuffix(":0") if name == "device" else value
 
 
-def recorded_end(run: RecordedRun) -> bool:
-    """Whether the recorded run adjusted all keyframes together after its last frame, as files do."""
-    return run.recording.metadata.get("adjusts_all") == "1"
+@dataclass(frozen=True)
+class RunEnd:
+    """adjusts_all: whether all keyframes are adjusted together after the last frame. refines: whether their depth is
+    read off several views as the map grows (live) and not then (files)."""
+
+    adjusts_all: bool
+    refines: bool
+
+
+def recorded_end(run: RecordedRun) -> RunEnd:
+    """Of the recorded run. Recordings of schema 2.1 and before say it in one: live runs ended without adjustment."""
+    adjusts_all = run.recording.metadata.get("adjusts_all") == "1"
+    refines = run.recording.metadata.get("refines", "" if adjusts_all else "1")
+    return RunEnd(adjusts_all, refines == "1")

@@ -15,6 +15,7 @@ from spark3r_stream.cli.opening import ground_truth, open_publisher, open_record
 from spark3r_stream.cli.progress import LiveLine
 from spark3r_stream.cli.report import run_report, summary
 from spark3r_stream.cli.rerun import (
+    RunEnd,
     check_weights,
     recorded_camera,
     recorded_config,
@@ -91,8 +92,8 @@ def _run(config: RunConfig, stop: Stop) -> int:
         closing.callback(reconstructor.close)
         if run is not None:
             check_weights(run, reconstructor)
-        adjusts_all = is_file(config) if run is None else recorded_end(run)
-        recorder = open_recorder(config, reconstructor, clock, closing, adjusts_all)
+        end = RunEnd(adjusts_all=True, refines=not is_file(config)) if run is None else recorded_end(run)
+        recorder = open_recorder(config, reconstructor, clock, closing, end)
         with stop.interrupting():
             source = closing.enter_context(contextlib.closing(open_run_source(config, run, recorder, clock)))
         for note in source.info.notes:
@@ -138,10 +139,10 @@ def _run(config: RunConfig, stop: Stop) -> int:
         plan = WindowPlan(1, 1)
         if config.track == "off":
             plan = plan_window(source.info.is_live, window, reconstructor.memory.max_new_frames)
-        engine = EngineConfig(plan, max_frames=config.max_frames, adjusts_all=adjusts_all)
+        engine = EngineConfig(plan, max_frames=config.max_frames, adjusts_all=end.adjusts_all)
         if isinstance(reconstructor, TrackingReconstructor):
             engine = replace(engine, queue_frames=TRACKED_QUEUE)
-            reconstructor.waits, reconstructor.refines = not source.info.is_live, not adjusts_all
+            reconstructor.waits, reconstructor.refines = not source.info.is_live, end.refines
             if source.info.is_live:
                 reconstructor.warm_up(source.info.size)
         decided = None if run is None else run.decisions

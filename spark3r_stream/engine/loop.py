@@ -77,7 +77,7 @@ class AnyReconstructor(Protocol):
 class EngineConfig:
     """plan: frames per window. queue_frames: capacity of the buffer; a live source drops its oldest beyond it.
     max_frames: stop after so many frames; None: at the end of the source. adjusts_all: adjust all keyframes together
-    after the last frame (files)."""
+    after the last frame."""
 
     plan: WindowPlan
     queue_frames: int = 8

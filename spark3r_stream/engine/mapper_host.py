@@ -41,7 +41,7 @@ class MapperHost(Protocol):
         """See `Mapper.refine`."""
         ...
 
-    def finish(self) -> MapUpdate | None:
+    def finish(self, refine_all: bool = True) -> MapUpdate | None:
         """See `Mapper.finish`."""
         ...
 
@@ -86,8 +86,8 @@ class LocalMapper:
     def refine(self) -> dict[int, DenseDepth]:
         return self._mapper.refine()
 
-    def finish(self) -> MapUpdate | None:
-        return self._mapper.finish()
+    def finish(self, refine_all: bool = True) -> MapUpdate | None:
+        return self._mapper.finish(refine_all)
 
     def save_map(self, path: Path, facts: MapFacts, overwrite: bool) -> int:
         world = self._largest()

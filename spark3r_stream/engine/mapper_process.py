@@ -89,8 +89,8 @@ class MapperProcess:
     def refine(self) -> dict[int, DenseDepth]:
         return self._call("refine")  # type: ignore[no-any-return]
 
-    def finish(self) -> MapUpdate | None:
-        return self._call("finish")  # type: ignore[no-any-return]
+    def finish(self, refine_all: bool = True) -> MapUpdate | None:
+        return self._call("finish", refine_all)  # type: ignore[no-any-return]
 
     def save_map(self, path: Path, facts: MapFacts, overwrite: bool) -> int:
         return self._call("save_map", path, facts, overwrite)  # type: ignore[no-any-return]

@@ -96,8 +96,8 @@ class MapperThread(Generic[Facts]):
         self._refining = []
         self._executor.submit(self._host.begin)
 
-    def finish(self) -> MapUpdate | None:
-        return self._executor.submit(self._host.finish).result()
+    def finish(self, refine_all: bool) -> MapUpdate | None:
+        return self._executor.submit(self._host.finish, refine_all).result()
 
     def save_map(self, path: Path, facts: MapFacts, overwrite: bool) -> Future[int]:
         return self._executor.submit(self._host.save_map, path, facts, overwrite)

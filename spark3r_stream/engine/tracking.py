@@ -69,7 +69,7 @@ class TrackingReconstructor:
         waits: adopt keyframes at fixed frames, so that a run does not depend on timing (files); otherwise when they are
             there (live).
         refines: read depth off several views as the map grows, when the mapper has nothing better to do (live). With a
-            file it comes with the last adjustment.
+            file it comes with the last adjustment, which then takes several times as long.
     """
 
     def __init__(
@@ -183,15 +183,14 @@ class TrackingReconstructor:
         return replace(frame, prepared=Prepared(picture, view, self._fitted, pyramid))
 
     def finish(self, *, adjust_all: bool) -> StepOutput:
-        """What still comes after the last frame: the pending keyframe and, with a file, an adjustment of all."""
+        """What still comes after the last frame: the pending keyframe and an adjustment of all."""
         step = Step()
         if not self._thread.is_free:
             self._adopt(step)
-        if not adjust_all:
-            self._publish_refined(self._thread.take_refined(), step)
-        else:
+        self._publish_refined(self._thread.take_refined(), step)
+        if adjust_all:
             self._map_last_frame(step)
-            update = self._thread.finish()
+            update = self._thread.finish(not self.refines)
             if update is not None:
                 step.corrections += self._corrections(update, "all keyframes adjusted together")
                 step.camera = self._camera_of_map(update)

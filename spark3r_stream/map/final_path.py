@@ -27,7 +27,6 @@ class _Posed(NamedTuple):
 
 class _Begun(NamedTuple):
     frame_id: int
-    time_ns: int
     tracked_submap: int | None
 
 
@@ -45,9 +44,9 @@ class FinalPath:
     def add(self, submap: int, time_ns: int, submap_from_camera: NDArray[np.float64], frame_id: int) -> None:
         self._poses.append(_Posed(submap, time_ns, frame_id, submap_from_camera))
 
-    def begin(self, submap: int, frame_id: int, time_ns: int, tracked_submap: int | None) -> None:
+    def begin(self, submap: int, frame_id: int, tracked_submap: int | None) -> None:
         """A submap begins at a keyframe that was tracked on another one, or on none."""
-        self._begun[submap] = _Begun(frame_id, time_ns, tracked_submap)
+        self._begun[submap] = _Begun(frame_id, tracked_submap)
 
     def final(self, map_from_submap: Callable[[int], Sim3]) -> Trajectory:
         """All frames in the map, in the order in which they came."""
@@ -57,6 +56,7 @@ class FinalPath:
         for row, posed in enumerate(self._poses):
             rows.setdefault(posed.submap, []).append(row)
             row_of_frame[posed.frame_id] = row
+        ends = {submap: row_of_frame.get(begun.frame_id) for submap, begun in self._begun.items()}
         following = {
             begun.tracked_submap: submap
             for submap, begun in sorted(self._begun.items(), reverse=True)
@@ -66,12 +66,12 @@ class FinalPath:
             poses = np.stack([self._poses[row].submap_from_camera for row in own])
             here = map_from_submap(submap)
             after = following.get(submap)
-            if after is not None and submap in self._begun and self._begun[after].frame_id in row_of_frame:
-                tracked = self._poses[row_of_frame[self._begun[after].frame_id]].submap_from_camera
+            first, last = ends.get(submap), None if after is None else ends[after]
+            if after is not None and first is not None and last is not None:
                 adjusted = here.inverse().apply_to_poses(_pose(map_from_submap(after)))
                 times = np.array([self._poses[row].time_ns for row in own]) / 1e9
-                begin, end = (self._begun[one].time_ns / 1e9 for one in (submap, after))
-                poses = relaxed(poses, times, begin, end, tracked, adjusted)
+                begin_s, end_s = self._poses[first].time_ns / 1e9, self._poses[last].time_ns / 1e9
+                poses = relaxed(poses, times, begin_s, end_s, self._poses[last].submap_from_camera, adjusted)
             placed[own] = here.apply_to_poses(poses)
         times_ns = np.array([posed.time_ns for posed in self._poses], np.int64)
         return Trajectory(times_ns, placed)

@@ -108,7 +108,7 @@ class ResultWriter:
     def add_keyframe(self, keyframe: KeyframeOutput) -> None:
         """A mapped keyframe: its points join the map, its depth the files."""
         self._scene.apply_correction(keyframe.submap, keyframe.map_from_submap, keyframe.revision)
-        self._path.begin(keyframe.submap, keyframe.frame_id, keyframe.time_ns, keyframe.tracked_submap)
+        self._path.begin(keyframe.submap, keyframe.frame_id, keyframe.tracked_submap)
         keep = self._threshold.keep(keyframe.point_confidence)
         points, colours, trust = keyframe.points[keep], keyframe.colours[keep], keyframe.point_confidence[keep]
         self._scene.add_cloud(points, colours, trust, keyframe.submap)

@@ -89,7 +89,7 @@ class Collector:
             self.part_of[keyframe.submap] = keyframe.submap if before is None else self.part_of[before]
             self.median_depth[keyframe.submap] = float(np.median(keyframe.depth))
             self._placed.setdefault(keyframe.submap, keyframe.map_from_submap)
-            self._path.begin(keyframe.submap, keyframe.frame_id, keyframe.time_ns, keyframe.tracked_submap)
+            self._path.begin(keyframe.submap, keyframe.frame_id, keyframe.tracked_submap)
         for output in result.outputs:
             one = output.result
             self.results.append(one)

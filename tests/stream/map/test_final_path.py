@@ -23,7 +23,7 @@ def a_run(drift: np.ndarray | None = None) -> FinalPath:
     """Frames on their keyframes as tracking had them; `drift`: twist per frame of what tracking got wrong."""
     path = FinalPath()
     for submap, key in KEYS.items():
-        path.begin(submap, key, key * NS, submap - 1 if submap else None)
+        path.begin(submap, key, submap - 1 if submap else None)
     for frame in range(13):
         submap = submap_of(frame)
         relative = se3.compose(se3.invert(TRUE[KEYS[submap]]), TRUE[frame])
@@ -83,8 +83,8 @@ def test_a_keyframe_that_moved_takes_the_frames_before_it_along_evenly() -> None
 
 def test_a_keyframe_whose_frame_was_lost_relaxes_nothing() -> None:
     path = FinalPath()
-    path.begin(0, 0, 0, None)
-    path.begin(1, 5, 5 * NS, 0)
+    path.begin(0, 0, None)
+    path.begin(1, 5, 0)
     for frame in (0, 1, 2):  # frame 5 itself was never tracked
         path.add(0, frame * NS, TRUE[frame], frame)
     moved = TRUE.copy()
@@ -95,9 +95,9 @@ def test_a_keyframe_whose_frame_was_lost_relaxes_nothing() -> None:
 def test_of_two_keyframes_on_one_the_first_is_what_frames_lead_to() -> None:
     """A keyframe that was mapped, but had too little texture to be tracked on."""
     path = FinalPath()
-    path.begin(0, 0, 0, None)
-    path.begin(1, 5, 5 * NS, 0)
-    path.begin(2, 10, 10 * NS, 0)
+    path.begin(0, 0, None)
+    path.begin(1, 5, 0)
+    path.begin(2, 10, 0)
     for frame in range(11):
         path.add(0, frame * NS, TRUE[frame], frame)
     moved = TRUE.copy()
