@@ -62,7 +62,10 @@ class RunConfig:
         loops: with --track on, recognise places seen before and close loops.
         refine: with --track off, align each frame to the pixels of earlier ones, on top of the network; auto: for
             models that need it (bundled), not for released ones.
-        intrinsics: JSON of the camera (fx fy cx cy, OpenCV distortion): frames are undistorted, predictions replaced.
+        camera: calibration of the camera, by OpenCV (YAML, XML), ROS camera_info, COLMAP cameras.txt, Kalibr,
+            nerfstudio or this program (JSON); FILE#NAME where there are several. Frames are undistorted, predictions
+            replaced (docs/camera.md).
+        intrinsics: the same as --camera.
         save_depth: also write depth and confidence of each frame to OUT/depth.
         max_points: points of cloud.ply at most.
         device: cpu, cuda, or auto.
@@ -96,6 +99,7 @@ class RunConfig:
     track: Literal["on", "off"] = "on"
     loops: Literal["on", "off"] = "on"
     refine: Literal["auto", "on", "off"] = "auto"
+    camera: Path | None = None
     intrinsics: Path | None = None
     save_depth: bool = False
     max_points: int = 2_000_000
@@ -104,6 +108,11 @@ class RunConfig:
     json: bool = False
     keys: Path | None = None
     insecure: bool = False
+
+    @property
+    def camera_file(self) -> Path | None:
+        """The calibration, by whichever of its two names."""
+        return self.intrinsics if self.camera is None else self.camera
 
     def check(self) -> None:
         """ConfigError for values that cannot work, before anything is opened."""
@@ -120,6 +129,8 @@ class RunConfig:
         for name, value in (("window", self.window), ("refine", self.refine)):
             if self.track == "on" and value != "auto":
                 raise ConfigError(f"--{name} {value} is about windows of every frame; give --track off with it")
+        if self.camera is not None and self.intrinsics is not None:
+            raise ConfigError("--camera and --intrinsics are the same; give one of them")
         if self.memory is not None:
             parse_bytes(self.memory)
         if parse_bytes(self.map_memory) < LEAST_MAP_BYTES:

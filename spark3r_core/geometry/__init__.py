@@ -1,7 +1,8 @@
 """Poses, similarities, cameras and points in numpy float64; no torch. Conventions: README.md beside this file."""
 
 from spark3r_core.geometry.alignment import Alignment, align_points, align_poses, robust_scale, umeyama
-from spark3r_core.geometry.camera import Intrinsics, read_intrinsics
+from spark3r_core.geometry.camera import Intrinsics
+from spark3r_core.geometry.camera_files import read_camera
 from spark3r_core.geometry.sim3 import Sim3
 
 __all__ = [
@@ -10,7 +11,7 @@ __all__ = [
     "Sim3",
     "align_points",
     "align_poses",
-    "read_intrinsics",
+    "read_camera",
     "robust_scale",
     "umeyama",
 ]

@@ -1,4 +1,4 @@
-"""Pinhole cameras with optional OpenCV distortion, and what happens to them when an image is resized or cut.
+"""Cameras with a lens, as OpenCV models them, and what happens to them when an image is resized or cut.
 
 Pixel centres are at integer + 0.5 (README.md): the left edge of an image is x = 0, so a resize is a pure scaling of
 x and y, and `cx = width / 2` is the exact centre. OpenCV's own functions put centres at integers; `cx - 0.5` is done
@@ -7,24 +7,17 @@ here where they are called. Pixel maps are 3x3 affine matrices acting on (x, y, 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from spark3r_core.errors import GeometryError
 from spark3r_core.geometry.rotation import Array, as_float64
 
-# Names of OpenCV's model as we, ROS and Kalibr write them, and how many coefficients each may have.
-DISTORTION_MODELS: dict[str, tuple[int, ...]] = {
-    "opencv k1 k2 p1 p2 k3": (0, 4, 5),
-    "plumb_bob": (0, 4, 5),
-    "radtan": (0, 4),
-    "rational_polynomial": (0, 8),
-    "none": (0,),
-}
+# How many coefficients a lens may have.
+RADIAL_TANGENTIAL_COUNTS = (0, 4, 5, 8, 12, 14)
+FISHEYE_COUNT = 4
 
 
 def resize_map(from_size: tuple[int, int], to_size: tuple[int, int]) -> Array:
@@ -57,9 +50,11 @@ def with_square_pixels(intrinsics: ArrayLike, pixel_map: ArrayLike) -> Array:
 
 @dataclass(frozen=True)
 class Intrinsics:
-    """A camera: fx fy cx cy in pixels of a width x height image; distortion is OpenCV's k1 k2 p1 p2 [k3 [k4 k5 k6]].
+    """A camera: fx fy cx cy in pixels of a width x height image, and its lens.
 
-    Distortion acts on normalised coordinates, so it survives resize, crop and pad unchanged.
+    distortion: OpenCV's radial-tangential k1 k2 p1 p2 [k3 [k4 k5 k6 [s1 s2 s3 s4 [tx ty]]]]; with fisheye the four of
+    the equidistant model (Kannala, Brandt, 2006). It acts on normalised coordinates, so it survives resize, crop and
+    pad unchanged.
     """
 
     fx: float
@@ -69,6 +64,7 @@ class Intrinsics:
     width: int
     height: int
     distortion: tuple[float, ...] = ()
+    fisheye: bool = False
 
     def __post_init__(self) -> None:
         numbers = (self.fx, self.fy, self.cx, self.cy, *self.distortion)
@@ -78,8 +74,12 @@ class Intrinsics:
             raise GeometryError(f"focal lengths are {self.fx} and {self.fy}; expected positive pixels")
         if self.width < 1 or self.height < 1:
             raise GeometryError(f"image size is {self.width}x{self.height}; expected at least 1x1")
-        if len(self.distortion) not in (0, 4, 5, 8):
-            raise GeometryError(f"{len(self.distortion)} distortion coefficients; OpenCV's model has 4, 5 or 8")
+        counts = (FISHEYE_COUNT,) if self.fisheye else RADIAL_TANGENTIAL_COUNTS
+        if len(self.distortion) not in counts:
+            lens = "a fisheye" if self.fisheye else "OpenCV's radial-tangential model"
+            raise GeometryError(
+                f"{len(self.distortion)} distortion coefficients; {lens} has {', '.join(map(str, counts))}"
+            )
 
     @staticmethod
     def from_matrix(matrix: ArrayLike, width: int, height: int) -> Intrinsics:
@@ -100,7 +100,7 @@ class Intrinsics:
 
     @property
     def is_distorted(self) -> bool:
-        return any(self.distortion)
+        return self.fisheye or any(self.distortion)
 
     def mapped(self, pixel_map: ArrayLike, width: int, height: int) -> Intrinsics:
         """The camera of the image after an axis-aligned affine pixel map (3, 3), with its new size."""
@@ -108,7 +108,8 @@ class Intrinsics:
         if m[0, 1] or m[1, 0]:
             raise GeometryError("pixel map turns or shears the image; only resize, crop and pad keep a pinhole upright")
         k = transform_matrix(self.matrix, m)
-        return Intrinsics(k[0, 0], k[1, 1], k[0, 2], k[1, 2], width, height, self.distortion)
+        fx, fy, cx, cy = k[0, 0].item(), k[1, 1].item(), k[0, 2].item(), k[1, 2].item()
+        return Intrinsics(fx, fy, cx, cy, width, height, self.distortion, self.fisheye)
 
     def resized(self, width: int, height: int) -> Intrinsics:
         return self.mapped(resize_map((self.width, self.height), (width, height)), width, height)
@@ -133,96 +134,55 @@ class Intrinsics:
         """Camera points (..., 3) with z > 0 -> pixels (..., 2); NaN where z <= 0."""
         points = as_float64(camera_points, (3,), "camera_points")
         z = np.where(points[..., 2:] > 0, points[..., 2:], np.nan)
-        normalised = distort(points[..., :2] / z, self.distortion)
+        normalised = distort(points[..., :2] / z, self.distortion, self.fisheye)
         return normalised * np.array([self.fx, self.fy]) + np.array([self.cx, self.cy])
 
     def unproject(self, pixels: ArrayLike, depth: ArrayLike) -> Array:
         """Pixels (..., 2) and z-depths (...) -> camera points (..., 3). Only for cameras without distortion."""
         if self.is_distorted:
-            raise GeometryError("unproject needs a pinhole camera; undistort the image first (undistortion_maps)")
+            raise GeometryError("unproject needs a pinhole camera; undistort the image first (rectification.py)")
         pixels, depth = as_float64(pixels, (2,), "pixels"), np.asarray(depth, np.float64)
         rays = (pixels - np.array([self.cx, self.cy])) / np.array([self.fx, self.fy])
         return np.concatenate([rays * depth[..., None], np.broadcast_to(depth, rays.shape[:-1])[..., None]], -1)
 
 
-def distort(normalised: ArrayLike, coefficients: tuple[float, ...]) -> Array:
-    """OpenCV's model on normalised coordinates x/z, y/z (..., 2); () is the identity."""
+def distort(normalised: ArrayLike, coefficients: tuple[float, ...], fisheye: bool = False) -> Array:
+    """Where a lens images the rays x/z, y/z (..., 2): normalised coordinates again. See `Intrinsics.distortion`."""
     xy = as_float64(normalised, (2,), "normalised")
+    if fisheye:
+        return _equidistant(xy, coefficients)
     if not any(coefficients):
         return xy
-    k1, k2, p1, p2, k3, k4, k5, k6 = (*coefficients, *[0.0] * (8 - len(coefficients)))
+    k1, k2, p1, p2, k3, k4, k5, k6, s1, s2, s3, s4, tilt_x, tilt_y = (*coefficients, *[0.0] * (14 - len(coefficients)))
     x, y = xy[..., 0], xy[..., 1]
     r2 = x * x + y * y
     radial = (1 + r2 * (k1 + r2 * (k2 + r2 * k3))) / (1 + r2 * (k4 + r2 * (k5 + r2 * k6)))
-    return np.stack(
+    bent = np.stack(
         [
-            x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),
-            y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y,
+            x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x) + r2 * (s1 + r2 * s2),
+            y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y + r2 * (s3 + r2 * s4),
         ],
         -1,
     )
+    return _tilted(bent, tilt_x, tilt_y) if tilt_x or tilt_y else bent
 
 
-def undistortion_maps(
-    camera: Intrinsics, alpha: float = 0.0
-) -> tuple[NDArray[np.float32], NDArray[np.float32], Intrinsics]:
-    """Maps for `cv2.remap(image, map_x, map_y, ...)`, each (H, W) float32, and the pinhole camera of the result.
-
-    alpha 0 keeps only pixels that exist in the source (no black border), 1 keeps every source pixel. Needs OpenCV.
-    """
-    import cv2  # heavy, and not part of a subscriber's installation
-
-    k = camera.matrix
-    k[:2, 2] -= 0.5  # OpenCV's pixel centres are integers
-    size = (camera.width, camera.height)
-    coefficients = np.array(camera.distortion or (0.0,) * 5)
-    optimal, _ = cv2.getOptimalNewCameraMatrix(k, coefficients, size, alpha, size)
-    map_x, map_y = cv2.initUndistortRectifyMap(k, coefficients, np.eye(3), optimal, size, cv2.CV_32FC1)
-    new_k = np.array(optimal, np.float64)
-    new_k[:2, 2] += np.float64(0.5)
-    return np.asarray(map_x, np.float32), np.asarray(map_y, np.float32), Intrinsics.from_matrix(new_k, *size)
+def _equidistant(xy: Array, coefficients: tuple[float, ...]) -> Array:
+    """A ray at the angle t to the axis is imaged t (1 + k1 t^2 + k2 t^4 + k3 t^6 + k4 t^8) from it."""
+    radius = np.linalg.norm(xy, axis=-1, keepdims=True)
+    theta = np.arctan(radius)
+    t2 = theta * theta
+    k1, k2, k3, k4 = coefficients
+    seen = theta * (1 + t2 * (k1 + t2 * (k2 + t2 * (k3 + t2 * k4))))
+    return xy * np.where(radius > 1e-12, seen / np.maximum(radius, 1e-12), 1.0)
 
 
-def _check_model(model: object, distortion: tuple[float, ...]) -> None:
-    """GeometryError for a distortion model that is not OpenCV's, or whose coefficients are not those given."""
-    if model is None:
-        return
-    if model not in DISTORTION_MODELS:
-        raise GeometryError(
-            f"distortion_model {model!r} is not known; known are {', '.join(map(repr, DISTORTION_MODELS))}: undistort"
-            " the images with another program, or calibrate anew with one of these"
-        )
-    if len(distortion) not in (counts := DISTORTION_MODELS[str(model)]):
-        expected = " or ".join(map(str, counts))
-        raise GeometryError(f"distortion_model {model!r} has {expected} coefficients, the file gives {len(distortion)}")
-
-
-def read_intrinsics(path: str | Path) -> Intrinsics:
-    """Camera from a JSON file with width, height, fx, fy, cx, cy and optionally `distortion` (k1 k2 p1 p2 k3) and
-    `distortion_model` (one of DISTORTION_MODELS; any other is refused, its numbers mean something else).
-
-    Pixel centres as everywhere here; a calibration made by OpenCV itself needs 0.5 added to cx and cy.
-    Raises GeometryError naming the file and the field.
-    """
-    path = Path(path)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise GeometryError(f"cannot read intrinsics file {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise GeometryError(f"intrinsics file {path} is not JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise GeometryError(f"intrinsics file {path} holds a {type(content).__name__}; expected an object")
-    missing = [name for name in ("width", "height", "fx", "fy", "cx", "cy") if content.get(name) is None]
-    if missing:
-        raise GeometryError(f"intrinsics file {path} has no value for {', '.join(missing)}")
-    try:
-        fx, fy, cx, cy = (float(content[name]) for name in ("fx", "fy", "cx", "cy"))
-        width, height = (int(content[name]) for name in ("width", "height"))
-        distortion = tuple(float(value) for value in content.get("distortion") or ())
-        _check_model(content.get("distortion_model"), distortion)
-        return Intrinsics(fx, fy, cx, cy, width, height, distortion)
-    except (TypeError, ValueError) as error:
-        raise GeometryError(f"intrinsics file {path}: {error}") from error
-    except GeometryError as error:
-        raise GeometryError(f"intrinsics file {path}: {error}") from error
+def _tilted(xy: Array, tilt_x: float, tilt_y: float) -> Array:
+    """On a sensor that is turned by these angles (radians) against the lens: OpenCV's tilted model (Scheimpflug)."""
+    cos_x, sin_x, cos_y, sin_y = np.cos(tilt_x), np.sin(tilt_x), np.cos(tilt_y), np.sin(tilt_y)
+    about_x = np.array([[1, 0, 0], [0, cos_x, sin_x], [0, -sin_x, cos_x]])
+    about_y = np.array([[cos_y, 0, -sin_y], [0, 1, 0], [sin_y, 0, cos_y]])
+    turn = about_y @ about_x
+    onto = np.array([[turn[2, 2], 0, -turn[0, 2]], [0, turn[2, 2], -turn[1, 2]], [0, 0, 1]]) @ turn
+    seen = xy @ onto[:, :2].T + onto[:, 2]
+    return np.asarray(seen[..., :2] / seen[..., 2:])

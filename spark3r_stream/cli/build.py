@@ -6,7 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from spark3r_core.geometry.camera import Intrinsics, read_intrinsics
+from spark3r_core.geometry.camera import Intrinsics
+from spark3r_core.geometry.camera_files import read_camera
+from spark3r_core.user_paths import expand_home
 from spark3r_stream.config import ConfigError, RunConfig, parse_bytes
 from spark3r_stream.engine.mapper_host import LocalMapper
 from spark3r_stream.engine.mapper_process import MapperProcess, ModelChoice
@@ -34,8 +36,8 @@ def build_reconstructor(
     from spark3r_core.stream.session import MemoryConfig
 
     device = _device(config.device)
-    if camera is None and config.intrinsics is not None:
-        camera = read_intrinsics(config.intrinsics)
+    if camera is None and config.camera_file is not None:
+        camera = read_camera(expand_home(config.camera_file))
     if max_new_frames is None:
         max_new_frames = most_new_frames(None if config.window == "auto" else int(config.window), is_file(config))
     memory = MemoryConfig(

@@ -10,7 +10,9 @@ from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
-from spark3r_core.geometry.camera import Intrinsics, read_intrinsics
+from spark3r_core.geometry.camera import Intrinsics
+from spark3r_core.geometry.camera_files import read_camera
+from spark3r_core.user_paths import expand_home
 from spark3r_stream.config import ConfigError, RunConfig, parse_bytes
 from spark3r_stream.engine.loop import AnyReconstructor
 from spark3r_stream.errors import RecordingError
@@ -72,8 +74,9 @@ def recorded_config(given: RunConfig, run: RecordedRun) -> RunConfig:
                 " repeat that run"
             )
     _refuse_unasked(given, run)
-    if given.intrinsics is not None and read_intrinsics(given.intrinsics) != recorded_camera(run):
-        raise ConfigError(f"--intrinsics {given.intrinsics} is not the camera {run.path} was made with; leave it away")
+    file = given.camera_file
+    if file is not None and read_camera(expand_home(file)) != recorded_camera(run):
+        raise ConfigError(f"--camera {file} is not the camera {run.path} was made with; leave it away")
     config = replace(
         given,
         source=str(run.settings.get("source", run.source_id)),

@@ -216,10 +216,11 @@ class Reconstructor:
             return replace(failed, result=replace(failed.result, **common))
         height, width = estimate.depth.shape
         source_h, source_w = frame.image.shape[:2]
-        if given is not None:
-            source_k, depth_k = given.matrix, pixel_map @ given.matrix
+        if given is not None and self._undistorter is not None:
+            camera, depth_k = self._undistorter.seen_by(source_w, source_h), pixel_map @ given.matrix
         else:
-            source_k, depth_k = np.linalg.inv(pixel_map) @ estimate.intrinsics, estimate.intrinsics
+            depth_k = estimate.intrinsics
+            camera = CameraView(np.linalg.inv(pixel_map) @ depth_k, source_w, source_h)
         points = colours = confidence = None
         if state is TrackingState.TRACKING:  # what may lie elsewhere must not enter a map
             points, colours, confidence = cloud_of(
@@ -235,8 +236,8 @@ class Reconstructor:
                 published_ns=0,
                 pts_ns=frame.pts_ns,
                 world_from_camera=estimate.world_from_camera,
-                camera=CameraView(source_k, source_w, source_h),
-                depth_camera=CameraView(depth_k, width, height),
+                camera=camera,
+                depth_camera=CameraView(depth_k, width, height, camera.rectified),
                 state=state,
                 state_reason=self._health.reason,
                 confidence=float(estimate.confidence.mean()),

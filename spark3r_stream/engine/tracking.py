@@ -404,7 +404,10 @@ class TrackingReconstructor:
         assert self._sizes is not None
         submap, window = self._submaps[tracked.keyframe_id], self._last_window
         source_h, source_w = frame.image.shape[:2]
-        camera = view or CameraView(np.linalg.inv(self._sizes.tracker_map) @ tracked.camera, source_w, source_h)
+        if view is not None and self._undistorter is not None:
+            camera = self._undistorter.seen_by(source_w, source_h)
+        else:
+            camera = CameraView(np.linalg.inv(self._sizes.tracker_map) @ tracked.camera, source_w, source_h)
         result = FrameResult(
             frame_id=frame.frame_id,
             source_id=frame.source_id,

@@ -1,13 +1,15 @@
-"""intrinsics.json: the camera of the source images, in the format `read_intrinsics` and `--intrinsics` take."""
+"""intrinsics.json: the camera of the source images, in the format `read_camera` and `--camera` take."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from spark3r_core.geometry.camera import Intrinsics
+from spark3r_core.geometry.camera_files import camera_as_json
 from spark3r_stream.outputs.json_files import write_json
 from spark3r_stream.wire.messages import CameraView
 
@@ -20,22 +22,14 @@ def median_camera(views: Sequence[CameraView]) -> Intrinsics:
 
 
 def write_intrinsics(path: str | Path, views: Sequence[CameraView]) -> None:
-    """The median camera, and how far the single frames lie apart (5 % and 95 % of fx): a still zoom should not vary."""
-    camera = median_camera(views)
-    low, high = np.quantile([view.matrix[0, 0] for view in views], [0.05, 0.95])
-    write_json(
-        path,
-        {
-            "width": camera.width,
-            "height": camera.height,
-            "fx": round(camera.fx, 4),
-            "fy": round(camera.fy, 4),
-            "cx": round(camera.cx, 4),
-            "cy": round(camera.cy, 4),
-            "distortion_model": "opencv k1 k2 p1 p2 k3",
-            "distortion": [0.0] * 5,
-            "pixel_centres": "integer + 0.5",
-            "frames": len(views),
-            "fx_range_5_95_percent": [round(float(low), 4), round(float(high), 4)],
-        },
-    )
+    """The user's lens as it was given, with the rectified camera that depth and points belong to. Where there is none,
+    the median camera, and how far the single frames lie apart (5 % and 95 % of fx): a still zoom should not vary."""
+    lens, median = views[-1].lens, median_camera(views)
+    content = camera_as_json(lens or replace(median, distortion=(0.0,) * 5)) | {"frames": len(views)}
+    if lens is None:
+        low, high = np.quantile([view.matrix[0, 0] for view in views], [0.05, 0.95])
+        content |= {name: round(content[name], 4) for name in ("fx", "fy", "cx", "cy")}
+        content["fx_range_5_95_percent"] = [round(float(low), 4), round(float(high), 4)]
+    else:
+        content["rectified"] = {name: getattr(median, name) for name in ("width", "height", "fx", "fy", "cx", "cy")}
+    write_json(path, content)

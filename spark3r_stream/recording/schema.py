@@ -65,8 +65,10 @@ SETTINGS: dict[str, Rule] = {
     "dtype": _choices("dtype"),
 }
 _LIST_OF_NUMBERS = Rule(
-    lambda value: isinstance(value, list) and len(value) in (0, 4, 5, 8) and all(map(number(-1e4, 1e4).holds, value)),
-    "4, 5 or 8 numbers from -10000 to 10000, or none",
+    lambda value: (
+        isinstance(value, list) and len(value) in (0, 4, 5, 8, 12, 14) and all(map(number(-1e4, 1e4).holds, value))
+    ),
+    "4, 5, 8, 12 or 14 numbers from -10000 to 10000, or none",
 )
 CAMERA: dict[str, Rule] = {
     "fx": number(1e-3, 1e7),
@@ -76,6 +78,7 @@ CAMERA: dict[str, Rule] = {
     "width": integer(1, MAX_SIDE),
     "height": integer(1, MAX_SIDE),
     "distortion": _LIST_OF_NUMBERS,
+    "fisheye": Rule(lambda value: isinstance(value, bool), "true or false"),
 }
 _CODEC = text(r"[A-Za-z0-9_.-]*", 32, "the name of a codec")
 _PIXEL_FORMAT = text(r"[a-z0-9_]*", 32, "the name of a pixel format")
@@ -129,6 +132,8 @@ def checked_camera(path: Path, words: str) -> dict[str, Any]:
         camera = read_json(words)
     except ValueError as error:
         raise RecordingError(f"{path}: the camera in it cannot be read: {cleaned(error)}") from None
+    if isinstance(camera, dict):
+        camera = {"fisheye": False, **camera}  # recordings from before there was a choice
     if not isinstance(camera, dict) or set(camera) != set(CAMERA):
         raise RecordingError(f"{path}: the camera in it cannot be read: expected {', '.join(CAMERA)}")
     for name, rule in CAMERA.items():

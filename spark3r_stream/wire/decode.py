@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from spark3r_core.errors import GeometryError
 from spark3r_core.geometry import se3
+from spark3r_core.geometry.camera import Intrinsics
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_stream.errors import WireError
 from spark3r_stream.proto import wire_pb2
@@ -121,6 +123,13 @@ def _decode_calibration(m: CameraCalibration) -> Calibration:
         raise WireError(f"camera matrix of {len(m.K)} numbers; expected 9")
     matrix = _finite(np.array(m.K, np.float64), "camera matrix").reshape(3, 3)
     camera = _checked_camera(CameraView(matrix, m.width, m.height))
+    if m.distortion_model == "kannala_brandt" or any(m.D):
+        lens = Intrinsics.from_matrix(matrix, m.width, m.height)
+        lens = replace(lens, distortion=tuple(m.D), fisheye=m.distortion_model == "kannala_brandt")
+        if len(m.P) != 12:
+            raise WireError(f"rectified camera of {len(m.P)} numbers; expected 12")
+        pinhole = _finite(np.array(m.P, np.float64), "rectified camera").reshape(3, 4)[:, :3]
+        camera = _checked_camera(CameraView(pinhole, m.width, m.height, True, lens))
     return Calibration(_nanoseconds(m.timestamp), camera, m.frame_id)
 
 
@@ -239,7 +248,8 @@ def _pose_from(translation: Any, rotation: Any) -> NDArray[np.float64]:
 
 def _camera_from_proto(m: wire_pb2.Intrinsics) -> CameraView:
     _finite(np.array([m.fx, m.fy, m.cx, m.cy]), "intrinsics")
-    return _checked_camera(CameraView(np.array([[m.fx, 0, m.cx], [0, m.fy, m.cy], [0, 0, 1]]), m.width, m.height))
+    matrix = np.array([[m.fx, 0, m.cx], [0, m.fy, m.cy], [0, 0, 1]])
+    return _checked_camera(CameraView(matrix, m.width, m.height, m.rectified))
 
 
 def _checked_camera(camera: CameraView) -> CameraView:

@@ -18,6 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from spark3r_core.errors import GeometryError
 from spark3r_core.geometry import se3
+from spark3r_core.geometry.camera import Intrinsics
+from spark3r_core.geometry.camera_forms import model_name
 from spark3r_stream.errors import WireError
 from spark3r_stream.wire import bulk_field
 from spark3r_stream.wire.messages import CameraView
@@ -80,16 +82,17 @@ def encode_transform(stamp: Timestamp, parent: str, child: str, pose: Pose) -> b
 
 
 def encode_calibration(stamp: Timestamp, camera: CameraView, frame_name: str) -> bytes:
-    """Payload of /calib/ and /depth_calib/: a pinhole without distortion."""
+    """Payload of /calib/ and /depth_calib/: K and D of the lens where there is one, P of the pinhole."""
     (fx, _, cx), (_, fy, cy), _ = camera_matrix(camera).tolist()
+    lens = camera.lens or Intrinsics(fx, fy, cx, cy, camera.width, camera.height, (0.0,) * 5)
     return CameraCalibration(
         timestamp=stamp,
         frame_id=frame_name,
         width=camera.width,
         height=camera.height,
-        distortion_model="plumb_bob",
-        D=[0.0] * 5,
-        K=[fx, 0, cx, 0, fy, cy, 0, 0, 1],
+        distortion_model=model_name(lens),
+        D=lens.distortion,
+        K=[lens.fx, 0, lens.cx, 0, lens.fy, lens.cy, 0, 0, 1],
         R=[1, 0, 0, 0, 1, 0, 0, 0, 1],
         P=[fx, 0, cx, 0, 0, fy, cy, 0, 0, 0, 1, 0],
     ).SerializeToString()

@@ -15,6 +15,7 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
+from spark3r_core.geometry.camera import Intrinsics
 from spark3r_core.geometry.sim3 import Sim3
 
 MAP_FRAME = "map"
@@ -65,11 +66,15 @@ class CameraView:
     """A pinhole camera and the size of the image it belongs to.
 
     matrix: (3, 3) float64, pixels, pixel centres at integer + 0.5.
+    rectified: the image is the source's with the distortion of its lens removed; depth and clouds belong to it.
+    lens: the camera of the source image then, where it is told: on /calib/.
     """
 
     matrix: NDArray[np.float64]
     width: int
     height: int
+    rectified: bool = False
+    lens: Intrinsics | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +88,8 @@ class FrameResult:
     pts_ns: presentation time from the first frame's zero, None where there is none.
     captured_ns: Unix time (live) or the file's own time, see `Envelope.captured_clock`.  published_ns: Unix time.
     world_from_camera: (4, 4) float64, world = `submap_<k>`, OpenCV axes; None if the frame is not valid.
-    camera: of the source image.  depth_camera: of this frame's own depth, None without one.
+    camera: of the source image, rectified where the user gave its lens.  depth_camera: of this frame's own depth, None
+    without one.
     confidence: share of the keyframe's pixels that agree with the pose; with windows of every frame, the mean of the
     frame's confidence map; in [0, 1].
     failure_reason: empty if valid.  state_reason: why the state is not TRACKING, empty if it is.
@@ -206,7 +212,8 @@ class Transform:
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Topic /calib/: the camera of the source image. Topic /depth_calib/: of the depth that follows, in its frame."""
+    """Topic /calib/: the camera of the source image, and its lens where the user gave one. Topic /depth_calib/: of the
+    depth that follows, in its frame."""
 
     captured_ns: int
     camera: CameraView

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spark3r_core.geometry.camera import Intrinsics, read_intrinsics
+from spark3r_core.geometry.camera import Intrinsics
+from spark3r_core.geometry.camera_files import read_camera
 from tools.evaluation import metrics
 from tools.evaluation.sequences import TrueSequence
 
@@ -70,4 +71,4 @@ def saved_fov_error(folder: Path, sequence: TrueSequence) -> dict[str, float]:
     path = folder / "intrinsics.json"
     if sequence.intrinsics is None or not path.exists():
         return {}
-    return {"fov_error": fov_error(read_intrinsics(path), sequence.intrinsics)}
+    return {"fov_error": fov_error(read_camera(path), sequence.intrinsics)}

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from spark3r_core.geometry.camera import Intrinsics, read_intrinsics
+from spark3r_core.geometry.camera import Intrinsics
+from spark3r_core.geometry.camera_files import read_camera
 from spark3r_core.synthetic.sequence import SyntheticSequence
 from spark3r_stream.map.trajectory import Trajectory, match_times, read_trajectory
 from spark3r_stream.sources.synthetic import parse_synthetic
@@ -53,7 +54,7 @@ def open_sequence(what: str, depth_frames: int = 12) -> TrueSequence:
         folder.name,
         times,
         read_trajectory(folder / "groundtruth.txt"),
-        read_intrinsics(camera) if camera.exists() else None,
+        read_camera(camera) if camera.exists() else None,
         lambda: _frames(folder),
         depth,
     )

@@ -10,12 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spark3r_core.errors import GeometryError
-from spark3r_core.geometry import Intrinsics, read_intrinsics
+from spark3r_core.geometry import Intrinsics, read_camera
 from spark3r_core.geometry.camera import (
     resize_map,
     shift_map,
     transform_matrix,
-    undistortion_maps,
     with_square_pixels,
 )
 
@@ -71,29 +70,14 @@ def test_distortion_equals_opencv() -> None:
     np.testing.assert_allclose(eight.project(POINTS), projected[:, 0], atol=1e-9)
 
 
-@pytest.mark.parametrize("alpha", [0.0, 1.0])
-def test_undistortion_maps_lead_back_to_the_distorted_pixel(alpha: float) -> None:
-    map_x, map_y, pinhole = undistortion_maps(EUROC, alpha)
-    assert map_x.shape == (480, 752)
-    assert not pinhole.is_distorted
-    rows, columns = np.mgrid[20:460:40, 20:732:40]
-    points = pinhole.unproject(np.stack([columns + 0.5, rows + 0.5], -1), np.ones(rows.shape))
-    source = EUROC.project(points) - 0.5  # remap reads integer-centred coordinates
-    np.testing.assert_allclose(map_x[rows, columns], source[..., 0], atol=1e-3)
-    np.testing.assert_allclose(map_y[rows, columns], source[..., 1], atol=1e-3)
-    if alpha == 0.0:
-        assert map_x.min() >= -1
-        assert map_x.max() <= 752
-        assert map_y.min() >= -1
-        assert map_y.max() <= 480
-
-
 def test_impossible_cameras_are_refused() -> None:
     with pytest.raises(GeometryError, match="leaves the image"):
         CAMERA.cropped(600, 0, 100, 100)
     with pytest.raises(GeometryError, match="positive pixels"):
         Intrinsics(0.0, 1.0, 0.0, 0.0, 4, 4)
-    with pytest.raises(GeometryError, match="3 distortion coefficients"):
+    with pytest.raises(
+        GeometryError, match="3 distortion coefficients; OpenCV's radial-tangential model has 0, 4, 5, 8, 12, 14"
+    ):
         Intrinsics(1.0, 1.0, 0.0, 0.0, 4, 4, (0.1, 0.2, 0.3))
     with pytest.raises(GeometryError, match="turns or shears"):
         CAMERA.mapped([[0, 1, 0], [1, 0, 0], [0, 0, 1]], 480, 640)
@@ -103,32 +87,32 @@ def test_impossible_cameras_are_refused() -> None:
         EUROC.unproject([0.0, 0.0], 1.0)
 
 
-def test_read_intrinsics(tmp_path: Path) -> None:
+def test_read_camera(tmp_path: Path) -> None:
     path = tmp_path / "intrinsics.json"
     fields = {"width": 752, "height": 480, "fx": 458.654, "fy": 457.296, "cx": 367.215, "cy": 248.375}
     path.write_text(json.dumps({**fields, "distortion": list(EUROC.distortion), "note": "kept by the reader's owner"}))
-    assert read_intrinsics(path) == EUROC
+    assert read_camera(path) == EUROC
     for model in ("opencv k1 k2 p1 p2 k3", "plumb_bob", "radtan"):
         known = {**fields, "distortion": list(EUROC.distortion), "distortion_model": model}
         path.write_text(json.dumps(known))
-        assert read_intrinsics(path) == EUROC
+        assert read_camera(path) == EUROC
     path.write_text(json.dumps({**fields, "distortion": None}))
-    assert read_intrinsics(str(path)) == EUROC.pinhole()
+    assert read_camera(str(path)) == EUROC.pinhole()
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "cannot read intrinsics file"),
-        ("{not json", "is not JSON"),
+        (None, "cannot read camera file"),
+        ("{not json", "begins like JSON and is none"),
         ("[1, 2]", "holds a list"),
         ('{"width": 640, "height": 480, "fx": null, "fy": 1, "cx": 1}', "no value for fx, cy"),
         ('{"width": 640, "height": 480, "fx": "wide", "fy": 1, "cx": 1, "cy": 1}', "could not convert"),
         ('{"width": 640, "height": 480, "fx": -5, "fy": 1, "cx": 1, "cy": 1}', "focal lengths"),
         (
-            '{"width": 4, "height": 4, "fx": 5, "fy": 5, "cx": 1, "cy": 1, "distortion_model": "equidistant",'
-            ' "distortion": [0.1, 0, 0, 0]}',
-            "'equidistant' is not known; known are 'opencv k1 k2 p1 p2 k3', 'plumb_bob'",
+            '{"width": 4, "height": 4, "fx": 5, "fy": 5, "cx": 1, "cy": 1, "distortion_model": "fov",'
+            ' "distortion": [0.1]}',
+            "'fov' is not known; known are 'opencv', 'opencv k1 k2 p1 p2 k3', 'plumb_bob'",
         ),
         (
             '{"width": 4, "height": 4, "fx": 5, "fy": 5, "cx": 1, "cy": 1, "distortion_model": "radtan",'
@@ -146,7 +130,7 @@ def test_unreadable_intrinsics_name_the_file_and_the_field(tmp_path: Path, conte
     if content is not None:
         path.write_text(content)
     with pytest.raises(GeometryError, match=message) as raised:
-        read_intrinsics(path)
+        read_camera(path)
     assert "camera.json" in str(raised.value)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spark3r_core.geometry import Sim3, read_intrinsics, se3
+from spark3r_core.geometry import Sim3, read_camera, se3
 from spark3r_core.geometry.pointmap import points_from_depth
 from spark3r_stream.errors import OutputError
 from spark3r_stream.map.trajectory import Trajectory, read_trajectory
@@ -81,7 +81,7 @@ def test_a_run_leaves_all_files_and_they_agree(tmp_path: Path) -> None:
     every = {tuple(point) for output in outputs for point in output.points}
     assert {tuple(point) for point in cloud.points} <= every
     assert cloud.confidence.mean() > 0.65  # the most confident of each voxel, and none of the worst quarter
-    camera = read_intrinsics(out / "intrinsics.json")
+    camera = read_camera(out / "intrinsics.json")
     np.testing.assert_allclose(camera.matrix, SOURCE.matrix)
     assert (camera.width, camera.height) == (80, 60)
     assert json.loads((out / "stats.json").read_text()) == {"fps": 1.5}
@@ -103,7 +103,7 @@ def test_a_killed_run_keeps_its_poses_and_a_cloud(tmp_path: Path) -> None:
     # No close(): this is what a kill leaves.
     assert len(read_trajectory(tmp_path / "trajectory.txt")) == 70
     assert len(read_ply(tmp_path / "cloud.ply").points) > 100
-    assert read_intrinsics(tmp_path / "intrinsics.json").width == 80
+    assert read_camera(tmp_path / "intrinsics.json").width == 80
 
 
 @pytest.mark.parametrize("frames", [0, 1, 2])

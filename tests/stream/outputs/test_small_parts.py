@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spark3r_core.geometry.camera import read_intrinsics
+from spark3r_core.geometry.camera_files import read_camera
 from spark3r_stream.errors import OutputError
 from spark3r_stream.map.thinning import Thinned
 from spark3r_stream.outputs.confidence import AdaptiveThreshold
@@ -84,7 +84,7 @@ def test_intrinsics_can_be_given_back_to_the_program(tmp_path: Path) -> None:
     views = [CameraView(np.array([[f, 0, 320.0], [0, f + 1, 240.0], [0, 0, 1]]), 640, 480) for f in (500.0, 510, 900)]
     views.insert(0, CameraView(np.diag([1.0, 1.0, 1.0]), 64, 48))
     write_intrinsics(tmp_path / "intrinsics.json", views)
-    camera = read_intrinsics(tmp_path / "intrinsics.json")
+    camera = read_camera(tmp_path / "intrinsics.json")
     assert (camera.fx, camera.fy, camera.width, camera.height) == (510.0, 511.0, 640, 480)
     assert not camera.is_distorted
 

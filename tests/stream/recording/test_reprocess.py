@@ -93,8 +93,9 @@ def test_a_folder_of_images_with_a_given_camera(tmp_path: Path, spark3r) -> None
     (folder / "2b.png").write_bytes(b"broken")
     camera = tmp_path / "camera.json"
     lens = {"width": 120, "height": 90, "fx": 100, "fy": 100, "cx": 61, "cy": 44, "distortion": [0.1, 0, 0, 0]}
+    lens["distortion_model"] = "fisheye"
     camera.write_text(json.dumps(lens))
-    assert spark3r("run", f"{folder}/", *SMALL, "--record", first, "--intrinsics", camera) == 0
+    assert spark3r("run", f"{folder}/", *SMALL, "--record", first, "--camera", camera) == 0
     camera.write_text(json.dumps({**lens, "fx": 101}))
     with pytest.raises(ConfigError, match="is not the camera"):
         recorded_config(RunConfig(source=str(first), intrinsics=camera), RecordedRun.load(first))
@@ -103,7 +104,7 @@ def test_a_folder_of_images_with_a_given_camera(tmp_path: Path, spark3r) -> None
     assert stats["frames"]["dropped"] == {"decode_error": 1}
     found = recorded_camera(RecordedRun.load(tmp_path / "again.mcap"))
     assert found is not None
-    assert (found.fx, found.distortion) == (100.0, (0.1, 0.0, 0.0, 0.0))
+    assert (found.fx, found.distortion, found.fisheye) == (100.0, (0.1, 0.0, 0.0, 0.0), True)
 
 
 def test_a_synthetic_source_is_rendered_again(tmp_path: Path, spark3r) -> None:

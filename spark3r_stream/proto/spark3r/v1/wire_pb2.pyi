@@ -125,20 +125,22 @@ class Similarity(_message.Message):
     def __init__(self, scale: _Optional[float] = ..., translation: _Optional[_Union[Vector3, _Mapping]] = ..., rotation: _Optional[_Union[Quaternion, _Mapping]] = ...) -> None: ...
 
 class Intrinsics(_message.Message):
-    __slots__ = ("fx", "fy", "cx", "cy", "width", "height")
+    __slots__ = ("fx", "fy", "cx", "cy", "width", "height", "rectified")
     FX_FIELD_NUMBER: _ClassVar[int]
     FY_FIELD_NUMBER: _ClassVar[int]
     CX_FIELD_NUMBER: _ClassVar[int]
     CY_FIELD_NUMBER: _ClassVar[int]
     WIDTH_FIELD_NUMBER: _ClassVar[int]
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    RECTIFIED_FIELD_NUMBER: _ClassVar[int]
     fx: float
     fy: float
     cx: float
     cy: float
     width: int
     height: int
-    def __init__(self, fx: _Optional[float] = ..., fy: _Optional[float] = ..., cx: _Optional[float] = ..., cy: _Optional[float] = ..., width: _Optional[int] = ..., height: _Optional[int] = ...) -> None: ...
+    rectified: bool
+    def __init__(self, fx: _Optional[float] = ..., fy: _Optional[float] = ..., cx: _Optional[float] = ..., cy: _Optional[float] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., rectified: bool = ...) -> None: ...
 
 class DropCount(_message.Message):
     __slots__ = ("cause", "count")
