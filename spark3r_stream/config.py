@@ -41,9 +41,12 @@ class RunConfig:
         out: folder for trajectory.txt, cloud.ply, intrinsics.json, stats.json and preview.png.
         publish: ZeroMQ endpoint, e.g. tcp://127.0.0.1:5555; port * takes any free one.
         record: MCAP file for the published messages and the input.
-        map: file for the map, e.g. room.s3rmap, written every minute and at the end (docs/map_file.md).
+        map: file for the map, e.g. room.s3rmap, written every minute and at the end (docs/map_file.md). Where there is
+            one already, the run goes on in it.
+        localise: only say where the camera is in the map of --map, which stays as it is.
         map_memory: byte budget of the map; beyond it keyframes are dropped, those that others replace best first.
-        overwrite: let --record replace an older recording, and --map an older map; no other file is ever replaced.
+        overwrite: let --record replace an older recording, and --map begin anew in place of an older map; no other file
+            is ever replaced.
         view: show the map as it grows on a page for the browser (spark3r view).
         pace: fast reads a file as fast as it is processed; realtime plays it by its timestamps and drops like a camera.
         live: treat an http(s) URL as a live stream, e.g. a camera that serves MJPEG.
@@ -82,6 +85,7 @@ class RunConfig:
     publish: str | None = None
     record: Path | None = None
     map: Path | None = None
+    localise: bool = False
     map_memory: str = "256MiB"
     overwrite: bool = False
     view: bool = False
@@ -137,6 +141,8 @@ class RunConfig:
             raise ConfigError(f"--map-memory is {self.map_memory}; expected at least {LEAST_MAP_BYTES >> 20}MiB")
         if self.map is not None and self.track == "off":
             raise ConfigError("--map needs keyframes, and --track off makes none; leave one of the two away")
+        if self.localise and self.map is None:
+            raise ConfigError("--localise needs a map to find the camera in; give its file with --map")
         if self.overwrite and self.record is None and self.map is None:
             raise ConfigError("--overwrite is about an older recording or map; give --record or --map with it")
         if self.save_depth and self.out is None:

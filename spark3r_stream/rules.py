@@ -25,6 +25,10 @@ def one_of(*values: str) -> Rule:
     return Rule(lambda value: isinstance(value, str) and value in values, f"one of {', '.join(values)}")
 
 
+def yes_or_no() -> Rule:
+    return Rule(lambda value: isinstance(value, bool), "true or false")
+
+
 def text(pattern: str = r"[^\x00]*", most: int = MAX_TEXT, expected: str = "") -> Rule:
     compiled = re.compile(pattern, re.DOTALL)
     return Rule(

@@ -17,6 +17,7 @@ class DropCause(Enum):
     DECODE_ERROR = "decode_error"  # corrupt packet or image file
     NOT_FINITE = "not_finite"  # the network answered with NaN or infinity
     NOT_ALIGNED = "not_aligned"  # a window of a network without a gauge did not fit the map
+    NOT_FOUND = "not_found"  # not recognised in the saved map that the run goes on in
     MODEL_ERROR = "model_error"  # the network raised
     UNDISTORT_ERROR = "undistort_error"  # the given intrinsics do not fit the image
 

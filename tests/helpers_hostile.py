@@ -67,7 +67,7 @@ STRINGS = (
 )
 KEYS = (
     "settings", "weights_sha256", "device", "dtype", "max_new_frames", "intrinsics", "spark3r_stream", "torch",
-    "threads", "adjusts_all", "refines", "source_id",
+    "threads", "adjusts_all", "refines", "map_file", "map_sha256", "source_id",
 )  # fmt: skip
 CAMERA = {"fx": 50.0, "fy": 50.0, "cx": 32.0, "cy": 24.0, "width": 64, "height": 48, "distortion": [0.1, 0, 0, 0]}
 
@@ -110,6 +110,7 @@ def _settings() -> Iterator[Hostile]:
         "eviction",
         "track",
         "loops",
+        "localise",
         "refine",
         "device",
         "dtype",

@@ -2,6 +2,7 @@
 
     python tools/eval_map.py                                       # all worlds, a long run
     python tools/eval_map.py --worlds loop twin_rooms --seeds 2 --pictures out/
+    python tools/eval_map.py --reopen ../shared/data/7scenes_redkitchen_a   # that alone: half mapped, half in its map
 
 Each rendered stream runs with loops closed and without. Printed as JSON. A true revisit is a pair of keyframes,
 `--apart` frames or more apart, of which half of one is seen in the other; it is found when a loop was closed within
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,8 @@ from tools.bench_reduction import describe_machine
 from tools.evaluation import metrics
 from tools.evaluation.map_worlds import MAP_WORLDS, MapWorld, make_world
 from tools.evaluation.network import add_arguments, load_network
+from tools.evaluation.reopened import run_halves
+from tools.evaluation.sequences import open_sequence
 from tools.evaluation.tracked_run import HeldSource, TrackedRun, path_numbers, run_tracked, states_of
 
 Array = NDArray[np.float64]
@@ -49,6 +53,12 @@ def main(arguments: list[str] | None = None) -> int:
     keep_freed_memory()
     machine = describe_machine(torch.device(args.device))
     model = load_network(args.model, args.weights, args.checkpoint, args.device)
+    if args.reopen is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            halves = run_halves(model, open_sequence(str(args.reopen)), Path(folder), args.size)
+        what = "half of a sequence mapped and saved, the other half run in the saved map"
+        print(json.dumps({"what": what, "machine": machine, "sequence": args.reopen.name, **halves}, indent=2))
+        return 0
     jobs = [(name, seed) for name in args.worlds for seed in range(args.first_seed, args.first_seed + args.seeds)]
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in args.worlds}
     for name, seed in track(jobs, "worlds", console=Console(stderr=True)):
@@ -195,6 +205,7 @@ def draw(path: Path, world: MapWorld, on: TrackedRun, off: TrackedRun, loops: li
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--worlds", nargs="+", choices=MAP_WORLDS, default=list(MAP_WORLDS))
+    parser.add_argument("--reopen", type=Path, help="a sequence as in shared/data, instead of the worlds")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first-seed", type=int, default=FIRST_SEED, help=f"default {FIRST_SEED}, for validation")
     parser.add_argument("--frames", type=int, default=480)

@@ -113,9 +113,13 @@ def adjust(
     sightings: int = SIGHTINGS,
     most_error: float = math.inf,
 ) -> Adjustment:
-    """Adjust the chosen keyframes; those held stay. Where a single one is held, sightings leave the scale open: it is
-    chosen so that distances from there stay what they were, since they were published. most_error: see `bundle.solve`.
+    """Adjust the chosen keyframes; those held, and the map's fixed ones, stay. Where a single one is held, sightings
+    leave the scale open: it is chosen so that distances from there stay what they were, since they were published.
+    most_error: see `bundle.solve`.
     """
+    held = {*held, *(world.fixed & set(chosen))}
+    if len(held) == len(chosen):
+        return Adjustment(world, Verdict(None, False, math.nan, math.nan, "nothing may move"), {})
     slots = {frame_id: slot for slot, frame_id in enumerate(chosen)}
     track, keyframe, feature = world.tracks.seen_by(chosen, 2)
     if not len(track):
@@ -151,10 +155,12 @@ def adjust(
         after.settled_focal = after.focal if after.focal_std <= FOCAL_KNOWN else 0.0
     log_depth = _log_depths(chosen, found, world.camera_of(picture_hw), picture_hw)
     resized = unit * (_resized(cameras, found.cameras) if len(held) == 1 else 1.0)
+    around = world.keyframes[min(held)].world_from_camera[:3, 3] * (1 - resized / unit)  # it grows from there
     for frame_id, slot_ in slots.items():
         if frame_id in held and len(held) > 1:
             continue
         pose = se3.require_se3(se3.invert(_in_unit(found.cameras.camera_from_world[slot_], 1 / resized)))
+        pose[:3, 3] += around
         scale = resized * float(np.exp(found.cameras.log_scale[slot_]))
         after.keyframes[frame_id] = world.keyframes[frame_id].moved(pose, scale)
     return Adjustment(after, verdict, log_depth)

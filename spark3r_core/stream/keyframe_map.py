@@ -74,7 +74,8 @@ class KeyframeMap:
     focal: pixels of the picture; focal_std: of its logarithm, inf while only a network has said so; settled_focal: what
     it was when it became known, zero before; network_focals: what the network said for each keyframe. given_camera:
     (3, 3) of the picture, where the user knows it. matched: pairs (earlier, later) whose features were. picture_hw:
-    pixels of every keyframe's picture. places: what is recognised of them.
+    pixels of every keyframe's picture. places: what is recognised of them. fixed: keyframes that stay where they are
+    and are never dropped, whatever is adjusted: those of a map that is only read.
     """
 
     keyframes: dict[int, Keyframe] = field(default_factory=dict)
@@ -88,6 +89,7 @@ class KeyframeMap:
     matched: set[tuple[int, int]] = field(default_factory=set)
     picture_hw: tuple[int, int] = (0, 0)
     places: Places = field(default_factory=Places)
+    fixed: frozenset[int] = frozenset()
 
     @property
     def order(self) -> list[int]:

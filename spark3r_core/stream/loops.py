@@ -20,7 +20,8 @@ from spark3r_core.geometry import se3
 from spark3r_core.graph.problem import Edges, Similarities
 from spark3r_core.graph.solve import solve
 from spark3r_core.graph.ways import is_plausible, ways_from
-from spark3r_core.places.agreement import Recognition, agreeing
+from spark3r_core.places.agreement import Places, Recognition, agreeing
+from spark3r_core.places.index import PlaceIndex
 from spark3r_core.places.verification import SamePlace, View, verify
 from spark3r_core.stream.adjustment import LEAST_SHARED, adjust, join_tracks
 from spark3r_core.stream.keyframe_map import KeyframeMap
@@ -58,6 +59,14 @@ def remembered(world: KeyframeMap, frame_id: int) -> None:
     """Make a keyframe of this draft known to place recognition."""
     descriptors = {one: keyframe.features.descriptors for one, keyframe in world.keyframes.items()}
     world.places = replace(world.places, index=world.places.index.with_picture(frame_id, descriptors))
+
+
+def opened(world: KeyframeMap, *, is_fixed: bool) -> KeyframeMap:
+    """A map that was saved, to go on in: all of its keyframes known to place recognition, which a file does not keep.
+    is_fixed: they stay where they are."""
+    descriptors = {one: keyframe.features.descriptors for one, keyframe in world.keyframes.items()}
+    places = Places(PlaceIndex().with_picture(max(descriptors), descriptors))
+    return replace(world.draft(), places=places, fixed=frozenset(descriptors) if is_fixed else frozenset())
 
 
 def close_loops(world: KeyframeMap, frame_id: int, picture_hw: tuple[int, int], *, focal_is_known: bool) -> Closed:
@@ -179,13 +188,16 @@ def _closed(world: KeyframeMap, picture_hw: tuple[int, int], *, focal_is_known: 
     believed = [one for group in groups for one in _plausible(group, nodes, held_together, number)]
     if not believed:
         return Closed(world)
-    found, holds = _bent(nodes, held_together, _loop_edges(believed, number))
+    stays = np.array([i == 0 or frame_id in world.fixed for i, frame_id in enumerate(order)])
+    found, holds = _bent(nodes, held_together, _loop_edges(believed, number), stays)
     if holds.mean() < HOLDING_SHARE:
         log.debug("loops of %d pairs do not fit the map", len(holds))
         return Closed(world)
     believed = [one for one, held in zip(believed, holds, strict=True) if held]
     after = replace(world, keyframes=dict(world.keyframes))
-    for i, frame_id in enumerate(order[1:], 1):
+    for i, frame_id in enumerate(order):
+        if stays[i]:
+            continue
         moved = found.one(i)
         pose = se3.require_se3(se3.make_pose(moved.rotation, moved.translation))
         after.keyframes[frame_id] = world.keyframes[frame_id].moved(pose, moved.scale)
@@ -205,14 +217,16 @@ def _closed(world: KeyframeMap, picture_hw: tuple[int, int], *, focal_is_known: 
     return Closed(after, pairs)
 
 
-def _bent(nodes: Similarities, odometry: Edges, loops: Edges) -> tuple[Similarities, NDArray[np.bool_]]:
+def _bent(
+    nodes: Similarities, odometry: Edges, loops: Edges, stays: NDArray[np.bool_]
+) -> tuple[Similarities, NDArray[np.bool_]]:
     """Nodes as the loops want them, and which loops hold. Odometry is believed as its matches say, and if the loops do
-    not hold, less: errors of a whole way depend on each other where the focal length is wrong."""
+    not hold, less: errors of a whole way depend on each other where the focal length is wrong. stays: (N,) of nodes."""
     holds = np.zeros(len(loops), bool)
     bent = nodes
     for slack in SLACK:
         edges = _together(replace(odometry, information=odometry.information / slack**2), loops)
-        found = solve(nodes, edges, np.arange(len(nodes)) == 0)
+        found = solve(nodes, edges, stays)
         bent, holds = found.nodes, found.holds(edges)[len(odometry) :]
         if holds.mean() >= HOLDING_SHARE:
             break

@@ -25,14 +25,14 @@ PRIOR_POINTS = 10.0  # that are counted as seen by nobody else: few points say l
 def to_drop(world: KeyframeMap, max_bytes: int, protected: Collection[int] = ()) -> list[int]:
     """Frame ids to drop, in this order, for the map to have at most `max_bytes`.
 
-    The first, the newest and `protected` ones (what is tracked on, the ends of a loop) are never among them, so that a
-    map of these alone may stay larger.
+    The first, the newest, the map's fixed and `protected` ones (what is tracked on, the ends of a loop) are never among
+    them, so that a map of these alone may stay larger.
     """
     order = world.order
     excess = world.nbytes - max_bytes
     if excess <= 0 or len(order) < 3:
         return []
-    kept = {order[0], order[-1], *protected}
+    kept = {order[0], order[-1], *protected, *world.fixed}
     time = {frame_id: world.keyframes[frame_id].time_s for frame_id in order}
     track, keyframe, _ = world.tracks.observations()
     views = np.bincount(track)

@@ -125,13 +125,20 @@ class Mapper:
     Args:
         model: any backbone.
         memory: of its attention; one new frame per window.
+        world: a map to go on in, see `loops.opened`; the network remembers nothing of it. None: a new one.
     """
 
-    def __init__(self, model: Backbone, memory: MemoryConfig, options: MapOptions | None = None) -> None:
+    def __init__(
+        self,
+        model: Backbone,
+        memory: MemoryConfig,
+        options: MapOptions | None = None,
+        world: KeyframeMap | None = None,
+    ) -> None:
         self.model = model
         self.options = options or MapOptions()
         self.session = StreamSession(model, memory, refine=False, tied=True)
-        self.world = KeyframeMap()
+        self.world = self._begun_as = world or KeyframeMap()
         self._closes_loops = self.options.closes_loops and self.options.adjusts
         self._dense = DenseMapping() if self.options.adjusts else None
         self._focal_is_known = False
@@ -237,7 +244,7 @@ class Mapper:
         """Adjust all keyframes together, once, at the end; None where there is nothing to gain. refine_all: and read
         the depth of each off several views."""
         started_ns = time.perf_counter_ns()
-        if not self.options.adjusts or len(self.world.keyframes) < 3:
+        if not self.options.adjusts or self.world is self._begun_as or len(self.world.keyframes) < 3:
             return None
         world = self.world.draft()
         order = world.order

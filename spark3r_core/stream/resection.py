@@ -75,7 +75,7 @@ def mend(world: KeyframeMap, picture_hw: tuple[int, int]) -> list[int]:
     lie wrong: adjustment does not bring them back. The first keyframes of a map lie so, most of all. Returns which.
     """
     moved = []
-    for frame_id in world.order:
+    for frame_id in [one for one in world.order if one not in world.fixed]:
         shared = world.tracks.shared(frame_id)
         near = sorted((other for other in shared if shared[other] >= LEAST_SHARED), key=lambda o: (-shared[o], o))
         pose = resected(world, frame_id, near[:NEAREST], picture_hw).world_from_camera if near else None

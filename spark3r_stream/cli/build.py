@@ -13,6 +13,7 @@ from spark3r_stream.config import ConfigError, RunConfig, parse_bytes
 from spark3r_stream.engine.mapper_host import LocalMapper
 from spark3r_stream.engine.mapper_process import MapperProcess, ModelChoice
 from spark3r_stream.engine.reconstructor import Reconstructor
+from spark3r_stream.engine.reopening import Reopening
 from spark3r_stream.engine.scheduler import most_new_frames
 from spark3r_stream.engine.tracking import TrackingReconstructor
 from spark3r_stream.sources.open import is_surely_a_file
@@ -23,11 +24,12 @@ def build_reconstructor(
     camera: Intrinsics | None = None,
     max_new_frames: int | None = None,
     mapper: MapperProcess | None = None,
+    reopening: Reopening | None = None,
 ) -> Reconstructor | TrackingReconstructor:
     """Model, memory and camera from the settings. Imports torch.
 
     camera: instead of the file of the settings. max_new_frames: instead of what the window rule gives for the source.
-    mapper: where keyframes are mapped on a CPU; None: in this process.
+    mapper: where keyframes are mapped on a CPU; None: in this process. reopening: a saved map to go on in.
     """
     import torch
 
@@ -56,9 +58,10 @@ def build_reconstructor(
                 weights = weights_file(config.model, weights)  # found, or missed, by this process's environment
             choice = ModelChoice(config.model, device, dtype, weights, torch.get_num_threads())
             mapper.load(choice, memory, options)
-            return TrackingReconstructor(mapper, config.size, camera)
+            return TrackingReconstructor(mapper, config.size, camera, reopening=reopening)
         model = load_model(config.model, device=device, dtype=dtype, weights=config.weights)
-        return TrackingReconstructor(LocalMapper(model, memory, options), config.size, camera)
+        host = LocalMapper(model, memory, options)
+        return TrackingReconstructor(host, config.size, camera, reopening=reopening)
     model = load_model(config.model, device=device, dtype=dtype, weights=config.weights)
     refine = None if config.refine == "auto" else config.refine == "on"
     return Reconstructor(model, memory, config.size, camera, refine=refine)

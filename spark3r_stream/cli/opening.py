@@ -13,6 +13,7 @@ from spark3r_stream.cli.rerun import RunEnd, notes_of, run_metadata
 from spark3r_stream.clock import Clock
 from spark3r_stream.config import RunConfig
 from spark3r_stream.engine.loop import AnyReconstructor
+from spark3r_stream.engine.reopening import Reopening
 from spark3r_stream.errors import RecordingError, StreamError
 from spark3r_stream.map.trajectory import Trajectory
 from spark3r_stream.plain_text import cleaned, unicode_text
@@ -21,13 +22,21 @@ from spark3r_stream.pubsub.snapshot import SnapshotKeeper
 from spark3r_stream.recording.reprocess import RecordedRun
 from spark3r_stream.recording.writer import Recorder
 from spark3r_stream.sources.base import Source
+from spark3r_stream.sources.counted_on import CountedOn
 from spark3r_stream.sources.open import open_source
 from spark3r_stream.sources.options import Pace, ReconnectOptions, RtspTransport, SourceOptions
 from spark3r_stream.sources.redact import redact_uri
 
 
-def open_run_source(config: RunConfig, run: RecordedRun | None, recorder: Recorder | None, clock: Clock) -> Source:
-    """run: the recorded run to be made again, instead of what the settings name. recorder: gets the input."""
+def open_run_source(
+    config: RunConfig,
+    run: RecordedRun | None,
+    recorder: Recorder | None,
+    clock: Clock,
+    reopening: Reopening | None = None,
+) -> Source:
+    """run: the recorded run to be made again, instead of what the settings name. recorder: gets the input. reopening:
+    a saved map whose frames are counted on."""
     on_packet = None if recorder is None else recorder.packet
     if run is not None:
         from spark3r_stream.sources.recording import RecordingSource
@@ -42,7 +51,8 @@ def open_run_source(config: RunConfig, run: RecordedRun | None, recorder: Record
         rtsp_transport=RtspTransport(config.rtsp_transport),
         reconnect=ReconnectOptions(max_restarts=config.max_restarts),
     )
-    return open_source(config.source, options, clock)
+    source = open_source(config.source, options, clock)
+    return source if reopening is None else CountedOn(source, reopening.next_frame_id)
 
 
 def open_publisher(
@@ -82,11 +92,12 @@ def open_recorder(
     clock: Clock,
     closing: contextlib.ExitStack,
     end: RunEnd,
+    reopening: Reopening | None = None,
 ) -> Recorder | None:
     """The file of --record, closed with `closing`; an error in it is said and does not end the run."""
     if config.record is None:
         return None
-    metadata = run_metadata(settings_of(config), reconstructor, end)
+    metadata = run_metadata(settings_of(config), reconstructor, end, reopening)
 
     def report(error: RecordingError) -> None:
         print(f"spark3r: recording stopped, mapping goes on: {cleaned(error)}", file=sys.stderr)

@@ -15,22 +15,26 @@ from spark3r_core.geometry.camera_files import read_camera
 from spark3r_core.user_paths import expand_home
 from spark3r_stream.config import ConfigError, RunConfig, parse_bytes
 from spark3r_stream.engine.loop import AnyReconstructor
+from spark3r_stream.engine.reopening import Reopening
 from spark3r_stream.errors import RecordingError
+from spark3r_stream.plain_text import cleaned, unicode_text
 from spark3r_stream.recording.records import MAX_WINDOW
 from spark3r_stream.recording.reprocess import RecordedRun
 from spark3r_stream.recording.schema import MAX_THREADS, checked_camera, checked_number
 
 # These decide the numbers; a user may leave them away or repeat them. The rest says how a source is read.
 _NUMERIC = (
-    "model", "size", "window", "memory", "map_memory", "fill", "eviction", "track", "loops", "refine", "device",
-    "dtype",
+    "model", "size", "window", "memory", "map_memory", "fill", "eviction", "track", "loops", "localise", "refine",
+    "device", "dtype",
 )  # fmt: skip
 UNASKED_SIZE = 1024  # pixels
 UNASKED_MEMORY_BYTES = 2 << 30
 _READING = ("pace", "live", "rtsp_transport", "max_restarts", "fps")
 
 
-def run_metadata(settings: Mapping[str, Any], reconstructor: AnyReconstructor, end: RunEnd) -> dict[str, str]:
+def run_metadata(
+    settings: Mapping[str, Any], reconstructor: AnyReconstructor, end: RunEnd, reopening: Reopening | None
+) -> dict[str, str]:
     """What a recording says about its run: enough to build the same network again. Imports torch."""
     import torch
 
@@ -47,6 +51,8 @@ def run_metadata(settings: Mapping[str, Any], reconstructor: AnyReconstructor, e
         "threads": str(torch.get_num_threads()),
         "adjusts_all": str(int(end.adjusts_all)),
         "refines": str(int(end.refines)),
+        "map_file": "" if reopening is None else unicode_text(reopening.name),
+        "map_sha256": "" if reopening is None else reopening.sha256,
     }
 
 
@@ -74,6 +80,9 @@ def recorded_config(given: RunConfig, run: RecordedRun) -> RunConfig:
                 " repeat that run"
             )
     _refuse_unasked(given, run)
+    if run.map_sha256 is not None and given.map is None:
+        name = cleaned(run.recording.metadata.get("map_file", ""), 256)
+        raise ConfigError(f"{run.path} began from the map {name}, sha256 {run.map_sha256}; give that file with --map")
     file = given.camera_file
     if file is not None and read_camera(expand_home(file)) != recorded_camera(run):
         raise ConfigError(f"--camera {file} is not the camera {run.path} was made with; leave it away")

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from spark3r_core.user_paths import expand_home
 from spark3r_stream.cli.build import build_reconstructor, is_file
-from spark3r_stream.cli.maps import map_saver
+from spark3r_stream.cli.maps import map_saver, opened_map
 from spark3r_stream.cli.opening import ground_truth, open_publisher, open_recorder, open_run_source
 from spark3r_stream.cli.progress import LiveLine
 from spark3r_stream.cli.report import run_report, summary
@@ -70,6 +70,7 @@ def _run(config: RunConfig, stop: Stop) -> int:
     run = RecordedRun.load(expand_home(config.source)) if is_recording(config.source) else None
     if run is not None:
         config = recorded_config(config, run)
+    reopening = opened_map(config, run)
     mapper = MapperProcess() if config.track == "on" and config.device in ("auto", "cpu") else None
     with stop.on_signals(), contextlib.ExitStack() as closing:  # a signal does not cut short the writing of results
         if mapper is not None:
@@ -88,14 +89,14 @@ def _run(config: RunConfig, stop: Stop) -> int:
             closing.enter_context(recorded_threads(run))
         with stop.interrupting():
             camera, new_frames = (None, None) if run is None else (recorded_camera(run), recorded_new_frames(run))
-            reconstructor = build_reconstructor(config, camera, new_frames, mapper)
+            reconstructor = build_reconstructor(config, camera, new_frames, mapper, reopening)
         closing.callback(reconstructor.close)
         if run is not None:
             check_weights(run, reconstructor)
         end = RunEnd(adjusts_all=True, refines=not is_file(config)) if run is None else recorded_end(run)
-        recorder = open_recorder(config, reconstructor, clock, closing, end)
+        recorder = open_recorder(config, reconstructor, clock, closing, end, reopening)
         with stop.interrupting():
-            source = closing.enter_context(contextlib.closing(open_run_source(config, run, recorder, clock)))
+            source = closing.enter_context(contextlib.closing(open_run_source(config, run, recorder, clock, reopening)))
         for note in source.info.notes:
             print(f"spark3r: note: {cleaned(note)}", file=sys.stderr)
         stats = RunStats(clock, source.info.name, config.model)
@@ -127,8 +128,11 @@ def _run(config: RunConfig, stop: Stop) -> int:
                 lambda: writer.close(run_report(config, stats, source, reconstructor, comparison, files.counts), truth)
             )
             closing.callback(files.close)  # runs first: what waits is written before the files are closed
-        if config.map is not None and isinstance(reconstructor, TrackingReconstructor):
-            sinks.append(closing.enter_context(contextlib.closing(map_saver(config, reconstructor, source, clock))))
+        # A run that is made again leaves the map that it began from as it is: else there would be no third time.
+        saves = config.map is not None and not config.localise and (run is None or reopening is None)
+        if saves and isinstance(reconstructor, TrackingReconstructor):
+            saver = map_saver(config, reconstructor, source, clock, reopening)
+            sinks.append(closing.enter_context(contextlib.closing(saver)))
         if config.json:
             sinks.append(JsonSink(sys.stdout))
         else:

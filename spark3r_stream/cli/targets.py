@@ -27,7 +27,7 @@ def check_targets(config: RunConfig) -> None:
     if config.map is not None:
         if source is not None:
             check_map_apart(config.map, source)
-        check_map_target(config.map, config.overwrite)
+        check_map_target(config.map, overwrite=True)  # a run goes on in an older one
         if config.record is not None and config.record.resolve() == config.map.resolve():
             raise ConfigError(f"--record and --map are the same file, {config.map}; give another name")
     if config.out is not None and source is not None:

@@ -11,6 +11,7 @@ from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.interface import Backbone, ModelFacts
 from spark3r_core.stream.dense import DenseDepth
 from spark3r_core.stream.keyframe_map import KeyframeMap
+from spark3r_core.stream.loops import opened
 from spark3r_core.stream.mapper import KeyframeRequest, MapOptions, Mapper, MapUpdate
 from spark3r_core.stream.session import StreamSession
 from spark3r_stream.map_file.saved_map import MapFacts
@@ -29,6 +30,10 @@ class MapperHost(Protocol):
     @property
     def facts(self) -> ModelFacts: ...
 
+    def open(self, world: KeyframeMap, is_fixed: bool) -> None:
+        """Go on in a map that was saved, before anything is mapped. is_fixed: its keyframes stay where they are."""
+        ...
+
     def begin(self) -> None:
         """Give the present map up: the next keyframe begins another."""
         ...
@@ -46,10 +51,11 @@ class MapperHost(Protocol):
         ...
 
     def save_map(self, path: Path, facts: MapFacts, overwrite: bool) -> int:
-        """Write the map to its file, see `write_map`; the bytes written, 0 where there is no map.
+        """Write the map to its file, see `write_map`; the bytes written, 0 where there is no map, or none but the
+        opened one as it was.
 
-        It is the present one, or one that was given up if that has more keyframes: a run that is lost in its last
-        second still leaves what it had.
+        It is the one that was opened; without one it is the present one, or one that was given up if that has more
+        keyframes: a run that is lost in its last second still leaves what it had.
         """
         ...
 
@@ -69,15 +75,20 @@ class LocalMapper:
 
     def __init__(self, model: Backbone, memory: MemoryConfig, options: MapOptions | None = None) -> None:
         self.model, self.memory, self.options = model, memory, options or MapOptions()
-        self._given_up = KeyframeMap()  # the largest of them
+        self._given_up: list[KeyframeMap] = []
+        self._opened: KeyframeMap | None = None  # as it was then
         self._mapper = Mapper(model, memory, self.options)
 
     @property
     def facts(self) -> ModelFacts:
         return self.model.facts
 
+    def open(self, world: KeyframeMap, is_fixed: bool) -> None:
+        self._opened = opened(world, is_fixed=is_fixed)
+        self._mapper = Mapper(self.model, self.memory, self.options, self._opened)
+
     def begin(self) -> None:
-        self._given_up = self._largest()
+        self._given_up = [self._to_save()]
         self._mapper = Mapper(self.model, self.memory, self.options)
 
     def map(self, request: KeyframeRequest) -> MapUpdate:
@@ -90,16 +101,20 @@ class LocalMapper:
         return self._mapper.finish(refine_all)
 
     def save_map(self, path: Path, facts: MapFacts, overwrite: bool) -> int:
-        world = self._largest()
-        return write_map(path, world, facts, overwrite=overwrite) if world.keyframes else 0
+        world = self._to_save()
+        is_new = bool(world.keyframes) and world is not self._opened
+        return write_map(path, world, facts, overwrite=overwrite) if is_new else 0
 
     def warm_up(self, image_hw: tuple[int, int]) -> None:
         image = np.zeros((1, 3, *image_hw), np.uint8)
         StreamSession(self.model, self.memory, refine=False, tied=True).step(image, [0])
 
-    def _largest(self) -> KeyframeMap:
-        present = self._mapper.world
-        return self._given_up if len(self._given_up.keyframes) > len(present.keyframes) else present
+    def _to_save(self) -> KeyframeMap:
+        worlds = [self._mapper.world, *self._given_up]
+        if self._opened is not None:
+            first = self._opened.order[0]
+            return next(world for world in worlds if first in world.keyframes)
+        return max(worlds, key=lambda world: len(world.keyframes))
 
     def check(self) -> None:
         pass

@@ -21,6 +21,7 @@ from typing import Any
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.interface import ModelFacts
 from spark3r_core.stream.dense import DenseDepth
+from spark3r_core.stream.keyframe_map import KeyframeMap
 from spark3r_core.stream.mapper import KeyframeRequest, MapOptions, MapUpdate
 from spark3r_stream.engine.mapper_host import LocalMapper
 from spark3r_stream.errors import StreamError
@@ -91,6 +92,9 @@ class MapperProcess:
 
     def finish(self, refine_all: bool = True) -> MapUpdate | None:
         return self._call("finish", refine_all)  # type: ignore[no-any-return]
+
+    def open(self, world: KeyframeMap, is_fixed: bool) -> None:
+        self._call("open", world, is_fixed)
 
     def save_map(self, path: Path, facts: MapFacts, overwrite: bool) -> int:
         return self._call("save_map", path, facts, overwrite)  # type: ignore[no-any-return]

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 
 ASK_FROM = 3  # frames in a row that were not aligned: shorter gaps the tracker bridges itself
 MOST_TRIES = 6  # pictures that could have been recognised and were not, after which another map begins
+TRIES_AT_FIRST = 30  # the same, where a run begins in a saved map
 
 
 @dataclass
 class Relocaliser:
-    """Call `missed` or `tracked` per frame, `answered` per answer of the mapper."""
+    """Call `missed` or `tracked` per frame, `answered` per answer of the mapper. most_tries: None: never give up."""
 
+    most_tries: int | None = MOST_TRIES
     _missed: int = 0
     _tries: int = 0
 
@@ -36,4 +38,4 @@ class Relocaliser:
 
     @property
     def gives_up(self) -> bool:
-        return self._tries >= MOST_TRIES
+        return self.most_tries is not None and self._tries >= self.most_tries

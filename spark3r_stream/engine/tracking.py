@@ -32,7 +32,8 @@ from spark3r_stream.engine.frame_cloud import CloudConfig
 from spark3r_stream.engine.frame_health import FrameHealth
 from spark3r_stream.engine.mapper_host import MapperHost
 from spark3r_stream.engine.mapper_thread import MapperThread
-from spark3r_stream.engine.relocaliser import Relocaliser
+from spark3r_stream.engine.relocaliser import MOST_TRIES, TRIES_AT_FIRST, Relocaliser
+from spark3r_stream.engine.reopening import Reopening
 from spark3r_stream.engine.results import MapSize, StepOutput, failed_output, first_line
 from spark3r_stream.engine.submap import Submap
 from spark3r_stream.engine.tracking_step import Prepared, PublishFacts, Step, Tracked, covariance_of, time_ns, time_s
@@ -70,6 +71,7 @@ class TrackingReconstructor:
             there (live).
         refines: read depth off several views as the map grows, when the mapper has nothing better to do (live). With a
             file it comes with the last adjustment, which then takes several times as long.
+        reopening: a saved map to go on in: frames have no pose until one is recognised there.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class TrackingReconstructor:
         *,
         waits: bool = True,
         refines: bool = False,
+        reopening: Reopening | None = None,
     ) -> None:
         self.memory, self.camera = host.memory, camera
         self.cloud = cloud or CloudConfig()
@@ -94,7 +97,9 @@ class TrackingReconstructor:
         self._map_from_part = Sim3()  # where the present map lies among all
         self._tracker = Tracker()
         self._health = FrameHealth()
-        self._relocaliser = Relocaliser()
+        self._reopening = reopening
+        self._relocaliser = self._new_relocaliser(TRIES_AT_FIRST if reopening is not None else MOST_TRIES)
+        self._is_searching = reopening is not None  # no frame was recognised yet
         self._rule = KeyframeRule()
         self._sizes: CameraSizes | None = None
         self._fitted: CameraSizes | None = None  # the newest of `prepare_ahead`, which runs ahead
@@ -106,6 +111,9 @@ class TrackingReconstructor:
         self._last_good: np.ndarray | None = None  # newest confirmed camera in the map of all, (4, 4)
         self._newest: Tracked | None = None  # the newest frame, if it is confirmed and no keyframe
         self.loops: list[tuple[int, int]] = []  # pairs of keyframes that were recognised as one place
+        if reopening is not None:
+            assert reopening.world is not None, "another run has begun with it"
+            host.open(reopening.world, reopening.is_read_only)
 
     @property
     def facts(self) -> ModelFacts:
@@ -141,11 +149,13 @@ class TrackingReconstructor:
             self._health.interrupted()
         self._epoch = frame.epoch
         if self._sizes is None or self._sizes.picture_hw != prepared.sizes.picture_hw:
-            if self._sizes is not None:
-                height, width = prepared.sizes.picture_hw
-                self._begin_part(f"the picture's size changed to {width}x{height} at frame {frame.frame_id}")
-            self._sizes = prepared.sizes
+            self._begin_with(frame, prepared, step)
+        assert self._sizes is not None
         self._adopt_if_due(frame, step, adopt)
+        if self._reopening is not None:
+            step.keyframes += self._reopening.next_outputs(self.cloud)
+        if self._is_searching:
+            return self._search(frame, prepared, step)
         if self._tracker.reference is None:
             return self._begin_map(frame, picture, view, pyramid, step)
         tracked = self._track(frame, picture, pyramid)
@@ -163,6 +173,35 @@ class TrackingReconstructor:
             self._newest = newest if tracked.aligned else None
             self._ask(newest)
         return step.result(output)
+
+    def _begin_with(self, frame: Frame, prepared: Prepared, step: Step) -> None:
+        """Begin with pictures of this size: the run, or another map, since one map is of pictures of one size."""
+        height, width = prepared.sizes.picture_hw
+        reopening, is_first = self._reopening, self._sizes is None
+        if reopening is not None and (is_first or reopening.is_read_only):
+            camera = None if prepared.view is None else prepared.view.matrix
+            reopening.check(frame.frame_id, prepared.sizes.picture_hw, camera)
+        if not is_first:
+            self._begin_part(f"the picture's size changed to {width}x{height} at frame {frame.frame_id}")
+        elif reopening is not None:
+            self._submaps = reopening.begin(time_s(frame))
+            self._next_submap = len(self._submaps)
+            step.corrections += [
+                MapCorrection(one.number, one.revision, one.map_from_submap, "a saved map was opened")
+                for one in self._submaps.values()
+            ]
+        self._sizes = prepared.sizes
+
+    def _search(self, frame: Frame, prepared: Prepared, step: Step) -> StepOutput:
+        """Have the mapper look for this frame in the saved map; without a pose until one is found there."""
+        if self._relocaliser.gives_up:
+            self._begin_part("the camera was not recognised in the saved map")
+            return self._begin_map(frame, prepared.picture, prepared.view, prepared.pyramid, step)
+        if self._thread.is_free:
+            request = replace(self._first_request(frame, prepared.picture, prepared.view, prepared.pyramid), lost=True)
+            self._thread.submit(request, PublishFacts(frame, None), frame.frame_id + 1)
+        why = "this camera was not recognised in the saved map yet"
+        return step.result(failed_output(frame, self.submap, why), {DropCause.NOT_FOUND: 1})
 
     def warm_up(self, size_wh: tuple[int, int]) -> None:
         """See `MapperHost.warm_up`. size_wh: of the pictures to come."""
@@ -187,6 +226,8 @@ class TrackingReconstructor:
         step = Step()
         if not self._thread.is_free:
             self._adopt(step)
+        if self._reopening is not None:
+            step.keyframes += self._reopening.next_outputs(self.cloud, most=None)
         self._publish_refined(self._thread.take_refined(), step)
         if adjust_all:
             self._map_last_frame(step)
@@ -257,7 +298,7 @@ class TrackingReconstructor:
         points = newest.reference.points() @ camera_from_key[:3, :3].T + camera_from_key[:3, 3]
         return KeyframeRequest(
             frame.frame_id,
-            time_s(frame),
+            self._map_time_s(frame),
             newest.picture,
             newest.sizes,
             newest.pyramid,
@@ -293,10 +334,11 @@ class TrackingReconstructor:
             return
         self._publish(request, pending.facts, update, step)
         if update.reference is not None:
-            self._tracker.adopt(update.reference, request.time_s if request.lost else None)
+            self._tracker.adopt(update.reference, time_s(pending.facts.frame) if request.lost else None)
             if request.lost:
                 log.info("frame %d was recognised: tracking goes on in the same map", request.frame_id)
-                self._relocaliser.tracked()
+                self._is_searching = False
+                self._relocaliser = self._new_relocaliser()
                 self._health.interrupted("the camera was found again; frames after it have yet to confirm that")
             self._frames_on_keyframe = 0
             self._urgent = False
@@ -346,11 +388,7 @@ class TrackingReconstructor:
         self, frame: Frame, picture: np.ndarray, view: CameraView | None, pyramid: list[Level], step: Step
     ) -> StepOutput:
         """The first frame of a map is mapped before anything is published."""
-        assert self._sizes is not None
-        request = KeyframeRequest(
-            frame.frame_id, time_s(frame), picture, self._sizes, pyramid, None if view is None else view.matrix,
-            odom_from_camera=self._odom_from_camera,
-        )  # fmt: skip
+        request = self._first_request(frame, picture, view, pyramid)
         try:
             update = self._thread.map_now(request)
         except Spark3rError:
@@ -375,6 +413,23 @@ class TrackingReconstructor:
         )  # fmt: skip
         return step.result(self._output(frame, tracked, view, state, mapped=True))
 
+    def _first_request(
+        self, frame: Frame, picture: np.ndarray, view: CameraView | None, pyramid: list[Level]
+    ) -> KeyframeRequest:
+        """Of a frame that was not tracked."""
+        assert self._sizes is not None
+        return KeyframeRequest(
+            frame.frame_id, self._map_time_s(frame), picture, self._sizes, pyramid,
+            None if view is None else view.matrix, odom_from_camera=self._odom_from_camera,
+        )  # fmt: skip
+
+    def _map_time_s(self, frame: Frame) -> float:
+        return time_s(frame) + (0.0 if self._reopening is None else self._reopening.time_shift_s)
+
+    def _new_relocaliser(self, most_tries: int = MOST_TRIES) -> Relocaliser:
+        is_read_only = self._reopening is not None and self._reopening.is_read_only
+        return Relocaliser(None if is_read_only else most_tries)
+
     def _begin_part(self, reason: str) -> None:
         """Give the map up and begin another, placed at the last confirmed camera; its scale is a guess."""
         log.warning("a new map begins: %s", reason)
@@ -383,7 +438,8 @@ class TrackingReconstructor:
             self._map_from_part = Sim3.from_matrix(self._last_good)
         self._tracker = Tracker()
         self._health = FrameHealth()
-        self._relocaliser = Relocaliser()
+        self._relocaliser = self._new_relocaliser()
+        self._is_searching = False
         self._submaps = {}
         self._frames_on_keyframe = 0
         self._urgent = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from pathlib import Path
@@ -35,7 +36,7 @@ def parsed_map(data: bytes) -> SavedMap:
     """A map from the bytes of its file. Raises ValueError."""
     header, arrays = read_tensors(data)
     check_values(header, arrays)
-    return SavedMap(unpacked(header, arrays), header.facts)
+    return SavedMap(unpacked(header, arrays), header.facts, hashlib.sha256(data).hexdigest())
 
 
 def unpacked(header: Header, arrays: Arrays) -> KeyframeMap:

@@ -27,7 +27,9 @@ class MapFacts:
 
 @dataclass(frozen=True)
 class SavedMap:
-    """world: its keyframes carry their pictures as JPEGs, see `spark3r_core.stream.kept_picture`."""
+    """world: its keyframes carry their pictures as JPEGs, see `spark3r_core.stream.kept_picture`. sha256: of the file's
+    bytes, hexadecimal."""
 
     world: KeyframeMap
     facts: MapFacts
+    sha256: str

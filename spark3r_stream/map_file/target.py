@@ -9,9 +9,7 @@ from spark3r_stream.files import why_not_replaced
 from spark3r_stream.map_file.layout import MAGIC
 
 HEAD_BYTES = 64
-OLDER_MAP = (
-    "there is a map already, and going on in one is not possible yet; --overwrite replaces it, or choose another name"
-)
+OLDER_MAP = "there is a map already; --overwrite replaces it, or choose another name"
 
 
 def is_map(head: bytes) -> bool:

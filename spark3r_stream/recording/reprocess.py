@@ -14,7 +14,7 @@ from typing import Any
 from spark3r_stream.errors import RecordingError
 from spark3r_stream.recording.reader import Recording, RecordingInfo
 from spark3r_stream.recording.records import DECISIONS, INPUT_IMAGE, INPUT_PACKET, Decisions, FrameTime
-from spark3r_stream.recording.schema import checked_settings
+from spark3r_stream.recording.schema import checked_digest, checked_settings
 from spark3r_stream.stats import DropCause
 
 INPUT_TOPICS = (INPUT_PACKET, INPUT_IMAGE)
@@ -83,6 +83,12 @@ class RecordedRun:
     def weights_sha256(self) -> str:
         """Hexadecimal, or "random"."""
         return self.recording.metadata.get("weights_sha256", "unknown")
+
+    @property
+    def map_sha256(self) -> str | None:
+        """Hexadecimal, of the saved map that the run began from; None where it began without one. Raises
+        RecordingError for anything else."""
+        return checked_digest(self.path, self.recording.metadata, "map_sha256")
 
 
 def _refuse_disorder(path: Path, decisions: Sequence[Decisions]) -> None:

@@ -26,6 +26,7 @@ from spark3r_stream.rules import (
     optional,
     read_json,
     text,
+    yes_or_no,
 )
 
 MAX_METADATA = 64  # entries
@@ -60,6 +61,7 @@ SETTINGS: dict[str, Rule] = {
     "eviction": _choices("eviction"),
     "track": _choices("track"),
     "loops": _choices("loops"),
+    "localise": yes_or_no(),
     "refine": _choices("refine"),
     "device": _DEVICE,
     "dtype": _choices("dtype"),
@@ -80,6 +82,7 @@ CAMERA: dict[str, Rule] = {
     "distortion": _LIST_OF_NUMBERS,
     "fisheye": Rule(lambda value: isinstance(value, bool), "true or false"),
 }
+_SHA256 = text(r"[0-9a-f]{64}", 64, "64 hexadecimal digits")
 _CODEC = text(r"[A-Za-z0-9_.-]*", 32, "the name of a codec")
 _PIXEL_FORMAT = text(r"[a-z0-9_]*", 32, "the name of a pixel format")
 
@@ -118,7 +121,7 @@ def checked_settings(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     if not isinstance(settings, dict):
         raise RecordingError(f"{path} does not say how it was made; its settings are missing or damaged")
     # recordings from before there was a choice
-    settings = {"track": "off", "loops": "off", "refine": "off", "map_memory": "2GiB", **settings}
+    settings = {"track": "off", "loops": "off", "refine": "off", "map_memory": "2GiB", "localise": False, **settings}
     settings |= {name: metadata[name] for name in ("device", "dtype") if metadata.get(name)}
     for name, rule in SETTINGS.items():
         if name in settings:
@@ -150,6 +153,14 @@ def checked_number(path: Path, metadata: Mapping[str, str], name: str, low: int,
     if value is None or not low <= value <= high:
         raise RecordingError(f"{path}: {name} is {cleaned(words, 40)}; expected a whole number from {low} to {high}")
     return value
+
+
+def checked_digest(path: Path, metadata: Mapping[str, str], name: str) -> str | None:
+    """A sha256 in hexadecimal among the metadata, None if it is missing. Raises RecordingError for anything else."""
+    words = metadata.get(name, "")
+    if words and not _SHA256.holds(words):
+        raise RecordingError(f"{path}: {name} is {cleaned(words, 40)}; expected {_SHA256.expected}")
+    return words or None
 
 
 def check_decisions(decisions: Decisions) -> None:

@@ -67,26 +67,36 @@ class HeldSource:
 class Collector:
     """A sink that keeps poses and results, and places submaps as a subscriber does.
 
-    published: world_from_camera (4, 4) by frame id, where the map was when the frame came out. part_of: by submap,
-    which of the maps that a run begins it belongs to. median_depth: by submap, in its own unit.
+    published: world_from_camera (4, 4) by frame id, where the map was when the frame came out. median_depth: by submap,
+    in its own unit.
     """
 
     results: list[FrameResult] = field(default_factory=list)
     published: dict[int, Array] = field(default_factory=dict)
     keyframe_ids: list[int] = field(default_factory=list)
-    part_of: dict[int, int] = field(default_factory=dict)
     median_depth: dict[int, float] = field(default_factory=dict)
     _placed: dict[int, Sim3] = field(default_factory=dict)
     _path: FinalPath = field(default_factory=FinalPath)
     _ids: list[int] = field(default_factory=list)
+    _tracked_on: dict[int, int | None] = field(default_factory=dict)
+
+    @property
+    def part_of(self) -> dict[int, int]:
+        """By submap, the first submap of the map that it was begun in."""
+
+        def first(submap: int) -> int:
+            while (before := self._tracked_on[submap]) is not None:
+                submap = before
+            return submap
+
+        return {submap: first(submap) for submap in self._tracked_on}
 
     def window(self, frames: Sequence[Frame], result: StepOutput) -> None:
         for correction in result.corrections:
             self._placed[correction.submap] = correction.map_from_submap
         for keyframe in result.keyframes:
             self.keyframe_ids.append(keyframe.frame_id)
-            before = keyframe.tracked_submap
-            self.part_of[keyframe.submap] = keyframe.submap if before is None else self.part_of[before]
+            self._tracked_on[keyframe.submap] = keyframe.tracked_submap
             self.median_depth[keyframe.submap] = float(np.median(keyframe.depth))
             self._placed.setdefault(keyframe.submap, keyframe.map_from_submap)
             self._path.begin(keyframe.submap, keyframe.frame_id, keyframe.tracked_submap)

@@ -48,7 +48,7 @@ def test_a_run_leaves_its_map_and_the_same_one_each_time(
     assert (status.map_bytes, status.map_limit_bytes) == (stats["map_bytes"]["used"], 256 << 20)
     assert all(len(saved.world.keyframes[index].picture) > 1000 for index in saved.world.order)
 
-    assert spark3r(monkeypatch, "run", SOURCE, *SMALL, "--map", path) == 1
+    assert spark3r(monkeypatch, "run", recording, "--map", path) == 1, "a run that is made again begins as it did"
     assert "--overwrite replaces it" in capfd.readouterr().err
     again = tmp_path / "again.s3rmap"
     assert spark3r(monkeypatch, "run", recording, "--map", again) == 0, "and a recording that is run again has it too"
@@ -63,6 +63,8 @@ def test_a_run_leaves_its_map_and_the_same_one_each_time(
         (["--map", "x.s3rmap", "--track", "off"], "--map needs keyframes"),
         (["--overwrite", "--json"], "give --record or --map with it"),
         (["--map", "run.mcap", "--record", "run.mcap"], "are the same file"),
+        (["--localise", "--json"], "--localise needs a map to find the camera in; give its file with --map"),
+        (["--localise", "--map", "none.s3rmap"], "there is none in none.s3rmap"),
     ],
 )
 def test_options_that_cannot_be(
@@ -72,6 +74,26 @@ def test_options_that_cannot_be(
     assert spark3r(monkeypatch, "run", SOURCE, *SMALL, *options) == 1
     assert said in capfd.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--loops", "off"], "--loops off recognises none"),
+        (["--model", "da3-small", "--weights", "random"], "was made with --model bundled, this run is with da3-small"),
+        ([*SMALL], "is of pictures of 192x144; the source gives 160x120"),
+        (["--localise", "--overwrite"], "--localise needs a map"),
+    ],
+)
+def test_runs_that_cannot_go_on_in_a_map(
+    room: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], options: list[str], said: str
+) -> None:
+    before = room.read_bytes()
+    assert spark3r(monkeypatch, "run", SOURCE, *options, "--map", room) == 1
+    err = capfd.readouterr().err
+    assert said in err
+    assert sum("error" in line for line in err.splitlines()) == 1
+    assert room.read_bytes() == before
 
 
 def test_the_map_is_not_written_over_what_is_read(

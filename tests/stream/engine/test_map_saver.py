@@ -131,7 +131,7 @@ def test_an_older_map_is_refused_at_once(tmp_path: Path) -> None:
     saver, _ = saver_of(path, run, FakeClock())
     step(saver, run, (0, 8))
     saver.close()
-    with pytest.raises(MapFileError, match="going on in one is not possible yet"):
+    with pytest.raises(MapFileError, match="there is a map already"):
         saver_of(path, run, FakeClock())
 
 

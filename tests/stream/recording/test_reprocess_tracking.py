@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from spark3r_stream.map_file.reading import read_map
 from spark3r_stream.proto import wire_pb2
 from spark3r_stream.recording.reprocess import RecordedRun
 from spark3r_stream.wire import envelope as wire
@@ -109,3 +110,34 @@ def test_a_correction_that_differs_or_is_not_made_is_told(
 
     assert spark3r("run", rewrite(first, tmp_path / "later.mcap", change=later)) == 1
     assert "were not made again (first /map_correction/ of submap" in capfd.readouterr().err
+
+
+def test_a_run_in_a_saved_map_comes_out_again_from_that_map_alone(
+    tmp_path: Path, spark3r, capfd: pytest.CaptureFixture[str]
+) -> None:
+    room, first, before = tmp_path / "room.s3rmap", tmp_path / "first.mcap", tmp_path / "before.s3rmap"
+    source = ROOM.format(frames=10, fps=10, more="")
+    assert spark3r("run", source, "--map", room) == 0
+    before.write_bytes(room.read_bytes())
+    count = len(read_map(room).world.keyframes)
+    assert spark3r("run", source, "--map", room, "--record", first) == 0
+    after = read_map(room).world
+    assert len(after.keyframes) > count, "the run went on in it"
+    assert min(frame.frame_id for one in RecordedRun.load(first).decisions for frame in one.new_frames) > 8
+    capfd.readouterr()
+    assert spark3r("run", first) == 1
+    assert f"began from the map {room}, sha256 " in capfd.readouterr().err
+    assert spark3r("run", first, "--map", room) == 1
+    assert "give the file as it was then" in capfd.readouterr().err
+    assert spark3r("run", first, "--map", tmp_path / "none.s3rmap") == 1
+    assert "No such file" in capfd.readouterr().err
+    kept = before.read_bytes()
+    assert_repeated(spark3r, first, tmp_path, "--map", before)
+    assert before.read_bytes() == kept, "a run that is made again does not write the map that it began from"
+
+    only_read, kept = tmp_path / "read.mcap", room.read_bytes()
+    assert spark3r("run", source, "--map", room, "--localise", "--record", only_read) == 0
+    assert room.read_bytes() == kept
+    capfd.readouterr()
+    assert spark3r("run", only_read, "--map", room) == 0
+    assert "messages are equal to the recorded ones, byte by byte" in capfd.readouterr().err
