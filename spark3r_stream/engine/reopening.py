@@ -63,10 +63,10 @@ class Reopening:
         if camera is None or self._given_camera is None:
             then, now = ("without", "with") if camera is not None else ("with", "without")
             raise MapFileError(
-                f"the map {self.name} was made {then} --intrinsics, this run is {now}; do as then, or name another map"
+                f"the map {self.name} was made {then} --camera, this run is {now}; do as then, or name another map"
             )
         if not np.allclose(camera, self._given_camera, rtol=_CAMERA_TOLERANCE):
-            raise MapFileError(f"the map {self.name} was made with other --intrinsics; give those, or name another map")
+            raise MapFileError(f"the map {self.name} was made with other --camera; give those, or name another map")
 
     def begin(self, time_s: float) -> dict[int, Submap]:
         """Submaps of the map's keyframes by frame id, numbered from 0, to be published with `next_outputs`.

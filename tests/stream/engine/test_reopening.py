@@ -55,7 +55,7 @@ def frames_of(indices: tuple[int, ...]) -> list[Frame]:
     [
         (NEXT_ID, (48, 64), None, "is of pictures of 192x144; the source gives 64x48"),
         (NEXT_ID - 1, orbit.HW, None, f"frame {NEXT_ID - 1} is older than the map room.s3rmap"),
-        (NEXT_ID, orbit.HW, orbit.INTRINSICS, "was made without --intrinsics, this run is with"),
+        (NEXT_ID, orbit.HW, orbit.INTRINSICS, "was made without --camera, this run is with"),
     ],
 )
 def test_what_does_not_fit_is_told_in_a_line(
@@ -70,9 +70,9 @@ def test_what_does_not_fit_is_told_in_a_line(
 def test_the_camera_is_the_one_of_the_map() -> None:
     given = Reopening.of(SavedMap(replace(orbit_map(), given_camera=orbit.INTRINSICS), FACTS, "0" * 64), "room.s3rmap")
     given.check(NEXT_ID, orbit.HW, orbit.INTRINSICS.copy())
-    with pytest.raises(MapFileError, match="made with --intrinsics, this run is without"):
+    with pytest.raises(MapFileError, match="made with --camera, this run is without"):
         given.check(NEXT_ID, orbit.HW, None)
-    with pytest.raises(MapFileError, match="other --intrinsics"):
+    with pytest.raises(MapFileError, match="other --camera"):
         given.check(NEXT_ID, orbit.HW, orbit.INTRINSICS * 1.01)
 
 
