@@ -167,6 +167,46 @@ def distort(normalised: ArrayLike, coefficients: tuple[float, ...], fisheye: boo
     return _tilted(bent, tilt_x, tilt_y) if tilt_x or tilt_y else bent
 
 
+def undistort(imaged: ArrayLike, coefficients: tuple[float, ...], fisheye: bool = False) -> Array:
+    """The rays x/z, y/z (..., 2) that a lens images there: the inverse of `distort`, by Newton's method.
+
+    NaN where there is no such ray in front of the camera.
+    """
+    xy = as_float64(imaged, (2,), "imaged")
+    if fisheye:
+        return _from_equidistant(xy, coefficients)
+    found = xy.copy()
+    step = 1e-6
+    for _ in range(20):
+        at = distort(found, coefficients)
+        across = (distort(found + [step, 0.0], coefficients) - at) / step
+        down = (distort(found + [0.0, step], coefficients) - at) / step
+        left = xy - at
+        area = across[..., 0] * down[..., 1] - down[..., 0] * across[..., 1]
+        found = found + np.stack(
+            [
+                (left[..., 0] * down[..., 1] - down[..., 0] * left[..., 1]) / area,
+                (across[..., 0] * left[..., 1] - left[..., 0] * across[..., 1]) / area,
+            ],
+            -1,
+        )
+    missed = np.linalg.norm(distort(found, coefficients) - xy, axis=-1, keepdims=True)
+    return np.where(missed < 1e-6, found, np.nan)
+
+
+def _from_equidistant(xy: Array, coefficients: tuple[float, ...]) -> Array:
+    radius = np.linalg.norm(xy, axis=-1, keepdims=True)
+    k1, k2, k3, k4 = coefficients
+    theta = radius.copy()
+    for _ in range(20):
+        t2 = theta * theta
+        value = theta * (1 + t2 * (k1 + t2 * (k2 + t2 * (k3 + t2 * k4)))) - radius
+        theta = theta - value / (1 + t2 * (3 * k1 + t2 * (5 * k2 + t2 * (7 * k3 + t2 * 9 * k4))))
+    is_ahead = (theta >= 0) & (theta < np.pi / 2) & (np.abs(value) < 1e-6)
+    factor = np.where(radius > 1e-12, np.tan(theta) / np.maximum(radius, 1e-12), 1.0)
+    return xy * np.where(is_ahead, factor, np.nan)
+
+
 def _equidistant(xy: Array, coefficients: tuple[float, ...]) -> Array:
     """A ray at the angle t to the axis is imaged t (1 + k1 t^2 + k2 t^4 + k3 t^6 + k4 t^8) from it."""
     radius = np.linalg.norm(xy, axis=-1, keepdims=True)

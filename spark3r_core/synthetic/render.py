@@ -7,10 +7,12 @@ everything stays in cache; on CUDA thousands go together.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from spark3r_core.errors import GeometryError
+from spark3r_core.geometry.camera import Intrinsics, undistort
 from spark3r_core.synthetic.intersect import box_distances, cylinder_distances, shell_distances, sphere_distances
 from spark3r_core.synthetic.shading import Hits, shade, surface_table
 from spark3r_core.synthetic.world import SHELL_FACES, Worlds
@@ -44,6 +46,22 @@ def camera_rays(intrinsics: Tensor, image_hw: tuple[int, int], k1: Tensor | None
         shrink = torch.where(distorted > 0, radius / distorted.clamp_min(1e-12), 1.0)
         x, y = x * shrink, y * shrink
     return torch.stack([x, y, torch.ones_like(x)], dim=1)
+
+
+def lens_rays(camera: Intrinsics) -> Tensor:
+    """Ray directions (3, H, W) float32 with z = 1 through the pixel centres of any lens.
+
+    Raises GeometryError where a pixel shows nothing in front of the camera: z-depth would mean nothing there.
+    """
+    u, v = np.meshgrid(np.arange(camera.width) + 0.5, np.arange(camera.height) + 0.5)
+    imaged = np.stack([(u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy], -1)
+    rays = undistort(imaged, camera.distortion, camera.fisheye)
+    if not np.isfinite(rays).all():
+        raise GeometryError(
+            f"the lens {list(camera.distortion)} sees nothing ahead of it in a corner of its image;"
+            " choose a narrower field of view or other coefficients"
+        )
+    return torch.from_numpy(np.concatenate([rays, np.ones((*rays.shape[:2], 1))], -1)).float().permute(2, 0, 1)
 
 
 def _tiles(rays: Tensor, tile_hw: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
@@ -133,12 +151,14 @@ def render(
     intrinsics: Tensor,
     image_hw: tuple[int, int],
     k1: Tensor | None = None,
+    rays: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Ray-cast S views of each of B worlds.
 
-    world_from_camera (B, S, 4, 4), intrinsics (B, S, 3, 3) in pixels, k1 (B, S) optional radial distortion. Returns
-    images (B, S, 3, H, W) float32 in [0, 1] and z-depth (B, S, H, W) float32, infinite where the sky is seen. Raises
-    GeometryError when the shapes do not fit the worlds.
+    world_from_camera (B, S, 4, 4), intrinsics (B, S, 3, 3) in pixels, k1 (B, S) optional radial distortion. rays:
+    (3, H, W) of all views, z = 1, instead of what follows from these; see `lens_rays`. Returns images (B, S, 3, H, W)
+    float32 in [0, 1] and z-depth (B, S, H, W) float32, infinite where the sky is seen. Raises GeometryError when the
+    shapes do not fit the worlds.
     """
     batch, views = world_from_camera.shape[:2]
     if batch != len(worlds) or intrinsics.shape[:2] != (batch, views):
@@ -149,7 +169,10 @@ def render(
     device, frames = worlds.device, batch * views
     pose = world_from_camera.reshape(frames, 4, 4).to(device, torch.float32)
     camera = intrinsics.reshape(frames, 3, 3).to(device, torch.float32)
-    rays = camera_rays(camera, image_hw, None if k1 is None else k1.reshape(frames).to(device))
+    if rays is None:
+        rays = camera_rays(camera, image_hw, None if k1 is None else k1.reshape(frames).to(device))
+    else:
+        rays = rays.to(device).expand(frames, -1, -1, -1)
     rays = torch.bmm(pose[:, :3, :3], rays.flatten(2)).view(rays.shape)
     tile_hw = (min(TILE_HW[0], image_hw[0]), min(TILE_HW[1], image_hw[1]))
     direction, grid = _tiles(rays, tile_hw)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from spark3r_core.errors import GeometryError
+from spark3r_core.geometry.camera import Intrinsics
 from spark3r_core.synthetic.augment import augment_images
 from spark3r_core.synthetic.paths import make_path, paused_times
-from spark3r_core.synthetic.render import render
+from spark3r_core.synthetic.render import lens_rays, render
 from spark3r_core.synthetic.world import make_worlds
 
 
@@ -37,9 +38,12 @@ class SyntheticSequence:
         world_kind: str | None = None,
         step: float = 1.0,
         pause: int = 0,
+        lens: tuple[float, ...] = (),
+        fisheye: bool = False,
     ) -> None:
         """`kind` is one of paths.PATH_KINDS, `world_kind` of layout.KINDS or None (the seed decides). `pause`: the
-        camera stands still for so many frames in the middle.
+        camera stands still for so many frames in the middle. `lens`, `fisheye`: distortion, see `Intrinsics`; the focal
+        length is that of a pinhole of this field of view.
 
         Raises GeometryError for fewer than one frame, an unusable field of view or unknown kinds.
         """
@@ -53,6 +57,9 @@ class SyntheticSequence:
         self.worlds = make_worlds([seed], kinds=None if world_kind is None else [world_kind])
         self.world_from_camera = make_path(kind, frames, seed, self.worlds, 0, step, times)  # (S, 4, 4) float64
         self.intrinsics = intrinsics_from_fov(fov_deg, image_hw)  # (3, 3) float64, pixels
+        pinhole = Intrinsics.from_matrix(self.intrinsics, image_hw[1], image_hw[0])
+        self.camera = replace(pinhole, distortion=lens, fisheye=fisheye)
+        self._rays = lens_rays(self.camera) if self.camera.is_distorted else None
 
     def __len__(self) -> int:
         return len(self.world_from_camera)
@@ -63,7 +70,7 @@ class SyntheticSequence:
             raise IndexError(f"frame {index} of a synthetic sequence of {len(self)} frames")
         pose = torch.from_numpy(self.world_from_camera[index]).float()[None, None]
         camera = torch.from_numpy(self.intrinsics).float()[None, None]
-        images, depth = render(self.worlds, pose, camera, self.image_hw)
+        images, depth = render(self.worlds, pose, camera, self.image_hw, rays=self._rays)
         if self.augment:
             times = torch.tensor([[float(index)]])
             generator = torch.Generator().manual_seed(self.seed)

@@ -9,6 +9,8 @@ from urllib.parse import parse_qsl
 
 import numpy as np
 
+from spark3r_core.errors import GeometryError
+from spark3r_core.geometry.camera import Intrinsics
 from spark3r_stream.errors import EndOfStream, SourceError
 from spark3r_stream.frame import Frame
 from spark3r_stream.sources.base import SourceInfo, SourceKind, SourceState, SourceStateBox
@@ -29,7 +31,8 @@ class SyntheticSpec:
     """A parsed `synthetic:` URI. kind: the camera path. size: (width, height). fov_deg: of the longer side, degrees.
 
     augment: exposure drift, noise, blur and JPEG as of a real camera. live: paced, and treated like a camera.
-    pause: frames in the middle for which the camera stands still.
+    pause: frames in the middle for which the camera stands still. lens: distortion k1,k2,p1,p2…; of a fisheye
+    k1,k2,k3,k4.
     """
 
     world: str = "room"
@@ -42,6 +45,8 @@ class SyntheticSpec:
     augment: bool = True
     live: bool = False
     pause: int = 0
+    lens: tuple[float, ...] = ()
+    fisheye: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,12 +54,13 @@ class GroundTruth:
     """What a synthetic source knows exactly. Poses are OpenCV cameras; lengths are units of the synthetic world.
 
     world_from_camera: (frames, 4, 4) float64. intrinsics: (3, 3) float64 pixels of the handed-out frames.
-    pts_ns: (frames,) int64, their presentation times.
+    pts_ns: (frames,) int64, their presentation times. camera: with its lens.
     """
 
     world_from_camera: np.ndarray
     intrinsics: np.ndarray
     pts_ns: np.ndarray
+    camera: Intrinsics
     _sequence: SyntheticSequence
 
     def depth(self, index: int) -> np.ndarray:
@@ -78,6 +84,8 @@ def parse_synthetic(uri: str) -> SyntheticSpec:
         "augment": ("augment", _flag),
         "live": ("live", _flag),
         "pause": ("pause", lambda v: _bounded(int(v), 0, 1_000_000)),
+        "lens": ("lens", lambda v: tuple(_bounded(float(one), -10, 10) for one in v.split(","))),
+        "fisheye": ("fisheye", _flag),
     }
     values: dict[str, object] = {}
     for key, text in parse_qsl(query, keep_blank_values=True):
@@ -110,20 +118,26 @@ class SyntheticSource:
         self._closed = threading.Event()
         self._next_id = 0
         width, height = spec.size
-        self._sequence = SyntheticSequence(
-            spec.seed,
-            spec.frames,
-            kind=spec.kind,
-            world_kind=spec.world,
-            image_hw=(height, width),
-            fov_deg=spec.fov_deg,
-            augment=spec.augment,
-            pause=spec.pause,
-        )
+        try:
+            self._sequence = SyntheticSequence(
+                spec.seed,
+                spec.frames,
+                kind=spec.kind,
+                world_kind=spec.world,
+                image_hw=(height, width),
+                fov_deg=spec.fov_deg,
+                augment=spec.augment,
+                pause=spec.pause,
+                lens=spec.lens,
+                fisheye=spec.fisheye,
+            )
+        except GeometryError as error:  # a lens that is none
+            raise SourceError(f"{uri}: {error}") from None
         self.ground_truth = GroundTruth(
             world_from_camera=np.asarray(self._sequence.world_from_camera, dtype=np.float64),
             intrinsics=np.asarray(self._sequence.intrinsics, dtype=np.float64),
             pts_ns=np.array([round(i * NS_PER_S / spec.fps) for i in range(spec.frames)], dtype=np.int64),
+            camera=self._sequence.camera,
             _sequence=self._sequence,
         )
         self._info = SourceInfo(

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from spark3r_core.errors import GeometryError
+from spark3r_core.geometry.camera import Intrinsics
+from spark3r_core.geometry.rectification import rectification_maps, rectified_camera
 from spark3r_core.synthetic.paths import make_path, poses_from_angles
 from spark3r_core.synthetic.patterns import PATTERN_COUNT, TEXELS_PER_PATTERN, pattern_bank
-from spark3r_core.synthetic.render import HIT_TILES, SHADE_RAYS, camera_rays, render
-from spark3r_core.synthetic.sequence import intrinsics_from_fov
+from spark3r_core.synthetic.render import HIT_TILES, SHADE_RAYS, camera_rays, lens_rays, render
+from spark3r_core.synthetic.sequence import SyntheticSequence, intrinsics_from_fov
 from spark3r_core.synthetic.world import make_worlds
 
 HW = (72, 96)
@@ -193,3 +196,37 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         make_worlds([1], kinds=["igloo"])
     with pytest.raises(GeometryError, match="at least one"):
         make_worlds([])
+
+
+@pytest.mark.parametrize(
+    "lens",
+    [
+        ((-0.28, 0.07, 0.0002, 0.00002), False),
+        ((0.1, -0.05, 0.001, 0.002, 0.02, 0.01, 0.0, 0.0), False),
+        ((0.02, -0.004, 0.001, -0.0002), True),
+    ],
+)
+def test_every_lens_images_the_rays_it_is_rendered_by(lens: tuple[tuple[float, ...], bool]) -> None:
+    camera = Intrinsics(60.0, 60.0, 48.5, 35.0, HW[1], HW[0], *lens)
+    rays = lens_rays(camera).double().numpy()
+    u, v = np.meshgrid(np.arange(HW[1]) + 0.5, np.arange(HW[0]) + 0.5)
+    np.testing.assert_allclose(camera.project(rays.transpose(1, 2, 0)), np.stack([u, v], -1), atol=1e-4)
+
+
+def test_a_lens_shows_the_same_world_as_its_pinhole() -> None:
+    """The rectified picture of a distorted view is the view of the rectified camera, but for the resampling."""
+    optics = {"image_hw": (120, 160), "augment": False, "world_kind": "room"}
+    seen = SyntheticSequence(3, 1, fov_deg=75, lens=(0.02, -0.004, 0.001, -0.0002), fisheye=True, **optics)
+    pinhole = rectified_camera(seen.camera)
+    twin = SyntheticSequence(3, 1, fov_deg=np.degrees(2 * np.arctan(80 / pinhole.fx)), **optics)
+    maps = rectification_maps(seen.camera, pinhole)
+    rectified, expected = cv2.remap(seen.frame(0)[0], *maps, cv2.INTER_LINEAR), twin.frame(0)[0]
+    difference = np.abs(rectified.astype(float) - expected)
+    assert np.median(difference) < 2
+    assert difference.mean() < 6
+    assert np.abs(seen.frame(0)[0].astype(float) - expected).mean() > 2 * difference.mean()
+
+
+def test_a_lens_that_sees_behind_itself_is_refused() -> None:
+    with pytest.raises(GeometryError, match="sees nothing ahead of it"):
+        lens_rays(Intrinsics(20.0, 20.0, 48, 36, HW[1], HW[0], (0.0,) * 4, True))

@@ -17,6 +17,8 @@ def test_all_keys_are_understood():
     uri = "synthetic:corridor?seed=7&frames=12&kind=forward&size=320x200&fov=80.5&fps=10&augment=0&live=1"
     assert parse_synthetic(uri) == SyntheticSpec("corridor", 7, 12, "forward", (320, 200), 80.5, 10.0, False, True)
     assert parse_synthetic("synthetic:") == SyntheticSpec()
+    fisheye = parse_synthetic("synthetic:room?lens=0.02,-0.004,0.001,0&fisheye=1")
+    assert (fisheye.lens, fisheye.fisheye) == ((0.02, -0.004, 0.001, 0.0), True)
 
 
 @pytest.mark.parametrize(
@@ -30,6 +32,8 @@ def test_all_keys_are_understood():
         ("synthetic:room?kind=fly", "expected one of loop"),
         ("synthetic:room?live=yes", "expected 0 or 1"),
         ("synthetic:room?fov=nan", "expected a number"),
+        ("synthetic:room?lens=0.1,x", "lens='0.1,x'"),
+        ("synthetic:room?lens=0.1,0.2", "2 distortion coefficients"),
     ],
 )
 def test_mistakes_are_named(uri, expected):
