@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all lint setup system-packages clean
+.PHONY: demo test test-all lint docs setup system-packages clean
 
 demo: $(VENV)/.engine
 	$(BIN)/spark3r demo --out out/demo
@@ -22,6 +22,11 @@ test-all: $(VENV)/.dev
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+# The documentation as a site, in out/site; a warning is an error.
+docs: $(BIN)/python
+	$(BIN)/python -m pip install -q -c constraints.txt mkdocs-material
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 setup: $(VENV)/.dev
 

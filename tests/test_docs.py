@@ -9,9 +9,8 @@ import pytest
 
 from spark3r_stream.wire import envelope as wire
 from tests.test_layering import CORE_MAY_IMPORT, LEAVES, STREAM_MAY_IMPORT
+from tools.pages import PAGES, ROOT
 
-ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "spark3r_core").rglob("*.md"))]
 FILE = re.compile(r"`((?:spark3r_core|spark3r_stream|tools|tests|examples|docs)/[\w./-]+\.(?:py|md|proto|cpp|txt))\b")
 
 

@@ -17,11 +17,11 @@ import tyro
 
 from spark3r_stream.cli.commands import COMMANDS
 from spark3r_stream.config import ConfigError, RunConfig
-from tests.helpers_docs import PAGES, ROOT, Typed, commands, spoken_of
+from tools.pages import PAGES, ROOT, Typed, commands, spoken_of
 
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
 # Options of other programs that pages speak of.
-OF_OTHERS = {"--clock"}  # ros2 bag play
+OF_OTHERS = {"--clock", "--tyro-print-completion"}  # ros2 bag play; every program that tyro parses for
 
 pytestmark = pytest.mark.filterwarnings("ignore:get_parser")  # what may take its place is not public yet
 
@@ -93,7 +93,7 @@ def test_a_wrong_command_would_be_noticed(line: str, capsys: pytest.CaptureFixtu
         parsed(line)
 
 
-@pytest.mark.parametrize("typed", in_pages("python"))
+@pytest.mark.parametrize("typed", in_pages("python", "python3"))
 def test_commands_that_run_a_script(typed: Typed) -> None:
     _, script, *arguments = shlex.split(typed.text)
     if script == "-m":

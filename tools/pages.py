@@ -14,7 +14,7 @@ PAGES = [
     *sorted((ROOT / "spark3r_core").rglob("*.md")),
     *sorted((ROOT / "examples").rglob("*.md")),
 ]
-PROGRAMS = ("spark3r", "python", "pip", "make")
+PROGRAMS = ("spark3r", "python", "python3", "pip", "make")
 _FENCE = re.compile(r"^\s*```")
 _PROMPT = re.compile(r"^\s*(?:\w*\$ +)?")
 _COMMENT = re.compile(r"\s+# .*$")
