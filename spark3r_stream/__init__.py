@@ -18,6 +18,8 @@ _HOME = {"Subscriber": "spark3r_stream.pubsub.subscriber", "decode": "spark3r_st
 
 __all__ = ["Subscriber", "decode"]
 
+__version__ = "0.1.0"  # pyproject.toml reads it here
+
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:

@@ -14,11 +14,14 @@ import tyro
 from tyro.extras import SubcommandApp
 
 from spark3r_core.errors import Spark3rError
+from spark3r_stream import __version__
 from spark3r_stream.cli import commands
 from spark3r_stream.extras import advice
 from spark3r_stream.plain_text import cleaned
 
-DESCRIPTION = "Streaming 3D reconstruction: live video in, camera poses and geometry out."
+DESCRIPTION = (
+    "Streaming 3D reconstruction: live video in, camera poses and geometry out. spark3r --version says which it is."
+)
 EXIT_ERROR = 1
 EXIT_USAGE = 2  # tyro's, too
 EXIT_INTERRUPTED = 128 + signal.SIGINT
@@ -36,6 +39,9 @@ def main() -> None:
     """
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="replace")  # a console that has no bullets shows question marks
+    if sys.argv[1:] == ["--version"]:
+        print(f"spark3r {__version__}")
+        sys.exit(0)
     if complaint := unknown_command(sys.argv[1:]):
         print(f"spark3r: error: {complaint}", file=sys.stderr)
         sys.exit(EXIT_USAGE)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
+import spark3r_stream
 from spark3r_stream.cli.commands import COMMANDS
 from spark3r_stream.cli.main import unknown_command
 from tests.helpers import spark3r
@@ -29,6 +32,16 @@ def test_an_unknown_command_is_one_clear_line(
     assert err.count("\n") == 1
     assert "reconstruct" in err
     assert "spark3r --help" in err
+
+
+def test_the_version_is_that_of_the_package(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    assert spark3r(monkeypatch, "--version") == 0
+    assert capfd.readouterr() == (f"spark3r {spark3r_stream.__version__}\n", "")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["project"]["dynamic"] == ["version"]
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "spark3r_stream.__version__"}
+    changes = (ROOT / "CHANGELOG.md").read_text()
+    assert re.search(rf"^## .*\b{re.escape(spark3r_stream.__version__)}\b", changes, re.MULTILINE)
 
 
 def test_a_typing_error_is_guessed() -> None:
