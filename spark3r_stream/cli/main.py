@@ -13,8 +13,8 @@ from typing import NoReturn
 import tyro
 from tyro.extras import SubcommandApp
 
+import spark3r_stream
 from spark3r_core.errors import Spark3rError
-from spark3r_stream import __version__
 from spark3r_stream.cli import commands
 from spark3r_stream.extras import advice
 from spark3r_stream.plain_text import cleaned
@@ -40,7 +40,7 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="replace")  # a console that has no bullets shows question marks
     if sys.argv[1:] == ["--version"]:
-        print(f"spark3r {__version__}")
+        print(f"spark3r {spark3r_stream.__version__}")
         sys.exit(0)
     if complaint := unknown_command(sys.argv[1:]):
         print(f"spark3r: error: {complaint}", file=sys.stderr)
