@@ -16,6 +16,7 @@ HELD_OUT = 6  # every so manieth track is kept from adjustment
 LEAST_TRACKS = 40
 NOISE = 0.5  # standard errors by which held-out sightings may seem worse while those that were seen are better
 MOST_ERROR = 3.0  # pixel sigmas a held-out sighting counts at most
+MOST_LEFT = 0.5  # of that, mean error after adjustment: beyond, most sightings are false matches
 LEAST_FOCAL, MOST_FOCAL = 0.25, 5.0  # of the picture's width: 127 and 11 degrees; beyond, something else is wrong
 
 
@@ -67,6 +68,9 @@ def adjust_guarded(
     unseen = seen.where(held)
     before, after = (held_out_errors(one, unseen, width) for one in (cameras, after_cameras))
     worse = after - before
+    if float(after.mean()) > MOST_LEFT * MOST_ERROR * PIXEL_SIGMA * width / 640:
+        why = f"held-out error {after.mean():.2f} pixels: sightings contradict each other"
+        return Verdict(adjusted, False, float(before.mean()), float(after.mean()), why)
     noise = float(worse.std()) / math.sqrt(unseen.count)  # sightings of one point err together
     if float(worse.mean()) > NOISE * noise:
         why = f"held-out error {before.mean():.2f} -> {after.mean():.2f} pixels"

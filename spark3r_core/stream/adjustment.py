@@ -29,6 +29,7 @@ LOCAL = 8  # keyframes that a local adjustment moves
 HELD = 4  # and those that hold it
 LEAST_SHARED = 20  # tracks
 NETWORK_FOCAL_SIGMA = 0.3  # of its logarithm: networks are up to 40 percent off
+FOCAL_TOLD = 0.1  # standard deviation from which on parallax tells a focal length that the network is far from
 FOCAL_KNOWN = 0.02  # standard deviation from which on a focal length is only refined
 DEPENDENT = 3.0  # errors of sightings depend on each other: factor of the standard deviation that they give it
 MOST_RESIZED = 2.0  # that one adjustment makes of distances, for them to be kept
@@ -145,7 +146,12 @@ def adjust(
     )
     trust = 1.0 if focal_is_known or world.focal_std < FOCAL_KNOWN else UNKNOWN_FOCAL_TRUST
     factors = _factors(world, slots, trust)
-    verdict = adjust_guarded(cameras, seen, numbers, factors, picture_hw[1], iterations, settled, most_error)
+    bounds = (iterations, settled, most_error)
+    verdict = adjust_guarded(cameras, seen, numbers, factors, picture_hw[1], *bounds)
+    if learns_focal and _ran_away(verdict, prior):
+        learns_focal = False
+        cameras = replace(cameras, focal=prior, focal_sigma=0.0)
+        verdict = adjust_guarded(cameras, seen, numbers, factors, picture_hw[1], *bounds)
     if not verdict.accepted or verdict.adjusted is None:
         return Adjustment(world, verdict, {})
     found = verdict.adjusted
@@ -164,6 +170,15 @@ def adjust(
         scale = resized * float(np.exp(found.cameras.log_scale[slot_]))
         after.keyframes[frame_id] = world.keyframes[frame_id].moved(pose, scale)
     return Adjustment(after, verdict, log_depth)
+
+
+def _ran_away(verdict: Verdict, prior: float) -> bool:
+    """Whether the focal length went where neither the network nor parallax says that it is: in front of a wall."""
+    if verdict.adjusted is None:
+        return False
+    found = verdict.adjusted
+    is_far = abs(math.log(found.cameras.focal / prior)) > NETWORK_FOCAL_SIGMA
+    return is_far and DEPENDENT * found.focal_std > FOCAL_TOLD
 
 
 def _in_unit(camera_from_world: Array, unit: float) -> Array:

@@ -67,7 +67,8 @@ def resected(world: KeyframeMap, frame_id: int, others: Sequence[int], picture_h
     tracked = se3.invert(world.keyframes[frame_id].world_from_camera)
     most = 3 * PNP_PIXELS * width / 640
     errors = [_error(pose, points, places, world.focal, most) for pose in (found[0], tracked)]
-    return Resection(True, se3.require_se3(se3.invert(found[0])) if errors[0] < BETTER * errors[1] else None)
+    is_wrong = len(others) > 1 and errors[0] < BETTER * errors[1]
+    return Resection(True, se3.require_se3(se3.invert(found[0])) if is_wrong else None)
 
 
 def mend(world: KeyframeMap, picture_hw: tuple[int, int]) -> list[int]:

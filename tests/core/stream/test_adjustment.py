@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from spark3r_core.bundle.guard import Verdict
 from spark3r_core.features.rootsift import extract
 from spark3r_core.geometry import se3
 from spark3r_core.photometric import depth_grid
 from spark3r_core.stream.adjustment import (
     COVISIBLE,
+    DEPENDENT,
     HELD,
     LATEST,
     LEAST_BEND_POINTS,
     LOCAL,
+    _ran_away,
     adjust,
     bent,
     enough,
@@ -145,6 +149,29 @@ def test_depth_is_bent_to_sparse_points() -> None:
     wanted = np.log(one.feature_depth) + depth_grid.weights_numpy(u, v) @ nodes + 0.2
     assert np.abs(np.log(found.feature_depth) - wanted)[at].mean() < 0.03
     assert bent(one, log_ratio[: LEAST_BEND_POINTS - 1], fractions[: LEAST_BEND_POINTS - 1]) is one
+
+
+def test_matches_that_contradict_each_other_adjust_nothing() -> None:
+    """False matches, as a plane lets them through: an adjustment to them would be better than nothing, and wrong."""
+    indices = (0, 8, 16, 24, 32, 40)
+    world = world_of(indices)
+    rng = np.random.default_rng(0)
+    for index, one in list(world.keyframes.items()):
+        shuffled = replace(one.features, places=rng.permutation(one.features.places))
+        world.keyframes[index] = replace(one, features=shuffled)
+    found = adjust(world, indices, {0}, orbit.HW, focal_is_known=True, iterations=30)
+    assert not found.verdict.accepted
+    assert found.map is world
+
+
+@pytest.mark.parametrize(
+    ("ratio", "std", "ran_away"), [(1.2, 0.3, False), (2.0, 0.3, True), (0.5, 0.3, True), (2.0, 0.03, False)]
+)
+def test_a_focal_length_far_from_the_networks_needs_parallax(ratio: float, std: float, ran_away: bool) -> None:
+    cameras = SimpleNamespace(focal=200.0 * ratio)
+    verdict = Verdict(SimpleNamespace(cameras=cameras, focal_std=std / DEPENDENT), True, 1.0, 0.5)
+    assert _ran_away(verdict, 200.0) is ran_away
+    assert not _ran_away(Verdict(None, False, 1.0, 1.0, "too few tracks"), 200.0)
 
 
 @pytest.mark.parametrize("factor", [0.8, 1.25])

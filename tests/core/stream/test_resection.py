@@ -37,6 +37,14 @@ def test_a_wrong_place_is_mended_and_the_map_is_not_touched() -> None:
         np.testing.assert_array_equal(world.keyframes[index].world_from_camera, pose)
 
 
+def test_one_keyframe_alone_mends_nothing() -> None:
+    """Its depth is the network's and nobody has checked it: tracking, which bent it to the pixels, knows better."""
+    world = world_of(INDICES, np.array([0.3, -0.1, 0.1, 0.0, 0.15, 0.05]))
+    found = resected(world, 16, [8], orbit.HW)
+    assert found.confirmed
+    assert found.world_from_camera is None
+
+
 def test_a_map_in_another_unit_gives_the_same_place() -> None:
     world = world_of(INDICES, np.array([0.3, -0.1, 0.1, 0.0, 0.15, 0.05]))
     found = resected(world, 16, [0, 8], orbit.HW).world_from_camera
