@@ -1,8 +1,8 @@
-"""Spark3R-Stream: live video in, camera poses and geometry out over ZeroMQ.
+"""Spark3R-Stream: live video in, camera poses and geometry out.
 
-from spark3r_stream import Subscriber, decode      # no torch on this side
-
-Names load on first use: importing the package costs nothing, and the command line sets up its process before numpy.
+`run` and `Mapper` are the engine, in this process. `Subscriber` and `decode` receive what another one publishes, and
+need no torch. Names load on first use: importing the package costs nothing, and the command line sets up its process
+before numpy.
 """
 
 from __future__ import annotations
@@ -11,12 +11,24 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from spark3r_stream.api.mapper import Mapper
+    from spark3r_stream.api.results import Keyframe, Map, Result
+    from spark3r_stream.api.run import Run, run
     from spark3r_stream.pubsub.subscriber import Subscriber
     from spark3r_stream.wire.decode import decode
 
-_HOME = {"Subscriber": "spark3r_stream.pubsub.subscriber", "decode": "spark3r_stream.wire.decode"}
+_HOME = {
+    "run": "spark3r_stream.api.run",
+    "Run": "spark3r_stream.api.run",
+    "Mapper": "spark3r_stream.api.mapper",
+    "Result": "spark3r_stream.api.results",
+    "Keyframe": "spark3r_stream.api.results",
+    "Map": "spark3r_stream.api.results",
+    "Subscriber": "spark3r_stream.pubsub.subscriber",
+    "decode": "spark3r_stream.wire.decode",
+}
 
-__all__ = ["Subscriber", "decode"]
+__all__ = ["run", "Mapper", "Subscriber", "decode", "Run", "Result", "Keyframe", "Map"]
 
 __version__ = "0.1.0"  # pyproject.toml reads it here
 

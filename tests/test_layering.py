@@ -24,7 +24,7 @@ CORE_MAY_IMPORT = {
     "synthetic": {"errors", "geometry"},
 }
 # The rooms of the stream package, in the order of the data; each may import what stands here, and the core.
-LEAVES = {"frame", "clock", "stats", "errors", "config", "packets", "files", "plain_text", "extras", "rules"}
+LEAVES = {"frame", "clock", "stats", "errors", "config", "packets", "files", "plain_text", "extras", "rules", "threads"}
 STREAM_MAY_IMPORT: dict[str, set[str]] = {
     "wire": {"errors", "proto"},
     "pubsub": LEAVES | {"wire", "proto"},
@@ -36,8 +36,11 @@ STREAM_MAY_IMPORT: dict[str, set[str]] = {
     "viewer": LEAVES | {"wire", "pubsub", "map", "outputs"},
     "engine": LEAVES | {"wire", "pubsub", "recording", "sources", "map", "map_file", "outputs"},
     "export": LEAVES | {"wire", "recording", "map", "map_file", "outputs", "engine"},
+    "running": LEAVES | {"wire", "pubsub", "recording", "sources", "map", "map_file", "outputs", "engine"},
+    "api": LEAVES | {"wire", "sources", "map", "outputs", "engine", "running"},
     "cli": LEAVES
-    | {"wire", "pubsub", "recording", "sources", "map", "map_file", "outputs", "viewer", "engine", "export"},
+    | {"wire", "pubsub", "recording", "sources", "map", "map_file", "outputs", "viewer", "engine", "export"}
+    | {"running"},
 }
 SUBSCRIBER_SIDE = [
     "spark3r_stream",

@@ -27,12 +27,12 @@ from rich.progress import track
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from spark3r_core.errors import Spark3rError
-from spark3r_stream.cli.build import build_reconstructor
 from spark3r_stream.clock import SystemClock
 from spark3r_stream.config import RunConfig
 from spark3r_stream.engine.mapper_process import MapperProcess
 from spark3r_stream.engine.scheduler import plan_window
 from spark3r_stream.engine.steady import keep_freed_memory
+from spark3r_stream.running.build import build_reconstructor
 from spark3r_stream.sources.open import open_source
 from spark3r_stream.sources.options import SourceOptions
 from tools.bench_reduction import describe_machine

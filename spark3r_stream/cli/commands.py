@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,6 +11,7 @@ from tyro.conf import Positional
 
 from spark3r_stream.cli.export import Format
 from spark3r_stream.config import ConfigError, RunConfig
+from spark3r_stream.threads import leave_a_core
 
 MAX_POINTS = 2_000_000
 DEFAULT_KEYS = Path("~/.config/spark3r/keys")
@@ -19,8 +19,8 @@ DEFAULT_KEYS = Path("~/.config/spark3r/keys")
 
 def run(config: Annotated[RunConfig, tyro.conf.arg(name="")]) -> int:
     """Reconstruct a live camera, a stream or a recording: poses and geometry, live and as files."""
-    if config.track == "on":  # before torch is loaded: one core is the tracker's; a user's own setting stands
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 2) - 1)))
+    if config.track == "on":  # before torch is loaded
+        leave_a_core()
     from spark3r_stream.cli.run import run_command
 
     return run_command(config)
@@ -138,8 +138,8 @@ def replay(
         keys: folder of keys: encrypt, and admit only the clients listed there; any address may be used then.
         insecure: allow an address that other machines can reach without keys.
     """
-    from spark3r_stream.cli.keys import server_security
     from spark3r_stream.cli.recordings import replay_command
+    from spark3r_stream.running.security import server_security
 
     return replay_command(recording, publish, speed, loop, start, insecure, server_security(keys))
 

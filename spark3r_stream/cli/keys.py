@@ -44,13 +44,3 @@ def client_security(keys: Path | None, server_key: str | None) -> ClientSecurity
             )
         return None
     return ClientSecurity.from_directory(keys, server_key)
-
-
-def server_security(keys: Path | None) -> ServerSecurity | None:
-    """What `--keys` of a publisher's command says; nobody on the list yet is worth a word."""
-    if keys is None:
-        return None
-    security = ServerSecurity.from_directory(keys)
-    if not security.allowed():
-        print(f"no client is allowed yet: add public keys to {security.allowed_path}", file=sys.stderr)
-    return security

@@ -16,6 +16,7 @@ from tyro.extras import SubcommandApp
 import spark3r_stream
 from spark3r_core.errors import Spark3rError
 from spark3r_stream.cli import commands
+from spark3r_stream.cli.said import show_messages
 from spark3r_stream.extras import advice
 from spark3r_stream.plain_text import cleaned
 
@@ -45,6 +46,7 @@ def main() -> None:
     if complaint := unknown_command(sys.argv[1:]):
         print(f"spark3r: error: {complaint}", file=sys.stderr)
         sys.exit(EXIT_USAGE)
+    show_messages()
     try:
         code = app.cli(prog="spark3r", description=DESCRIPTION, config=(tyro.conf.FlagCreatePairsOff,))
     except Spark3rError as error:

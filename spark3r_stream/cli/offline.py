@@ -13,8 +13,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from spark3r_core.geometry.camera import with_square_pixels
-from spark3r_stream.cli.build import build_reconstructor
-from spark3r_stream.cli.targets import check_table, check_targets
 from spark3r_stream.clock import SystemClock
 from spark3r_stream.config import ConfigError, RunConfig
 from spark3r_stream.engine.frame_cloud import CloudConfig, cloud_of
@@ -24,6 +22,8 @@ from spark3r_stream.files import write_whole
 from spark3r_stream.frame import Frame
 from spark3r_stream.outputs.result_writer import ResultWriter, thumbnail
 from spark3r_stream.plain_text import cleaned
+from spark3r_stream.running.build import build_reconstructor
+from spark3r_stream.running.targets import check_table, check_targets
 from spark3r_stream.sources.open import open_source
 from spark3r_stream.sources.options import ReconnectOptions, RtspTransport, SourceOptions
 from spark3r_stream.wire.messages import CameraView, FrameOutput, FrameResult

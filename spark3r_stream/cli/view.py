@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from spark3r_stream.cli.stop import Stop
-from spark3r_stream.cli.targets import check_picture
 from spark3r_stream.errors import StreamError
 from spark3r_stream.map.scene_map import SceneMap
 from spark3r_stream.map.trajectory import read_trajectory
@@ -17,6 +16,7 @@ from spark3r_stream.plain_text import cleaned
 from spark3r_stream.pubsub.keys import ClientSecurity
 from spark3r_stream.pubsub.subscriber import Subscriber
 from spark3r_stream.recording.replay import Replay
+from spark3r_stream.running.targets import check_picture
 from spark3r_stream.viewer.availability import require_installed, require_pictures
 from spark3r_stream.viewer.feed import SceneFeed
 from spark3r_stream.viewer.offscreen import render_png

@@ -1,4 +1,4 @@
-"""The engine: source → bounded buffer → windows → reconstruction → sinks. Read `run_stream` first.
+"""The engine: source → bounded buffer → windows → reconstruction → sinks. Read `stream_steps` first.
 
 One thread reads the source (producer.py), the calling thread runs the network, sinks do their own waiting (the
 publisher and the recorder have threads). Nothing here knows what a sink does with a window.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from spark3r_core.geometry.camera import Intrinsics
 from spark3r_core.memory.config import MemoryConfig
@@ -85,6 +85,13 @@ class EngineConfig:
     adjusts_all: bool = True
 
 
+class EngineStep(NamedTuple):
+    """Frames that were processed together, none after the last one, and what came of them."""
+
+    frames: Sequence[Frame]
+    result: StepOutput
+
+
 @dataclass
 class Window:
     """Frames taken from the buffer together, and what was lost since the previous window.
@@ -108,8 +115,25 @@ def run_stream(
     stop: threading.Event,
     decided: Sequence[Decisions] | None = None,
 ) -> None:
+    """All of `stream_steps`, for a caller who wants nothing but what the sinks get."""
+    for _ in stream_steps(source, reconstructor, sinks, config, stats, clock, stop, decided):
+        pass
+
+
+def stream_steps(
+    source: Source,
+    reconstructor: AnyReconstructor,
+    sinks: Sequence[Sink],
+    config: EngineConfig,
+    stats: RunStats,
+    clock: Clock,
+    stop: threading.Event,
+    decided: Sequence[Decisions] | None = None,
+) -> Iterator[EngineStep]:
     """Run a source through a model until it ends, `max_frames` are done, or `stop` is set.
 
+    Each step is handed to the caller when the sinks have it; the last one may be without frames, see `finish_steps`. A
+    caller who has enough closes the iterator: that ends the source, and there is no last step.
     decided: the windows of a recorded run, to be made again from the frames of its recording; None: decide as it goes.
     Raises what the source or a sink raises, after the frames before it were processed; results so far are with the
     sinks. Closing the sinks is the caller's business.
@@ -124,21 +148,42 @@ def run_stream(
         else:
             cut = decided_windows(buffer, decided, config.max_frames, clock, stop)
         for window in cut:
-            stats.taken(window.frames, window.drops)
-            drops = {cause.value: count for cause, count in window.drops.items()}
-            for frames in split_window(window.frames):
-                result = reconstructor.process(frames, window.adopted)
-                outputs = _stamped(result.outputs, drops, source.info.is_live, window.taken_ns, clock)
-                result = replace(result, outputs=outputs)
-                drops = {}  # reported once, with the first frame after the loss
-                stats.processed(result)
-                for sink in sinks:
-                    sink.window(frames, result)
-    last = reconstructor.finish(adjust_all=config.adjusts_all)
+            yield from window_steps(window, reconstructor, sinks, stats, clock, source.info.is_live)
+    yield from finish_steps(reconstructor, sinks, stats, config.adjusts_all)
+
+
+def window_steps(
+    window: Window,
+    reconstructor: AnyReconstructor,
+    sinks: Sequence[Sink],
+    stats: RunStats,
+    clock: Clock,
+    is_live: bool,
+) -> Iterator[EngineStep]:
+    """One window through the model: a step for each part of it that can be processed together, one as a rule."""
+    stats.taken(window.frames, window.drops)
+    drops = {cause.value: count for cause, count in window.drops.items()}
+    for frames in split_window(window.frames):
+        result = reconstructor.process(frames, window.adopted)
+        outputs = _stamped(result.outputs, drops, is_live, window.taken_ns, clock)
+        result = replace(result, outputs=outputs)
+        drops = {}  # reported once, with the first frame after the loss
+        stats.processed(result)
+        for sink in sinks:
+            sink.window(frames, result)
+        yield EngineStep(frames, result)
+
+
+def finish_steps(
+    reconstructor: AnyReconstructor, sinks: Sequence[Sink], stats: RunStats, adjusts_all: bool
+) -> Iterator[EngineStep]:
+    """What still comes after the last frame: a step without frames, if there is anything in it."""
+    last = reconstructor.finish(adjust_all=adjusts_all)
     if last.corrections or last.keyframes or last.refined:
         stats.processed(last)
         for sink in sinks:
             sink.window([], last)
+        yield EngineStep([], last)
 
 
 def windows(buffer: FrameBuffer, config: EngineConfig, clock: Clock, stop: threading.Event) -> Iterator[Window]:

@@ -13,6 +13,8 @@ import pickle
 import signal
 import sys
 import traceback
+import types
+from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -60,7 +62,8 @@ class MapperProcess:
         self._connection, theirs = context.Pipe()
         make = context.Process  # type: ignore[attr-defined]  # every context has it; its stub does not say so
         self._process = make(target=_serve, args=(theirs, self._connection), name="spark3r-mapper", daemon=True)
-        self._process.start()
+        with _without_the_program():
+            self._process.start()
         theirs.close()
         # at the end of a program that did not close it, before Python waits for its child processes
         multiprocessing.util.Finalize(self, self._connection.close, exitpriority=10)
@@ -142,6 +145,18 @@ def _start_method() -> str:
         return "fork"
     multiprocessing.set_forkserver_preload([__name__])
     return "forkserver"
+
+
+@contextlib.contextmanager
+def _without_the_program() -> Iterator[None]:
+    """A process that is not a fork runs the program's main file once more, for what it is to unpickle from there; ours
+    needs nothing of it, and a script without `if __name__ == "__main__"` would begin a second run."""
+    program = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = program
 
 
 def _serve(connection: Connection, theirs: Connection) -> None:

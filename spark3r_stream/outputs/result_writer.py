@@ -17,11 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from spark3r_stream.errors import OutputError
 from spark3r_stream.files import open_new
-from spark3r_stream.map.final_path import FinalPath
-from spark3r_stream.map.scene_map import SceneMap
 from spark3r_stream.map.thinning import Thinned
 from spark3r_stream.map.trajectory import Trajectory, TrajectoryWriter, write_trajectory
-from spark3r_stream.outputs.confidence import AdaptiveThreshold
+from spark3r_stream.outputs.built_map import BuiltMap
 from spark3r_stream.outputs.intrinsics_json import write_intrinsics
 from spark3r_stream.outputs.ply import write_ply
 from spark3r_stream.outputs.preview import Snapshot, render_preview, write_preview
@@ -55,9 +53,7 @@ class ResultWriter:
         except OSError as error:
             raise OutputError(f"cannot make the result folder {self.out_dir}: {error.strerror}") from error
         self._trajectory = TrajectoryWriter(self.out_dir / "trajectory.txt")
-        self._scene = SceneMap(max_points)
-        self._path = FinalPath()
-        self._threshold = AdaptiveThreshold()
+        self._map = BuiltMap(max_points)
         self._cameras: Thinned[CameraView] = Thinned(4096)
         self._snapshots: Thinned[Snapshot | None] = Thinned(24)
         self._submap = 0
@@ -84,14 +80,7 @@ class ResultWriter:
         placed = output.map_from_submap.apply_to_poses(result.world_from_camera)
         time_ns = result.pts_ns if self._own_times and result.pts_ns is not None else result.captured_ns
         self._trajectory.add(time_ns, placed)
-        self._path.add(result.submap, time_ns, result.world_from_camera, result.frame_id)
-        self._scene.apply_correction(result.submap, output.map_from_submap, result.revision)
-        self._scene.add_pose(result.world_from_camera, time_ns, result.submap)
-        if output.points is not None and output.colours is not None and output.point_confidence is not None:
-            keep = self._threshold.keep(output.point_confidence)
-            columns = (output.points, output.colours, output.point_confidence)
-            points, colours, trust = (column[keep] for column in columns)
-            self._scene.add_cloud(points, colours, trust, result.submap)
+        self._map.add(output, time_ns)
         if result.camera is not None:
             self._cameras.add(result.camera)
         if output.depth is not None:
@@ -107,11 +96,7 @@ class ResultWriter:
 
     def add_keyframe(self, keyframe: KeyframeOutput) -> None:
         """A mapped keyframe: its points join the map, its depth the files."""
-        self._scene.apply_correction(keyframe.submap, keyframe.map_from_submap, keyframe.revision)
-        self._path.begin(keyframe.submap, keyframe.frame_id, keyframe.tracked_submap)
-        keep = self._threshold.keep(keyframe.point_confidence)
-        points, colours, trust = keyframe.points[keep], keyframe.colours[keep], keyframe.point_confidence[keep]
-        self._scene.add_cloud(points, colours, trust, keyframe.submap)
+        self._map.add_keyframe(keyframe)
         wanted = self._snapshots.wants_next()
         snapshot = Snapshot(keyframe.frame_id, thumbnail(keyframe.image), np.array(keyframe.depth, np.float32))
         self._snapshots.add(snapshot if wanted else None)
@@ -119,15 +104,14 @@ class ResultWriter:
 
     def refine_keyframe(self, keyframe: KeyframeOutput) -> None:
         """A keyframe that was added before, with better depth: points, picture and depth take the place of those."""
-        self._scene.drop_cloud(keyframe.submap)
-        self._scene.add_cloud(keyframe.points, keyframe.colours, keyframe.point_confidence, keyframe.submap)
+        self._map.refine_keyframe(keyframe)
         snapshot = Snapshot(keyframe.frame_id, thumbnail(keyframe.image), np.array(keyframe.depth, np.float32))
         self._snapshots.replace(lambda held: held is not None and held.frame_id == keyframe.frame_id, snapshot)
         self._save_depth_of(keyframe)
 
     def correct(self, correction: MapCorrection) -> None:
         """Where a submap lies from now on."""
-        self._scene.apply_correction(correction.submap, correction.map_from_submap, correction.revision)
+        self._map.correct(correction)
 
     def close(self, stats: Mapping[str, Any], ground_truth: Trajectory | None = None) -> None:
         """Write what is left. stats: plain JSON values. ground_truth: drawn into the preview, in any gauge.
@@ -135,10 +119,10 @@ class ResultWriter:
         The picture and the statistics come last: whatever is wrong with them, the map is safe by then.
         """
         self._trajectory.close()
-        if self._path.has_keyframes:
-            write_trajectory(self.out_dir / "trajectory.txt", self._path.final(self._scene.map_from_submap))
+        if self._map.has_keyframes:
+            write_trajectory(self.out_dir / "trajectory.txt", self._map.path())
         self._checkpoint()
-        cloud, trajectory = self._scene.cloud(), self._scene.trajectory()
+        cloud, trajectory = self._map.cloud(), self._map.seen_path()
         length = float(np.linalg.norm(np.diff(trajectory.centres, axis=0), axis=1).sum())
         facts = f"{self.num_frames} frames  ·  {len(cloud.points):,} points  ·  path of {length:.3g} model units"
         snapshots = [item for item in self._snapshots.items() if item is not None]
@@ -149,7 +133,7 @@ class ResultWriter:
             write_stats(self.out_dir / "stats.json", stats)
 
     def _checkpoint(self) -> None:
-        write_ply(self.out_dir / "cloud.ply", self._scene.cloud())
+        write_ply(self.out_dir / "cloud.ply", self._map.cloud())
         if len(self._cameras):
             write_intrinsics(self.out_dir / "intrinsics.json", self._cameras.items())
 

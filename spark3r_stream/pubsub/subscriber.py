@@ -11,11 +11,13 @@ messages, never the publisher's time, and finds them in `missed`.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import math
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from types import TracebackType
 
 import zmq
@@ -111,6 +113,21 @@ class Subscriber:
         """Every message, until none has come for `timeout_s`."""
         while (message := self.poll(self.timeout_s)) is not None:
             yield message
+
+    async def __aiter__(self) -> AsyncIterator[Message]:
+        """The same for asyncio, `async for message in subscriber`: others run while nothing is there."""
+        last_s = time.monotonic()
+        while True:
+            message = self.poll(0.0)
+            if message is not None:
+                yield message
+                await asyncio.sleep(0)  # a fast publisher cannot keep the others from running
+                last_s = time.monotonic()
+                continue
+            left_s = math.inf if self.timeout_s is None else last_s + self.timeout_s - time.monotonic()
+            if left_s <= 0:
+                return
+            await self._connection.wait_readable_async(left_s)
 
     def latest(self, topic: str = wire.FRAME, timeout_s: float | None = 0.0) -> Message | None:
         """The newest message of `topic` that has arrived, waiting for a first one up to `timeout_s`; None if none.

@@ -86,6 +86,16 @@ class SubscriberSocket:
             if deadline_s is not None and time.monotonic() >= deadline_s:
                 return False
 
+    async def wait_readable_async(self, timeout_s: float) -> None:
+        """Let the event loop go on until there is something for `wait_readable`, or for `timeout_s`; at most a second,
+        so that what `wait_readable` looks after is looked after."""
+        from zmq.asyncio import Poller
+
+        poller = Poller()
+        poller.register(self.socket, zmq.POLLIN)
+        poller.register(self._handshakes.socket, zmq.POLLIN)
+        await poller.poll(int(1000 * min(max(0.0, timeout_s), _LONGEST_WAIT_S) + 0.999))
+
     def receive(self) -> list[bytes]:
         """The parts of the next message; what is beyond those that a message has is dropped."""
         parts = [self.socket.recv()]

@@ -12,6 +12,7 @@ from spark3r_stream.errors import SourceError
 from spark3r_stream.sources.base import Source, SourceKind
 from spark3r_stream.sources.options import Pace, SourceOptions
 from spark3r_stream.sources.pace import PacedSource
+from spark3r_stream.sources.pushed import PUSHED
 from spark3r_stream.sources.redact import redact_uri
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+)://")
@@ -51,7 +52,13 @@ def is_surely_a_file(uri: str) -> bool:
 def local_path(uri: str) -> Path | None:
     """The file or folder that a URI names, whether it is there or not; None for anything else."""
     scheme = _SCHEME.match(uri)
-    if not uri or uri.startswith("synthetic:") or _CAMERA.match(uri) or (scheme and scheme[1].lower() != "file"):
+    if (
+        not uri
+        or uri == PUSHED
+        or uri.startswith("synthetic:")
+        or _CAMERA.match(uri)
+        or (scheme and scheme[1].lower() != "file")
+    ):
         return None
     return Path(unquote(urlsplit(uri).path)) if scheme else expand_home(uri)
 
@@ -59,6 +66,8 @@ def local_path(uri: str) -> Path | None:
 def _open(uri: str, options: SourceOptions, clock: Clock) -> Source:
     if not uri:
         raise SourceError("no source given; give a video file, an image folder, a URL, webcam:0 or synthetic:room")
+    if uri == PUSHED:
+        raise SourceError(f"{PUSHED} is what a program hands to spark3r_stream.Mapper; it cannot be opened")
     if uri.startswith("synthetic:"):
         from spark3r_stream.sources.synthetic import SyntheticSource
 

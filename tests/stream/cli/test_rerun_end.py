@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from spark3r_stream.cli.rerun import RunEnd, recorded_end
+from spark3r_stream.running.rerun import RunEnd, recorded_end
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spark3r_stream.cli.targets import check_picture
 from spark3r_stream.config import ConfigError
 from spark3r_stream.files import open_new, write_whole
 from spark3r_stream.outputs.result_writer import ResultWriter
+from spark3r_stream.running.targets import check_picture
 from tests import helpers
 from tests.helpers_media import moving_images, write_video
 

@@ -11,13 +11,13 @@ from mcap.reader import make_reader
 from mcap.writer import CompressionType
 from PIL import Image
 
-from spark3r_stream.cli.build import build_reconstructor
-from spark3r_stream.cli.rerun import check_weights, recorded_camera, recorded_config, recorded_new_frames
 from spark3r_stream.config import ConfigError, RunConfig
 from spark3r_stream.errors import RecordingError
 from spark3r_stream.proto import wire_pb2
 from spark3r_stream.recording.comparison import TIMINGS, without_timings
 from spark3r_stream.recording.reprocess import RecordedRun
+from spark3r_stream.running.build import build_reconstructor
+from spark3r_stream.running.rerun import check_weights, recorded_camera, recorded_config, recorded_new_frames
 from spark3r_stream.wire import envelope as wire
 from tests import helpers
 from tests.helpers_media import moving_images, write_video

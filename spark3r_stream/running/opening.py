@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-import sys
+import logging
 import uuid
 from collections.abc import Callable
 
-from spark3r_stream.cli.keys import server_security
-from spark3r_stream.cli.report import settings_of
-from spark3r_stream.cli.rerun import RunEnd, notes_of, run_metadata
 from spark3r_stream.clock import Clock
 from spark3r_stream.config import RunConfig
 from spark3r_stream.engine.loop import AnyReconstructor
 from spark3r_stream.engine.reopening import Reopening
 from spark3r_stream.errors import RecordingError, StreamError
 from spark3r_stream.map.trajectory import Trajectory
-from spark3r_stream.plain_text import cleaned, unicode_text
+from spark3r_stream.plain_text import unicode_text
 from spark3r_stream.pubsub.publisher import Publisher
 from spark3r_stream.pubsub.snapshot import SnapshotKeeper
 from spark3r_stream.recording.reprocess import RecordedRun
 from spark3r_stream.recording.writer import Recorder
+from spark3r_stream.running.report import settings_of
+from spark3r_stream.running.rerun import RunEnd, notes_of, run_metadata
+from spark3r_stream.running.security import server_security
 from spark3r_stream.sources.base import Source
 from spark3r_stream.sources.counted_on import CountedOn
 from spark3r_stream.sources.open import open_source
 from spark3r_stream.sources.options import Pace, ReconnectOptions, RtspTransport, SourceOptions
 from spark3r_stream.sources.redact import redact_uri
+
+log = logging.getLogger(__name__)
 
 
 def open_run_source(
@@ -76,7 +78,7 @@ def open_publisher(
             on_error=on_error,
         )
     )
-    print(f"publishing on {publisher.endpoint}", file=sys.stderr)
+    log.info("publishing on %s", publisher.endpoint)
     return publisher
 
 
@@ -100,7 +102,7 @@ def open_recorder(
     metadata = run_metadata(settings_of(config), reconstructor, end, reopening)
 
     def report(error: RecordingError) -> None:
-        print(f"spark3r: recording stopped, mapping goes on: {cleaned(error)}", file=sys.stderr)
+        log.error("recording stopped, mapping goes on: %s", error)
 
     source_id = unicode_text(redact_uri(config.source))
     return closing.enter_context(

@@ -1,0 +1,266 @@
+"""A run from its settings: every part built, opened in the right order, and closed whatever happens.
+
+`opened_run` is what `spark3r run` and `spark3r_stream.run` share. What it has to say goes to `logging`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import uuid
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from spark3r_core.user_paths import expand_home
+from spark3r_stream.clock import Clock, SystemClock
+from spark3r_stream.config import RunConfig
+from spark3r_stream.engine.files_sink import FilesSink
+from spark3r_stream.engine.loop import (
+    AnyReconstructor,
+    EngineConfig,
+    EngineStep,
+    Sink,
+    Window,
+    finish_steps,
+    stream_steps,
+    window_steps,
+)
+from spark3r_stream.engine.mapper_process import MapperProcess
+from spark3r_stream.engine.run_stats import RunStats
+from spark3r_stream.engine.scheduler import WindowPlan, plan_window
+from spark3r_stream.engine.sinks import ComparisonSink, DecisionsSink, MessageSink, WireSink
+from spark3r_stream.engine.tracking import TrackingReconstructor
+from spark3r_stream.errors import OutputError, StreamError
+from spark3r_stream.outputs.result_writer import ResultWriter
+from spark3r_stream.packets import PacketHook
+from spark3r_stream.pubsub.publisher import Publisher
+from spark3r_stream.recording.comparison import Comparison
+from spark3r_stream.recording.records import Decisions
+from spark3r_stream.recording.reprocess import RecordedRun
+from spark3r_stream.recording.writer import Recorder
+from spark3r_stream.running.build import build_reconstructor, is_file
+from spark3r_stream.running.heartbeat import heartbeat
+from spark3r_stream.running.maps import map_saver, opened_map
+from spark3r_stream.running.opening import ground_truth, open_publisher, open_recorder, open_run_source
+from spark3r_stream.running.report import run_report
+from spark3r_stream.running.rerun import (
+    RunEnd,
+    check_weights,
+    recorded_camera,
+    recorded_config,
+    recorded_end,
+    recorded_new_frames,
+    recorded_threads,
+)
+from spark3r_stream.running.targets import check_targets
+from spark3r_stream.sources.base import Source
+from spark3r_stream.sources.open import is_recording
+from spark3r_stream.wire.envelope import Sealer
+from spark3r_stream.wire.messages import CapturedClock
+
+log = logging.getLogger(__name__)
+
+# Frames that may wait for the tracker: as many as come while the first keyframe is mapped, before anything is tracked.
+# More would be a lag that a machine which is too slow never makes good.
+TRACKED_QUEUE = 10
+
+
+@dataclass
+class OpenRun:
+    """The parts of a run that is open. sinks: more may be added before the first step.
+
+    config: as it is run, so of a recorded run with that run's settings. decided: the windows of a recorded run.
+    stop: set, it ends the run after the frame that is being processed, with everything that comes at an end.
+    """
+
+    config: RunConfig
+    source: Source
+    reconstructor: AnyReconstructor
+    stats: RunStats
+    clock: Clock
+    engine: EngineConfig
+    stop: threading.Event
+    sinks: list[Sink] = field(default_factory=list)
+    publisher: Publisher | None = None
+    recorder: Recorder | None = None
+    comparison: Comparison | None = None
+    decided: Sequence[Decisions] | None = None
+    failures: list[StreamError] = field(default_factory=list)  # of threads that died; the run ends as failed
+
+    def steps(self) -> Generator[EngineStep, None, None]:
+        """The whole run; see `stream_steps`."""
+        try:
+            yield from stream_steps(
+                self.source,
+                self.reconstructor,
+                self.sinks,
+                self.engine,
+                self.stats,
+                self.clock,
+                self.stop,
+                self.decided,
+            )
+        finally:
+            self.stats.finish()
+
+    def window(self, window: Window) -> Iterator[EngineStep]:
+        """One window that the caller has cut himself; see `window_steps`."""
+        window.taken_ns = self.clock.monotonic_ns()
+        yield from window_steps(
+            window, self.reconstructor, self.sinks, self.stats, self.clock, self.source.info.is_live
+        )
+
+    def finish(self) -> Iterator[EngineStep]:
+        """After the caller's last window; see `finish_steps`."""
+        yield from finish_steps(self.reconstructor, self.sinks, self.stats, self.engine.adjusts_all)
+        self.stats.finish()
+
+    @property
+    def keeps(self) -> bool:
+        """Whether anything is written or sent beside what the caller gets."""
+        config = self.config
+        return bool(self.publisher or self.recorder or config.out or config.map or self.comparison)
+
+
+@contextlib.contextmanager
+def opened_run(
+    config: RunConfig,
+    stop: threading.Event,
+    interrupting: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
+    pushed: Callable[[PacketHook | None], Source] | None = None,
+    lasting: bool = False,
+) -> Iterator[OpenRun]:
+    """The parts of a run, opened; leaving the block closes them, and results are written by then.
+
+    interrupting: a context in which whatever may take long happens. pushed: makes the source, given where its packets
+    go, in place of the one that the settings name. lasting: the caller wants the frames whatever becomes of the
+    files of a live run.
+    Raises what the settings, files and addresses give cause for before anything runs, and at the end what a thread of
+    the run died of, or that no frame could be reconstructed.
+    """
+    config.check()
+    check_targets(config)
+    clock = SystemClock()
+    run = RecordedRun.load(expand_home(config.source)) if pushed is None and is_recording(config.source) else None
+    if run is not None:
+        config = recorded_config(config, run)
+    reopening = opened_map(config, run)
+    mapper = MapperProcess() if config.track == "on" and config.device in ("auto", "cpu") else None
+    with contextlib.ExitStack() as closing:
+        if mapper is not None:
+            closing.callback(mapper.close)
+        # What can fail at once comes first: a port in use must not cost the loading of a model.
+        session_id = uuid.uuid4()
+        failures: list[StreamError] = []
+
+        def ended(error: StreamError) -> None:
+            failures.append(error)
+            log.error("%s", error)
+            stop.set()  # nobody sees this run any more: whoever supervises it starts another
+
+        publisher = open_publisher(config, session_id, closing, ended)
+        if run is not None:
+            closing.enter_context(recorded_threads(run))
+        with interrupting():
+            camera, new_frames = (None, None) if run is None else (recorded_camera(run), recorded_new_frames(run))
+            reconstructor = build_reconstructor(config, camera, new_frames, mapper, reopening)
+        closing.callback(reconstructor.close)
+        if run is not None:
+            check_weights(run, reconstructor)
+        with interrupting():
+            waits = is_file(config) if pushed is None else not config.live
+            end = RunEnd(adjusts_all=True, refines=not waits) if run is None else recorded_end(run)
+            recorder = open_recorder(config, reconstructor, clock, closing, end, reopening)
+            if pushed is None:
+                source = open_run_source(config, run, recorder, clock, reopening)
+            else:
+                source = pushed(None if recorder is None else recorder.packet)
+            closing.enter_context(contextlib.closing(source))
+        for note in source.info.notes:
+            log.warning("note: %s", note)
+        stats = RunStats(clock, source.info.name, config.model)
+        opened = OpenRun(
+            config,
+            source,
+            reconstructor,
+            stats,
+            clock,
+            _engine_config(config, source, reconstructor, end),
+            stop,
+            publisher=publisher,
+            recorder=recorder,
+            decided=None if run is None else run.decisions,
+            failures=failures,
+        )
+        sinks = opened.sinks
+        targets: list[MessageSink] = [target for target in (publisher, recorder) if target is not None]
+        if targets:
+            captured_clock = CapturedClock.UNIX if source.info.captured_is_unix else CapturedClock.SOURCE
+            sealer = Sealer(session_id, clock.unix_ns, captured_clock, replay=run is not None)
+            wire = WireSink(sealer, targets)
+            sinks.append(wire)
+            closing.enter_context(heartbeat(wire, stats, source, publisher, recorder, ended))
+        if recorder is not None:
+            sinks.append(DecisionsSink(recorder, clock, _torch_threads()))
+        comparison = None
+        if run is not None:
+            comparison = opened.comparison = Comparison(
+                run.path, decided_only=bool(run.cut), with_end=config.max_frames is None and not run.cut
+            )
+            sinks.append(ComparisonSink(comparison))
+        if config.out is not None:
+            writer = ResultWriter(config.out, config.max_points, config.save_depth, source.info.has_own_times)
+            goes_on = source.info.is_live and (bool(targets) or lasting)  # there is more than the files to run for
+            files = FilesSink(writer, lossless=not source.info.is_live, on_error=_results_stopped if goes_on else None)
+            sinks.append(files)
+            truth = ground_truth(source)
+            closing.callback(
+                lambda: writer.close(run_report(config, stats, source, reconstructor, comparison, files.counts), truth)
+            )
+            closing.callback(files.close)  # runs first: what waits is written before the files are closed
+        # A run that is made again leaves the map that it began from as it is: else there would be no third time.
+        saves = config.map is not None and not config.localise and (run is None or reopening is None)
+        if saves and isinstance(reconstructor, TrackingReconstructor):
+            saver = map_saver(config, reconstructor, source, clock, reopening)
+            sinks.append(closing.enter_context(contextlib.closing(saver)))
+        if isinstance(reconstructor, TrackingReconstructor):
+            reconstructor.waits, reconstructor.refines = not source.info.is_live, end.refines
+            if source.info.is_live and all(source.info.size):
+                reconstructor.warm_up(source.info.size)
+        yield opened
+        if comparison is not None and config.max_frames is None and not stop.is_set():
+            comparison.finish()
+        _raise_what_ended(failures, recorder)
+        if stats.failed and not stats.processed_frames:
+            raise StreamError(f"no frame of {source.info.name} could be reconstructed: {stats.last_error}")
+    _raise_what_ended(failures, recorder)  # while everything was closed
+
+
+def _engine_config(config: RunConfig, source: Source, reconstructor: AnyReconstructor, end: RunEnd) -> EngineConfig:
+    window = None if config.window == "auto" else int(config.window)
+    plan = WindowPlan(1, 1)
+    if config.track == "off":
+        plan = plan_window(source.info.is_live, window, reconstructor.memory.max_new_frames)
+    engine = EngineConfig(plan, max_frames=config.max_frames, adjusts_all=end.adjusts_all)
+    if isinstance(reconstructor, TrackingReconstructor):
+        engine = replace(engine, queue_frames=TRACKED_QUEUE)
+    return engine
+
+
+def _raise_what_ended(failures: list[StreamError], recorder: Recorder | None) -> None:
+    """Raises what a thread died of. A disk that is full ends a recording and not the run: that is no fault of ours."""
+    if failures:
+        raise failures[0]
+    if recorder is not None and recorder.broken and recorder.error is not None:
+        raise recorder.error
+
+
+def _results_stopped(error: OutputError) -> None:
+    log.error("results are not written any more, mapping goes on: %s", error)
+
+
+def _torch_threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
