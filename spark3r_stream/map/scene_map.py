@@ -214,7 +214,7 @@ def _most_crowded(submaps: list[int]) -> int:
 
 
 def _spread(points: np.ndarray) -> float | None:
-    finite = points[np.all(np.isfinite(points), axis=1)]
+    finite = points[np.all(np.isfinite(points), axis=1)].astype(np.float64)  # squares of float32 may not fit
     if not len(finite):
         return None
     distance = np.linalg.norm(finite - np.median(finite, axis=0), axis=1)
