@@ -41,6 +41,7 @@ class RunConfig:
         out: folder for trajectory.txt, cloud.ply, intrinsics.json, stats.json and preview.png.
         publish: ZeroMQ endpoint, e.g. tcp://127.0.0.1:5555; port * takes any free one.
         record: MCAP file for the published messages and the input.
+        images: also publish, and record, every frame's picture: JPEG on /image/.
         map: file for the map, e.g. room.s3rmap, written every minute and at the end (docs/map_file.md). Where there is
             one already, the run goes on in it.
         localise: only say where the camera is in the map of --map, which stays as it is.
@@ -84,6 +85,7 @@ class RunConfig:
     out: Path | None = None
     publish: str | None = None
     record: Path | None = None
+    images: bool = False
     map: Path | None = None
     localise: bool = False
     map_memory: str = "256MiB"
@@ -145,5 +147,7 @@ class RunConfig:
             raise ConfigError("--localise needs a map to find the camera in; give its file with --map")
         if self.overwrite and self.record is None and self.map is None:
             raise ConfigError("--overwrite is about an older recording or map; give --record or --map with it")
+        if self.images and self.publish is None and self.record is None:
+            raise ConfigError("--images is about what is published; give --publish or --record with it")
         if self.save_depth and self.out is None:
             raise ConfigError("--save-depth writes into the result folder; give one with --out")

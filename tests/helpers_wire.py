@@ -28,6 +28,7 @@ from spark3r_stream.wire.messages import (
 )
 
 SESSION = uuid.UUID(int=7)
+JPEG = b"\xff\xd8\xff\xe0 a picture \xff\xd9"
 START_NS = 1_700_000_000_000_000_000
 
 
@@ -78,6 +79,7 @@ def make_output(frame_id: int = 0, size: tuple[int, int] = (6, 8), points: int =
         colours=rng.integers(0, 256, (points, 4), dtype=np.uint8),
         point_confidence=rng.random(points, dtype=np.float32),
         map_from_submap=Sim3(1.5, result.world_from_camera[:3, :3], np.array([1.0, 2, 3])),
+        jpeg=JPEG,
     )
 
 

@@ -21,6 +21,7 @@ from spark3r_stream.wire.messages import (
     DepthImage,
     FrameResult,
     MapCorrections,
+    Picture,
     PoseInFrame,
     SessionState,
     Status,
@@ -117,6 +118,8 @@ def _content_as_dict(content: Content) -> dict[str, Any]:
                 "height": camera.height,
                 "matrix": camera.matrix.tolist(),
             }
+        case Picture():
+            return {"frame": content.frame_name, "jpeg_bytes": len(content.jpeg)}
         case DepthImage():
             height, width = content.depth.shape
             return {

@@ -45,6 +45,8 @@ class AnyReconstructor(Protocol):
 
     memory: MemoryConfig
     camera: Intrinsics | None
+    pictures: bool
+    """Whether every valid frame's output holds its picture, for /image/."""
 
     @property
     def facts(self) -> ModelFacts:

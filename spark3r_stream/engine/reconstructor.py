@@ -21,6 +21,7 @@ from spark3r_core.models.preprocess import StreamResize
 from spark3r_core.stream.session import FrameEstimate, MemoryConfig, StreamSession, WindowResult
 from spark3r_stream.engine.frame_cloud import CloudConfig, cloud_of
 from spark3r_stream.engine.health import HealthConfig, HealthMonitor
+from spark3r_stream.engine.picture import jpeg_of
 from spark3r_stream.engine.results import StepOutput, failed_output, first_line
 from spark3r_stream.engine.undistort import Undistorter
 from spark3r_stream.frame import Frame
@@ -70,6 +71,7 @@ class Reconstructor:
         self._map_from_submap = Sim3()
         self._last_good: np.ndarray | None = None  # newest camera of a window that agreed with the map
         self.submap = 0
+        self.pictures = False
 
     @property
     def facts(self) -> ModelFacts:
@@ -248,7 +250,14 @@ class Reconstructor:
             colours=colours,
             point_confidence=confidence,
             map_from_submap=self._map_from_submap,
+            jpeg=self._jpeg(frame),
         )
+
+    def _jpeg(self, frame: Frame) -> bytes:
+        """The picture for /image/, if it is published."""
+        if not self.pictures:
+            return b""
+        return jpeg_of(frame.image if self._undistorter is None else self._undistorter(frame.image)[0])
 
     def _new_submap(self, reason: str) -> MapCorrection:
         """Forget the memory and go on in a new gauge, placed at the last good camera (its scale is a guess: 1)."""

@@ -32,6 +32,7 @@ from spark3r_stream.engine.frame_cloud import CloudConfig
 from spark3r_stream.engine.frame_health import FrameHealth
 from spark3r_stream.engine.mapper_host import MapperHost
 from spark3r_stream.engine.mapper_thread import MapperThread
+from spark3r_stream.engine.picture import jpeg_of
 from spark3r_stream.engine.relocaliser import MOST_TRIES, TRIES_AT_FIRST, Relocaliser
 from spark3r_stream.engine.reopening import Reopening
 from spark3r_stream.engine.results import MapSize, StepOutput, failed_output, first_line
@@ -88,6 +89,7 @@ class TrackingReconstructor:
         self.memory, self.camera = host.memory, camera
         self.cloud = cloud or CloudConfig()
         self.waits, self.refines = waits, refines
+        self.pictures = False
         self._long_side = long_side
         self._undistorter = Undistorter(camera) if camera is not None else None
         self._host = host
@@ -157,10 +159,10 @@ class TrackingReconstructor:
         if self._is_searching:
             return self._search(frame, prepared, step)
         if self._tracker.reference is None:
-            return self._begin_map(frame, picture, view, pyramid, step)
+            return self._begin_map(frame, prepared, step)
         tracked = self._track(frame, picture, pyramid)
         state = self._health.update(tracked)
-        output = self._output(frame, tracked, view, state)
+        output = self._output(frame, tracked, prepared, state)
         if state is TrackingState.TRACKING:
             self._last_good = self._in_all(tracked)
         self._relocaliser.tracked() if tracked.aligned else self._relocaliser.missed()
@@ -196,9 +198,9 @@ class TrackingReconstructor:
         """Have the mapper look for this frame in the saved map; without a pose until one is found there."""
         if self._relocaliser.gives_up:
             self._begin_part("the camera was not recognised in the saved map")
-            return self._begin_map(frame, prepared.picture, prepared.view, prepared.pyramid, step)
+            return self._begin_map(frame, prepared, step)
         if self._thread.is_free:
-            request = replace(self._first_request(frame, prepared.picture, prepared.view, prepared.pyramid), lost=True)
+            request = replace(self._first_request(frame, prepared), lost=True)
             self._thread.submit(request, PublishFacts(frame, None), frame.frame_id + 1)
         why = "this camera was not recognised in the saved map yet"
         return step.result(failed_output(frame, self.submap, why), {DropCause.NOT_FOUND: 1})
@@ -219,7 +221,8 @@ class TrackingReconstructor:
             pyramid = grey_levels(self._fitted.for_tracker(picture)[0])
         except Spark3rError as error:
             return replace(frame, prepared=error)
-        return replace(frame, prepared=Prepared(picture, view, self._fitted, pyramid))
+        jpeg = jpeg_of(picture) if self.pictures else b""
+        return replace(frame, prepared=Prepared(picture, view, self._fitted, pyramid, jpeg))
 
     def finish(self, *, adjust_all: bool) -> StepOutput:
         """What still comes after the last frame: the pending keyframe and an adjustment of all."""
@@ -384,11 +387,9 @@ class TrackingReconstructor:
             corrections.append(MapCorrection(submap.number, submap.revision, submap.map_from_submap, reason))
         return corrections
 
-    def _begin_map(
-        self, frame: Frame, picture: np.ndarray, view: CameraView | None, pyramid: list[Level], step: Step
-    ) -> StepOutput:
+    def _begin_map(self, frame: Frame, prepared: Prepared, step: Step) -> StepOutput:
         """The first frame of a map is mapped before anything is published."""
-        request = self._first_request(frame, picture, view, pyramid)
+        request = self._first_request(frame, prepared)
         try:
             update = self._thread.map_now(request)
         except Spark3rError:
@@ -411,16 +412,15 @@ class TrackingReconstructor:
             frame.frame_id, frame.frame_id, np.eye(4), reference.odom_from_key, True, 1.0, 1.0, 1.0, 0.0, 0.0,
             np.zeros((6, 6)), reference.camera(),
         )  # fmt: skip
-        return step.result(self._output(frame, tracked, view, state, mapped=True))
+        return step.result(self._output(frame, tracked, prepared, state, mapped=True))
 
-    def _first_request(
-        self, frame: Frame, picture: np.ndarray, view: CameraView | None, pyramid: list[Level]
-    ) -> KeyframeRequest:
+    def _first_request(self, frame: Frame, prepared: Prepared) -> KeyframeRequest:
         """Of a frame that was not tracked."""
         assert self._sizes is not None
+        intrinsics = None if prepared.view is None else prepared.view.matrix
         return KeyframeRequest(
-            frame.frame_id, self._map_time_s(frame), picture, self._sizes, pyramid,
-            None if view is None else view.matrix, odom_from_camera=self._odom_from_camera,
+            frame.frame_id, self._map_time_s(frame), prepared.picture, self._sizes, prepared.pyramid, intrinsics,
+            odom_from_camera=self._odom_from_camera,
         )  # fmt: skip
 
     def _map_time_s(self, frame: Frame) -> float:
@@ -453,11 +453,12 @@ class TrackingReconstructor:
         self,
         frame: Frame,
         tracked: TrackedFrame,
-        view: CameraView | None,
+        prepared: Prepared,
         state: TrackingState,
         mapped: bool = False,
     ) -> FrameOutput:
         assert self._sizes is not None
+        view = prepared.view
         submap, window = self._submaps[tracked.keyframe_id], self._last_window
         source_h, source_w = frame.image.shape[:2]
         if view is not None and self._undistorter is not None:
@@ -488,4 +489,4 @@ class TrackingReconstructor:
             covariance=covariance_of(tracked),
             odom_from_camera=tracked.odom_from_camera,
         )
-        return FrameOutput(result=result, map_from_submap=submap.map_from_submap)
+        return FrameOutput(result=result, map_from_submap=submap.map_from_submap, jpeg=prepared.jpeg)

@@ -18,12 +18,16 @@ from spark3r_stream.wire.messages import CameraView, FrameOutput, KeyframeOutput
 
 @dataclass(frozen=True)
 class Prepared:
-    """A frame's picture, undistorted and seen by `view`, its sizes and its pyramid at the tracker's."""
+    """A frame's picture, undistorted and seen by `view`, its sizes and its pyramid at the tracker's.
+
+    jpeg: that picture, where it is published; else empty.
+    """
 
     picture: np.ndarray
     view: CameraView | None
     sizes: CameraSizes
     pyramid: list[Level]
+    jpeg: bytes = b""
 
 
 @dataclass(frozen=True)

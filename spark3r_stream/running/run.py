@@ -224,6 +224,7 @@ def opened_run(
         if saves and isinstance(reconstructor, TrackingReconstructor):
             saver = map_saver(config, reconstructor, source, clock, reopening)
             sinks.append(closing.enter_context(contextlib.closing(saver)))
+        reconstructor.pictures = config.images
         if isinstance(reconstructor, TrackingReconstructor):
             reconstructor.waits, reconstructor.refines = not source.info.is_live, end.refines
             if source.info.is_live and all(source.info.size):

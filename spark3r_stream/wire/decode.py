@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from foxglove_schemas_protobuf.CameraCalibration_pb2 import CameraCalibration
+from foxglove_schemas_protobuf.CompressedImage_pb2 import CompressedImage
 from foxglove_schemas_protobuf.FrameTransform_pb2 import FrameTransform
 from foxglove_schemas_protobuf.PointCloud_pb2 import PointCloud
 from foxglove_schemas_protobuf.PoseInFrame_pb2 import PoseInFrame as PoseInFrameProto
@@ -37,6 +38,7 @@ from spark3r_stream.wire.messages import (
     LengthUnit,
     MapCorrection,
     MapCorrections,
+    Picture,
     PoseInFrame,
     SessionState,
     Status,
@@ -47,6 +49,8 @@ from spark3r_stream.wire.messages import (
 
 _MOST_CORRECTIONS = 4096
 _MAX_IMAGE_SIDE = 1 << 16
+_PICTURE_FIELD = CompressedImage.DESCRIPTOR.fields_by_name["data"].number
+_JPEG_BEGIN = b"\xff\xd8"
 _LEAST_FOCAL, _GREATEST_PIXELS = 1e-3, 1e9
 E = TypeVar("E", TrackingState, SessionState, LengthUnit)
 
@@ -65,6 +69,8 @@ def decode_payload(topic: str, payload: bytes) -> Content:
             if topic in _BULK_DECODERS:
                 rest, data = bulk_field.split(payload)
                 return _BULK_DECODERS[topic][1](schema.FromString(rest), data)
+            if topic == wire.IMAGE:
+                bulk_field.check_fields(payload, {_PICTURE_FIELD: (1, wire.MAX_PAYLOAD_BYTES[topic])})
             return _DECODERS[topic][1](schema.FromString(payload))
     except (DecodeError, GeometryError, ValueError, OverflowError) as error:
         raise WireError(f"unreadable payload on {topic}: {error}") from None
@@ -131,6 +137,12 @@ def _decode_calibration(m: CameraCalibration) -> Calibration:
         pinhole = _finite(np.array(m.P, np.float64), "rectified camera").reshape(3, 4)[:, :3]
         camera = _checked_camera(CameraView(pinhole, m.width, m.height, True, lens))
     return Calibration(_nanoseconds(m.timestamp), camera, m.frame_id)
+
+
+def _decode_picture(m: CompressedImage) -> Picture:
+    if m.format != "jpeg" or not m.data.startswith(_JPEG_BEGIN):
+        raise WireError(f"a picture of format {m.format[:40]!r} that is no JPEG; expected a JPEG")
+    return Picture(_nanoseconds(m.timestamp), m.data, m.frame_id)
 
 
 def _decode_depth(m: RawImage, data: memoryview) -> DepthImage:
@@ -226,6 +238,7 @@ _DECODERS: dict[str, tuple[Any, Callable[[Any], Content]]] = {
     wire.POSE: (PoseInFrameProto, _decode_pose_in_frame),
     wire.TF: (FrameTransform, _decode_transform),
     wire.CALIB: (CameraCalibration, _decode_calibration),
+    wire.IMAGE: (CompressedImage, _decode_picture),
     wire.DEPTH_CALIB: (CameraCalibration, _decode_calibration),
     wire.MAP_CORRECTION: (wire_pb2.MapCorrections, _decode_map_corrections),
     wire.STATUS: (wire_pb2.Status, _decode_status),

@@ -23,6 +23,7 @@ from spark3r_stream.wire.foxglove import (
     encode_calibration,
     encode_cloud,
     encode_depth,
+    encode_picture,
     encode_pose_in_frame,
     encode_transform,
     timestamp,
@@ -66,6 +67,8 @@ def encode_frame(output: FrameOutput) -> list[Unsealed]:
             payloads += _encode_odometry(stamp, output, result.odom_from_camera)
         if result.camera is not None:
             payloads.append((wire.CALIB, encode_calibration(stamp, result.camera, CAMERA_FRAME)))
+        if output.jpeg:
+            payloads.append((wire.IMAGE, encode_picture(stamp, output.jpeg, CAMERA_FRAME)))
         if output.depth is not None:
             if result.depth_camera is not None:
                 payloads.append((wire.DEPTH_CALIB, encode_calibration(stamp, result.depth_camera, CAMERA_FRAME)))

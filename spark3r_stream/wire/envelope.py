@@ -26,6 +26,7 @@ FRAME = "/frame/"
 POSE = "/pose/"
 TF = "/tf/"
 CALIB = "/calib/"
+IMAGE = "/image/"
 DEPTH = "/depth/"
 DEPTH_CALIB = "/depth_calib/"
 CLOUD = "/cloud/"
@@ -42,6 +43,7 @@ MAX_PAYLOAD_BYTES = {
     POSE: 4 * KIB,
     TF: 4 * KIB,
     CALIB: 4 * KIB,
+    IMAGE: 16 * MIB,
     DEPTH: 65 * MIB,
     DEPTH_CALIB: 4 * KIB,
     CLOUD: 64 * MIB,

@@ -1,4 +1,4 @@
-"""Payloads in Foxglove's schemas: poses, transforms, cameras, depth and clouds. Pure functions, numpy only."""
+"""Payloads in Foxglove's schemas: poses, transforms, cameras, pictures, depth, clouds. Pure functions, numpy only."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from foxglove_schemas_protobuf.CameraCalibration_pb2 import CameraCalibration
+from foxglove_schemas_protobuf.CompressedImage_pb2 import CompressedImage
 from foxglove_schemas_protobuf.FrameTransform_pb2 import FrameTransform
 from foxglove_schemas_protobuf.PackedElementField_pb2 import PackedElementField
 from foxglove_schemas_protobuf.PointCloud_pb2 import PointCloud
@@ -96,6 +97,11 @@ def encode_calibration(stamp: Timestamp, camera: CameraView, frame_name: str) ->
         R=[1, 0, 0, 0, 1, 0, 0, 0, 1],
         P=[fx, 0, cx, 0, 0, fy, cy, 0, 0, 0, 1, 0],
     ).SerializeToString()
+
+
+def encode_picture(stamp: Timestamp, jpeg: bytes, frame_name: str) -> bytes:
+    """Payload of /image/."""
+    return CompressedImage(timestamp=stamp, frame_id=frame_name, format="jpeg", data=jpeg).SerializeToString()
 
 
 def encode_depth(stamp: Timestamp, depth: ArrayLike, frame_name: str) -> bytes:

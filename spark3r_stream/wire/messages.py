@@ -146,6 +146,7 @@ class FrameOutput:
     depth: (h, w) float32, z in the camera frame, result.unit; h, w as in result.depth_camera.
     points: (N, 3) float32 in the submap's frame.  colours: (N, 4) uint8 red green blue alpha.
     point_confidence: (N,) float32 in (0, 1).
+    jpeg: the picture that result.camera sees, undistorted where a camera was given, in the source's size; empty: none.
     The arrays may be None (nothing to publish on that topic); the three of the cloud go together, and are left out
     while the state is not TRACKING: what may lie elsewhere must not enter a map.
     """
@@ -156,6 +157,7 @@ class FrameOutput:
     colours: NDArray[np.uint8] | None = None
     point_confidence: NDArray[np.float32] | None = None
     map_from_submap: Sim3 = field(default_factory=Sim3)
+    jpeg: bytes = b""
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,11 +214,20 @@ class Transform:
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Topic /calib/: the camera of the source image, and its lens where the user gave one. Topic /depth_calib/: of the
-    depth that follows, in its frame."""
+    """Topic /calib/: the camera of the source image, with its lens where the user gave one; rectified, also of the
+    picture on /image/. Topic /depth_calib/: of the depth that follows, in its frame."""
 
     captured_ns: int
     camera: CameraView
+    frame_name: str = CAMERA_FRAME
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Topic /image/: the picture of a frame as a JPEG, seen by the camera on /calib/ of the same frame."""
+
+    captured_ns: int
+    jpeg: bytes
     frame_name: str = CAMERA_FRAME
 
 
@@ -303,4 +314,4 @@ class Status:
     keyframes_dropped: int = 0
 
 
-Content = FrameResult | PoseInFrame | Transform | Calibration | DepthImage | Cloud | MapCorrections | Status
+Content = FrameResult | PoseInFrame | Transform | Calibration | Picture | DepthImage | Cloud | MapCorrections | Status

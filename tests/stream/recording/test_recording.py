@@ -141,6 +141,7 @@ def test_a_plain_mcap_tool_decodes_every_message(recorded: tuple[Path, list[Mess
         "/pose/": "foxglove.PoseInFrame",
         "/tf/": "foxglove.FrameTransform",
         "/calib/": "foxglove.CameraCalibration",
+        "/image/": "foxglove.CompressedImage",
         "/depth/": "foxglove.RawImage",
         "/depth_calib/": "foxglove.CameraCalibration",
         "/cloud/": "foxglove.PointCloud",

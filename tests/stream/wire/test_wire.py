@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from foxglove_schemas_protobuf.CameraCalibration_pb2 import CameraCalibration
+from foxglove_schemas_protobuf.CompressedImage_pb2 import CompressedImage
 from foxglove_schemas_protobuf.FrameTransform_pb2 import FrameTransform
 from foxglove_schemas_protobuf.PackedElementField_pb2 import PackedElementField
 from foxglove_schemas_protobuf.PointCloud_pb2 import PointCloud
@@ -30,10 +31,12 @@ from spark3r_stream.wire.messages import (
     DepthImage,
     FrameResult,
     MapCorrections,
+    Picture,
     PoseInFrame,
     Transform,
 )
 from tests.helpers_wire import (
+    JPEG,
     SESSION,
     START_NS,
     every_kind,
@@ -64,6 +67,29 @@ def test_frame_result_comes_back_equal() -> None:
         np.testing.assert_allclose(theirs.matrix[:2], mine.matrix[:2])
         assert (theirs.width, theirs.height) == (mine.width, mine.height)
     assert received.frame_name == "submap_3"
+
+
+def test_a_picture_is_a_jpeg_with_the_time_of_its_frame() -> None:
+    output = make_output()
+    picture = decoded(output, Picture)
+    assert (picture.jpeg, picture.captured_ns, picture.frame_name) == (JPEG, output.result.captured_ns, "camera")
+    topics = [message.topic for message in encode_frame(output)]
+    assert topics.index(wire.CALIB) + 1 == topics.index(wire.IMAGE), "its camera comes before it"
+    assert wire.IMAGE not in [message.topic for message in encode_frame(replace(output, jpeg=b""))]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        CompressedImage(format="png", data=JPEG).SerializeToString(),
+        CompressedImage(format="jpeg", data=b"\x89PNG").SerializeToString(),
+        CompressedImage(format="jpeg", data=JPEG).SerializeToString() * 2,
+    ],
+    ids=["another format", "no JPEG", "two pictures in one"],
+)
+def test_what_is_no_picture_is_refused(payload: bytes) -> None:
+    with pytest.raises(WireError):
+        decode_payload(wire.IMAGE, payload)
 
 
 def test_absent_time_stays_absent() -> None:
