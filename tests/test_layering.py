@@ -34,12 +34,13 @@ STREAM_MAY_IMPORT: dict[str, set[str]] = {
     "map_file": LEAVES,
     "outputs": LEAVES | {"wire", "map"},
     "viewer": LEAVES | {"wire", "pubsub", "map", "outputs"},
+    "ros2": LEAVES | {"wire", "pubsub", "map"},
     "engine": LEAVES | {"wire", "pubsub", "recording", "sources", "map", "map_file", "outputs"},
-    "export": LEAVES | {"wire", "recording", "map", "map_file", "outputs", "engine"},
+    "export": LEAVES | {"wire", "recording", "map", "map_file", "outputs", "ros2", "engine"},
     "running": LEAVES | {"wire", "pubsub", "recording", "sources", "map", "map_file", "outputs", "engine"},
     "api": LEAVES | {"wire", "sources", "map", "outputs", "engine", "running"},
     "cli": LEAVES
-    | {"wire", "pubsub", "recording", "sources", "map", "map_file", "outputs", "viewer", "engine", "export"}
+    | {"wire", "pubsub", "recording", "sources", "map", "map_file", "outputs", "viewer", "ros2", "engine", "export"}
     | {"running"},
 }
 SUBSCRIBER_SIDE = [
@@ -56,6 +57,7 @@ SUBSCRIBER_SIDE = [
     "spark3r_stream.cli.main",
     "spark3r_stream.cli.echo",
     "spark3r_stream.cli.view",
+    "spark3r_stream.cli.ros2",
 ]
 
 

@@ -226,6 +226,45 @@ def probe(config: Annotated[RunConfig, tyro.conf.arg(name="")], save: Path | Non
     return probe_command(config, save)
 
 
+def ros2_bridge(
+    endpoint: Positional[str],
+    prefix: str = "",
+    map_frame: str = "map",
+    odom_frame: str = "odom",
+    base_frame: str = "camera_link",
+    camera_frame: str = "camera_optical_frame",
+    scale: float = 1.0,
+    gravity: tuple[float, float, float] = (0.0, 1.0, 0.0),
+    no_tf: bool = False,
+    clock: bool = False,
+    keys: Path | None = None,
+    server_key: str | None = None,
+) -> int:
+    """Republish a running stream in ROS 2: odometry, tf, points, pictures (docs/ros2_bridge.md).
+
+    Args:
+        endpoint: of the publisher, e.g. tcp://127.0.0.1:5555. It need not run yet, and may restart.
+        prefix: before the names of frames and topics, for several cameras in one system.
+        map_frame: REP 105's map.
+        odom_frame: REP 105's odom.
+        base_frame: the camera's body frame, x ahead, y left, z up.
+        camera_frame: the camera's optical frame, z ahead.
+        scale: metres per unit of the stream.
+        gravity: direction down in the axes of the first picture (x right, y down, z ahead), of any length.
+        no_tf: publish no transforms, where something else places the camera.
+        clock: publish /clock from the stamps, for files and recordings (use_sim_time).
+        keys: folder of this client's keys, for a publisher that wants them (docs/security.md).
+        server_key: public key of that publisher, or the file that holds it; default: the one in the folder of keys.
+    """
+    from spark3r_stream.cli.keys import client_security
+    from spark3r_stream.cli.ros2 import ros2_bridge_command
+    from spark3r_stream.ros2.naming import Naming
+
+    names = Naming(prefix, map_frame, odom_frame, base_frame, camera_frame)
+    security = client_security(keys, server_key)
+    return ros2_bridge_command(endpoint, names, scale, gravity, security, with_tf=not no_tf, with_clock=clock)
+
+
 def keys(action: Positional[Literal["new", "show"]], dir: Path = DEFAULT_KEYS) -> int:
     """Make a pair of keys for this machine, or show its public key and the clients it admits (docs/security.md).
 
@@ -258,6 +297,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "inspect": inspect,
     "map": map_,
     "export": export,
+    "ros2-bridge": ros2_bridge,
     "reconstruct": reconstruct,
     "probe": probe,
     "cameras": cameras,
