@@ -16,6 +16,7 @@ EXTRA_OF = {
     "lazrs": "export",
     "rosbags": "export",
     "rerun": "rerun",
+    "foxglove": "foxglove",
 }
 
 

@@ -265,6 +265,30 @@ def ros2_bridge(
     return ros2_bridge_command(endpoint, names, scale, gravity, security, with_tf=not no_tf, with_clock=clock)
 
 
+def foxglove(
+    endpoint: Positional[str],
+    host: str = "127.0.0.1",
+    port: int = 8765,
+    insecure: bool = False,
+    keys: Path | None = None,
+    server_key: str | None = None,
+) -> int:
+    """Serve a running stream to the Foxglove app (Open connection, Foxglove WebSocket).
+
+    Args:
+        endpoint: of the publisher, e.g. tcp://127.0.0.1:5555. It need not run yet, and may restart.
+        host: address to serve on.
+        port: to serve on; 0 takes any free one.
+        insecure: allow an address that other machines can reach; the protocol has no keys.
+        keys: folder of this client's keys, for a publisher that wants them (docs/security.md).
+        server_key: public key of that publisher, or the file that holds it; default: the one in the folder of keys.
+    """
+    from spark3r_stream.cli.foxglove import foxglove_command
+    from spark3r_stream.cli.keys import client_security
+
+    return foxglove_command(endpoint, host, port, client_security(keys, server_key), insecure=insecure)
+
+
 def keys(action: Positional[Literal["new", "show"]], dir: Path = DEFAULT_KEYS) -> int:
     """Make a pair of keys for this machine, or show its public key and the clients it admits (docs/security.md).
 
@@ -298,6 +322,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "map": map_,
     "export": export,
     "ros2-bridge": ros2_bridge,
+    "foxglove": foxglove,
     "reconstruct": reconstruct,
     "probe": probe,
     "cameras": cameras,

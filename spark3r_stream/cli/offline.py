@@ -31,8 +31,7 @@ from spark3r_stream.wire.messages import CameraView, FrameOutput, FrameResult
 # What a joint reconstruction has no use for: it publishes and keeps nothing on the way, and has no attention memory.
 _OF_STREAMS = (
     "publish", "record", "images", "map", "localise", "map_memory", "overwrite", "view", "json", "keys", "insecure",
-    "pace",
-    "window", "memory", "fill", "eviction", "track", "loops", "refine",
+    "pace", "window", "memory", "fill", "eviction", "track", "loops", "refine",
 )  # fmt: skip
 _OF_RESULTS = ("out", "save_depth", "max_points")
 

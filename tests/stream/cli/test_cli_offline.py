@@ -110,7 +110,7 @@ def test_a_probe_saves_its_table_and_replaces_nothing_but_a_table(
 
 def test_every_setting_is_used_or_refused() -> None:
     used = {"source", "model", "weights", "out", "live", "rtsp_transport", "max_restarts", "fps", "max_frames", "size",
-            "intrinsics", "save_depth", "max_points", "device", "dtype"}  # fmt: skip
+            "camera", "intrinsics", "save_depth", "max_points", "device", "dtype"}  # fmt: skip
     assert used.isdisjoint(_OF_STREAMS)
     assert used | set(_OF_STREAMS) == {field.name for field in fields(RunConfig)}
 
