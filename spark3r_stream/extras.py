@@ -17,6 +17,7 @@ EXTRA_OF = {
     "rosbags": "export",
     "rerun": "rerun",
     "foxglove": "foxglove",
+    "matplotlib": "plot",
 }
 
 

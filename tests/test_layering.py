@@ -37,11 +37,13 @@ STREAM_MAY_IMPORT: dict[str, set[str]] = {
     "ros2": LEAVES | {"wire", "pubsub", "map"},
     "engine": LEAVES | {"wire", "pubsub", "recording", "sources", "map", "map_file", "outputs"},
     "export": LEAVES | {"wire", "recording", "map", "map_file", "outputs", "ros2", "engine"},
+    "evaluation": LEAVES | {"wire", "recording", "sources", "map"},
+    "testing": {"evaluation"},
     "running": LEAVES | {"wire", "pubsub", "recording", "sources", "map", "map_file", "outputs", "engine"},
     "api": LEAVES | {"wire", "sources", "map", "outputs", "engine", "running"},
     "cli": LEAVES
     | {"wire", "pubsub", "recording", "sources", "map", "map_file", "outputs", "viewer", "ros2", "engine", "export"}
-    | {"running"},
+    | {"evaluation", "running"},
 }
 SUBSCRIBER_SIDE = [
     "spark3r_stream",

@@ -151,6 +151,36 @@ def inspect(recording: Positional[Path], json: bool = False) -> int:
     return inspect_command(recording, json)
 
 
+def compare(
+    estimate: Positional[str],
+    reference: Positional[str],
+    ate: float | None = None,
+    rotation: float | None = None,
+    coverage: float = 0.8,
+    tolerance: float = 0.02,
+    offset: float = 0.0,
+    json: bool = False,
+    plot: Path | None = None,
+) -> int:
+    """Say how far two trajectories are apart; exit code 1 if a limit is not kept (docs/testing.md).
+
+    Args:
+        estimate: result folder, recording (.mcap), TUM or KITTI file, or synthetic:…
+        reference: the same, or the truth. Two recordings are compared byte by byte as well.
+        ate: limit of the trajectory error after one similarity, as a share of the spread of the reference's path.
+        rotation: limit of the median error of turns over a second, in degrees.
+        coverage: with a limit, the share of the reference that must have poses.
+        tolerance: seconds between times that are taken for the same.
+        offset: seconds added to the times of the estimate.
+        json: one JSON object instead of the table.
+        plot: PNG of both paths and of the error over time.
+    """
+    from spark3r_stream.cli.compare import compare_command
+    from spark3r_stream.evaluation.compare import Limits
+
+    return compare_command(estimate, reference, Limits(ate, rotation, coverage), tolerance, offset, json, plot)
+
+
 def map_(
     action: Positional[Literal["info", "export"]],
     file: Positional[Path],
@@ -319,6 +349,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "view": view,
     "replay": replay,
     "inspect": inspect,
+    "compare": compare,
     "map": map_,
     "export": export,
     "ros2-bridge": ros2_bridge,

@@ -97,7 +97,7 @@ class Comparison:
         messages += [message for output in outputs for message in encode_frame(output)]
         for m in messages:
             if m.topic in COMPARED:
-                self._compare(_Mark.of(m.topic, m.frame_id, m.captured_ns, m.submap, m.payload))
+                self.compare(_Mark.of(m.topic, m.frame_id, m.captured_ns, m.submap, m.payload))
 
     def finish(self) -> None:
         """After the whole run: what is left of the recording was not made again."""
@@ -133,7 +133,8 @@ class Comparison:
             "first_difference": self.first_difference,
         }
 
-    def _compare(self, made: _Mark) -> None:
+    def compare(self, made: _Mark) -> None:
+        """The next message of its topic."""
         recorded = self._recorded_one(made)
         if recorded is None:
             self.not_recorded += 1
@@ -159,6 +160,15 @@ class Comparison:
             if following is None:
                 return None
             self._waiting[following.topic].append(following)
+
+
+def compared_recordings(made: Path, reference: Path) -> Comparison:
+    """Two recordings, message by message, without their timings. Raises RecordingError."""
+    comparison = Comparison(reference)
+    for mark in _marks(Recording(made), decided_only=False):
+        comparison.compare(mark)
+    comparison.finish()
+    return comparison
 
 
 def _marks(recording: Recording, decided_only: bool) -> Iterator[_Mark]:

@@ -76,13 +76,13 @@ def check_table(path: Path) -> None:
             raise ConfigError(f"--save {path} exists and is no sensitivity table; choose another name") from None
 
 
-def check_picture(path: Path, source: str) -> None:
+def check_picture(path: Path, source: str, option: str = "--offscreen") -> None:
     """Raises ConfigError if a picture written to `path` would replace something other than a picture."""
     with contextlib.suppress(OSError):
         if path.exists() and Path(source).exists() and path.samefile(source):
-            raise ConfigError(f"--offscreen {path} is what is read; choose another name")
+            raise ConfigError(f"{option} {path} is what is read; choose another name")
         if path.is_file() and path.stat().st_size:
             with path.open("rb") as file:
                 is_picture = file.read(len(PNG)) == PNG
             if not is_picture:
-                raise ConfigError(f"--offscreen {path} exists and is no PNG; choose another name")
+                raise ConfigError(f"{option} {path} exists and is no PNG; choose another name")

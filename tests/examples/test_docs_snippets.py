@@ -1,4 +1,7 @@
-"""Python in the pages runs as it stands there. (README's subscriber: test_readme_snippet.py.)"""
+"""Python in the pages runs as it stands there.
+
+README's subscriber: test_readme_snippet.py; testing.md: tests/stream/evaluation/test_compare.py.
+"""
 
 from __future__ import annotations
 
@@ -44,4 +47,4 @@ def test_the_network_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
 
 
 def test_there_are_no_others_that_nobody_runs() -> None:
-    assert {page.name: len(blocks) for page, blocks in SNIPPETS.items()} == {"python.md": 3}
+    assert {page.name: len(blocks) for page, blocks in SNIPPETS.items()} == {"python.md": 3, "testing.md": 1}

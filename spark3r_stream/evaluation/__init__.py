@@ -1,0 +1,1 @@
+"""Trajectories held against each other: results, recordings and the truth."""
