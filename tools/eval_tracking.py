@@ -48,9 +48,8 @@ EXCLUDED = ["loading of weights and imports", "opening of the source", "publishi
 def main(arguments: list[str] | None = None) -> int:
     args = parse(arguments)
     keep_freed_memory()  # as `spark3r run` does
-    folders = args.folder or sorted(path.parent for path in DATA.glob("*/meta.json"))
     machine = describe_machine(torch.device("cpu"))
-    jobs = [(folder, repeat) for folder in folders for repeat in range(args.repeats)]
+    jobs = [(folder, repeat) for folder in args.folder for repeat in range(args.repeats)]
     rows: dict[str, list[dict[str, Any]]] = {}
     facts: dict[str, Any] = {}
     for folder, _ in track(jobs, "sequences", console=Console(stderr=True)):
@@ -157,6 +156,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--distance", type=int, default=8, help="frames between the two of a relative rotation")
     parser.add_argument("--repeats", type=int, default=1)
     args = parser.parse_args(arguments)
+    args.folder = args.folder or sorted(path.parent for path in DATA.glob("*/meta.json"))
+    if not args.folder:
+        parser.error(f"there are no sequences in {DATA}; give their folders")
     for folder in args.folder:
         if not (folder / "video.mp4").exists() and not (folder / "frames").is_dir():
             parser.error(f"{folder} has no video.mp4 and no folder frames; expected a sequence as in {DATA}")

@@ -197,7 +197,7 @@ class TrackingReconstructor:
     def _search(self, frame: Frame, prepared: Prepared, step: Step) -> StepOutput:
         """Have the mapper look for this frame in the saved map; without a pose until one is found there."""
         if self._relocaliser.gives_up:
-            self._begin_part("the camera was not recognised in the saved map")
+            self._begin_part("the camera was not recognised in the saved map, which stays; this one is not saved")
             return self._begin_map(frame, prepared, step)
         if self._thread.is_free:
             request = replace(self._first_request(frame, prepared), lost=True)
