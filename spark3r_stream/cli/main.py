@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import io
+import logging
 import os
 import signal
 import sys
@@ -20,9 +21,15 @@ from spark3r_stream.cli.said import show_messages
 from spark3r_stream.extras import advice
 from spark3r_stream.plain_text import cleaned
 
-DESCRIPTION = (
-    "Streaming 3D reconstruction: live video in, camera poses and geometry out. spark3r --version says which it is."
-)
+DESCRIPTION = """Streaming 3D reconstruction: live video in, camera poses and geometry out.
+
+With every command: -q says only what is wrong, -v says more; --version alone says which version this is."""
+VERBOSITY = {
+    "-q": logging.WARNING,
+    "--quiet": logging.WARNING,
+    "-v": logging.DEBUG,
+    "--verbose": logging.DEBUG,
+}
 EXIT_ERROR = 1
 EXIT_USAGE = 2  # tyro's, too
 EXIT_INTERRUPTED = 128 + signal.SIGINT
@@ -40,13 +47,14 @@ def main() -> None:
     """
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="replace")  # a console that has no bullets shows question marks
+    sys.argv[1:], level = split_verbosity(sys.argv[1:])
     if sys.argv[1:] == ["--version"]:
         print(f"spark3r {spark3r_stream.__version__}")
         sys.exit(0)
     if complaint := unknown_command(sys.argv[1:]):
         print(f"spark3r: error: {complaint}", file=sys.stderr)
         sys.exit(EXIT_USAGE)
-    show_messages()
+    show_messages(level)
     try:
         code = app.cli(prog="spark3r", description=DESCRIPTION, config=(tyro.conf.FlagCreatePairsOff,))
     except Spark3rError as error:
@@ -93,6 +101,12 @@ def _refusal(error: OSError) -> str:
     """What the system refuses, with the names of the files it is about."""
     names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, (str, bytes))]
     return ": ".join([*names, error.strerror or str(error)])
+
+
+def split_verbosity(arguments: list[str]) -> tuple[list[str], int]:
+    """Arguments without -q and -v, which every command takes anywhere, and the least level of `logging` to show."""
+    shown = [VERBOSITY[argument] for argument in arguments if argument in VERBOSITY]
+    return [argument for argument in arguments if argument not in VERBOSITY], shown[-1] if shown else logging.INFO
 
 
 def unknown_command(arguments: list[str]) -> str | None:

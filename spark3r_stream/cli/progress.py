@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from spark3r_stream.engine.results import StepOutput
 from spark3r_stream.engine.run_stats import RunStats
-from spark3r_stream.frame import Frame
+from spark3r_stream.engine.sinks import Heartbeat
 from spark3r_stream.wire.messages import TrackingState
 
 STATE_STYLE = {
@@ -20,28 +19,32 @@ STATE_STYLE = {
 }
 
 
+LINE_EVERY_S = 5.0
+
+
 class LiveLine:
-    """A sink that only redraws; a few times per second on a terminal, one line at the end elsewhere."""
+    """How far a run is: a few times per second on a terminal, elsewhere a line every 5 s."""
 
     def __init__(self, stats: RunStats, frame_count: int | None, max_frames: int | None) -> None:
         self._stats = stats
         self._frame_count = frame_count
         self._max_frames = max_frames
-        self._live = Live(
-            console=Console(stderr=True), get_renderable=self._line, refresh_per_second=4, redirect_stdout=False
-        )
-
-    def window(self, frames: Sequence[Frame], result: StepOutput) -> None:
-        """Nothing to do: the line reads the statistics when it is redrawn."""
+        self._console = Console(stderr=True)
+        self._closing = contextlib.ExitStack()
 
     def __enter__(self) -> LiveLine:
-        self._live.__enter__()
+        if self._console.is_terminal:
+            live = Live(console=self._console, get_renderable=self._line, refresh_per_second=4, redirect_stdout=False)
+            self._closing.enter_context(live)
+        else:
+            self._closing.enter_context(Heartbeat(self._print, lambda error: None, LINE_EVERY_S))
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._live.__exit__(None, None, None)
-        if not self._live.console.is_terminal:
-            self._live.console.print()  # there, rich leaves its only line without an end
+        self._closing.close()
+
+    def _print(self) -> None:
+        self._console.print(self._line(), soft_wrap=True)
 
     def _progress(self) -> str:
         """Of a source with an end how far it was read, lost frames included; of --max-frames how many were taken."""
@@ -49,11 +52,19 @@ class LiveLine:
             return f"{self._stats.frames_in}/{self._max_frames}"
         return f"{self._stats.frames_seen}/{self._frame_count}" if self._frame_count else str(self._stats.frames_seen)
 
+    def _left_s(self) -> float | None:
+        """Seconds to the end, as fast as the last ones went; None where there is no end or nothing goes on."""
+        end = min((count for count in (self._frame_count, self._max_frames) if count), default=None)
+        rate = self._stats.frames_per_second()
+        return None if end is None or rate <= 0 else max(0, end - self._stats.frames_seen) / rate
+
     def _line(self) -> Text:
         stats = self._stats
         latency = stats.latency.summary()
         line = Text(f"frame {self._progress()}")
         line.append(f"  {stats.frames_per_second():5.1f} FPS")
+        if left_s := self._left_s():
+            line.append(f"  {left_s:.0f} s left" if left_s < 100 else f"  {left_s / 60:.0f} min left")
         line.append(f"  latency {latency.p50_ms:.0f} ms (p95 {latency.p95_ms:.0f})")
         line.append(f"  lost {stats.lost}", style="red" if stats.lost else "")
         line.append(f"  memory {stats.memory_used / 2**20:.1f}/{stats.memory_limit / 2**20:.1f} MiB")

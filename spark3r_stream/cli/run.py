@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 
+from spark3r_stream.cli.closing import closing_lines
 from spark3r_stream.cli.progress import LiveLine
 from spark3r_stream.cli.stop import Interrupted, Stop
 from spark3r_stream.config import RunConfig
 from spark3r_stream.engine.sinks import JsonSink
 from spark3r_stream.engine.steady import keep_freed_memory, long_lived_objects
-from spark3r_stream.plain_text import cleaned
-from spark3r_stream.running.report import summary
 from spark3r_stream.running.run import opened_run
 from spark3r_stream.viewer.launch import launch_viewer
 
-NOTHING_KEPT = (
-    "spark3r: note: results are shown and not kept; --out, --map, --publish, --record, --view or --json keeps them"
-)
+log = logging.getLogger(__name__)
+
+NOTHING_KEPT = "note: results are shown and not kept; --out, --map, --publish, --record, --view or --json keeps them"
 
 
 def run_command(config: RunConfig) -> int:
@@ -37,10 +37,10 @@ def _run(config: RunConfig, stop: Stop) -> int:
             contextlib.ExitStack() as closing,
         ):
             if not run.keeps and not config.json:
-                print(NOTHING_KEPT, file=sys.stderr)
+                log.warning(NOTHING_KEPT)
             if config.json:
                 run.sinks.append(JsonSink(sys.stdout))
-            else:
+            elif log.isEnabledFor(logging.INFO):
                 closing.enter_context(LiveLine(run.stats, run.source.info.frame_count, config.max_frames))
             if config.view and run.publisher is not None:
                 closing.enter_context(launch_viewer(run.publisher.endpoint, config.keys))
@@ -48,9 +48,10 @@ def _run(config: RunConfig, stop: Stop) -> int:
                 for _ in run.steps():
                     pass
         if not config.json:
-            print(cleaned(summary(config, run.stats)), file=sys.stderr)
+            for line in closing_lines(run.config, run.stats, stop.event.is_set()):
+                log.info("%s", line)
         comparison = run.comparison
         if comparison is not None and not (config.json and comparison.is_repeated):
-            print(cleaned(comparison.summary()), file=sys.stderr)
+            log.log(logging.INFO if comparison.is_repeated else logging.WARNING, "%s", comparison.summary())
         code = stop.exit_code(run.source.info.is_live)
         return code or int(comparison is not None and not comparison.is_repeated)

@@ -14,7 +14,7 @@ class _Stderr(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         prefix = "spark3r: " if record.levelno >= logging.WARNING else ""
-        print(f"{prefix}{cleaned(record.getMessage())}", file=sys.stderr)
+        print(f"{prefix}{cleaned(record.getMessage(), 4000)}", file=sys.stderr)
         if record.exc_info is not None and record.exc_info[0] is not None:  # a fault of the program
             traceback.print_exception(*record.exc_info, file=sys.stderr)
 

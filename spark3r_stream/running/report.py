@@ -1,4 +1,4 @@
-"""What a run says of itself when it is over: stats.json, the last line, its settings."""
+"""What a run says of itself in its files: stats.json and its settings."""
 
 from __future__ import annotations
 
@@ -49,12 +49,6 @@ def run_report(
         **{name: count for name, count in files.items() if count},
         **({} if comparison is None else {"compared_with_recording": comparison.as_dict()}),
     }
-
-
-def summary(config: RunConfig, stats: RunStats) -> str:
-    fps = stats.mean_frames_per_second()
-    line = f"{stats.processed_frames} frames reconstructed, {stats.lost} lost, {fps:.1f} FPS"
-    return line if config.out is None else f"{line}; results in {config.out}"
 
 
 def settings_of(config: RunConfig) -> dict[str, Any]:
