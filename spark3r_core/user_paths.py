@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+
+import platformdirs
 
 
 def expand_home(path: str | Path) -> Path:
@@ -21,9 +24,22 @@ def expand_home(path: str | Path) -> Path:
         return path
 
 
-def home() -> Path | None:
-    """The user's home folder; None where nobody knows it."""
+def cache_dir() -> Path | None:
+    """Where this system keeps what can be fetched again ($XDG_CACHE_HOME/spark3r, ~/.cache/spark3r, …); None where
+    nobody knows."""
+    return _known(lambda: platformdirs.user_cache_dir("spark3r", appauthor=False))
+
+
+def config_dir() -> Path | None:
+    """Where this system keeps a user's settings ($XDG_CONFIG_HOME/spark3r, ~/.config/spark3r, …); None where nobody
+    knows."""
+    return _known(lambda: platformdirs.user_config_dir("spark3r", appauthor=False))
+
+
+def _known(find: Callable[[], str]) -> Path | None:
+    """Without a home folder there is an error, or, in older versions, a name with ~."""
     try:
-        return Path.home()
+        folder = find()
     except RuntimeError:
         return None
+    return Path(folder) if os.path.isabs(folder) else None

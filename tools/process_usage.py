@@ -1,10 +1,10 @@
-"""What a process holds right now, from /proc (Linux): memory, threads, children, open files."""
+"""What a process holds right now: memory, threads, children, open files."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass
-from pathlib import Path
+
+import psutil
 
 
 @dataclass(frozen=True)
@@ -22,27 +22,21 @@ class Usage:
 
 
 def usage_of(pid: int) -> Usage:
-    """Raises FileNotFoundError when there is no such process."""
-    proc = Path(f"/proc/{pid}")
-    threads = list((proc / "task").iterdir())
-    children = {child for task in threads for child in _text(task / "children").split()}
+    """Raises psutil.NoSuchProcess when there is no such process."""
+    process = psutil.Process(pid)
+    children = process.children()
     return Usage(
-        rss_bytes=_rss_bytes(proc),
-        threads=len(threads),
+        rss_bytes=process.memory_info().rss,
+        threads=process.num_threads(),
         children=len(children),
-        children_rss_bytes=sum(_rss_bytes(Path(f"/proc/{child}")) for child in children),
-        files=len(os.listdir(proc / "fd")),
+        children_rss_bytes=sum(_rss_bytes(child) for child in children),
+        files=process.num_fds(),
     )
 
 
-def _rss_bytes(proc: Path) -> int:
-    fields = _text(proc / "statm").split()
-    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") if fields else 0
-
-
-def _text(path: Path) -> str:
-    """A thread or a child may end between listing and reading it."""
+def _rss_bytes(process: psutil.Process) -> int:
+    """A child may end between listing and reading it."""
     try:
-        return path.read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
+        return int(process.memory_info().rss)
+    except psutil.NoSuchProcess:
+        return 0

@@ -24,7 +24,7 @@ from spark3r_core.models.pi3x import Pi3X, Pi3XConfig
 from spark3r_core.models.random_init import random_init
 from spark3r_core.models.vggt import VGGT, VGGTConfig
 from spark3r_core.models.vggt_omega import VGGTOmega, VGGTOmegaConfig
-from spark3r_core.user_paths import expand_home, home
+from spark3r_core.user_paths import cache_dir, expand_home
 
 FAMILIES: dict[str, Any] = {cls.family: cls for cls in (DA3, VGGT, Pi3, Pi3X, VGGTOmega)}
 PERMISSIVE_LICENCES = ("Apache-2.0",)
@@ -120,13 +120,10 @@ def weights_dir() -> Path:
     chosen = os.environ.get(WEIGHTS_DIR_VARIABLE)
     if chosen:
         return Path(chosen)
-    cache = os.environ.get("XDG_CACHE_HOME")
-    if cache:
-        return Path(cache) / "spark3r"
-    folder = home()
+    folder = cache_dir()
     if folder is None:
         raise CheckpointError(f"this user has no home folder, where weights would be; set ${WEIGHTS_DIR_VARIABLE}")
-    return folder / ".cache" / "spark3r"
+    return folder
 
 
 def find_weights(name: str) -> Path | None:

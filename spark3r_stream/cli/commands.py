@@ -10,14 +10,15 @@ import tyro
 from tyro.conf import Positional
 
 from spark3r_stream.cli.export import Format
+from spark3r_stream.cli.grouped import run_config
 from spark3r_stream.config import ConfigError, RunConfig
 from spark3r_stream.threads import leave_a_core
 
+Grouped = Annotated[RunConfig, tyro.conf.arg(name="", constructor=run_config)]
 MAX_POINTS = 2_000_000
-DEFAULT_KEYS = Path("~/.config/spark3r/keys")
 
 
-def run(config: Annotated[RunConfig, tyro.conf.arg(name="")]) -> int:
+def run(config: Grouped) -> int:
     """Reconstruct a live camera, a stream or a recording: poses and geometry, live and as files."""
     if config.track == "on":  # before torch is loaded
         leave_a_core()
@@ -228,7 +229,7 @@ def export(
 
 
 def reconstruct(
-    config: Annotated[RunConfig, tyro.conf.arg(name="")],
+    config: Grouped,
     reduction: Literal["spark3r", "dense", "kv-stride"] = "spark3r",
 ) -> int:
     """Reconstruct all frames of a source jointly (offline), with Spark3R's token reduction.
@@ -244,7 +245,7 @@ def reconstruct(
     return reconstruct_command(config, reduction, config.out)
 
 
-def probe(config: Annotated[RunConfig, tyro.conf.arg(name="")], save: Path | None = None) -> int:
+def probe(config: Grouped, save: Path | None = None) -> int:
     """Measure which global layers of a model are sensitive to pruned keys and values (Spark3R's table).
 
     Args:
@@ -319,16 +320,27 @@ def foxglove(
     return foxglove_command(endpoint, host, port, client_security(keys, server_key), insecure=insecure)
 
 
-def keys(action: Positional[Literal["new", "show"]], dir: Path = DEFAULT_KEYS) -> int:
+def keys(action: Positional[Literal["new", "show"]], dir: Path | None = None) -> int:
     """Make a pair of keys for this machine, or show its public key and the clients it admits (docs/security.md).
 
     Args:
         action: new or show.
-        dir: folder of the keys.
+        dir: folder of the keys; default: keys in the folder that `spark3r config` names.
     """
     from spark3r_stream.cli.keys import keys_command
 
     return keys_command(action, dir)
+
+
+def config(json: bool = False) -> int:
+    """Show which options come from the configuration file and from SPARK3R_* variables (docs/configuration.md).
+
+    Args:
+        json: one JSON object.
+    """
+    from spark3r_stream.cli.config import config_command
+
+    return config_command(COMMANDS, json)
 
 
 def demo(out: Path = Path("out/demo"), frames: int = 120) -> int:
@@ -360,5 +372,6 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "models": models,
     "doctor": doctor,
     "keys": keys,
+    "config": config,
     "demo": demo,
 }

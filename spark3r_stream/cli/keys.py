@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from spark3r_core.user_paths import expand_home
+from spark3r_core.user_paths import config_dir, expand_home
 from spark3r_stream.config import ConfigError
 from spark3r_stream.plain_text import cleaned
 from spark3r_stream.pubsub.keys import (
@@ -19,9 +19,12 @@ from spark3r_stream.pubsub.keys import (
 )
 
 
-def keys_command(action: Literal["new", "show"], directory: Path) -> int:
+def keys_command(action: Literal["new", "show"], given: Path | None) -> int:
     """The public key goes to stdout, alone, so that it can be piped into another machine's list; the rest to stderr."""
-    directory = expand_home(directory)
+    folder = given or config_dir()
+    if folder is None:
+        raise ConfigError("this user has no home folder, where keys would be; give one with --dir")
+    directory = folder / "keys" if given is None else expand_home(folder)
     if action == "new":
         print(create_keys(directory).public.decode())
         print(f"made {directory / SECRET_FILE} (keep it) and {directory / PUBLIC_FILE} (pass it on)", file=sys.stderr)

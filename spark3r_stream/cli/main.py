@@ -17,6 +17,7 @@ from tyro.extras import SubcommandApp
 import spark3r_stream
 from spark3r_core.errors import Spark3rError
 from spark3r_stream.cli import commands
+from spark3r_stream.cli.config import Setting, with_settings
 from spark3r_stream.cli.said import show_messages
 from spark3r_stream.extras import advice
 from spark3r_stream.plain_text import cleaned
@@ -55,10 +56,17 @@ def main() -> None:
         print(f"spark3r: error: {complaint}", file=sys.stderr)
         sys.exit(EXIT_USAGE)
     show_messages(level)
+    settings: list[Setting] = []
     try:
+        sys.argv[1:], settings = with_settings(sys.argv[1:], commands.COMMANDS)
         code = app.cli(prog="spark3r", description=DESCRIPTION, config=(tyro.conf.FlagCreatePairsOff,))
     except Spark3rError as error:
         _fail(cleaned(error, 4000))
+    except SystemExit as end:
+        if end.code == EXIT_USAGE and settings:
+            origins = ", ".join(sorted({cleaned(one.origin) for one in settings}))
+            print(f"spark3r: note: options were also set by {origins}; spark3r config shows them", file=sys.stderr)
+        raise
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:  # `spark3r echo | head`: the reader has gone, which is no error

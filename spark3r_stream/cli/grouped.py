@@ -1,0 +1,56 @@
+"""The options of a run in groups, as `--help` shows them; together they are one `RunConfig`."""
+
+from __future__ import annotations
+
+from dataclasses import field, fields, make_dataclass
+from pathlib import Path
+from typing import Annotated, get_type_hints
+
+import docstring_parser
+import tyro
+
+from spark3r_stream.config import RunConfig
+
+# Every option of RunConfig but the source is in one of them; names and order are those of --help.
+GROUPS: dict[str, tuple[str, ...]] = {
+    "reading": ("camera", "intrinsics", "max_frames", "fps", "pace", "live", "rtsp_transport", "max_restarts"),
+    "result": ("out", "save_depth", "max_points", "map", "localise", "overwrite", "json", "view"),
+    "stream": ("publish", "record", "images", "keys", "insecure"),
+    "model": ("model", "weights", "size", "device", "dtype"),
+    "mapping": ("track", "loops", "map_memory", "window", "refine", "memory", "fill", "eviction"),
+}
+_METAVARS = {Path | None: "PATH", str | None: "STR", int | None: "INT", float | None: "FLOAT"}
+_HELP = {
+    one.arg_name: " ".join((one.description or "").split())
+    for one in docstring_parser.parse(RunConfig.__doc__ or "").params
+}
+
+
+def _group(title: str, names: tuple[str, ...]) -> type:
+    hints = get_type_hints(RunConfig, include_extras=True)
+    defaults = {one.name: one.default for one in fields(RunConfig)}
+    options = [
+        (
+            name,
+            Annotated[hints[name], tyro.conf.arg(help=_HELP[name], metavar=_METAVARS.get(hints[name]))],
+            field(default=defaults[name]),
+        )
+        for name in names
+    ]
+    return make_dataclass(title.capitalize(), options, frozen=True, namespace={"__doc__": ""})
+
+
+_READING, _RESULT, _STREAM, _MODEL, _MAPPING = (_group(title, names) for title, names in GROUPS.items())
+
+
+def run_config(
+    source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=_HELP["source"])],
+    reading: tyro.conf.OmitArgPrefixes[_READING],  # type: ignore[valid-type]
+    result: tyro.conf.OmitArgPrefixes[_RESULT],  # type: ignore[valid-type]
+    stream: tyro.conf.OmitArgPrefixes[_STREAM],  # type: ignore[valid-type]
+    model: tyro.conf.OmitArgPrefixes[_MODEL],  # type: ignore[valid-type]
+    mapping: tyro.conf.OmitArgPrefixes[_MAPPING],  # type: ignore[valid-type]
+) -> RunConfig:
+    """All of them."""
+    groups = (reading, result, stream, model, mapping)
+    return RunConfig(source, **{one.name: getattr(group, one.name) for group in groups for one in fields(group)})
