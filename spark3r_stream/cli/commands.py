@@ -122,9 +122,10 @@ def doctor() -> int:
 def replay(
     recording: Positional[Path],
     publish: str = "tcp://127.0.0.1:5555",
-    speed: float | None = 1.0,
+    speed: Annotated[float | None, tyro.conf.arg(aliases=["--rate"])] = 1.0,
     loop: bool = False,
     start: float = 0.0,
+    wait_subscribers: int = 0,
     keys: Path | None = None,
     insecure: bool = False,
 ) -> int:
@@ -136,13 +137,14 @@ def replay(
         speed: 1 as recorded, 2 twice as fast, None as fast as possible.
         loop: begin again at the end.
         start: seconds into the recording.
+        wait_subscribers: begin when so many subscribers are there, so that none misses the first messages.
         keys: folder of keys: encrypt, and admit only the clients listed there; any address may be used then.
         insecure: allow an address that other machines can reach without keys.
     """
     from spark3r_stream.cli.recordings import replay_command
     from spark3r_stream.running.security import server_security
 
-    return replay_command(recording, publish, speed, loop, start, insecure, server_security(keys))
+    return replay_command(recording, publish, speed, loop, start, wait_subscribers, insecure, server_security(keys))
 
 
 def inspect(recording: Positional[Path], json: bool = False) -> int:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import signal
-import sys
 import threading
 from pathlib import Path
 
+from spark3r_stream.config import ConfigError
 from spark3r_stream.plain_text import cleaned
 from spark3r_stream.pubsub.keys import ServerSecurity
 from spark3r_stream.pubsub.publisher import Publisher
@@ -17,7 +18,10 @@ from spark3r_stream.recording.reader import Recording
 from spark3r_stream.recording.replay import Replay, republish
 from spark3r_stream.wire.envelope import TOPICS
 
+log = logging.getLogger(__name__)
+
 MAX_TOPICS_TOLD = 40
+SUBSCRIBERS_POLL_S = 0.05
 
 
 def replay_command(
@@ -26,10 +30,13 @@ def replay_command(
     speed: float | None,
     loop: bool,
     start: float,
+    wait_subscribers: int,
     insecure: bool,
     security: ServerSecurity | None = None,
 ) -> int:
     """Republish until the end of the recording, or until it is interrupted; both are exit code 0."""
+    if wait_subscribers < 0:
+        raise ConfigError(f"--wait-subscribers is {wait_subscribers}; expected 0 or more")
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -44,11 +51,17 @@ def replay_command(
             on_error=lambda _: stop.set(),
         ) as publisher,
     ):
-        print(f"replaying {cleaned(recording)} on {publisher.endpoint}", file=sys.stderr)
+        log.info("replaying %s on %s", recording, publisher.endpoint)
+        if wait_subscribers > 0:
+            log.info("waiting for %d subscribers", wait_subscribers)
+            replay.pause()
+            while publisher.subscribers < wait_subscribers and not stop.wait(SUBSCRIBERS_POLL_S):
+                pass
+            replay.resume()
         sent = republish(replay, publisher, stop)
         if publisher.error is not None:
             raise publisher.error
-    print(f"{sent} messages sent", file=sys.stderr)
+    log.info("%d messages sent", sent)
     return 0
 
 

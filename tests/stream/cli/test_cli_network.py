@@ -96,6 +96,19 @@ def test_record_inspect_and_replay(tmp_path: Path, recorded: tuple[Path, str]) -
     assert all(h["translation"] == own[h["frame_id"]]["translation"] for h in heard)
 
 
+def test_a_replay_waits_for_those_who_are_to_see_all_of_it(tmp_path: Path, recorded: tuple[Path, str]) -> None:
+    endpoint = f"ipc://{tmp_path}/replay.sock"
+    replay = start("replay", str(recorded[0]), "--publish", endpoint, "--wait-subscribers", "2", "--rate", "20")
+    with Subscriber(endpoint, ["/frame/"], timeout_s=1) as first:
+        assert first.wait_connected(30)
+        assert list(first) == []  # one is not enough
+        with Subscriber(endpoint, ["/frame/"]) as second:
+            for subscriber in (first, second):
+                frames = [subscriber.poll(30) for _ in range(8)]
+                assert [None if frame is None else frame.envelope.sequence for frame in frames] == list(range(8))
+    assert replay.wait(30) == 0
+
+
 def test_a_recording_becomes_a_picture(tmp_path: Path, recorded: tuple[Path, str]) -> None:
     picture = tmp_path / "map.png"
     view = start("view", str(recorded[0]), "--offscreen", str(picture))
