@@ -42,5 +42,12 @@ def picture_of_points(
         pixels = rays[:, :2] / rays[:, 2:]
         inside = (rays[:, 2] > 0) & np.all((pixels >= 0) & (pixels < (width, height)), axis=1)
     column, row = pixels[inside].astype(np.int64).T
+    drawn = np.zeros((height, width), bool)
+    drawn[row, column] = True
     image[row, column] = np.asarray(colours)[inside, :3]
+    # Of a large depth map only some points are published, in even steps: the pixels between two take one's colour.
+    between = np.zeros_like(drawn)
+    between[:, 1:-1] = ~drawn[:, 1:-1] & drawn[:, :-2] & drawn[:, 2:]
+    row, column = np.nonzero(between)
+    image[row, column] = image[row, column - 1]
     return image

@@ -18,13 +18,25 @@ def test_the_engines_points_give_the_pixels_they_were_made_from() -> None:
     image = RNG.integers(30, 256, (*SIZE, 3), dtype=np.uint8)
     depth = (2 + 0.01 * np.add.outer(np.arange(SIZE[0]), np.arange(SIZE[1]))).astype(np.float32)
     pose = se3.exp([1, 2, 3, 0.3, 0.2, 0.1])
-    points, colours, _ = cloud_of(CloudConfig(), image, depth, RNG.uniform(size=SIZE), CAMERA.matrix, pose)
+    trust = np.repeat(np.linspace(0, 1, SIZE[0])[:, None], SIZE[1], 1)
+    points, colours, _ = cloud_of(CloudConfig(), image, depth, trust, CAMERA.matrix, pose)
     picture = picture_of_points(points, colours, CAMERA, pose)
     assert picture is not None
     drawn = (picture == image).all(-1)
     assert drawn.sum() == len(points)
     assert 0.85 < drawn.mean() < 0.95, "all but the tenth that was not published"
     assert len(np.unique(picture[~drawn].reshape(-1, 3), axis=0)) == 1, "and nothing where none is"
+
+
+def test_where_some_points_were_published_there_are_no_stripes() -> None:
+    image = np.full((*SIZE, 3), (200, 100, 50), np.uint8)
+    depth, trust = np.full(SIZE, 2.0, np.float32), np.ones(SIZE)
+    cloud = CloudConfig(max_points=800)
+    points, colours, _ = cloud_of(cloud, image, depth, trust, CAMERA.matrix, np.eye(4))
+    assert len(points) < 0.7 * depth.size
+    picture = picture_of_points(points, colours, CAMERA, np.eye(4))
+    assert picture is not None
+    assert (picture[:, 1:-1] == image[:, 1:-1]).all(-1).mean() > 0.98
 
 
 def test_points_that_are_not_in_the_picture_leave_no_trace() -> None:
