@@ -41,6 +41,7 @@ class RunConfig:
         out: folder for trajectory.txt, cloud.ply, intrinsics.json, stats.json and preview.png.
         publish: ZeroMQ endpoint, e.g. tcp://127.0.0.1:5555; port * takes any free one.
         record: MCAP file for the published messages and the input.
+        metrics: HOST:PORT of a page for Prometheus, e.g. 127.0.0.1:9100; a port alone is on 127.0.0.1 (docs/fleet.md).
         images: also publish, and record, every frame's picture: JPEG on /image/.
         map: file for the map, e.g. room.s3rmap, written every minute and at the end (docs/map_file.md). Where there is
             one already, the run goes on in it.
@@ -76,7 +77,7 @@ class RunConfig:
         dtype: of the network's trunk; auto takes bfloat16 where the processor has it.
         json: one JSON line per frame on stdout and nothing else there.
         keys: folder of keys: encrypt what is published and admit only clients listed there; any address may be used.
-        insecure: allow publishing on an address that other machines can reach without keys.
+        insecure: allow publishing, and metrics, on an address that other machines can reach without keys.
     """
 
     source: tyro.conf.Positional[str]
@@ -85,6 +86,7 @@ class RunConfig:
     out: Path | None = None
     publish: str | None = None
     record: Path | None = None
+    metrics: str | None = None
     images: bool = False
     map: Path | None = None
     localise: bool = False

@@ -18,6 +18,7 @@ EXTRA_OF = {
     "rerun": "rerun",
     "foxglove": "foxglove",
     "matplotlib": "plot",
+    "prometheus_client": "metrics",
 }
 
 

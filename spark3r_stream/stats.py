@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -108,6 +108,13 @@ class LatencyHistogram:
             p95_ms=min(self._quantile_ns(bins, count, 0.95), max_ns) / 1e6,
             max_ms=max_ns / 1e6,
         )
+
+    def counts_below(self, bounds_ns: Sequence[int]) -> tuple[list[int], int, int]:
+        """How many durations were at most each of the bounds (ascending; within a bin's half-width), how many there
+        were, and their sum in nanoseconds."""
+        with self._lock:
+            bins, count, sum_ns = list(self._bins), self._count, self._sum_ns
+        return [sum(bins[: self._bin(bound) + 1]) for bound in bounds_ns], count, sum_ns
 
     @classmethod
     def _quantile_ns(cls, bins: list[int], count: int, q: float) -> float:

@@ -31,6 +31,7 @@ STREAM_MAY_IMPORT: dict[str, set[str]] = {
     "recording": LEAVES | {"wire", "pubsub", "proto"},
     "sources": LEAVES | {"recording"},
     "map": LEAVES | {"wire"},
+    "metrics": LEAVES | {"wire"},
     "map_file": LEAVES,
     "outputs": LEAVES | {"wire", "map"},
     "viewer": LEAVES | {"wire", "pubsub", "map", "outputs"},
@@ -39,7 +40,7 @@ STREAM_MAY_IMPORT: dict[str, set[str]] = {
     "export": LEAVES | {"wire", "recording", "map", "map_file", "outputs", "ros2", "engine"},
     "evaluation": LEAVES | {"wire", "recording", "sources", "map"},
     "testing": {"evaluation"},
-    "running": LEAVES | {"wire", "pubsub", "recording", "sources", "map", "map_file", "outputs", "engine"},
+    "running": LEAVES | {"wire", "pubsub", "recording", "sources", "map", "map_file", "metrics", "outputs", "engine"},
     "api": LEAVES | {"wire", "sources", "map", "outputs", "engine", "running"},
     "cli": LEAVES
     | {"wire", "pubsub", "recording", "sources", "map", "map_file", "outputs", "viewer", "ros2", "engine", "export"}

@@ -11,7 +11,23 @@ from spark3r_stream.errors import StreamError
 from spark3r_stream.pubsub.publisher import Publisher
 from spark3r_stream.recording.writer import Recorder
 from spark3r_stream.sources.base import Source
-from spark3r_stream.wire.messages import SessionState
+from spark3r_stream.wire.messages import SessionState, Status
+
+
+def status_of(
+    stats: RunStats,
+    source: Source,
+    publisher: Publisher | None,
+    recorder: Recorder | None,
+    state: SessionState | None = None,
+) -> Status:
+    """As it is now. state: None: that of the source."""
+    return stats.status(
+        state or SESSION_STATE[source.state],
+        subscribers=0 if publisher is None else publisher.subscribers,
+        messages_dropped=0 if publisher is None else publisher.dropped,
+        recording_dropped=0 if recorder is None else sum(recorder.dropped.values()),
+    )
 
 
 @contextlib.contextmanager
@@ -26,13 +42,7 @@ def heartbeat(
     """Status once a second while the block runs, and a last one that says how it ended."""
 
     def beat(state: SessionState | None = None) -> None:
-        status = stats.status(
-            state or SESSION_STATE[source.state],
-            subscribers=0 if publisher is None else publisher.subscribers,
-            messages_dropped=0 if publisher is None else publisher.dropped,
-            recording_dropped=0 if recorder is None else sum(recorder.dropped.values()),
-        )
-        wire.status(status, stats.captured_ns)
+        wire.status(status_of(stats, source, publisher, recorder, state), stats.captured_ns)
 
     def died(error: Exception) -> None:
         cause = f"{type(error).__name__}: {error}"

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import uuid
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from spark3r_stream.clock import Clock
 from spark3r_stream.config import RunConfig
@@ -26,6 +27,9 @@ from spark3r_stream.sources.counted_on import CountedOn
 from spark3r_stream.sources.open import open_source
 from spark3r_stream.sources.options import Pace, ReconnectOptions, RtspTransport, SourceOptions
 from spark3r_stream.sources.redact import redact_uri
+
+if TYPE_CHECKING:
+    from spark3r_stream.metrics.server import MetricsServer
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +84,18 @@ def open_publisher(
     )
     log.info("publishing on %s", publisher.endpoint)
     return publisher
+
+
+def open_metrics(config: RunConfig, closing: contextlib.ExitStack) -> MetricsServer | None:
+    """The page of --metrics, closed with `closing`; it answers once it is told what to say. Needs the extra."""
+    if config.metrics is None:
+        return None
+    from spark3r_stream.metrics.server import MetricsServer, metrics_address
+
+    server = MetricsServer(metrics_address(config.metrics, insecure=config.insecure))
+    closing.callback(server.close)
+    log.info("metrics on %s", server.url)
+    return server
 
 
 def ground_truth(source: Source) -> Trajectory | None:

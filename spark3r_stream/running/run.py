@@ -40,9 +40,9 @@ from spark3r_stream.recording.records import Decisions
 from spark3r_stream.recording.reprocess import RecordedRun
 from spark3r_stream.recording.writer import Recorder
 from spark3r_stream.running.build import build_reconstructor, is_file
-from spark3r_stream.running.heartbeat import heartbeat
+from spark3r_stream.running.heartbeat import heartbeat, status_of
 from spark3r_stream.running.maps import map_saver, opened_map
-from spark3r_stream.running.opening import ground_truth, open_publisher, open_recorder, open_run_source
+from spark3r_stream.running.opening import ground_truth, open_metrics, open_publisher, open_recorder, open_run_source
 from spark3r_stream.running.report import run_report
 from spark3r_stream.running.rerun import (
     RunEnd,
@@ -160,6 +160,7 @@ def opened_run(
             stop.set()  # nobody sees this run any more: whoever supervises it starts another
 
         publisher = open_publisher(config, session_id, closing, ended)
+        metrics = open_metrics(config, closing)
         if run is not None:
             closing.enter_context(recorded_threads(run))
         with interrupting():
@@ -201,6 +202,14 @@ def opened_run(
             wire = WireSink(sealer, targets)
             sinks.append(wire)
             closing.enter_context(heartbeat(wire, stats, source, publisher, recorder, ended))
+        if metrics is not None:
+            from spark3r_stream.metrics.families import Measured
+
+            def measured() -> list[Measured]:
+                status = status_of(stats, source, publisher, recorder)
+                return [Measured(source.info.name, status, stats.keyframes, stats.latency)]
+
+            metrics.serve(measured)
         if recorder is not None:
             sinks.append(DecisionsSink(recorder, clock, _torch_threads()))
         comparison = None

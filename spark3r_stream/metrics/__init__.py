@@ -1,0 +1,1 @@
+"""Numbers of running streams for Prometheus."""
