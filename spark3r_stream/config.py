@@ -42,6 +42,8 @@ class RunConfig:
         publish: ZeroMQ endpoint, e.g. tcp://127.0.0.1:5555; port * takes any free one.
         record: MCAP file for the published messages and the input.
         metrics: HOST:PORT of a page for Prometheus, e.g. 127.0.0.1:9100; a port alone is on 127.0.0.1 (docs/fleet.md).
+        record_only: input keeps the file small: input, decisions, poses, and hashes of the rest, which a repeated run
+            (spark3r run FILE.mcap) makes again.
         images: also publish, and record, every frame's picture: JPEG on /image/.
         map: file for the map, e.g. room.s3rmap, written every minute and at the end (docs/map_file.md). Where there is
             one already, the run goes on in it.
@@ -87,6 +89,7 @@ class RunConfig:
     publish: str | None = None
     record: Path | None = None
     metrics: str | None = None
+    record_only: Literal["input"] | None = None
     images: bool = False
     map: Path | None = None
     localise: bool = False
@@ -149,6 +152,8 @@ class RunConfig:
             raise ConfigError("--localise needs a map to find the camera in; give its file with --map")
         if self.overwrite and self.record is None and self.map is None:
             raise ConfigError("--overwrite is about an older recording or map; give --record or --map with it")
+        if self.record_only is not None and self.record is None:
+            raise ConfigError("--record-only is about a recording; give its file with --record")
         if self.images and self.publish is None and self.record is None:
             raise ConfigError("--images is about what is published; give --publish or --record with it")
         if self.save_depth and self.out is None:

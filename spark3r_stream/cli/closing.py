@@ -77,6 +77,8 @@ def _next(config: RunConfig) -> str:
     if config.out is not None:
         return f"spark3r view {shlex.quote(str(config.out))}"
     if config.record is not None:
+        if config.record_only is not None:
+            return f"spark3r run {shlex.quote(str(config.record))}, which makes the rest again"
         return f"spark3r view {shlex.quote(str(config.record))}"
     if config.map is not None:
         return f"spark3r export {shlex.quote(str(config.map))} --to colmap --out colmap"

@@ -6,6 +6,7 @@ and `ros2 bag play --clock` agree.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from spark3r_stream.errors import OutputError
@@ -18,6 +19,7 @@ from spark3r_stream.ros2.naming import Naming
 from spark3r_stream.ros2.types import BagTypes
 from spark3r_stream.wire import envelope as wire
 
+log = logging.getLogger(__name__)
 _READ = tuple(topic for topic in TOPICS if topic != wire.STATUS)  # once a second of another clock
 
 
@@ -25,9 +27,11 @@ def write_recording_bag(path: Path, folder: ExportFolder) -> int:
     """bag/bag.mcap and bag/metadata.yaml; the messages written. Raises OutputError, RecordingError or WireError."""
     types, names = BagTypes(), Naming()
     converter = Converter(Ros2Messages(types), names)
-    count = 0
+    recording, count = Recording(path), 0
+    if recording.note:
+        log.warning("note: %s", recording.note)
     with new_bag(folder, names, types) as send:
-        for message in Recording(path).messages(_READ):
+        for message in recording.messages(_READ):
             if message.envelope.captured_ns < 0:
                 raise OutputError("ROS has no times before 1970, and this recording has")
             made = converter.of(message)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from google.protobuf.message import DecodeError
 
 from spark3r_stream.proto import wire_pb2
+from spark3r_stream.recording.digest import Digest
 from spark3r_stream.recording.reader import Recording
 from spark3r_stream.wire import envelope as wire
 from spark3r_stream.wire.encode import encode_frame, encode_keyframe, encode_map_corrections
@@ -173,6 +174,9 @@ def compared_recordings(made: Path, reference: Path) -> Comparison:
 
 def _marks(recording: Recording, decided_only: bool) -> Iterator[_Mark]:
     """Of the recorded messages, in order."""
-    for message in recording.messages(COMPARED, decided_only=decided_only):
+    for message in recording.compared(COMPARED, decided_only=decided_only):
+        if isinstance(message, Digest):
+            yield _Mark(message.topic, (message.frame_id, 0), message.sha256)
+            continue
         envelope = message.envelope
         yield _Mark.of(message.topic, envelope.frame_id, envelope.captured_ns, envelope.submap, message.payload)

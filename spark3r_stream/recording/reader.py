@@ -19,6 +19,7 @@ from mcap.stream_reader import CRCValidationError
 from mcap.summary import Summary
 
 from spark3r_stream.errors import RecordingError, VersionMismatch, WireError
+from spark3r_stream.recording.digest import DIGEST, Digest, decode_digest
 from spark3r_stream.recording.mcap_file import MAX_RECORD_BYTES, Record, StrictFile, read_records
 from spark3r_stream.recording.records import (
     DECISIONS,
@@ -103,6 +104,16 @@ class Recording:
         if major != str(wire.SCHEMA_MAJOR):
             raise VersionMismatch(f"the recording {path}", f"{major}.{minor}", f"{wire.SCHEMA_MAJOR}.x")
 
+    @property
+    def note(self) -> str:
+        """What its reader should know of it, one line; empty for a recording of everything."""
+        if self.metadata.get("content") != "input":
+            return ""
+        return (
+            f"{self.path} holds the input and the camera's path, and neither depth nor points (--record-only input);"
+            f" `spark3r run {self.path}` makes them again"
+        )
+
     def messages(
         self, topics: Collection[str] | None = None, start_ns: int | None = None, *, decided_only: bool = False
     ) -> Iterator[Message]:
@@ -111,6 +122,14 @@ class Recording:
         decided_only: only those of windows whose decisions are in the file, too. They follow the window's messages.
         Malformed ones are skipped and counted in `malformed`.
         """
+        for message in self.compared(topics, start_ns, decided_only=decided_only):
+            if isinstance(message, Message):
+                yield message
+
+    def compared(
+        self, topics: Collection[str] | None = None, start_ns: int | None = None, *, decided_only: bool = False
+    ) -> Iterator[Message | Digest]:
+        """As `messages`, with the hash of a payload where the recording has only that."""
         pending: tuple[Envelope, str] | None = None
         records = self._records(_Scan(), start_ns)
         if decided_only:
@@ -119,6 +138,10 @@ class Recording:
             try:
                 if topic == ENVELOPE:
                     pending = Envelope.from_bytes(record.data)
+                elif topic == DIGEST:
+                    digest = decode_digest(record.data)
+                    if topics is None or digest.topic in topics:
+                        yield digest
                 elif topic in wire.MAX_PAYLOAD_BYTES:
                     envelope, pending = pending, None
                     if envelope is None or envelope[1] != topic:
@@ -163,7 +186,7 @@ class Recording:
         missed: Counter[str] = Counter()
         first_missed: dict[str, int] = {}
         # what counts from 0 in every recording; the published topics may have been sent before
-        expected: dict[str, int] = {"input": 0, DECISIONS: 0}
+        expected: dict[str, int] = {"input": 0, DECISIONS: 0, DIGEST: 0}
         start_ns, end_ns = 0, 0
         for topic, record in self._records(scan):
             if topic == ENVELOPE:

@@ -6,6 +6,7 @@ first, every loop, every seek) gets a session id of its own: a receiver starts a
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import uuid
@@ -18,6 +19,8 @@ from spark3r_stream.pubsub.publisher import Publisher
 from spark3r_stream.recording.reader import Recording
 from spark3r_stream.wire import envelope as wire
 from spark3r_stream.wire.envelope import Message
+
+log = logging.getLogger(__name__)
 
 
 class Replay:
@@ -41,6 +44,8 @@ class Replay:
         if speed is not None and not speed > 0:
             raise RecordingError(f"replay speed {speed}; expected a positive number, or none for full speed")
         self.recording = Recording(path)
+        if self.recording.note:
+            log.warning("note: %s", self.recording.note)
         first = next(self.recording.messages(), None)
         if first is None:
             raise RecordingError(f"{path} holds no published messages to replay")

@@ -1,8 +1,9 @@
 """Writing a recording: MCAP with the published bytes, the input as received and the decisions, in a thread of its own.
 
 Channels: the published topics with their payloads, unchanged; `/envelope/`, one message before each of those with its
-envelope and topic; `/input/packet/` or `/input/image/`; `/decisions/`. Every schema is stored whole, so any MCAP tool
-can read the file. A chunk is closed every second: a file cut anywhere is read up to its last whole chunk.
+envelope and topic; `/input/packet/` or `/input/image/`; `/decisions/`; `/digest/` for what `only_input` leaves out.
+Every schema is stored whole, so any MCAP tool can read the file. A chunk is closed every second: a file cut anywhere
+is read up to its last whole chunk.
 
 Nothing here ever blocks or stops the engine: what does not fit the queue is dropped and counted, and a disk that is
 full or gone ends the recording, not the run.
@@ -26,6 +27,7 @@ from spark3r_stream.clock import Clock
 from spark3r_stream.errors import RecordingError
 from spark3r_stream.packets import InputPacket
 from spark3r_stream.proto import recording_pb2, wire_pb2
+from spark3r_stream.recording.digest import DIGEST, HASHED, KEPT, encode_digest
 from spark3r_stream.recording.records import (
     DECISIONS,
     INPUT_IMAGE,
@@ -37,7 +39,7 @@ from spark3r_stream.recording.records import (
 from spark3r_stream.recording.target import RecordingTarget
 from spark3r_stream.wire import envelope as wire
 from spark3r_stream.wire.decode import schema_of
-from spark3r_stream.wire.envelope import Message
+from spark3r_stream.wire.envelope import Envelope, Message
 
 ENVELOPE = "/envelope/"
 METADATA = "spark3r"
@@ -49,6 +51,7 @@ _SCHEMAS: dict[str, Any] = {
     INPUT_PACKET: recording_pb2.InputPacket,
     INPUT_IMAGE: CompressedImage,
     DECISIONS: recording_pb2.Decisions,
+    DIGEST: recording_pb2.Digest,
 }
 
 
@@ -58,7 +61,7 @@ class _Record:
     payload: bytes
     time_ns: int
     sequence: int
-    envelope: bytes = b""
+    envelope: Envelope | None = None
 
 
 class Recorder:
@@ -66,6 +69,7 @@ class Recorder:
 
     path: takes this name with the first published message, or when closed with anything in it; until then the file is
     FILE.xxxxxxxx.part beside it, which is removed if nothing came.
+    only_input: of the published messages keep those that say where the camera was, and the hashes of depth and clouds.
     overwrite: whether an older recording of that name may be replaced; anything else never is.
     metadata: settings, versions, weights hash: strings that let a stranger repeat the run.
     source_id: of the input, without credentials.
@@ -84,6 +88,7 @@ class Recorder:
         clock: Clock,
         *,
         source_id: str = "",
+        only_input: bool = False,
         overwrite: bool = False,
         queue_bytes: int = 256 * wire.MIB,
         flush_interval_s: float = 1.0,
@@ -94,6 +99,7 @@ class Recorder:
         self.broken = False  # ended by a fault of this program, not of the disk
         self._clock = clock
         self._source_id = source_id
+        self._only_input = only_input
         self._queue_bytes = queue_bytes
         self._flush_interval_s = flush_interval_s
         self._on_error = on_error
@@ -101,6 +107,7 @@ class Recorder:
         self._taken: deque[_Record] = deque()  # by the thread; the first is being written
         self._queued_bytes = 0
         self._packet_index = 0
+        self._digests = 0
         self._records = 0  # written
         self._dropped: Counter[str] = Counter()
         self._stopping = False
@@ -110,7 +117,8 @@ class Recorder:
             self._writer = Writer(self._file, chunk_size=CHUNK_BYTES, compression=CompressionType.ZSTD)  # type: ignore[arg-type]
             self._writer.start(profile="", library="spark3r-stream")
             version = f"{wire.SCHEMA_MAJOR}.{wire.SCHEMA_MINOR}"
-            self._writer.add_metadata(METADATA, {"schema_version": version, "source_id": source_id, **metadata})
+            about = {"schema_version": version, "source_id": source_id, "content": "input" if only_input else "all"}
+            self._writer.add_metadata(METADATA, {**about, **metadata})
         except (OSError, ValueError) as error:  # ValueError: a name that no file can have
             reason = getattr(error, "strerror", None) or error
             raise RecordingError(f"cannot record to {path}: {reason}; choose another file") from None
@@ -129,9 +137,10 @@ class Recorder:
                 message.payload,
                 message.envelope.published_ns,
                 message.envelope.sequence,
-                message.envelope.to_bytes(message.topic),
+                message.envelope,
             )
             for message in messages
+            if not self._only_input or message.topic in (*KEPT, *HASHED)
         )
 
     def packet(self, packet: InputPacket) -> None:
@@ -226,19 +235,28 @@ class Recorder:
                 return
 
     def _write(self, record: _Record) -> None:
-        # envelope first: a cut between the two loses the message, and no reader takes a payload for another's
-        for topic, data in ((ENVELOPE, record.envelope), (record.topic, record.payload)):
-            if topic != ENVELOPE or data:
-                self._writer.add_message(
-                    channel_id=self._channels[topic],
-                    log_time=record.time_ns,
-                    publish_time=record.time_ns,
-                    sequence=record.sequence & 0xFFFFFFFF,
-                    data=data,
-                )
+        if record.envelope is None:
+            self._add(record.topic, record.time_ns, record.sequence, record.payload)
+        elif self._only_input and record.topic in HASHED:
+            digest = encode_digest(record.topic, record.envelope, record.payload)
+            self._add(DIGEST, record.time_ns, self._digests, digest)
+            self._digests += 1
+        else:
+            # envelope first: a cut between the two loses the message, and no reader takes a payload for another's
+            self._add(ENVELOPE, record.time_ns, record.sequence, record.envelope.to_bytes(record.topic))
+            self._add(record.topic, record.time_ns, record.sequence, record.payload)
         self._records += 1
-        if record.envelope:
+        if record.envelope is not None:
             self._file.take_name()
+
+    def _add(self, topic: str, time_ns: int, sequence: int, data: bytes) -> None:
+        self._writer.add_message(
+            channel_id=self._channels[topic],
+            log_time=time_ns,
+            publish_time=time_ns,
+            sequence=sequence & 0xFFFFFFFF,
+            data=data,
+        )
 
     def _fail(self, error: RecordingError) -> None:
         with self._changed:

@@ -122,5 +122,13 @@ def open_recorder(
 
     source_id = unicode_text(redact_uri(config.source))
     return closing.enter_context(
-        Recorder(config.record, metadata, clock, source_id=source_id, overwrite=config.overwrite, on_error=report)
+        Recorder(
+            config.record,
+            metadata,
+            clock,
+            source_id=source_id,
+            only_input=config.record_only == "input",
+            overwrite=config.overwrite,
+            on_error=report,
+        )
     )

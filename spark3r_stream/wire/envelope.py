@@ -20,7 +20,7 @@ from spark3r_stream.wire.messages import CapturedClock
 
 _CLOCKS = {clock.value: clock for clock in CapturedClock}
 SCHEMA_MAJOR = 2
-SCHEMA_MINOR = 2
+SCHEMA_MINOR = 3
 
 FRAME = "/frame/"
 POSE = "/pose/"

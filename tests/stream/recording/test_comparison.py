@@ -33,7 +33,7 @@ def compare(monkeypatch: pytest.MonkeyPatch):
     """Makes a comparison of what was recorded with what is made now, without a file."""
 
     def make(recorded: list[SimpleNamespace], made: list[SimpleNamespace]) -> Comparison:
-        reader = SimpleNamespace(messages=lambda topics, decided_only: iter([m for m in recorded if m.topic in topics]))
+        reader = SimpleNamespace(compared=lambda topics, decided_only: iter([m for m in recorded if m.topic in topics]))
         monkeypatch.setattr(comparison, "Recording", lambda path: reader)
         monkeypatch.setattr(comparison, "encode_keyframe", lambda keyframe: [])
         monkeypatch.setattr(comparison, "encode_frame", lambda output: [output])

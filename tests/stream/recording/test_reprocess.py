@@ -13,8 +13,10 @@ from PIL import Image
 
 from spark3r_stream.config import ConfigError, RunConfig
 from spark3r_stream.errors import RecordingError
-from spark3r_stream.proto import wire_pb2
+from spark3r_stream.proto import recording_pb2, wire_pb2
 from spark3r_stream.recording.comparison import TIMINGS, without_timings
+from spark3r_stream.recording.digest import DIGEST
+from spark3r_stream.recording.reader import Recording
 from spark3r_stream.recording.reprocess import RecordedRun
 from spark3r_stream.running.build import build_reconstructor
 from spark3r_stream.running.rerun import check_weights, recorded_camera, recorded_config, recorded_new_frames
@@ -275,3 +277,49 @@ def test_what_takes_much_or_names_a_file_is_not_decided_by_the_recording(
     run = RecordedRun.load(rewrite(first, tmp_path / "new.mcap", path))
     assert recorded_config(RunConfig(source="x"), run).weights is None
     assert recorded_config(RunConfig(source="x", weights="mine"), run).weights == "mine"
+
+
+def test_a_recording_of_the_input_alone_is_small_and_repeated(
+    tmp_path: Path, spark3r, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Depth and points are compared by their hashes; the recording of the repeated run has them."""
+    video, small = write_video(tmp_path / "clip.mp4", moving_images(10, 128, 96)), tmp_path / "small.mcap"
+    assert spark3r("run", video, *SMALL, "--record", small, "--record-only", "input") == 0
+    video.unlink()
+    counts = Recording(small).info().counts
+    assert counts["/frame/"] == 10
+    assert counts["/digest/"] >= 10
+    assert not counts.keys() & {wire.DEPTH, wire.CLOUD, wire.POSE, wire.TF, wire.STATUS}
+    whole = tmp_path / "whole.mcap"
+    assert spark3r("run", small, "--record", whole) == 0
+    equal = len(payloads(whole))
+    assert f"all {equal} messages are equal to the recorded ones, byte by byte" in capfd.readouterr().err
+    assert equal == len(payloads(small)) + counts["/digest/"]
+    assert small.stat().st_size < whole.stat().st_size / 4
+    assert spark3r("compare", whole, small) == 0
+
+    def other_depth(topic: str, payload: bytes) -> bytes:
+        digest = recording_pb2.Digest.FromString(payload) if topic == DIGEST else None
+        if digest is None or digest.topic != wire.DEPTH or digest.frame_id != 4:
+            return payload
+        digest.sha256 = bytes(32)
+        return digest.SerializeToString()
+
+    changed = rewrite(small, tmp_path / "changed.mcap", change=other_depth)
+    capfd.readouterr()
+    assert spark3r("run", changed) == 1
+    assert "1 differ (first /depth/ of frame 4" in capfd.readouterr().err
+    assert spark3r("replay", small, "--speed", "None", "--publish", "tcp://127.0.0.1:*") == 0
+    assert "neither depth nor points (--record-only input); `spark3r run" in capfd.readouterr().err
+
+
+def test_a_digest_that_is_none_is_counted(tmp_path: Path, spark3r) -> None:
+    video, small = write_video(tmp_path / "clip.mp4", moving_images(4, 128, 96)), tmp_path / "small.mcap"
+    assert spark3r("run", video, *SMALL, "--record", small, "--record-only", "input") == 0
+    for payload in (b"\xff", b"x" * 300, recording_pb2.Digest(topic="/depth/").SerializeToString()):
+        broken = rewrite(small, tmp_path / "b.mcap", change=lambda topic, data: payload if topic == DIGEST else data)  # noqa: B023
+        recording = Recording(broken)
+        assert {message.topic for message in recording.compared()} == {wire.FRAME, wire.DEPTH_CALIB}
+        assert recording.malformed == recording.info().counts[DIGEST] > 0
+    with pytest.raises(ConfigError, match="give its file with --record"):
+        RunConfig(source="a.mp4", record_only="input").check()

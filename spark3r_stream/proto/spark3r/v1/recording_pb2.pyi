@@ -59,6 +59,20 @@ class InputPacket(_message.Message):
     discarded: bool
     def __init__(self, source_id: _Optional[str] = ..., epoch: _Optional[int] = ..., index: _Optional[int] = ..., received_ns: _Optional[int] = ..., codec: _Optional[str] = ..., extradata: _Optional[bytes] = ..., pts: _Optional[int] = ..., dts: _Optional[int] = ..., time_base_numerator: _Optional[int] = ..., time_base_denominator: _Optional[int] = ..., keyframe: bool = ..., data: _Optional[bytes] = ..., display_matrix: _Optional[_Iterable[int]] = ..., stream: _Optional[_Union[StreamFormat, _Mapping]] = ..., discarded: bool = ...) -> None: ...
 
+class Digest(_message.Message):
+    __slots__ = ("topic", "frame_id", "captured_ns", "submap", "sha256")
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    FRAME_ID_FIELD_NUMBER: _ClassVar[int]
+    CAPTURED_NS_FIELD_NUMBER: _ClassVar[int]
+    SUBMAP_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    topic: str
+    frame_id: int
+    captured_ns: int
+    submap: int
+    sha256: bytes
+    def __init__(self, topic: _Optional[str] = ..., frame_id: _Optional[int] = ..., captured_ns: _Optional[int] = ..., submap: _Optional[int] = ..., sha256: _Optional[bytes] = ...) -> None: ...
+
 class FrameTime(_message.Message):
     __slots__ = ("frame_id", "epoch", "pts_ns", "captured_ns", "picture")
     FRAME_ID_FIELD_NUMBER: _ClassVar[int]
