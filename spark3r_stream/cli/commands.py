@@ -126,6 +126,7 @@ def replay(
     loop: bool = False,
     start: float = 0.0,
     wait_subscribers: int = 0,
+    start_paused: bool = False,
     keys: Path | None = None,
     insecure: bool = False,
 ) -> int:
@@ -138,13 +139,16 @@ def replay(
         loop: begin again at the end.
         start: seconds into the recording.
         wait_subscribers: begin when so many subscribers are there, so that none misses the first messages.
+        start_paused: begin when Enter is pressed (a line on standard input); each further one holds it or lets it go.
         keys: folder of keys: encrypt, and admit only the clients listed there; any address may be used then.
         insecure: allow an address that other machines can reach without keys.
     """
     from spark3r_stream.cli.recordings import replay_command
     from spark3r_stream.running.security import server_security
 
-    return replay_command(recording, publish, speed, loop, start, wait_subscribers, insecure, server_security(keys))
+    return replay_command(
+        recording, publish, speed, loop, start, wait_subscribers, start_paused, insecure, server_security(keys)
+    )
 
 
 def inspect(recording: Positional[Path], json: bool = False) -> int:

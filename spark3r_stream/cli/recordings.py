@@ -6,9 +6,12 @@ import contextlib
 import json
 import logging
 import signal
+import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
+from spark3r_stream.cli.pausing import PausedByLines
 from spark3r_stream.config import ConfigError
 from spark3r_stream.plain_text import cleaned
 from spark3r_stream.pubsub.keys import ServerSecurity
@@ -31,6 +34,7 @@ def replay_command(
     loop: bool,
     start: float,
     wait_subscribers: int,
+    start_paused: bool,
     insecure: bool,
     security: ServerSecurity | None = None,
 ) -> int:
@@ -57,12 +61,27 @@ def replay_command(
             replay.pause()
             while publisher.subscribers < wait_subscribers and not stop.wait(SUBSCRIBERS_POLL_S):
                 pass
-            replay.resume()
-        sent = republish(replay, publisher, stop)
+        sent = republish(replay, publisher, stop, is_paused=_paused_by_lines() if start_paused else lambda: False)
         if publisher.error is not None:
             raise publisher.error
     log.info("%d messages sent", sent)
     return 0
+
+
+def _paused_by_lines() -> Callable[[], bool]:
+    """For `republish`; raises ConfigError where it would wait for ever."""
+    lines = PausedByLines(sys.stdin)
+    log.info("paused; Enter lets it begin, and holds it again")
+
+    def is_paused() -> bool:
+        if lines.is_stuck:
+            raise ConfigError(
+                "--start-paused waits for a line (Enter) on standard input, and that is at its end; run it in a"
+                " terminal or keep a pipe open"
+            )
+        return lines.paused.is_set()
+
+    return is_paused
 
 
 def inspect_command(recording: Path, as_json: bool) -> int:

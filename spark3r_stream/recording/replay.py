@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -139,10 +139,23 @@ class Replay:
         return max(0.0, due_s - time.monotonic())
 
 
-def republish(replay: Replay, publisher: Publisher, stop: threading.Event, poll_s: float = 0.1) -> int:
-    """Send a recording's messages to a publisher as they fall due, until its end or `stop`; how many were sent."""
+def republish(
+    replay: Replay,
+    publisher: Publisher,
+    stop: threading.Event,
+    poll_s: float = 0.1,
+    is_paused: Callable[[], bool] = lambda: False,
+) -> int:
+    """Send a recording's messages to a publisher as they fall due, until its end or `stop`; how many were sent.
+
+    is_paused: asked before each; while it is true the recording's time stands still.
+    """
     sent = 0
     while not (stop.is_set() or replay.ended):
+        if is_paused():
+            replay.pause()
+        else:
+            replay.resume()
         message = replay.poll(poll_s)
         if message is not None:
             publisher.send([message])

@@ -18,9 +18,9 @@ ROOT = Path(__file__).parents[3]
 FRAMES = 30
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
+def start(*arguments: str, stdin: int | None = None) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "spark3r_stream.cli.main", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=stdin, text=True, cwd=ROOT)
 
 
 def start_engine(endpoint: str, *more: str) -> subprocess.Popen[str]:
@@ -107,6 +107,26 @@ def test_a_replay_waits_for_those_who_are_to_see_all_of_it(tmp_path: Path, recor
                 frames = [subscriber.poll(30) for _ in range(8)]
                 assert [None if frame is None else frame.envelope.sequence for frame in frames] == list(range(8))
     assert replay.wait(30) == 0
+
+
+def test_a_replay_begins_paused(tmp_path: Path, recorded: tuple[Path, str]) -> None:
+    endpoint = f"ipc://{tmp_path}/replay.sock"
+    arguments = ("replay", str(recorded[0]), "--publish", endpoint, "--start-paused", "--rate", "20")
+    replay = start(*arguments, stdin=subprocess.PIPE)
+    assert replay.stdin is not None
+    with Subscriber(endpoint, ["/frame/"], timeout_s=1) as subscriber:
+        assert subscriber.wait_connected(30)
+        assert list(subscriber) == []
+        replay.stdin.write("\n")
+        replay.stdin.close()  # whoever let it go may leave
+        frames = [subscriber.poll(30) for _ in range(8)]
+        assert [None if frame is None else frame.envelope.sequence for frame in frames] == list(range(8))
+    assert replay.wait(30) == 0
+    for lines in ("", "\n\n"):  # nobody there; let go and held again, unless it is over by then
+        stuck = start(*arguments[:-2], "--rate", "0.01", stdin=subprocess.PIPE)
+        _, err = stuck.communicate(lines, timeout=30)
+        assert stuck.returncode == 1
+        assert "--start-paused waits for a line" in err
 
 
 def test_a_recording_becomes_a_picture(tmp_path: Path, recorded: tuple[Path, str]) -> None:
