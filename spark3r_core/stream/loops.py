@@ -7,7 +7,6 @@ looked at. The path: `remembered` → `proposed` → `verify` → `agreeing` →
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -17,14 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spark3r_core.geometry import se3
-from spark3r_core.graph.problem import Edges, Similarities
-from spark3r_core.graph.solve import solve
-from spark3r_core.graph.ways import is_plausible, ways_from
+from spark3r_core.graph.problem import Similarities
 from spark3r_core.places.agreement import Places, Recognition, agreeing
 from spark3r_core.places.index import PlaceIndex
 from spark3r_core.places.verification import SamePlace, View, verify
 from spark3r_core.stream.adjustment import LEAST_SHARED, adjust, join_tracks
 from spark3r_core.stream.keyframe_map import KeyframeMap
+from spark3r_core.stream.map_graph import HOLDING_SHARE, bent_by, loop_edges, map_edges, plausible
 
 Array = NDArray[np.float64]
 
@@ -37,11 +35,6 @@ VERIFICATIONS = 4  # of a new keyframe, its proposals' neighbours included
 FINAL_VERIFICATIONS = 160  # of all keyframes together, at the end of a file
 NEAR_SHIFT, NEAR_TURN = 0.7, 40.0  # median depths and degrees, within which the map itself proposes
 WAITING = 40  # recognitions that wait for others that agree
-MOST_EDGES = 5  # of a keyframe to those that share most tracks with it
-WEAK = np.array([0.15] * 3 + [0.05] * 3 + [0.3])  # sigmas of an edge that no tracks hold: median depths, radians, log
-STRONG = np.array([0.05] * 3 + [0.02] * 3 + [0.1])  # that a hundred tracks hold; their errors depend on each other
-SLACK = (1.0, 4.0, 16.0)  # factors of these sigmas, tried in turn
-HOLDING_SHARE = 0.5  # of the believed pairs that the bent map must agree with
 AROUND = 5  # keyframes beside each end of a loop that are matched with those at the other end
 MOST_ERROR = 16.0  # pixel sigmas, once the graph has brought both ends together
 MOVED, HOLDING = 12, 6  # keyframes around a loop that its adjustment moves, and those that hold them
@@ -80,7 +73,9 @@ def close_all_loops(world: KeyframeMap, picture_hw: tuple[int, int], *, focal_is
     order = world.order
     likely = []
     for frame_id in order:
-        for score, other in _by_appearance(world, frame_id, _candidates(world, frame_id))[:PROPOSALS]:
+        for score, other in by_appearance(
+            world, world.keyframes[frame_id].features.descriptors, _candidates(world, frame_id)
+        )[:PROPOSALS]:
             likely.append((score, other, frame_id))
         for score, other in _by_map(world, frame_id, _candidates(world, frame_id))[:PROPOSALS]:
             likely.append((score, other, frame_id))
@@ -91,7 +86,7 @@ def close_all_loops(world: KeyframeMap, picture_hw: tuple[int, int], *, focal_is
         found = _look(world, other, frame_id, picture_hw)
         left -= found is not None
         if found:  # its neighbours are the ones that can confirm it
-            for near, far in _around(world, other, frame_id, 1):
+            for near, far in around(world, other, frame_id, 1):
                 left -= _look(world, near, far, picture_hw) is not None
     return _closed(world, picture_hw, focal_is_known=focal_is_known, adjusts=False)
 
@@ -104,7 +99,10 @@ def view_of(world: KeyframeMap, frame_id: int, picture_hw: tuple[int, int]) -> V
 def _recognise(world: KeyframeMap, frame_id: int, picture_hw: tuple[int, int], budget: int) -> None:
     """Verify proposals for a keyframe and, where one is right, its neighbours."""
     candidates = _candidates(world, frame_id)
-    queue = [other for _, other in _by_appearance(world, frame_id, candidates)[:PROPOSALS]]
+    queue = [
+        other
+        for _, other in by_appearance(world, world.keyframes[frame_id].features.descriptors, candidates)[:PROPOSALS]
+    ]
     queue += [other for _, other in _by_map(world, frame_id, candidates)[:PROPOSALS] if other not in queue]
     while queue and budget > 0:
         other = queue.pop(0)
@@ -129,9 +127,11 @@ def _candidates(world: KeyframeMap, frame_id: int) -> list[int]:
     return [other for other in earlier if other not in known]
 
 
-def _by_appearance(world: KeyframeMap, frame_id: int, candidates: Collection[int]) -> list[tuple[float, int]]:
-    """Likeness and keyframe, most alike first."""
-    likeness = world.places.index.likeness(world.keyframes[frame_id].features.descriptors, candidates)
+def by_appearance(
+    world: KeyframeMap, descriptors: NDArray[np.float32], candidates: Collection[int]
+) -> list[tuple[float, int]]:
+    """Likeness to a picture with these descriptors (N, 128), and keyframe, most alike first."""
+    likeness = world.places.index.likeness(descriptors, candidates)
     return sorted(((score, other) for other, score in likeness.items()), key=lambda one: (-one[0], one[1]))
 
 
@@ -166,7 +166,7 @@ def _look(world: KeyframeMap, other: int, frame_id: int, picture_hw: tuple[int, 
     return True
 
 
-def _around(world: KeyframeMap, first: int, second: int, reach: int) -> list[tuple[int, int]]:
+def around(world: KeyframeMap, first: int, second: int, reach: int) -> list[tuple[int, int]]:
     """Pairs (earlier, later) of the keyframes around two, the two themselves left out, that are not neighbours."""
     order = world.order
     a, b = order.index(first), order.index(second)
@@ -184,12 +184,12 @@ def _closed(world: KeyframeMap, picture_hw: tuple[int, int], *, focal_is_known: 
         return Closed(world)
     number = {frame_id: i for i, frame_id in enumerate(order)}
     nodes = Similarities.of([lies[frame_id] for frame_id in order])
-    held_together = _map_edges(world, nodes, number)
-    believed = [one for group in groups for one in _plausible(group, nodes, held_together, number)]
+    held_together = map_edges(world, nodes, number)
+    believed = [one for group in groups for one in plausible(group, nodes, held_together, number)]
     if not believed:
         return Closed(world)
     stays = np.array([i == 0 or frame_id in world.fixed for i, frame_id in enumerate(order)])
-    found, holds = _bent(nodes, held_together, _loop_edges(believed, number), stays)
+    found, holds = bent_by(nodes, held_together, loop_edges(believed, number), stays)
     if holds.mean() < HOLDING_SHARE:
         log.debug("loops of %d pairs do not fit the map", len(holds))
         return Closed(world)
@@ -207,8 +207,8 @@ def _closed(world: KeyframeMap, picture_hw: tuple[int, int], *, focal_is_known: 
     for one in believed:
         join_tracks(after, one.second, [one.first], picture_hw)
     for one in believed:
-        for first, second in _around(after, one.first, one.second, AROUND if not adjusts else 1):
-            if (first, second) not in after.matched and _overlap(after, first, second):
+        for first, second in around(after, one.first, one.second, AROUND if not adjusts else 1):
+            if (first, second) not in after.matched and overlap(after, first, second):
                 join_tracks(after, second, [first], picture_hw)
     log.debug("loops closed: %s", ", ".join(f"{a}-{b}" for a, b in pairs))
     if adjusts:
@@ -217,95 +217,9 @@ def _closed(world: KeyframeMap, picture_hw: tuple[int, int], *, focal_is_known: 
     return Closed(after, pairs)
 
 
-def _bent(
-    nodes: Similarities, odometry: Edges, loops: Edges, stays: NDArray[np.bool_]
-) -> tuple[Similarities, NDArray[np.bool_]]:
-    """Nodes as the loops want them, and which loops hold. Odometry is believed as its matches say, and if the loops do
-    not hold, less: errors of a whole way depend on each other where the focal length is wrong. stays: (N,) of nodes."""
-    holds = np.zeros(len(loops), bool)
-    bent = nodes
-    for slack in SLACK:
-        edges = _together(replace(odometry, information=odometry.information / slack**2), loops)
-        found = solve(nodes, edges, stays)
-        bent, holds = found.nodes, found.holds(edges)[len(odometry) :]
-        if holds.mean() >= HOLDING_SHARE:
-            break
-    return bent, holds
-
-
-def _overlap(world: KeyframeMap, first: int, second: int) -> bool:
+def overlap(world: KeyframeMap, first: int, second: int) -> bool:
     """Whether the map has two keyframes so near that matching them is worth its time."""
     return bool(_by_map(world, second, [first]))
-
-
-def _plausible(
-    group: Sequence[Recognition], nodes: Similarities, edges: Edges, number: dict[int, int]
-) -> list[Recognition]:
-    ways = {first: ways_from(number[first], nodes, edges) for first in sorted({one.first for one in group})}
-    kept = []
-    for one in group:
-        way = ways[one.first].get(number[one.second])
-        if way is not None and is_plausible(
-            nodes, number[one.first], number[one.second], one.same.first_from_second, one.size, way
-        ):
-            kept.append(one)
-        else:
-            log.debug("keyframes %d and %d look alike, but lie too far apart", one.first, one.second)
-    return kept if len(kept) > len(group) / 2 else []
-
-
-def _map_edges(world: KeyframeMap, nodes: Similarities, number: dict[int, int]) -> Edges:
-    """The map as it is: edges between keyframes that follow each other, and between those that share most tracks."""
-    order = world.order
-    shared = world.tracks.covisibility(LEAST_SHARED)
-    strongest: dict[int, list[tuple[int, tuple[int, int]]]] = {}
-    for pair, count in shared.items():
-        for end in pair:
-            strongest.setdefault(end, []).append((-count, pair))
-    pairs = {pair for found in strongest.values() for _, pair in sorted(found)[:MOST_EDGES]}
-    pairs |= set(itertools.pairwise(order))
-    chosen = sorted(pairs)
-    first = np.array([number[a] for a, _ in chosen], np.int64)
-    second = np.array([number[b] for _, b in chosen], np.int64)
-    counts = np.array([shared.get(pair, 0) for pair in chosen], np.float64)
-    sizes = np.array([_size(world, a) for a, _ in chosen])
-    sigmas = np.where(counts[:, None] > 0, STRONG / np.sqrt(np.clip(counts, 1, 400) / 100)[:, None], WEAK)
-    sigmas = np.minimum(sigmas, WEAK)
-    sigmas[:, :3] *= sizes[:, None]
-    information = np.zeros((len(chosen), 7, 7))
-    information[:, np.arange(7), np.arange(7)] = 1 / np.square(sigmas)
-    return Edges(first, second, nodes.relative(first, second), information, np.zeros(len(chosen), bool))
-
-
-def _size(world: KeyframeMap, frame_id: int) -> float:
-    """Median depth of a keyframe in its unit."""
-    depth = world.keyframes[frame_id].depth
-    return max(float(np.median(depth)), 1e-6)
-
-
-def _loop_edges(believed: Sequence[Recognition], number: dict[int, int]) -> Edges:
-    return Edges(
-        np.array([number[one.first] for one in believed], np.int64),
-        np.array([number[one.second] for one in believed], np.int64),
-        Similarities.of([one.same.first_from_second for one in believed]),
-        np.stack([one.same.information for one in believed]),
-        np.ones(len(believed), bool),
-    )
-
-
-def _together(a: Edges, b: Edges) -> Edges:
-    measured = Similarities(
-        np.concatenate([a.measured.scale, b.measured.scale]),
-        np.concatenate([a.measured.rotation, b.measured.rotation]),
-        np.concatenate([a.measured.translation, b.measured.translation]),
-    )
-    return Edges(
-        np.concatenate([a.first, b.first]),
-        np.concatenate([a.second, b.second]),
-        measured,
-        np.concatenate([a.information, b.information]),
-        np.concatenate([a.doubted, b.doubted]),
-    )
 
 
 def _around_loop(world: KeyframeMap, believed: Sequence[Recognition]) -> tuple[list[int], set[int]]:

@@ -22,30 +22,26 @@ from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.interface import Backbone
 from spark3r_core.photometric import depth_grid
 from spark3r_core.photometric.levels import Level
-from spark3r_core.stream.adjustment import SIGHTINGS, adjust, bent, join_tracks, local_set, neighbours
+from spark3r_core.stream.adjustment import adjust, bent, join_tracks, local_set, neighbours
 from spark3r_core.stream.camera_sizes import CameraSizes, focal_of, resampled, sampled
 from spark3r_core.stream.dense import DenseDepth, DenseMapping, dense_depths, small_picture
 from spark3r_core.stream.estimates import FrameEstimate
 from spark3r_core.stream.feature_guess import FeaturePoints
 from spark3r_core.stream.kept_picture import encoded
 from spark3r_core.stream.keyframe_map import Keyframe, KeyframeMap, TrackedEdge
-from spark3r_core.stream.loops import close_all_loops, close_loops, remembered
+from spark3r_core.stream.loops import close_loops, remembered
 from spark3r_core.stream.map_budget import to_drop, without
 from spark3r_core.stream.relocalisation import NotRecognised, confirm_place, placed_in_map
-from spark3r_core.stream.resection import mend, resected
+from spark3r_core.stream.resection import resected
 from spark3r_core.stream.session import StreamSession, WindowResult
 from spark3r_core.stream.tracker import Reference, TrackedFrame
+from spark3r_core.stream.whole_map import adjust_whole
 
 Array = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
 
 log = logging.getLogger(__name__)
 
-# The last adjustment takes seconds however many keyframes there are: what one of them may cost falls with their number.
-FINAL_PAIRS, LEAST_SPAN, MOST_SPAN = 300, 4, 10  # matched; and keyframes before each that it is matched with
-FINAL_STEPS, LEAST_STEPS, MOST_STEPS, FINAL_SETTLED = 2000, 20, 80, 1e-6  # times keyframes
-FINAL_SIGHTINGS, MOST_SIGHTINGS = 10_000, 400  # of all keyframes, and of each
-FINAL_ERROR = 16.0  # pixel sigmas beyond which a sighting is a false match: by now keyframes lie where they should
 LEAST_TIES = 50  # points of the old keyframe in view, for a scale
 
 
@@ -246,21 +242,8 @@ class Mapper:
         started_ns = time.perf_counter_ns()
         if not self.options.adjusts or self.world is self._begun_as or len(self.world.keyframes) < 3:
             return None
-        world = self.world.draft()
-        order = world.order
-        span = min(MOST_SPAN, max(LEAST_SPAN, FINAL_PAIRS // len(order)))
-        for place, frame_id in enumerate(order):
-            join_tracks(world, frame_id, order[max(0, place - span) : place], world.picture_hw)
-        mend(world, world.picture_hw)
-        loops: tuple[tuple[int, int], ...] = ()
-        if self._closes_loops:
-            world, loops = close_all_loops(world, world.picture_hw, focal_is_known=self._focal_is_known)
-        found = adjust(
-            world, order, {order[0]}, world.picture_hw, focal_is_known=self._focal_is_known,
-            iterations=min(MOST_STEPS, max(LEAST_STEPS, FINAL_STEPS // len(order))), settled=FINAL_SETTLED,
-            sightings=max(SIGHTINGS // 2, min(MOST_SIGHTINGS, FINAL_SIGHTINGS // len(order))),
-            most_error=FINAL_ERROR,
-        )  # fmt: skip
+        order = self.world.order
+        found = adjust_whole(self.world.draft(), closes_loops=self._closes_loops, focal_is_known=self._focal_is_known)
         moved = found.map.placed(self.world)
         self._settle(found.map, moved, {})
         self.world = found.map
@@ -272,7 +255,7 @@ class Mapper:
         accepted = found.verdict.accepted
         return MapUpdate(
             order[-1], None, None, moved, None, self.world.focal, "", accepted, elapsed_ns, self.world.nbytes,
-            refined=refined, loops=loops,
+            refined=refined, loops=found.loops,
         )  # fmt: skip
 
     def _placed(self, world: KeyframeMap, request: KeyframeRequest) -> tuple[Array, float]:

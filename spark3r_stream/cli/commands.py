@@ -189,25 +189,37 @@ def compare(
 
 
 def map_(
-    action: Positional[Literal["info", "export"]],
+    action: Positional[Literal["info", "export", "merge"]],
     file: Positional[Path],
+    other: Positional[Path | None] = None,
     json: bool = False,
     to: Format | None = None,
     out: Path | None = None,
     max_points: int = MAX_POINTS,
     overwrite: bool = False,
 ) -> int:
-    """Say what is in a map that `run --map` wrote, or export it.
+    """Say what is in a map that `run --map` wrote, export it, or make one of two.
 
     Args:
-        action: info, or export, which is what `spark3r export` does.
+        action: info; export, which is what `spark3r export` does; or merge.
         file: .s3rmap file.
-        json: info as one JSON object.
+        other: the one that is merged into it.
+        json: info, or what came of a merge, as one JSON object.
         to: format of an export.
-        out: folder of an export.
+        out: folder of an export, file of a merge.
         max_points: of an exported cloud.
         overwrite: let an export replace files of its names in a folder that is not empty.
     """
+    if action == "merge":
+        if other is None or out is None:
+            raise ConfigError(
+                "map merge needs two maps and a file for the third; give A.s3rmap B.s3rmap --out C.s3rmap"
+            )
+        from spark3r_stream.cli.merging import map_merge_command
+
+        return map_merge_command(file, other, out, json)
+    if other is not None:
+        raise ConfigError(f"map {action} takes one file, and there is a second one, {other}")
     if action == "export":
         if to is None or out is None:
             raise ConfigError("map export needs a format and a folder; give --to and --out")

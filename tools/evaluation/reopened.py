@@ -1,4 +1,5 @@
-"""A sequence in two halves: the first one mapped and saved, the second one run in the saved map. How well it fits.
+"""A sequence in two halves: the first one mapped and saved, the second one run in the saved map, or mapped on its own
+and merged. How well it fits.
 
 The map's frame is aligned with the truth by frames of the first half alone, and errors are those of the second half.
 """
@@ -6,6 +7,7 @@ The map's frame is aligned with the truth by frames of the first half alone, and
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from spark3r_core.geometry.alignment import umeyama
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.interface import Backbone
+from spark3r_core.stream.keyframe_map import KeyframeMap
+from spark3r_core.stream.merging import NotMerged, merged
 from spark3r_stream.engine.mapper_host import LocalMapper
 from spark3r_stream.engine.reopening import Reopening
 from spark3r_stream.engine.tracking import TrackingReconstructor
@@ -31,7 +35,7 @@ Array = NDArray[np.float64]
 
 def run_halves(model: Backbone, sequence: TrueSequence, folder: Path, size: int | None) -> dict[str, Any]:
     """Numbers of the second half in the first one's frame of reference, once going on in its map (and saving it), once
-    reading it only. folder: for the maps."""
+    reading it only; and of both halves mapped alone and merged. folder: for the maps."""
     images = list(sequence.frames())
     half = len(images) // 2
     ids, truth = sequence.truth_of_frames()
@@ -77,7 +81,53 @@ def run_halves(model: Backbone, sequence: TrueSequence, folder: Path, size: int 
             "ate": errors,
             "saved_keyframes": len(read_map(after).world.keyframes) if after.exists() else None,
         }
+    row["merged"] = _merged_halves(model, saved.world, images[half:], folder, size, ids, truth, half)
     return row
+
+
+def _merged_halves(
+    model: Backbone,
+    first: KeyframeMap,
+    images: Sequence[NDArray[np.uint8]],
+    folder: Path,
+    size: int | None,
+    ids: NDArray[np.int64],
+    truth: Array,
+    half: int,
+) -> dict[str, Any]:
+    """The second half mapped without knowing of the first, and both maps merged. Errors are of its keyframes, the
+    merged map placed by keyframes of the first half alone (frames before `half`); `second_alone` is its own map."""
+    engine = TrackingReconstructor(LocalMapper(model, MemoryConfig(max_new_frames=1)), size)
+    run_tracked(HeldSource("second half", images), engine)
+    path = folder / "second.s3rmap"
+    engine.save_map(path, MapFacts("second half", "video", 30.0, 0, "source", model.name, "0"), True).result()
+    engine.close()
+    second = read_map(path).world
+    began = time.monotonic()
+    try:
+        found = merged(first, second)
+    except NotMerged as error:
+        return {"refused": str(error)}
+    seconds = time.monotonic() - began
+    place_of = {one: one for one in first.order} | {one + found.ids_shift: one + half for one in second.order}
+    poses = {place_of[one]: found.map.keyframes[one].world_from_camera for one in found.map.order}
+    theirs = np.isin(ids, [one + half for one in second.order])
+    placed = {one + half: second.keyframes[one].world_from_camera for one in second.order}
+    own = np.isin(ids, first.order)
+    spread = metrics.spread(truth)
+    truth_from_map = _similarity(poses, ids[own], truth[own])
+    return {
+        "keyframes": [len(first.order), len(second.order)],
+        "pairs": len(found.pairs),
+        "compared": found.looked,
+        "adjusted": found.adjusted,
+        "seconds": round(seconds, 2),
+        "first": _error(poses, ids[own], truth[own], truth_from_map, spread),
+        "second_in_frame_of_first": _error(poses, ids[theirs], truth[theirs], truth_from_map, spread),
+        "second_alone": _error(
+            placed, ids[theirs], truth[theirs], _similarity(placed, ids[theirs], truth[theirs]), spread
+        ),
+    }
 
 
 def _localised_after(collected: Collector, first_id: int) -> int | None:

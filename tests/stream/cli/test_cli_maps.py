@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from spark3r_stream.map_file.reading import read_map
@@ -12,6 +14,7 @@ from spark3r_stream.map_file.writing import write_map
 from spark3r_stream.recording.reader import Recording
 from spark3r_stream.wire.decode import decode
 from spark3r_stream.wire.envelope import STATUS
+from tests.core.stream import orbit
 from tests.helpers import spark3r
 from tests.helpers_map import FACTS, IDS, orbit_map
 
@@ -186,3 +189,60 @@ def test_a_result_folder_has_every_frame_and_no_pictures(
     assert "needs pictures" in capfd.readouterr().err
     assert spark3r(monkeypatch, "export", result, "--to", "tum", "--out", result / "in") == 1
     assert "inside of the folder" in capfd.readouterr().err
+
+
+def test_two_maps_become_a_third(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    a, b, out = (tmp_path / f"{name}.s3rmap" for name in "abc")
+    write_map(a, orbit_map((0, 8, 16)), FACTS, overwrite=False)
+    write_map(b, orbit_map((4, 12, 20)), replace(FACTS, source_id="file:other.mp4", fps=25.0), overwrite=False)
+    before = a.read_bytes(), b.read_bytes()
+    assert spark3r(monkeypatch, "map", "merge", a, b, "--out", out, "--json") == 0
+    said = json.loads(capfd.readouterr().out)
+    saved = read_map(out)
+    assert saved.world.order == [0, 8, 16, 21, 29, 37]
+    assert said["keyframes"] == 6
+    assert said["ids_shift"] == 17
+    assert all(first < 17 <= second for first, second in said["pairs"][:4])
+    assert (saved.facts.source_id, saved.facts.fps) == (f"{FACTS.source_id} + file:other.mp4", None)
+    for index, frame_id in zip((4, 12, 20), (21, 29, 37), strict=True):
+        off = saved.world.keyframes[frame_id].world_from_camera[:3, 3] - orbit.pose(index)[:3, 3]
+        assert np.linalg.norm(off) < 0.05, "where it was taken, in the first map's frame"
+    assert (a.read_bytes(), b.read_bytes()) == before
+    whole = out.read_bytes()
+    assert spark3r(monkeypatch, "map", "merge", a, b, "--out", out) == 1
+    assert "there is a map already" in capfd.readouterr().err
+    assert out.read_bytes() == whole
+    again = tmp_path / "again.s3rmap"
+    assert spark3r(monkeypatch, "map", "merge", a, b, "--out", again) == 0
+    assert again.read_bytes() == whole
+    assert "pairs of pictures show one place" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("model", "ids", "said"),
+    [
+        ("da3-small", (4, 12, 20, 28), "with da3-small; one map is of one model"),
+        ("bundled", (28,), "no place is common to both maps"),
+        ("bundled", (0, 8, 16, 24), "are the same map"),
+    ],
+)
+def test_maps_that_cannot_be_merged(
+    room: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    model: str,
+    ids: tuple[int, ...],
+    said: str,
+) -> None:
+    other, out = tmp_path / "other.s3rmap", tmp_path / "out.s3rmap"
+    write_map(other, orbit_map(ids), replace(FACTS, model=model), overwrite=False)
+    assert spark3r(monkeypatch, "map", "merge", room, other, "--out", out) == 1
+    assert said in capfd.readouterr().err
+    assert not out.exists()
+    assert spark3r(monkeypatch, "map", "merge", room, "--out", out) == 1
+    assert "map merge needs two maps" in capfd.readouterr().err
+    assert spark3r(monkeypatch, "map", "info", room, other) == 1
+    assert "takes one file" in capfd.readouterr().err

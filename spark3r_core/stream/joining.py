@@ -1,0 +1,158 @@
+"""Two maps of one place made one: keyframes of one recognised in the other, believed when several agree, and joined
+with the scale that they say.
+
+Nothing is known of how the two lie to each other, so that odometry cannot tell a look-alike from the place itself:
+more has to agree than for a loop. Whoever calls adjusts what was joined, or all.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spark3r_core.features.tracks import Tracks
+from spark3r_core.geometry import se3
+from spark3r_core.geometry.sim3 import Sim3
+from spark3r_core.graph.problem import Similarities
+from spark3r_core.places.agreement import Places, Recognition, agreeing
+from spark3r_core.places.index import PlaceIndex
+from spark3r_core.places.verification import SamePlace, verify
+from spark3r_core.stream.adjustment import join_tracks
+from spark3r_core.stream.keyframe_map import KeyframeMap
+from spark3r_core.stream.loops import Closed, around, by_appearance, overlap, view_of
+from spark3r_core.stream.map_graph import HOLDING_SHARE, bent_by, loop_edges, map_edges, plausible, together
+
+Array = NDArray[np.float64]
+
+log = logging.getLogger(__name__)
+
+PROPOSALS, VERIFICATIONS = 3, 5  # by appearance for a keyframe; and pairs that are verified, neighbours included
+LEAST_PAIRS, LEAST_PICTURES = 4, 3  # that agree; and different pictures of either map in them
+WAITING = 80  # recognitions that wait for others that agree
+
+
+@dataclass(frozen=True, eq=False)
+class Other:
+    """A map beside the present one. recognised: keyframes of it (first) that are places of the present one (second),
+    waiting for others that agree. looked: pairs that were verified."""
+
+    world: KeyframeMap
+    recognised: tuple[Recognition, ...] = ()
+    looked: frozenset[tuple[int, int]] = frozenset()
+
+
+def looked_for(other: Other, world: KeyframeMap, frame_id: int, picture_hw: tuple[int, int]) -> Other:
+    """Look whether a keyframe of the present map shows a place of the other one; where it does, at its neighbours."""
+    descriptors = world.keyframes[frame_id].features.descriptors
+    order = other.world.order
+    queue = [one for _, one in by_appearance(other.world, descriptors, order)[:PROPOSALS]] or order[-PROPOSALS:]
+    recognised, looked = list(other.recognised), set(other.looked)
+    own, left = view_of(world, frame_id, picture_hw), VERIFICATIONS
+    while queue and left > 0:
+        first = queue.pop(0)
+        if (first, frame_id) in looked:
+            continue
+        looked.add((first, frame_id))
+        left -= 1
+        there = view_of(other.world, first, picture_hw)
+        same = verify(there, own)
+        if isinstance(same, SamePlace):
+            recognised.append(Recognition(first, frame_id, same, there.median_depth))
+            at = order.index(first)
+            near = [order[one] for one in (at - 1, at + 1, at - 2, at + 2) if 0 <= one < len(order)]
+            queue = near + [one for one in queue if one not in near]
+        else:
+            log.debug("keyframe %d and %d of another map: %s", frame_id, first, same)
+    return replace(other, recognised=tuple(recognised[-WAITING:]), looked=frozenset(looked))
+
+
+def joined(other: Other, world: KeyframeMap, picture_hw: tuple[int, int], reach: int) -> Closed | None:
+    """Both maps as one, in the frame and unit of the other, with the pairs (earlier, later) by which; None where what
+    was recognised does not do. reach: keyframes beside those of a pair that are matched with each other."""
+    lies = {
+        frame_id: keyframe.map_from_keyframe
+        for one in (other.world, world)
+        for frame_id, keyframe in one.keyframes.items()
+    }
+    ids = [*other.world.order, *world.order]
+    known = [one for one in other.recognised if one.first in lies and one.second in lies]
+    groups = agreeing(known, lies, ids)
+    if not groups or not _enough(list(itertools.chain(*groups))):
+        return None
+    other_from_world = _relation(groups[0], lies)
+    lies |= {frame_id: other_from_world @ lies[frame_id] for frame_id in world.order}
+    number = {frame_id: i for i, frame_id in enumerate(ids)}
+    nodes = Similarities.of([lies[frame_id] for frame_id in ids])
+    odometry = together(map_edges(other.world, nodes, number), map_edges(world, nodes, number))
+    meeting = together(odometry, loop_edges(groups[0], number))
+    believed = [*groups[0], *(one for group in groups[1:] for one in plausible(group, nodes, meeting, number))]
+    stays = np.array([i == 0 or frame_id in other.world.fixed for i, frame_id in enumerate(ids)])
+    found, holds = bent_by(nodes, odometry, loop_edges(believed, number), stays)
+    believed = [one for one, held in zip(believed, holds, strict=True) if held]
+    if holds.mean() < HOLDING_SHARE or not _enough(believed):
+        log.debug("%d pairs of two maps do not fit together", len(holds))
+        return None
+    both = united(other.world, world)
+    for i, frame_id in enumerate(ids):
+        if not stays[i]:
+            lies_now = found.one(i)
+            pose = se3.require_se3(se3.make_pose(lies_now.rotation, lies_now.translation))
+            both.keyframes[frame_id] = both.keyframes[frame_id].moved(pose, lies_now.scale)
+    pairs = tuple((min(one.first, one.second), max(one.first, one.second)) for one in believed)
+    both.places = replace(both.places, looked=both.places.looked | other.looked, closed=both.places.closed + pairs)
+    for first, second in pairs:
+        join_tracks(both, second, [first], picture_hw)
+    for pair in pairs:
+        for first, second in around(both, *pair, reach):
+            if overlap(both, first, second):
+                join_tracks(both, second, [first], picture_hw)
+    log.debug("maps joined by %s", ", ".join(f"{a}-{b}" for a, b in pairs))
+    return Closed(both, pairs)
+
+
+def united(first: KeyframeMap, second: KeyframeMap) -> KeyframeMap:
+    """Keyframes and what joins them of two maps, as they lie; what is known of the camera is the better known one's."""
+    surer = min(first, second, key=lambda one: one.focal_std)
+    keyframes = {**first.keyframes, **second.keyframes}
+    ids = sorted(keyframes)
+    descriptors = {one: keyframes[one].features.descriptors for one in ids}
+    places = Places(
+        PlaceIndex().with_picture(ids[-1], descriptors),
+        (*first.places.recognised, *second.places.recognised),
+        first.places.looked | second.places.looked,
+        first.places.closed + second.places.closed,
+    )
+    return replace(
+        surer,
+        keyframes={one: keyframes[one] for one in ids},
+        tracks=_tracks_of(first, second),
+        edges=[*first.edges, *second.edges],
+        network_focals=[*first.network_focals, *second.network_focals],
+        matched=first.matched | second.matched,
+        places=places,
+        fixed=first.fixed | second.fixed,
+    )
+
+
+def _tracks_of(first: KeyframeMap, second: KeyframeMap) -> Tracks:
+    rows = [one.tracks.observations() for one in (first, second)]
+    beside = int(rows[0][0].max(initial=-1)) + 1
+    rows[1] = (rows[1][0] + beside, *rows[1][1:])
+    track, keyframe, feature = (np.concatenate(parts) for parts in zip(*rows, strict=True))
+    return Tracks.of(track, keyframe, feature)
+
+
+def _enough(believed: Sequence[Recognition]) -> bool:
+    sides = {one.first for one in believed}, {one.second for one in believed}
+    return len(believed) >= LEAST_PAIRS and min(map(len, sides)) >= LEAST_PICTURES
+
+
+def _relation(group: Sequence[Recognition], lies: Mapping[int, Sim3]) -> Sim3:
+    """other_from_world by the pair in the middle of those that agree, in scale."""
+    said = [lies[one.first] @ one.same.first_from_second @ lies[one.second].inverse() for one in group]
+    return sorted(said, key=lambda one: one.scale)[len(said) // 2]
