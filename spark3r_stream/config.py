@@ -74,6 +74,7 @@ class RunConfig:
             replaced (docs/camera.md).
         intrinsics: the same as --camera.
         save_depth: also write depth and confidence of each frame to OUT/depth.
+        mesh: also write one coloured surface, OUT/mesh.ply and OUT/mesh.glb, at the end (docs/geometry.md).
         max_points: points of cloud.ply at most.
         device: cpu, cuda, or auto.
         dtype: of the network's trunk; auto takes bfloat16 where the processor has it.
@@ -113,6 +114,7 @@ class RunConfig:
     camera: Path | None = None
     intrinsics: Path | None = None
     save_depth: bool = False
+    mesh: bool = False
     max_points: int = 2_000_000
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -158,3 +160,7 @@ class RunConfig:
             raise ConfigError("--images is about what is published; give --publish or --record with it")
         if self.save_depth and self.out is None:
             raise ConfigError("--save-depth writes into the result folder; give one with --out")
+        if self.mesh and self.out is None:
+            raise ConfigError("--mesh writes into the result folder; give one with --out")
+        if self.mesh and self.track == "off":
+            raise ConfigError("--mesh needs keyframes, and --track off makes none; leave one of the two away")

@@ -14,7 +14,7 @@ from spark3r_stream.config import RunConfig
 # Every option of RunConfig but the source is in one of them; names and order are those of --help.
 GROUPS: dict[str, tuple[str, ...]] = {
     "reading": ("camera", "intrinsics", "max_frames", "fps", "pace", "live", "rtsp_transport", "max_restarts"),
-    "result": ("out", "save_depth", "max_points", "map", "localise", "overwrite", "json", "view"),
+    "result": ("out", "save_depth", "mesh", "max_points", "map", "localise", "overwrite", "json", "view"),
     "stream": ("publish", "record", "record_only", "images", "metrics", "keys", "insecure"),
     "model": ("model", "weights", "size", "device", "dtype"),
     "mapping": ("track", "loops", "map_memory", "window", "refine", "memory", "fill", "eviction"),

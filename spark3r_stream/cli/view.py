@@ -40,12 +40,17 @@ class ResultFolder:
 
     def __init__(self, folder: Path) -> None:
         self._cloud, self._trajectory = read_ply(folder / "cloud.ply"), read_trajectory(folder / "trajectory.txt")
+        self._mesh = folder / "mesh.glb"
         self.ended = True
 
     def fill(self, scene: SceneMap) -> None:
         scene.add_cloud(*self._cloud)
         for time_ns, pose in zip(self._trajectory.time_ns, self._trajectory.world_from_camera, strict=True):
             scene.add_pose(pose, int(time_ns))
+
+    def surface(self) -> bytes | None:
+        """The mesh that `--mesh` left, as glTF."""
+        return self._mesh.read_bytes() if self._mesh.is_file() else None
 
     def poll(self, timeout_s: float | None = 0.0) -> None:
         time.sleep(timeout_s or 0.0)
@@ -77,6 +82,8 @@ def view_command(
         viewer = WebViewer(messages, served.page, source)
         if isinstance(messages, ResultFolder):
             messages.fill(viewer.scene)
+            if (surface := messages.surface()) is not None:
+                served.page.show_surface(surface)
         print(f"spark3r: the map is on {served.url} (Ctrl-C ends it)", file=sys.stderr, flush=True)
         if not served.is_local:
             print(REACHABLE, file=sys.stderr, flush=True)

@@ -10,8 +10,7 @@ from spark3r_stream.errors import OutputError
 from spark3r_stream.export.folder import ExportFolder
 from spark3r_stream.export.model import Z_UP
 from spark3r_stream.map.cloud import PointCloud
-
-GLTF = np.diag([1.0, -1, -1])  # y up, looking along -z
+from spark3r_stream.outputs.mesh_files import GLTF
 
 
 def write_glb(cloud: PointCloud, folder: ExportFolder) -> None:

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
 from spark3r_core.stream.dense import dense_depths, small_picture
-from spark3r_stream.export.clouds import GLTF
 from spark3r_stream.export.folder import ExportFolder
 from spark3r_stream.export.model import ExportModel
-from spark3r_stream.map.surface import PosedDepth, fused
-
-FIELD_BYTES = 1 << 30  # while the surface is made; in a larger map voxels are larger
+from spark3r_stream.map.surface import PosedDepth, fused, usable_depth
+from spark3r_stream.outputs.mesh_files import FIELD_BYTES, mesh_files, require_mesh
 
 
 def write_mesh(model: ExportModel, folder: ExportFolder) -> None:
@@ -20,16 +16,8 @@ def write_mesh(model: ExportModel, folder: ExportFolder) -> None:
 
     Raises OutputError where a picture is missing, GeometryError where there is no surface.
     """
-    import open3d  # noqa: F401  # what is missing is told before minutes of work
-    import trimesh
-
-    mesh = fused(posed_depths(model), FIELD_BYTES)
-    opaque = np.full((len(mesh.colours), 1), 255, np.uint8)
-    colours = np.concatenate([mesh.colours, opaque], 1)
-    for name, vertices in (("mesh.ply", mesh.vertices), ("mesh.glb", mesh.vertices @ GLTF.T)):
-        surface = trimesh.Trimesh(vertices, mesh.triangles, vertex_colors=colours, process=False)
-        data = surface.export(file_type=name[-3:])
-        assert isinstance(data, bytes)
+    require_mesh()  # what is missing is told before minutes of work
+    for name, data in mesh_files(fused(posed_depths(model), FIELD_BYTES)).items():
         folder.write(name, data)
 
 
@@ -41,7 +29,10 @@ def posed_depths(model: ExportModel) -> list[PosedDepth]:
     depths = dense_depths(world, world.order, world.picture_hw)
     return [
         PosedDepth(
-            dense.depth, dense.confidence, dense.picture, dense.intrinsics, world.keyframes[frame_id].map_from_keyframe
+            usable_depth(dense.depth, dense.confidence),
+            dense.picture,
+            dense.intrinsics,
+            world.keyframes[frame_id].map_from_keyframe,
         )
         for frame_id, dense in sorted(depths.items())
     ]

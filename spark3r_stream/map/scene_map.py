@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from spark3r_core.geometry import se3
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_stream.map.cloud import PointCloud
-from spark3r_stream.map.thinning import Thinned
+from spark3r_stream.map.thinning import Thinned, most_crowded
 from spark3r_stream.map.trajectory import Trajectory
 from spark3r_stream.map.voxel import VoxelCloud
 from spark3r_stream.wire.decode import submap_number
@@ -192,7 +192,7 @@ class SceneMap:
 
     def _keep_bound(self) -> None:
         while self._max_clouds is not None and len(self._clouds) > self._max_clouds:
-            self._drop_cloud(_most_crowded(sorted(self._clouds)))
+            self._drop_cloud(most_crowded(sorted(self._clouds)))
         if sum(cloud.most_points for cloud in self._clouds.values()) <= self.max_points:
             return  # without merging what waits
         while len(self) > self.max_points:
@@ -205,12 +205,6 @@ class SceneMap:
 
     def _drop_cloud(self, submap: int) -> None:
         del self._clouds[submap], self._cloud_versions[submap]
-
-
-def _most_crowded(submaps: list[int]) -> int:
-    """Of at least three numbers in order the one whose neighbours are closest to each other: what is left is spread
-    evenly over the whole run, and has the first and the newest."""
-    return submaps[min(range(1, len(submaps) - 1), key=lambda i: submaps[i + 1] - submaps[i - 1])]
 
 
 def _spread(points: np.ndarray) -> float | None:

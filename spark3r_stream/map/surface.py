@@ -23,6 +23,8 @@ TRUNCATION = 5.0  # voxels
 PIXELS_PER_VOXEL = 1.5  # of the median depth: finer voxels would hold one pixel's noise each
 EDGE_STEP = 0.06  # relative depth step that no surface bridges
 MAX_DEPTH_RATIO = 6.0  # of a keyframe's median depth: beyond, depth is a guess
+LEAST_CONFIDENCE = 0.5  # a probability: depth from several views has it
+SAMPLED = 3  # pixels, of which one tells which blocks are needed
 LEAST_WEIGHT = 0.5  # a voxel that one keyframe saw counts
 LEAST_CLUSTER = 100  # triangles: smaller pieces float in the air
 
@@ -31,12 +33,11 @@ LEAST_CLUSTER = 100  # triangles: smaller pieces float in the air
 class PosedDepth:
     """A keyframe to be fused.
 
-    depth, confidence: (h, w) float32; image: (h, w, 3) uint8 RGB; intrinsics: (3, 3) of them. map_from_keyframe: takes
-    its camera and unit to the map.
+    depth: (h, w) float32, 0 where it is not to be fused, see `usable_depth`; image: (h, w, 3) uint8 RGB; intrinsics:
+    (3, 3) of them. map_from_keyframe: takes its camera and unit to the map.
     """
 
     depth: NDArray[np.float32]
-    confidence: NDArray[np.float32]
     image: NDArray[np.uint8]
     intrinsics: NDArray[np.float64]
     map_from_keyframe: Sim3
@@ -52,24 +53,22 @@ class Mesh(NamedTuple):
     voxel: float
 
 
-def fused(keyframes: Sequence[PosedDepth], max_bytes: int, least_confidence: float = 0.5) -> Mesh:
+def fused(keyframes: Sequence[PosedDepth], max_bytes: int) -> Mesh:
     """The mesh of all keyframes.
 
     Args:
         max_bytes: of the field while it is made; voxels grow until it fits.
-        least_confidence: pixels below are left out.
 
-    Raises GeometryError where no pixel is good enough or the budget holds no field, ModuleNotFoundError without Open3D.
+    Raises GeometryError where no pixel is to be fused or the budget holds no field, ModuleNotFoundError without Open3D.
     """
-    depths = [_usable(keyframe, least_confidence) for keyframe in keyframes]
+    keyframes = [keyframe for keyframe in keyframes if (keyframe.depth > 0).any()]
     points = [
-        keyframe.map_from_keyframe.apply_to_points(points_from_depth(depth, keyframe.intrinsics)[depth > 0])
-        for keyframe, depth in zip(keyframes, depths, strict=True)
+        one.map_from_keyframe.apply_to_points(points_from_depth(one.depth, one.intrinsics)[one.depth > 0][::SAMPLED])
+        for one in keyframes
     ]
-    every = np.concatenate(points) if points else np.zeros((0, 3))
-    if not len(every):
-        raise GeometryError(f"{len(keyframes)} keyframes have no pixel with confidence {least_confidence} or more")
-    voxel = _voxel(keyframes, depths, every, max_bytes)
+    if not points:
+        raise GeometryError("no keyframe has a pixel that is sure enough to be fused")
+    voxel = _voxel(keyframes, np.concatenate(points), max_bytes)
     import open3d  # heavy, and an extra
 
     o3d: Any = open3d
@@ -78,9 +77,8 @@ def fused(keyframes: Sequence[PosedDepth], max_bytes: int, least_confidence: flo
         ("tsdf", "weight", "color"), (core.float32,) * 3, ((1,), (1,), (3,)), voxel, BLOCK,
         max(8, max_bytes // (BLOCK**3 * BYTES_PER_VOXEL)), core.Device("CPU:0"),
     )  # fmt: skip
-    for keyframe, depth in zip(keyframes, depths, strict=True):
-        if (depth > 0).any():
-            _integrate(o3d, field, keyframe, depth)
+    for keyframe in keyframes:
+        _integrate(o3d, field, keyframe)
     mesh = field.extract_triangle_mesh(LEAST_WEIGHT)
     if "indices" not in mesh.triangle or not len(mesh.triangle.indices):
         raise GeometryError(f"{len(keyframes)} keyframes make no surface: too few of their pixels lie side by side")
@@ -124,27 +122,20 @@ def _without_crumbs(
     return Mesh(vertices[used], place[triangles[keep]], colours[used], voxel)
 
 
-def _usable(keyframe: PosedDepth, least_confidence: float) -> NDArray[np.float32]:
-    """(h, w) depth, 0 where it is not to be fused."""
-    depth = keyframe.depth
+def usable_depth(depth: NDArray[np.float32], confidence: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(h, w) depth, 0 where it is unsure, far or at an edge."""
     keep = valid_depth(depth)
     if keep.any():
         keep &= depth <= MAX_DEPTH_RATIO * float(np.median(depth[keep]))
-    keep &= (keyframe.confidence >= least_confidence) & ~depth_edges(depth, EDGE_STEP)
+    keep &= (confidence >= LEAST_CONFIDENCE) & ~depth_edges(depth, EDGE_STEP)
     return np.where(keep, depth, 0).astype(np.float32)
 
 
-def _voxel(
-    keyframes: Sequence[PosedDepth],
-    depths: Sequence[NDArray[np.float32]],
-    points: NDArray[np.float64],
-    max_bytes: int,
-) -> float:
+def _voxel(keyframes: Sequence[PosedDepth], points: NDArray[np.float64], max_bytes: int) -> float:
     """Edge of a voxel in the map's unit: some pixels of a usual keyframe, or what the budget allows."""
     footprints = [
-        keyframe.map_from_keyframe.scale * float(np.median(depth[depth > 0])) / keyframe.intrinsics[0, 0]
-        for keyframe, depth in zip(keyframes, depths, strict=True)
-        if (depth > 0).any()
+        one.map_from_keyframe.scale * float(np.median(one.depth[one.depth > 0])) / one.intrinsics[0, 0]
+        for one in keyframes
     ]
     voxel = PIXELS_PER_VOXEL * float(np.median(footprints))
     bytes_per_block = BLOCK**3 * BYTES_PER_VOXEL
@@ -167,13 +158,13 @@ def _blocks(points: NDArray[np.float64], voxel: float) -> int:
     return len(np.unique(touched, axis=0))
 
 
-def _integrate(o3d: Any, field: Any, keyframe: PosedDepth, depth: NDArray[np.float32]) -> None:
+def _integrate(o3d: Any, field: Any, keyframe: PosedDepth) -> None:
     k = keyframe.intrinsics
     place = keyframe.map_from_keyframe
     camera_from_map = np.eye(4)
     camera_from_map[:3, :3] = place.rotation.T
     camera_from_map[:3, 3] = -place.rotation.T @ place.translation
-    scaled = np.ascontiguousarray(depth * np.float32(place.scale))
+    scaled = np.ascontiguousarray(keyframe.depth * np.float32(place.scale))
     image = np.ascontiguousarray(keyframe.image.astype(np.float32) / 255)
     camera = np.array(
         [[k[0, 0], 0, k[0, 2] - 0.5], [0, k[1, 1], k[1, 2] - 0.5], [0, 0, 1]]

@@ -1,4 +1,4 @@
-"""An evenly spread sample of a stream of unknown length, in bounded memory."""
+"""Evenly spread samples of streams of unknown length, in bounded memory."""
 
 from __future__ import annotations
 
@@ -47,3 +47,9 @@ class Thinned(Generic[Item]):
 
     def __len__(self) -> int:
         return len(self._kept)
+
+
+def most_crowded(submaps: list[int]) -> int:
+    """Of at least three numbers in order the one whose neighbours are closest to each other: what is left is spread
+    evenly over the whole run, and has the first and the newest."""
+    return submaps[min(range(1, len(submaps) - 1), key=lambda i: submaps[i + 1] - submaps[i - 1])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from spark3r_core.geometry.sim3 import Sim3
 from spark3r_stream.map.cloud import PointCloud
 from spark3r_stream.map.final_path import FinalPath
 from spark3r_stream.map.scene_map import SceneMap
@@ -52,6 +53,10 @@ class BuiltMap:
     def correct(self, correction: MapCorrection) -> None:
         """Where a submap lies from now on."""
         self._scene.apply_correction(correction.submap, correction.map_from_submap, correction.revision)
+
+    def map_from_submap(self, submap: int) -> Sim3:
+        """Where a submap lies now."""
+        return self._scene.map_from_submap(submap)
 
     def cloud(self) -> PointCloud:
         """All points, in the map's frame."""

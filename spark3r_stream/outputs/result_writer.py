@@ -1,4 +1,4 @@
-"""The result folder of a run: trajectory.txt, cloud.ply, intrinsics.json, stats.json, preview.png, depth/.
+"""The result folder of a run: trajectory.txt, cloud.ply, intrinsics.json, stats.json, preview.png, depth/, mesh.
 
 Poses are on disk as soon as they are added; cloud and intrinsics are rewritten after 64, 128, 256, ... frames, so that
 a killed run keeps at least half of them at a cost that vanishes per frame.
@@ -7,6 +7,7 @@ a killed run keeps at least half of them at a cost that vanishes per frame.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Mapping
 from io import BufferedWriter
 from pathlib import Path
@@ -15,18 +16,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from spark3r_core.errors import GeometryError
 from spark3r_stream.errors import OutputError
-from spark3r_stream.files import open_new
+from spark3r_stream.files import open_new, write_whole
+from spark3r_stream.map.kept_depths import KeptDepths
+from spark3r_stream.map.surface import fused
 from spark3r_stream.map.thinning import Thinned
 from spark3r_stream.map.trajectory import Trajectory, TrajectoryWriter, write_trajectory
 from spark3r_stream.outputs.built_map import BuiltMap
 from spark3r_stream.outputs.intrinsics_json import write_intrinsics
+from spark3r_stream.outputs.mesh_files import FIELD_BYTES, MESH_NAMES, mesh_files
 from spark3r_stream.outputs.ply import write_ply
 from spark3r_stream.outputs.preview import Snapshot, render_preview, write_preview
 from spark3r_stream.outputs.stats_json import write_stats
 from spark3r_stream.wire.messages import CameraView, FrameOutput, KeyframeOutput, MapCorrection
 
+log = logging.getLogger(__name__)
+
 _FIRST_CHECKPOINT = 64
+_DEPTH_BYTES = 256 << 20  # of keyframes that wait for the mesh: some five hundred
 _SNAPSHOT_WIDTH = 320
 
 
@@ -35,12 +43,18 @@ class ResultWriter:
 
     max_points: of cloud.ply. save_depth: also depth/<frame_id>.npz with `depth`, `intrinsics` and, where given,
     `confidence`; float16, whose relative step of 0.05 % is well below any network's error.
+    mesh: also mesh.ply and mesh.glb, of keyframes whose depth was read off several views, where they lie in the end.
     own_times: write when in its sequence a frame comes instead of when it was captured (a file played in real time).
     Raises OutputError when the folder cannot be made or written.
     """
 
     def __init__(
-        self, out_dir: str | Path, max_points: int = 2_000_000, save_depth: bool = False, own_times: bool = False
+        self,
+        out_dir: str | Path,
+        max_points: int = 2_000_000,
+        save_depth: bool = False,
+        own_times: bool = False,
+        mesh: bool = False,
     ) -> None:
         self.out_dir = Path(out_dir)
         self._own_times = own_times
@@ -48,12 +62,16 @@ class ResultWriter:
         try:
             self.out_dir.mkdir(parents=True, exist_ok=True)
             _remove_older_depth(self.out_dir / "depth")
+            for name in MESH_NAMES:  # one of an earlier run would pass for this one's
+                if (self.out_dir / name).is_symlink() or (self.out_dir / name).is_file():
+                    (self.out_dir / name).unlink()
             if self._depth_dir is not None:
                 self._depth_dir.mkdir(exist_ok=True)
         except OSError as error:
             raise OutputError(f"cannot make the result folder {self.out_dir}: {error.strerror}") from error
         self._trajectory = TrajectoryWriter(self.out_dir / "trajectory.txt")
         self._map = BuiltMap(max_points)
+        self._depths = KeptDepths(_DEPTH_BYTES) if mesh else None
         self._cameras: Thinned[CameraView] = Thinned(4096)
         self._snapshots: Thinned[Snapshot | None] = Thinned(24)
         self._submap = 0
@@ -108,6 +126,8 @@ class ResultWriter:
         snapshot = Snapshot(keyframe.frame_id, thumbnail(keyframe.image), np.array(keyframe.depth, np.float32))
         self._snapshots.replace(lambda held: held is not None and held.frame_id == keyframe.frame_id, snapshot)
         self._save_depth_of(keyframe)
+        if self._depths is not None:
+            self._depths.add(keyframe)
 
     def correct(self, correction: MapCorrection) -> None:
         """Where a submap lies from now on."""
@@ -122,6 +142,8 @@ class ResultWriter:
         if self._map.has_keyframes:
             write_trajectory(self.out_dir / "trajectory.txt", self._map.path())
         self._checkpoint()
+        if self._depths is not None:
+            self._write_mesh(self._depths)
         cloud, trajectory = self._map.cloud(), self._map.seen_path()
         length = float(np.linalg.norm(np.diff(trajectory.centres, axis=0), axis=1).sum())
         facts = f"{self.num_frames} frames  ·  {len(cloud.points):,} points  ·  path of {length:.3g} model units"
@@ -136,6 +158,18 @@ class ResultWriter:
         write_ply(self.out_dir / "cloud.ply", self._map.cloud())
         if len(self._cameras):
             write_intrinsics(self.out_dir / "intrinsics.json", self._cameras.items())
+
+    def _write_mesh(self, depths: KeptDepths) -> None:
+        try:
+            mesh = fused(depths.posed(self._map.map_from_submap), FIELD_BYTES)
+        except GeometryError as error:
+            log.warning("there is no mesh: %s", error)
+            return
+        for name, data in mesh_files(mesh).items():
+            try:
+                write_whole(self.out_dir / name, data)
+            except OSError as error:
+                raise OutputError(f"cannot write {self.out_dir / name}: {error.strerror}") from error
 
     def _save_depth_of(self, keyframe: KeyframeOutput) -> None:
         if self._depth_dir is not None:

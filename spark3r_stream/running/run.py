@@ -32,6 +32,7 @@ from spark3r_stream.engine.scheduler import WindowPlan, plan_window
 from spark3r_stream.engine.sinks import ComparisonSink, DecisionsSink, MessageSink, WireSink
 from spark3r_stream.engine.tracking import TrackingReconstructor
 from spark3r_stream.errors import OutputError, StreamError
+from spark3r_stream.outputs.mesh_files import require_mesh
 from spark3r_stream.outputs.result_writer import ResultWriter
 from spark3r_stream.packets import PacketHook
 from spark3r_stream.pubsub.publisher import Publisher
@@ -141,6 +142,8 @@ def opened_run(
     """
     config.check()
     check_targets(config)
+    if config.mesh:
+        require_mesh()
     clock = SystemClock()
     run = RecordedRun.load(expand_home(config.source)) if pushed is None and is_recording(config.source) else None
     if run is not None:
@@ -219,7 +222,8 @@ def opened_run(
             )
             sinks.append(ComparisonSink(comparison))
         if config.out is not None:
-            writer = ResultWriter(config.out, config.max_points, config.save_depth, source.info.has_own_times)
+            has_own_times = source.info.has_own_times
+            writer = ResultWriter(config.out, config.max_points, config.save_depth, has_own_times, config.mesh)
             goes_on = source.info.is_live and (bool(targets) or lasting)  # there is more than the files to run for
             files = FilesSink(writer, lossless=not source.info.is_live, on_error=_results_stopped if goes_on else None)
             sinks.append(files)

@@ -9,10 +9,11 @@ from spark3r_core.errors import Spark3rError
 from spark3r_stream.config import ConfigError, RunConfig
 from spark3r_stream.errors import MapFileError
 from spark3r_stream.map_file.target import check_map_target
+from spark3r_stream.outputs.mesh_files import MESH_NAMES
 from spark3r_stream.recording.target import check_apart_from_source, check_target
 from spark3r_stream.sources.open import local_path
 
-RESULT_NAMES = ("trajectory.txt", "cloud.ply", "intrinsics.json", "stats.json", "preview.png")
+RESULT_NAMES = ("trajectory.txt", "cloud.ply", "intrinsics.json", "stats.json", "preview.png", *MESH_NAMES)
 PNG = b"\x89PNG\r\n\x1a\n"
 
 

@@ -56,6 +56,7 @@ class WebPage:
         self._spacing: dict[int, float] = {}
         self._lines: dict[str, Any] = {}
         self._shown = {"/path": True, "/keyframes": True}
+        self._surface: Any = None
         self._has_camera = self._has_keyframe = False
         self._drawn_sizes: tuple[float, float] | None = None  # what the user chose, and of the scene
         self._placed: dict[int, NDArray[np.float64]] = {}  # by page, where its view was put last
@@ -104,6 +105,8 @@ class WebPage:
     def apply_settings(self) -> None:
         """What the user chose to see, and how large; nothing is sent where nothing changed."""
         self._map.visible = self._show_points.value
+        if self._surface is not None:
+            self._surface.visible = self._show_surface.value
         self._shown["/path"] = self._show_path.value
         self._shown["/keyframes"] = self._show_keyframes.value
         for name, node in self._lines.items():
@@ -115,6 +118,13 @@ class WebPage:
             self._drawn_sizes = wanted
             for slot, node in self._slots.items():
                 node.point_size = self._point_size(slot)
+
+    def show_surface(self, glb: bytes) -> None:
+        """A mesh in glTF's axes, in place of the points; both can be chosen from then on."""
+        self._surface = self._server.scene.add_glb(
+            "/surface", glb, wxyz=(0.0, 1.0, 0.0, 0.0), cast_shadow=False, receive_shadow=False
+        )  # half a turn about x: y down again
+        self._show_surface.visible, self._show_surface.value, self._show_points.value = True, True, False
 
     def show_camera(self, world_from_camera: NDArray[np.float64] | None, camera: CameraView | None) -> None:
         """Put the frustum of the newest frame; None: there is none yet."""
@@ -238,6 +248,7 @@ class WebPage:
             )  # fmt: skip
         with gui.add_folder("Show"):
             self._show_points = gui.add_checkbox("Points", True)
+            self._show_surface = gui.add_checkbox("Surface", False, visible=False)
             self._show_camera = gui.add_checkbox("Camera", True)
             self._show_path = gui.add_checkbox("Path", True)
             self._show_keyframes = gui.add_checkbox("Keyframes", True)

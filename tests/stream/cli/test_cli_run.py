@@ -146,6 +146,8 @@ def test_bad_input_is_one_line_and_exit_code_1(
         (["run", video, *SMALL, "--device", "abacus"], "--device abacus"),
         (["run", video, *SMALL, "--device", "cuda:99"], "--device cuda:99"),
         (["run", video, *SMALL, "--save-depth"], "--out"),
+        (["run", video, *SMALL, "--mesh"], "--out"),
+        (["run", video, *SMALL, "--mesh", "--out", tmp_path / "out", "--track", "off"], "--track off"),
         (["run", video, *SMALL, "--intrinsics", text], "no known form of a calibration"),
         (["run", video, *SMALL, "--intrinsics", foreign], "aspect ratio differs"),
         (["run", video, *SMALL, "--publish", f"tcp://127.0.0.1:{taken.getsockname()[1]}"], "in use"),

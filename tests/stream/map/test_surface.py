@@ -1,11 +1,13 @@
 """Keyframes fused into one mesh."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from spark3r_core.errors import GeometryError
 from spark3r_core.geometry.sim3 import Sim3
-from spark3r_stream.map.surface import PosedDepth, fused
+from spark3r_stream.map.surface import PosedDepth, fused, usable_depth
 
 HW = (48, 64)
 K = np.array([[60.0, 0, 32], [0, 60.0, 24], [0, 0, 1]])
@@ -16,7 +18,7 @@ def wall(x: float, scale: float = 1.0, distance: float = 2.0) -> PosedDepth:
     """What a camera at (x, 0, 0) sees of a wall at z = distance. scale: map units per unit of the keyframe."""
     image = np.full((*HW, 3), (200, 100, 50), np.uint8)
     depth = np.full(HW, distance / scale, np.float32)
-    return PosedDepth(depth, np.ones(HW, np.float32), image, K, Sim3(scale, np.eye(3), np.array([x, 0, 0.0])))
+    return PosedDepth(depth, image, K, Sim3(scale, np.eye(3), np.array([x, 0, 0.0])))
 
 
 @pytest.mark.mesh
@@ -53,16 +55,15 @@ def test_voxels_grow_until_the_field_fits() -> None:
 
 @pytest.mark.mesh
 def test_unsure_pixels_are_left_out() -> None:
+    confidence = np.ones(HW, np.float32)
+    confidence[:, :32] = 0.1
     half = wall(0.0)
-    half.confidence[:, :32] = 0.1
-    mesh = fused([half], BUDGET)
+    mesh = fused([replace(half, depth=usable_depth(half.depth, confidence))], BUDGET)
     assert mesh.vertices[:, 0].min() > -3 * mesh.voxel
 
 
 def test_nothing_to_fuse_is_said() -> None:
-    unsure = wall(0.0)
-    unsure.confidence[:] = 0
-    with pytest.raises(GeometryError, match="no pixel with confidence"):
-        fused([unsure], BUDGET)
+    with pytest.raises(GeometryError, match="no keyframe has a pixel"):
+        fused([replace(wall(0.0), depth=np.zeros(HW, np.float32))], BUDGET)
     with pytest.raises(GeometryError, match="expected at least"):
         fused([wall(0.0)], 1000)

@@ -14,8 +14,9 @@ from spark3r_stream.errors import OutputError
 from spark3r_stream.map.trajectory import Trajectory, read_trajectory
 from spark3r_stream.outputs.ply import read_ply
 from spark3r_stream.outputs.result_writer import ResultWriter
-from spark3r_stream.wire.messages import CameraView, FrameOutput, FrameResult
+from spark3r_stream.wire.messages import CameraView, FrameOutput, FrameResult, MapCorrection
 from tests.helpers_wire import make_keyframe
+from tests.stream.viewer.scenes import BLUE, RED, keyframe
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(0, 256, (60, 80, 3)).astype(np.uint8)
@@ -176,3 +177,31 @@ def test_a_refined_keyframe_takes_the_place_of_the_first(tmp_path: Path) -> None
     assert points.min() > first.points.min() + 4
     with np.load(tmp_path / "depth" / f"{first.frame_id:06d}.npz") as saved:
         np.testing.assert_allclose(saved["depth"], better.depth, rtol=1e-3)
+
+
+@pytest.mark.mesh
+def test_the_mesh_is_of_refined_keyframes_where_they_lie_in_the_end(tmp_path: Path) -> None:
+    import trimesh
+
+    writer = ResultWriter(tmp_path, mesh=True)
+    for submap, colour in ((0, RED), (1, BLUE)):
+        writer.add_keyframe(keyframe(submap, colour))
+    writer.refine_keyframe(replace(keyframe(0, RED), image=np.full((60, 80, 3), RED, np.uint8)))
+    moved = Sim3(2.0, np.eye(3), np.array([0, 0, 10.0]))  # the wall, two units ahead, is at 14 then
+    writer.correct(MapCorrection(0, 5, moved))
+    writer.close({})
+    for name, axis in (("mesh.ply", 1), ("mesh.glb", -1)):
+        mesh = trimesh.load(tmp_path / name, force="mesh", process=False)
+        np.testing.assert_allclose(mesh.vertices[:, 2], axis * 14, atol=0.05)
+        assert np.abs(mesh.visual.vertex_colors[:, :3].astype(int) - RED).max() <= 2
+
+
+def test_without_a_surface_there_is_a_word_and_no_older_mesh(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("mesh.ply", "mesh.glb"):
+        (tmp_path / name).write_text("of an earlier run")
+    writer = ResultWriter(tmp_path, mesh=True)
+    writer.add_keyframe(keyframe(0, RED))  # with the network's depth only
+    writer.close({})
+    assert "there is no mesh" in caplog.text
+    assert not list(tmp_path.glob("mesh.*"))
+    assert (tmp_path / "stats.json").exists()

@@ -11,19 +11,21 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from spark3r_core.geometry.sim3 import Sim3
+from spark3r_stream.outputs.result_writer import ResultWriter
 from spark3r_stream.pubsub.publisher import Publisher
 from spark3r_stream.pubsub.snapshot import SnapshotKeeper
 from spark3r_stream.wire.encode import encode_map_corrections, encode_status
 from spark3r_stream.wire.envelope import Sealer
 from spark3r_stream.wire.messages import MapCorrection, SessionState, Status
 from tests.helpers_browser import Browser, leaves_the_machine
-from tests.stream.viewer.scenes import BLUE, FINE, RED, keyframe_messages, place
+from tests.stream.viewer.scenes import BLUE, FINE, RED, keyframe, keyframe_messages, place
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(400)]
 
@@ -117,6 +119,34 @@ def test_boxes_and_buttons_of_the_page_reach_the_viewer() -> None:
             assert browser.wait(lambda: "PAUSED" in browser.text(), WAIT_S)
             browser.click("Pause")
             assert browser.wait(lambda: "PAUSED" not in browser.text(), WAIT_S)
+
+
+@pytest.mark.slow
+@pytest.mark.mesh
+def test_the_mesh_of_a_folder_of_results_is_seen_the_right_way_up(tmp_path: Path) -> None:
+    writer = ResultWriter(tmp_path, mesh=True)
+    for submap, colour, height in ((0, RED, 1.5), (1, BLUE, -1.5)):  # red above blue
+        one = replace(keyframe(submap, colour, FINE), map_from_submap=place(0, height))
+        one = replace(one, image=np.full((*FINE, 3), colour, np.uint8))
+        writer.add_keyframe(one)
+        writer.refine_keyframe(one)
+    writer.close({})
+    with view(str(tmp_path), "--port", "0") as (url, _), Browser() as browser:
+        browser.open(url)
+        assert browser.wait(lambda: bluish(browser.screenshot()).any() and reddish(browser.screenshot()).any(), WAIT_S)
+        picture = browser.screenshot(tmp_path / "seen.png")
+        assert np.nonzero(reddish(picture))[0].mean() < np.nonzero(bluish(picture))[0].mean() - 50
+
+
+def reddish(picture: np.ndarray) -> np.ndarray:
+    """Where a red wall is, however it is lit; left of the panel."""
+    scene = picture[:, :850].astype(int)
+    return (scene[..., 0] > 100) & (scene[..., 0] > 3 * scene[..., 2]) & (scene[..., 0] > 3 * scene[..., 1])
+
+
+def bluish(picture: np.ndarray) -> np.ndarray:
+    scene = picture[:, :850].astype(int)
+    return (scene[..., 2] > 100) & (scene[..., 2] > 2 * scene[..., 0]) & (scene[..., 2] > 2 * scene[..., 1])
 
 
 HALF = 700  # keyframes: those of ten minutes and more

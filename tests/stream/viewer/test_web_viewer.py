@@ -242,3 +242,17 @@ def test_a_recording_is_played_and_pause_holds_its_time(tmp_path: Path) -> None:
         page._paused.value = False
         until(viewer, lambda: len(drawn(viewer)) == 2 and "ENDED" in text(viewer))
         assert "NO SIGNAL" not in text(viewer)
+
+
+def test_a_surface_takes_the_place_of_the_points_until_they_are_wanted() -> None:
+    with contextlib.closing(WebPage(("127.0.0.1", 0), "test")) as page:
+        page.apply_settings()
+        scene = page._server.scene
+        assert scene.get_handle_by_name("/map").visible
+        page.show_surface(b"glTF")
+        page.apply_settings()
+        surface = scene.get_handle_by_name("/surface")
+        assert (surface.visible, scene.get_handle_by_name("/map").visible) == (True, False)
+        page._show_surface.value, page._show_points.value = False, True
+        page.apply_settings()
+        assert (surface.visible, scene.get_handle_by_name("/map").visible) == (False, True)
