@@ -36,6 +36,7 @@ class RunConfig:
     Attributes:
         source: webcam:0, rtsp://…, http(s)://…, a video file, a folder of images, synthetic:room?seed=3&frames=300, or
             a recording (FILE.mcap), which is run again exactly as it ran.
+        others: more sources, each run beside the first in the same process; NAME=SOURCE names one (docs/fleet.md).
         model: backbone; `spark3r models` lists them.
         weights: checkpoint file, or "random" (benchmarks only); bundled needs none.
         out: folder for trajectory.txt, cloud.ply, intrinsics.json, stats.json and preview.png.
@@ -84,6 +85,7 @@ class RunConfig:
     """
 
     source: tyro.conf.Positional[str]
+    others: tyro.conf.Positional[tuple[str, ...]] = ()
     model: str = "bundled"
     weights: str | None = None
     out: Path | None = None

@@ -24,7 +24,10 @@ CORE_MAY_IMPORT = {
     "synthetic": {"errors", "geometry"},
 }
 # The rooms of the stream package, in the order of the data; each may import what stands here, and the core.
-LEAVES = {"frame", "clock", "stats", "errors", "config", "packets", "files", "plain_text", "extras", "rules", "threads"}
+LEAVES = {
+    "frame", "clock", "stats", "errors", "config", "packets", "files", "plain_text", "extras", "rules", "threads",
+    "camera_name",
+}  # fmt: skip
 STREAM_MAY_IMPORT: dict[str, set[str]] = {
     "wire": {"errors", "proto"},
     "pubsub": LEAVES | {"wire", "proto"},

@@ -10,7 +10,7 @@ from typing import Any
 from spark3r_stream.config import ConfigError, RunConfig
 
 _PATHS = ("out", "record", "map", "camera", "intrinsics", "keys")
-_NAMES = [field.name for field in fields(RunConfig) if field.name != "source"]
+_NAMES = [field.name for field in fields(RunConfig) if field.name not in ("source", "others")]
 OF_THE_COMMAND = ("json",)  # lines on stdout
 
 

@@ -22,6 +22,10 @@ def run(config: Grouped) -> int:
     """Reconstruct a live camera, a stream or a recording: poses and geometry, live and as files."""
     if config.track == "on":  # before torch is loaded
         leave_a_core()
+    if config.others:
+        from spark3r_stream.cli.several import several_command
+
+        return several_command(config)
     from spark3r_stream.cli.run import run_command
 
     return run_command(config)
@@ -40,7 +44,8 @@ def echo(
 
     Args:
         endpoint: where the publisher is, e.g. tcp://127.0.0.1:5555.
-        topic: a topic such as /frame/ or /cloud/ (the slashes may be left away), or "all".
+        topic: a topic such as /frame/ or /cloud/ (the slashes may be left away), /frame/left/ for one of several
+            cameras, or "all".
         count: stop after so many messages.
         json: one JSON line per message.
         timeout: give up (exit 1) when nothing came for so many seconds.
@@ -55,6 +60,7 @@ def echo(
 
 def view(
     source: Positional[str],
+    camera: str = "",
     host: str = "127.0.0.1",
     port: int | None = None,
     no_browser: bool = False,
@@ -68,6 +74,7 @@ def view(
 
     Args:
         source: endpoint of a publisher, an .mcap recording, or a folder that `run --out` made.
+        camera: of a stream of several cameras, the only one to show.
         host: address the page is served on; one that other machines can reach is given a token.
         port: of the page; default: 8080, or the next that is free.
         no_browser: print the page's address only. It is opened where there is a screen.
@@ -83,6 +90,7 @@ def view(
     return view_command(
         source,
         client_security(keys, server_key),
+        camera=camera,
         offscreen=offscreen,
         seconds=seconds,
         host=host,
@@ -277,6 +285,7 @@ def probe(config: Grouped, save: Path | None = None) -> int:
 
 def ros2_bridge(
     endpoint: Positional[str],
+    camera: str = "",
     prefix: str = "",
     map_frame: str = "map",
     odom_frame: str = "odom",
@@ -293,6 +302,7 @@ def ros2_bridge(
 
     Args:
         endpoint: of the publisher, e.g. tcp://127.0.0.1:5555. It need not run yet, and may restart.
+        camera: of a stream of several cameras, the one to bridge.
         prefix: before the names of frames and topics, for several cameras in one system.
         map_frame: REP 105's map.
         odom_frame: REP 105's odom.
@@ -311,7 +321,9 @@ def ros2_bridge(
 
     names = Naming(prefix, map_frame, odom_frame, base_frame, camera_frame)
     security = client_security(keys, server_key)
-    return ros2_bridge_command(endpoint, names, scale, gravity, security, with_tf=not no_tf, with_clock=clock)
+    return ros2_bridge_command(
+        endpoint, names, scale, gravity, security, camera=camera, with_tf=not no_tf, with_clock=clock
+    )
 
 
 def foxglove(

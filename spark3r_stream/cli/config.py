@@ -32,6 +32,7 @@ from spark3r_stream.plain_text import cleaned
 VARIABLE = "SPARK3R_CONFIG"  # names the file
 FILE_NAME = "config.toml"
 MAX_FILE_BYTES = 1 << 20
+SOURCES = ("source", "others")  # stand without a name
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
 
 Commands = Mapping[str, Callable[..., int]]
@@ -91,7 +92,7 @@ def options_of(command: Callable[..., int]) -> dict[str, bool]:
         hint, marks = hints[name], typing.get_args(hints[name])
         if marks and marks[0] is RunConfig:
             of_run = typing.get_type_hints(RunConfig)
-            found |= {one.name: of_run[one.name] is bool for one in fields(RunConfig) if one.name != "source"}
+            found |= {one.name: of_run[one.name] is bool for one in fields(RunConfig) if one.name not in SOURCES}
         elif not _is_positional(hint):
             found[name] = hint is bool
     return found

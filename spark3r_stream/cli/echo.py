@@ -13,7 +13,7 @@ from spark3r_stream.plain_text import cleaned, without_nan
 from spark3r_stream.pubsub.keys import ClientSecurity
 from spark3r_stream.pubsub.subscriber import Subscriber
 from spark3r_stream.wire.decode import decode
-from spark3r_stream.wire.envelope import TOPICS, Envelope, Message
+from spark3r_stream.wire.envelope import STATUS, TOPICS, Envelope, Message, split_topic
 from spark3r_stream.wire.messages import (
     Calibration,
     Cloud,
@@ -45,8 +45,9 @@ def echo_command(
     After a few seconds without a publisher a line on stderr says what is waited for.
     """
     topics = list(TOPICS) if topic == "all" else [f"/{topic.strip('/')}/"]
-    if "/status/" not in topics:
-        topics.append("/status/")  # says when the session is over
+    only = "" if topic == "all" else split_topic(topics[0])[1]
+    if STATUS not in topics:
+        topics.append(STATUS)  # says when the session is over
     shown = 0
     with Subscriber(endpoint, topics, security=security) as subscriber:
         patience_s = timeout_s
@@ -64,12 +65,13 @@ def echo_command(
             except WireError as error:
                 print(f"spark3r: skipped a message: {cleaned(error)}", file=sys.stderr)
                 continue
-            wanted = topic == "all" or message.topic == topics[0]
+            wanted = topic == "all" or topics[0] in (message.topic, message.name)
             if wanted:
                 shown += 1
                 line = _as_json(message, content) if as_json else cleaned(_as_text(message, content), None)
                 print(line, flush=True)
-            if isinstance(content, Status) and content.state in (SessionState.ENDED, SessionState.FAILED):
+            is_over = isinstance(content, Status) and content.state in (SessionState.ENDED, SessionState.FAILED)
+            if is_over and message.envelope.camera in ("", only):
                 break
         missed = {name: n for name, n in subscriber.missed.items() if n}
         if missed or subscriber.malformed:
@@ -78,7 +80,7 @@ def echo_command(
 
 
 def _as_json(message: Message, content: Content) -> str:
-    fields = {"topic": message.topic, **_envelope_as_dict(message.envelope), **_content_as_dict(content)}
+    fields = {"topic": message.name, **_envelope_as_dict(message.envelope), **_content_as_dict(content)}
     return json.dumps(without_nan(fields), allow_nan=False)
 
 
@@ -95,6 +97,7 @@ def _envelope_as_dict(envelope: Envelope) -> dict[str, Any]:
         "captured_clock": None if envelope.captured_clock is None else envelope.captured_clock.name,
         "published_ns": envelope.published_ns,
         "replay": envelope.replay,
+        **({"camera": envelope.camera} if envelope.camera else {}),
     }
 
 
@@ -141,7 +144,8 @@ def _content_as_dict(content: Content) -> dict[str, Any]:
                         "reason": one.reason,
                     }
                     for one in content.corrections
-                ]
+                ],
+                "map_frame": content.map_frame,
             }
         case Status():
             fields = dict(vars(content))
@@ -159,13 +163,14 @@ def _finite_median(depth: np.ndarray) -> float | None:
 def _as_text(message: Message, content: Content) -> str:
     fields = _content_as_dict(content)
     if isinstance(content, FrameResult):
+        which = f"{message.envelope.camera} " if message.envelope.camera else ""
         if not content.valid:
-            return f"frame {content.frame_id}  {content.state.name}  FAILED: {content.failure_reason}"
+            return f"{which}frame {content.frame_id}  {content.state.name}  FAILED: {content.failure_reason}"
         t, q = fields["translation"], fields["quat_xyzw"]
         return (
-            f"frame {content.frame_id}  {content.frame_name}  t [{t[0]:+.4f} {t[1]:+.4f} {t[2]:+.4f}]  "
+            f"{which}frame {content.frame_id}  {content.frame_name}  t [{t[0]:+.4f} {t[1]:+.4f} {t[2]:+.4f}]  "
             f"q [{q[0]:+.4f} {q[1]:+.4f} {q[2]:+.4f} {q[3]:+.4f}]  {content.state.name}  "
             f"confidence {content.confidence:.2f}  latency {content.latency_ms:.0f} ms  "
             f"memory {content.memory_bytes / 2**20:.1f} MiB  lost {sum(content.drops_since_last.values())}"
         )
-    return f"{message.topic} #{message.envelope.sequence} {json.dumps(without_nan(fields))}"
+    return f"{message.name} #{message.envelope.sequence} {json.dumps(without_nan(fields))}"

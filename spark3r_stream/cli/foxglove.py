@@ -26,7 +26,7 @@ from spark3r_stream.wire import envelope as wire
 from spark3r_stream.wire.decode import decode, schema_of
 from spark3r_stream.wire.envelope import Message
 from spark3r_stream.wire.foxglove import checked_poses, encode_transform, timestamp
-from spark3r_stream.wire.messages import MAP_FRAME, MapCorrections, submap_frame
+from spark3r_stream.wire.messages import MapCorrections, submap_frame
 
 POLL_S = 0.25
 
@@ -57,13 +57,13 @@ def foxglove_command(
 
 
 @contextlib.contextmanager
-def served(host: str, port: int) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """Foxglove's server and its channels by topic. port 0: any that is free. Raises StreamError for an address that
+def served(host: str, port: int) -> Iterator[tuple[Any, Channels]]:
+    """Foxglove's server and its channels. port 0: any that is free. Raises StreamError for an address that
     cannot be had; ModuleNotFoundError without the extra."""
     import foxglove
 
     context = foxglove.Context()
-    channels = {topic: _channel(topic, context) for topic in wire.TOPICS}
+    channels = Channels(context)
     try:
         server = foxglove.start_server(name="Spark3R-Stream", host=host, port=port, context=context)
     except (RuntimeError, OSError, ValueError) as error:
@@ -74,7 +74,7 @@ def served(host: str, port: int) -> Iterator[tuple[Any, dict[str, Any]]]:
         server.stop()
 
 
-def forward(subscriber: Subscriber, server: Any, channels: dict[str, Any], stop: threading.Event) -> None:
+def forward(subscriber: Subscriber, server: Any, channels: Channels, stop: threading.Event) -> None:
     """Hand on every message until `stop` is set. What cannot be decoded is skipped and told on stderr."""
     session_id = None
     while not stop.is_set():
@@ -91,30 +91,46 @@ def forward(subscriber: Subscriber, server: Any, channels: dict[str, Any], stop:
             print(f"spark3r: skipped a message: {cleaned(error)}", file=sys.stderr, flush=True)
             continue
         at = max(0, message.envelope.captured_ns)
-        channels[message.topic].log(message.payload, log_time=at)
+        camera = message.envelope.camera
+        channels.of(message.topic, camera).log(message.payload, log_time=at)
         if isinstance(content, MapCorrections):
             for payload in _places(message, content):
-                channels[wire.TF].log(payload, log_time=at)
+                channels.of(wire.TF, camera).log(payload, log_time=at)
 
 
 def _places(message: Message, moved: MapCorrections) -> list[bytes]:
-    """`map` → `submap_<k>` of all that moved: the rigid part, as on /tf/."""
+    """`map` (of a camera that is not joined yet, its own) → `submap_<k>` of all that moved: the rigid part, as on
+    /tf/."""
     places = [one.map_from_submap for one in moved.corrections]
     if not places:
         return []
     poses = checked_poses([se3.make_pose(place.rotation, place.translation) for place in places])
     stamp = timestamp(message.envelope.captured_ns)
     return [
-        encode_transform(stamp, MAP_FRAME, submap_frame(one.submap), pose)
+        encode_transform(stamp, moved.map_frame, submap_frame(one.submap), pose)
         for one, pose in zip(moved.corrections, poses, strict=True)
     ]
 
 
-def _channel(topic: str, context: Any) -> Any:
+class Channels:
+    """Foxglove's channels by topic; those of several cameras are made as they come."""
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+        self._by_name = {topic: _channel(topic, topic, context) for topic in wire.TOPICS}
+
+    def of(self, topic: str, camera: str) -> Any:
+        name = wire.full_topic(topic, camera)
+        if name not in self._by_name:
+            self._by_name[name] = _channel(name, topic, self._context)
+        return self._by_name[name]
+
+
+def _channel(name: str, topic: str, context: Any) -> Any:
     import foxglove
 
     kind: Any = schema_of(topic)
     schema = foxglove.Schema(
         name=kind.DESCRIPTOR.full_name, encoding="protobuf", data=build_file_descriptor_set(kind).SerializeToString()
     )
-    return foxglove.Channel(topic, schema=schema, message_encoding="protobuf", context=context)
+    return foxglove.Channel(name, schema=schema, message_encoding="protobuf", context=context)

@@ -11,7 +11,7 @@ import tyro
 
 from spark3r_stream.config import RunConfig
 
-# Every option of RunConfig but the source is in one of them; names and order are those of --help.
+# Every option of RunConfig but the sources is in one of them; names and order are those of --help.
 GROUPS: dict[str, tuple[str, ...]] = {
     "reading": ("camera", "intrinsics", "max_frames", "fps", "pace", "live", "rtsp_transport", "max_restarts"),
     "result": ("out", "save_depth", "mesh", "max_points", "map", "localise", "overwrite", "json", "view"),
@@ -45,6 +45,7 @@ _READING, _RESULT, _STREAM, _MODEL, _MAPPING = (_group(title, names) for title, 
 
 def run_config(
     source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(help=_HELP["source"])],
+    others: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(help=_HELP["others"])],
     reading: tyro.conf.OmitArgPrefixes[_READING],  # type: ignore[valid-type]
     result: tyro.conf.OmitArgPrefixes[_RESULT],  # type: ignore[valid-type]
     stream: tyro.conf.OmitArgPrefixes[_STREAM],  # type: ignore[valid-type]
@@ -53,4 +54,6 @@ def run_config(
 ) -> RunConfig:
     """All of them."""
     groups = (reading, result, stream, model, mapping)
-    return RunConfig(source, **{one.name: getattr(group, one.name) for group in groups for one in fields(group)})
+    return RunConfig(
+        source, others, **{one.name: getattr(group, one.name) for group in groups for one in fields(group)}
+    )

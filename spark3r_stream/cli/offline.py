@@ -30,8 +30,8 @@ from spark3r_stream.wire.messages import CameraView, FrameOutput, FrameResult
 
 # What a joint reconstruction has no use for: it publishes and keeps nothing on the way, and has no attention memory.
 _OF_STREAMS = (
-    "publish", "record", "images", "map", "localise", "map_memory", "overwrite", "view", "json", "keys", "insecure",
-    "pace", "window", "memory", "fill", "eviction", "track", "loops", "refine",
+    "others", "publish", "record", "record_only", "images", "metrics", "map", "localise", "map_memory", "overwrite",
+    "view", "json", "keys", "insecure", "pace", "window", "memory", "fill", "eviction", "track", "loops", "refine",
 )  # fmt: skip
 _OF_RESULTS = ("out", "save_depth", "max_points")
 
@@ -39,6 +39,8 @@ _OF_RESULTS = ("out", "save_depth", "max_points")
 def refuse_ignored(command: str, config: RunConfig, ignored: Sequence[str]) -> None:
     """ConfigError for an option that was given and that the command would ignore."""
     plain = RunConfig(source=config.source)
+    if config.others:
+        raise ConfigError(f"{command} takes one source; found {len(config.others)} more")
     for name in ignored:
         value = getattr(config, name)
         if value != getattr(plain, name):

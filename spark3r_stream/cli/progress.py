@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
@@ -23,9 +23,11 @@ LINE_EVERY_S = 5.0
 
 
 class LiveLine:
-    """How far a run is: a few times per second on a terminal, elsewhere a line every 5 s."""
+    """How far a run is: a few times per second on a terminal, elsewhere a line every 5 s. camera: its name, where
+    there are several."""
 
-    def __init__(self, stats: RunStats, frame_count: int | None, max_frames: int | None) -> None:
+    def __init__(self, stats: RunStats, frame_count: int | None, max_frames: int | None, camera: str = "") -> None:
+        self._camera = camera
         self._stats = stats
         self._frame_count = frame_count
         self._max_frames = max_frames
@@ -34,7 +36,7 @@ class LiveLine:
 
     def __enter__(self) -> LiveLine:
         if self._console.is_terminal:
-            live = Live(console=self._console, get_renderable=self._line, refresh_per_second=4, redirect_stdout=False)
+            live = Live(console=self._console, get_renderable=self.line, refresh_per_second=4, redirect_stdout=False)
             self._closing.enter_context(live)
         else:
             self._closing.enter_context(Heartbeat(self._print, lambda error: None, LINE_EVERY_S))
@@ -44,7 +46,7 @@ class LiveLine:
         self._closing.close()
 
     def _print(self) -> None:
-        self._console.print(self._line(), soft_wrap=True)
+        self._console.print(self.line(), soft_wrap=True)
 
     def _progress(self) -> str:
         """Of a source with an end how far it was read, lost frames included; of --max-frames how many were taken."""
@@ -58,10 +60,11 @@ class LiveLine:
         rate = self._stats.frames_per_second()
         return None if end is None or rate <= 0 else max(0, end - self._stats.frames_seen) / rate
 
-    def _line(self) -> Text:
+    def line(self) -> Text:
         stats = self._stats
         latency = stats.latency.summary()
-        line = Text(f"frame {self._progress()}")
+        line = Text(f"{self._camera}: " if self._camera else "")
+        line.append(f"frame {self._progress()}")
         line.append(f"  {stats.frames_per_second():5.1f} FPS")
         if left_s := self._left_s():
             line.append(f"  {left_s:.0f} s left" if left_s < 100 else f"  {left_s / 60:.0f} min left")
@@ -71,3 +74,33 @@ class LiveLine:
         if stats.tracking is not None:
             line.append(f"  {stats.tracking.name}", style=STATE_STYLE[stats.tracking])
         return line
+
+
+class LiveLines:
+    """The same for several runs, each on a line of its own; those that open later join in."""
+
+    def __init__(self) -> None:
+        self._lines: list[LiveLine] = []
+        self._console = Console(stderr=True)
+        self._closing = contextlib.ExitStack()
+
+    def add(self, line: LiveLine) -> None:
+        self._lines.append(line)
+
+    def __enter__(self) -> LiveLines:
+        if self._console.is_terminal:
+            live = Live(console=self._console, get_renderable=self._all, refresh_per_second=4, redirect_stdout=False)
+            self._closing.enter_context(live)
+        else:
+            self._closing.enter_context(Heartbeat(self._print, lambda error: None, LINE_EVERY_S))
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._closing.close()
+
+    def _all(self) -> Group:
+        return Group(*(line.line() for line in list(self._lines)))
+
+    def _print(self) -> None:
+        for line in list(self._lines):
+            self._console.print(line.line(), soft_wrap=True)

@@ -25,10 +25,11 @@ def ros2_bridge_command(
     gravity: tuple[float, float, float],
     security: ClientSecurity | None,
     *,
+    camera: str,
     with_tf: bool,
     with_clock: bool,
 ) -> int:
-    """0 when a signal ended it."""
+    """0 when a signal ended it. camera: of a stream of several, the one to bridge."""
     if not (math.isfinite(scale) and scale > 0):
         raise ConfigError(f"--scale is {scale}; expected metres per unit of the stream, more than 0")
     types = RosTypes()
@@ -37,7 +38,7 @@ def ros2_bridge_command(
     with (
         stop.on_signals(),
         contextlib.closing(RosOutput(names, types)) as output,
-        Subscriber(endpoint, TOPICS, security=security) as subscriber,
+        Subscriber(endpoint, TOPICS, camera=camera, security=security) as subscriber,
     ):
         print(f"spark3r: {cleaned(endpoint)} goes to ROS 2 (Ctrl-C ends it)", file=sys.stderr, flush=True)
         bridge(subscriber, converter, output, stop.event)

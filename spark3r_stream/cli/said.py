@@ -6,6 +6,7 @@ import logging
 import sys
 import traceback
 
+from spark3r_stream.camera_name import camera_now
 from spark3r_stream.plain_text import cleaned
 
 
@@ -14,6 +15,7 @@ class _Stderr(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         prefix = "spark3r: " if record.levelno >= logging.WARNING else ""
+        prefix += f"{camera}: " if (camera := camera_now()) else ""
         print(f"{prefix}{cleaned(record.getMessage(), 4000)}", file=sys.stderr)
         if record.exc_info is not None and record.exc_info[0] is not None:  # a fault of the program
             traceback.print_exception(*record.exc_info, file=sys.stderr)

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from spark3r_stream.cli.stop import Stop
+from spark3r_stream.config import ConfigError
 from spark3r_stream.errors import StreamError
 from spark3r_stream.map.scene_map import SceneMap
 from spark3r_stream.map.trajectory import read_trajectory
@@ -66,6 +67,7 @@ def view_command(
     source: str,
     security: ClientSecurity | None = None,
     *,
+    camera: str = "",
     offscreen: Path | None = None,
     seconds: float | None = None,
     host: str = "127.0.0.1",
@@ -73,12 +75,16 @@ def view_command(
     opens_browser: bool = True,
     unwatched_s: float | None = None,
 ) -> int:
-    """0 when a signal ended it, or the picture was written."""
+    """0 when a signal ended it, or the picture was written. camera: of a stream of several, the only one to show."""
     if offscreen is not None:
-        return _draw(source, security, offscreen, seconds)
+        return _draw(source, security, camera, offscreen, seconds)
     require_installed()
     stop = Stop()
-    with stop.on_signals(), _open(source, security, REAL_TIME) as messages, serve_page(TITLE, host, port) as served:
+    with (
+        stop.on_signals(),
+        _open(source, security, camera, REAL_TIME) as messages,
+        serve_page(TITLE, host, port) as served,
+    ):
         viewer = WebViewer(messages, served.page, source)
         if isinstance(messages, ResultFolder):
             messages.fill(viewer.scene)
@@ -93,11 +99,11 @@ def view_command(
     return 0
 
 
-def _draw(source: str, security: ClientSecurity | None, picture: Path, seconds: float | None) -> int:
+def _draw(source: str, security: ClientSecurity | None, camera: str, picture: Path, seconds: float | None) -> int:
     require_pictures()  # before listening, which may take as long as the stream
     check_picture(picture, source)
     scene = SceneMap(OFFSCREEN_POINTS)
-    with _open(source, security, None) as messages:
+    with _open(source, security, camera, None) as messages:
         if isinstance(messages, ResultFolder):
             messages.fill(scene)
         feed = SceneFeed(messages, scene)
@@ -113,11 +119,13 @@ def _draw(source: str, security: ClientSecurity | None, picture: Path, seconds: 
 
 
 def _open(
-    source: str, security: ClientSecurity | None, speed: float | None
+    source: str, security: ClientSecurity | None, camera: str, speed: float | None
 ) -> AbstractContextManager[Subscriber | Replay | ResultFolder]:
     """speed: of a recording, None as fast as it is taken."""
+    if camera and (source.endswith(".mcap") or Path(source).is_dir()):
+        raise ConfigError(f"--camera {camera} is about a running stream of several; {source} is of one")
     if source.endswith(".mcap"):
         return Replay(Path(source), TOPICS, speed=speed)
     if Path(source).is_dir():
         return nullcontext(ResultFolder(Path(source)))
-    return Subscriber(source, TOPICS, security=security)
+    return Subscriber(source, TOPICS, camera=camera, security=security)

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from spark3r_stream.camera_name import inheriting_thread
 from spark3r_stream.engine.results import StepOutput
 from spark3r_stream.errors import OutputError
 from spark3r_stream.frame import Frame
@@ -67,7 +68,7 @@ class FilesSink:
         self._ending = False
         self._poses_only = 0
         self._lost = 0
-        self._thread = threading.Thread(target=self._run, name="spark3r-files", daemon=True)
+        self._thread = inheriting_thread(self._run, "spark3r-files")
         self._thread.start()
 
     @property

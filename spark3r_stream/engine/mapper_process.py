@@ -25,7 +25,7 @@ from spark3r_core.models.interface import ModelFacts
 from spark3r_core.stream.dense import DenseDepth
 from spark3r_core.stream.keyframe_map import KeyframeMap
 from spark3r_core.stream.mapper import KeyframeRequest, MapOptions, MapUpdate
-from spark3r_stream.engine.mapper_host import LocalMapper
+from spark3r_stream.engine.shared_mapper import LocalMappers
 from spark3r_stream.errors import StreamError
 from spark3r_stream.map_file.saved_map import MapFacts
 
@@ -79,10 +79,16 @@ class MapperProcess:
         assert self._facts is not None, "no model was loaded"
         return self._facts
 
-    def load(self, choice: ModelChoice, memory: MemoryConfig, options: MapOptions | None = None) -> None:
-        """Load the model there. Raises what `load_model` raises, and SettingsError where the memory does not fit."""
+    def load(
+        self, choice: ModelChoice, memory: MemoryConfig, options: MapOptions | None = None, streams: int = 1
+    ) -> None:
+        """Load the model there, for so many streams, each with a map of its own: the methods of a `MapperHost` are
+        those of the first, `call` reaches the others (`shared_mapper.py`).
+
+        Raises what `load_model` raises, and SettingsError where the memory does not fit.
+        """
         self.memory, self.options = memory, options or MapOptions()
-        self._facts = self._call("load", choice, memory, self.options)
+        self._facts = self._call("load", choice, memory, self.options, streams)
 
     def begin(self) -> None:
         self._call("begin")
@@ -118,8 +124,12 @@ class MapperProcess:
             self._process.join()
 
     def _call(self, name: str, *arguments: Any) -> Any:
+        return self.call(0, name, *arguments)
+
+    def call(self, stream: int, name: str, *arguments: Any) -> Any:
+        """A method of the `MapperHost` of a stream; one call at a time."""
         try:
-            self._connection.send((name, arguments))
+            self._connection.send((stream, name, arguments))
             answer, error = self._connection.recv()
         except (EOFError, OSError):
             self._process.join(1.0)
@@ -164,35 +174,35 @@ def _serve(connection: Connection, theirs: Connection) -> None:
     theirs.close()  # our copy would keep the connection open when the caller dies
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # Ctrl-C is for the caller, which ends us when all is mapped
-    host: LocalMapper | None = None
+    mappers: LocalMappers | None = None
     while True:
         try:
-            name, arguments = connection.recv()
+            stream, name, arguments = connection.recv()
         except (EOFError, OSError):
             os._exit(0)  # nothing here needs to be put in order
         answer: Any = None
         error: Exception | None = None
         try:
             if name == "load":
-                host = _loaded(*arguments)
-                answer = host.facts
+                mappers = _loaded(*arguments)
+                answer = mappers.facts
             else:
-                assert host is not None, "no model was loaded"
-                answer = getattr(host, name)(*arguments)
+                assert mappers is not None, "no model was loaded"
+                answer = mappers.call(stream, name, *arguments)
         except Exception as failure:
             error = _portable(failure)
         with contextlib.suppress(OSError):
             connection.send((answer, error))
 
 
-def _loaded(choice: ModelChoice, memory: MemoryConfig, options: MapOptions) -> LocalMapper:
+def _loaded(choice: ModelChoice, memory: MemoryConfig, options: MapOptions, streams: int) -> LocalMappers:
     import torch
 
     from spark3r_core.models.registry import load_model
 
     torch.set_num_threads(choice.threads)  # the process is ours alone
     model = load_model(choice.name, choice.device, choice.dtype, choice.weights)
-    return LocalMapper(model, memory, options)
+    return LocalMappers(model, memory, options, streams)
 
 
 def _portable(error: Exception) -> Exception:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from spark3r_stream.camera_name import inheriting_thread
 from spark3r_stream.engine.frame_buffer import FrameBuffer
 from spark3r_stream.errors import EndOfStream
 from spark3r_stream.frame import Frame
@@ -34,7 +35,7 @@ class Producer:
         self._buffer = buffer
         self._since_ns = since_ns
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="spark3r-producer", daemon=True)
+        self._thread = inheriting_thread(self._run, "spark3r-producer")
 
     def start(self) -> None:
         self._thread.start()

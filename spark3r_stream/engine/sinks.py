@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol, TextIO
 
+from spark3r_stream.camera_name import inheriting_thread
 from spark3r_stream.clock import Clock
+from spark3r_stream.engine.placed import Numbering
 from spark3r_stream.engine.results import StepOutput
 from spark3r_stream.frame import Frame
 from spark3r_stream.plain_text import without_nan
 from spark3r_stream.recording.comparison import Comparison
 from spark3r_stream.recording.records import Decisions, DroppedFrames, FrameTime
 from spark3r_stream.recording.writer import Recorder
-from spark3r_stream.wire.encode import encode_frame, encode_keyframe, encode_map_corrections, encode_status
+from spark3r_stream.wire.encode import PLAIN_NAMES, encode_frame, encode_keyframe, encode_map_corrections, encode_status
 from spark3r_stream.wire.envelope import Message, Sealer, Unsealed
 from spark3r_stream.wire.messages import Status
 from spark3r_stream.wire.plain import frame_as_dict
@@ -27,9 +30,15 @@ class MessageSink(Protocol):
 
 
 class WireSink:
-    """Encodes each output once and hands the same bytes to every message sink."""
+    """Encodes each output once and hands the same bytes to every message sink.
 
-    def __init__(self, sealer: Sealer, targets: Sequence[MessageSink]) -> None:
+    names: of the frames of reference; may change between two windows. numbering: of submaps, where several cameras have
+    some.
+    """
+
+    def __init__(self, sealer: Sealer, targets: Sequence[MessageSink], numbering: Numbering | None = None) -> None:
+        self.names = PLAIN_NAMES
+        self._numbering = numbering
         self._sealer = sealer
         self._targets = list(targets)
         self._newest_ns, self._epoch = 0, 0
@@ -39,15 +48,19 @@ class WireSink:
         messages: list[Unsealed] = []
         if frames:
             self._newest_ns, self._epoch = frames[-1].captured_ns, frames[-1].epoch
+        if self._numbering is not None:
+            result = self._numbering.applied(result)
         if result.corrections:
-            messages += encode_map_corrections(result.corrections, self._newest_ns, self._epoch)
+            messages += encode_map_corrections(result.corrections, self._newest_ns, self._epoch, self.names.map)
         for keyframe in [*result.keyframes, *result.refined]:
             messages += encode_keyframe(keyframe)
         for output in result.outputs:
-            messages += encode_frame(output)
+            messages += encode_frame(output, self.names)
         self._send(messages)
 
     def status(self, status: Status, captured_ns: int) -> None:
+        if self._numbering is not None:
+            status = replace(status, submap=self._numbering.of(status.submap))
         self._send([encode_status(status, captured_ns)])
 
     def _send(self, messages: list[Unsealed]) -> None:
@@ -109,14 +122,15 @@ class ComparisonSink:
 
 
 class JsonSink:
-    """One JSON object per line and frame."""
+    """One JSON object per line and frame. camera: its name, where several write."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, camera: str = "") -> None:
         self._stream = stream
+        self._first = {"type": "frame", **({"camera": camera} if camera else {})}
 
     def window(self, frames: Sequence[Frame], result: StepOutput) -> None:
         for output in result.outputs:
-            self._stream.write(json.dumps(without_nan({"type": "frame", **frame_as_dict(output.result)})) + "\n")
+            self._stream.write(json.dumps(without_nan({**self._first, **frame_as_dict(output.result)})) + "\n")
         self._stream.flush()
 
 
@@ -133,7 +147,7 @@ class Heartbeat:
         self._on_error = on_error
         self._interval_s = interval_s
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="spark3r-heartbeat", daemon=True)
+        self._thread = inheriting_thread(self._run, "spark3r-heartbeat")
 
     def __enter__(self) -> Heartbeat:
         self._thread.start()

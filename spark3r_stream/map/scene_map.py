@@ -31,6 +31,7 @@ class _PoseRecord(NamedTuple):
     submap: int
     captured_ns: int
     submap_from_camera: NDArray[np.float64]
+    camera: str
 
 
 class SceneMap:
@@ -57,10 +58,10 @@ class SceneMap:
         self.camera: CameraView | None = None
         self.version += 1
 
-    def add(self, content: Content) -> None:
-        """Take a decoded message; kinds that do not change the map are ignored."""
+    def add(self, content: Content, camera: str = "") -> None:
+        """Take a decoded message; kinds that do not change the map are ignored. camera: the envelope's."""
         if isinstance(content, FrameResult) and content.valid and content.world_from_camera is not None:
-            self.add_pose(content.world_from_camera, content.captured_ns, content.submap, content.camera)
+            self.add_pose(content.world_from_camera, content.captured_ns, content.submap, content.camera, camera)
         elif isinstance(content, Cloud):
             submap = submap_number(content.frame_name)
             if self._newest_cloud_ns.get(submap) == content.captured_ns:
@@ -111,11 +112,17 @@ class SceneMap:
         self.version += 1
 
     def add_pose(
-        self, submap_from_camera: ArrayLike, captured_ns: int, submap: int = 0, camera: CameraView | None = None
+        self,
+        submap_from_camera: ArrayLike,
+        captured_ns: int,
+        submap: int = 0,
+        view: CameraView | None = None,
+        camera: str = "",
     ) -> None:
-        """A pose (4, 4) in its submap's frame. camera: for the frustum of the newest pose."""
-        self._poses.add(_PoseRecord(submap, captured_ns, np.array(submap_from_camera, np.float64)))
-        self.camera = camera or self.camera
+        """A pose (4, 4) in its submap's frame. view: for the frustum of the newest pose. camera: its name, where there
+        are several."""
+        self._poses.add(_PoseRecord(submap, captured_ns, np.array(submap_from_camera, np.float64), camera))
+        self.camera = view or self.camera
         self.version += 1
 
     def apply_correction(self, submap: int, map_from_submap: Sim3, revision: int) -> bool:
@@ -173,10 +180,23 @@ class SceneMap:
         return PointCloud(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
     def trajectory(self) -> Trajectory:
-        """The kept poses and the newest one, oldest first, in the map's frame."""
+        """The kept poses and the newest one, oldest first, in the map's frame; of all cameras."""
+        return self._placed(self._records())
+
+    def trajectories(self) -> list[Trajectory]:
+        """The same, one of each camera."""
+        by_camera: dict[str, list[_PoseRecord]] = {}
+        for record in self._records():
+            by_camera.setdefault(record.camera, []).append(record)
+        return [self._placed(records) for _, records in sorted(by_camera.items())]
+
+    def _records(self) -> list[_PoseRecord]:
         records = self._poses.items()
         if self._poses.last is not None and records[-1] is not self._poses.last:
             records.append(self._poses.last)
+        return records
+
+    def _placed(self, records: list[_PoseRecord]) -> Trajectory:
         times = np.array([record.captured_ns for record in records], np.int64)
         poses = np.array([record.submap_from_camera for record in records], np.float64).reshape(-1, 4, 4)
         submaps = np.array([record.submap for record in records], np.int64)

@@ -28,7 +28,7 @@ import contextlib
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import zmq
 
@@ -60,6 +60,7 @@ class Publisher:
     queue_messages: messages between `send` and the thread; more are dropped and counted in `.dropped`.
     insecure: allow an address that other machines can reach without `security`.
     security: encrypt, and admit only clients whose keys are allowed; then any address may be used.
+    cameras: names of those whose messages are sent, where there are several.
     snapshot: what late joiners get (`snapshot.join`), on the next port; None: nothing is kept and no port is taken.
     on_error: called once, from the publisher's thread, if that ends by itself; `error` says why from then on, and what
     is sent is counted in `.dropped`.
@@ -77,6 +78,7 @@ class Publisher:
         queue_messages: int = 512,
         insecure: bool = False,
         security: ServerSecurity | None = None,
+        cameras: Sequence[str] = (),
         snapshot: SnapshotKeeper | None = None,
         linger_s: float = 1.0,
         on_error: Callable[[PublishError], None] | None = None,
@@ -87,8 +89,11 @@ class Publisher:
         self._linger_s = linger_s
         self._outbox = Outbox(queue_messages, self._wake)
         self._sent = 0
-        self._positions = dict.fromkeys(wire.TOPICS, 0)
-        self._subscriptions = Subscriptions()
+        self._first_positions = {
+            wire.full_topic(topic, camera): 0 for camera in ("", *cameras) for topic in wire.TOPICS
+        }
+        self._positions = dict(self._first_positions)
+        self._subscriptions = Subscriptions(cameras)
         self._snapshot = snapshot
         self._security = security
         with contextlib.ExitStack() as opening:
@@ -246,7 +251,7 @@ class Publisher:
             self._socket.send_multipart(message.parts(), copy=False)
             if message.envelope.session_id != self.session_id:
                 self._enter_session(message.envelope.session_id)
-            self._positions[message.topic] = message.envelope.sequence + 1
+            self._positions[message.name] = message.envelope.sequence + 1
             self._sent += 1
         if self._snapshot is not None:  # after all are on their way: who joins asks this thread, later
             for message in messages:
@@ -257,7 +262,7 @@ class Publisher:
     def _enter_session(self, session_id: uuid.UUID) -> None:
         """A replay begins a new session with every pass; who connects from now on is told that one."""
         self.session_id = session_id
-        self._positions = dict.fromkeys(wire.TOPICS, 0)
+        self._positions = dict(self._first_positions)
         if self._snapshot is not None:
             self._snapshot.clear()
         self._set_welcome()

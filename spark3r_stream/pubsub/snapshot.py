@@ -29,7 +29,7 @@ MAX_REPLY_BYTES = 64 * wire.MIB
 MAX_SUBMAPS = 4096
 # By field number, how many and how large: protobuf makes thirty times as much of a reply full of empty messages.
 _REPLY_FIELDS = {
-    5: (2 * len(wire.TOPICS), 256),  # positions
+    5: (2 * (wire.MOST_CAMERAS + 1) * len(wire.TOPICS), 256),  # positions
     6: (100_000, 512),  # trajectory
     7: (MAX_SUBMAPS, 4 * wire.KIB),  # corrections
     8: (MAX_SUBMAPS, MAX_REPLY_BYTES),  # clouds
@@ -39,17 +39,20 @@ _JOIN_CLOUDS = 256  # frames of a submap that are kept apart before they become 
 
 @dataclass(frozen=True, eq=False)
 class TrajectoryPose:
-    """One frame of the trajectory. world_from_camera: (4, 4) float64, world = the frame of `submap`."""
+    """One frame of the trajectory. world_from_camera: (4, 4) float64, world = the frame of `submap`. camera: its name,
+    in a session of several; else empty."""
 
     frame_id: int
     captured_ns: int
     submap: int
     world_from_camera: NDArray[np.float64]
+    camera: str = ""
 
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """The map so far. It holds everything that was published before `positions` (next sequence number by topic).
+    """The map so far. It holds everything that was published before `positions` (next sequence number by topic, of
+    several cameras by `/frame/left/` and the like).
 
     trajectory: in order, thinned when it grew too long.  corrections: the newest by submap.
     clouds: one by submap, in its frame.  points_left_out: published points that are not in `clouds`.
@@ -91,7 +94,7 @@ class SnapshotKeeper:
         except WireError:
             return
         if isinstance(content, FrameResult) and content.world_from_camera is not None:
-            self._add_pose(content, content.world_from_camera)
+            self._add_pose(content, content.world_from_camera, message.envelope.camera)
         elif isinstance(content, Cloud):
             self._add_cloud(message.envelope.submap, content)
         elif isinstance(content, MapCorrections):
@@ -123,6 +126,7 @@ class SnapshotKeeper:
                 captured_ns=pose.captured_ns,
                 submap=pose.submap,
                 world_from_camera=pose_to_proto(pose.world_from_camera),
+                camera=pose.camera,
             )
             for pose in self._poses
         )
@@ -139,9 +143,11 @@ class SnapshotKeeper:
         reply.points_left_out = self._points_seen - sent
         return reply.SerializeToString()
 
-    def _add_pose(self, result: FrameResult, world_from_camera: NDArray[np.float64]) -> None:
+    def _add_pose(self, result: FrameResult, world_from_camera: NDArray[np.float64], camera: str) -> None:
         if self._poses_seen % self._pose_stride == 0:
-            self._poses.append(TrajectoryPose(result.frame_id, result.captured_ns, result.submap, world_from_camera))
+            self._poses.append(
+                TrajectoryPose(result.frame_id, result.captured_ns, result.submap, world_from_camera, camera)
+            )
         self._poses_seen += 1
         if len(self._poses) > self._max_poses:
             del self._poses[1::2]
@@ -185,14 +191,16 @@ def parse_reply(data: bytes) -> Snapshot:
         with np.errstate(all="ignore"):  # a hostile 1e300 is refused, without a warning on the way
             corrections = {m.submap: correction_from_proto(m) for m in reply.corrections}
             trajectory = [
-                TrajectoryPose(m.frame_id, m.captured_ns, m.submap, pose_from_proto(m.world_from_camera))
+                TrajectoryPose(m.frame_id, m.captured_ns, m.submap, pose_from_proto(m.world_from_camera), m.camera)
                 for m in reply.trajectory
             ]
     except (DecodeError, GeometryError) as error:
         raise WireError(f"unreadable snapshot: {error}") from None
+    if any(pose.camera and not wire.is_camera_name(pose.camera) for pose in trajectory):
+        raise WireError("a snapshot with a camera whose name is none")
     return Snapshot(
         session_id=wire.session_from_bytes(reply.session_id),
-        positions={p.topic: p.next_sequence for p in reply.positions if p.topic in wire.TOPICS},
+        positions={p.topic: p.next_sequence for p in reply.positions if wire.is_topic(p.topic)},
         trajectory=trajectory,
         corrections=corrections,
         clouds=clouds,

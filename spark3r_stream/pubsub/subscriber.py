@@ -30,6 +30,7 @@ from spark3r_stream.pubsub.subscriber_socket import SubscriberSocket
 from spark3r_stream.wire import envelope as wire
 from spark3r_stream.wire.envelope import Message
 
+_MOST_NAMES = (wire.MOST_CAMERAS + 1) * len(wire.TOPICS)
 _ATTEMPT_S = 3.0  # a publisher with a full queue of answers drops one; then it is asked again
 
 MAX_WAITING_BYTES = 160 * wire.MIB  # the largest depth and cloud of a frame fit
@@ -38,6 +39,8 @@ MAX_WAITING_BYTES = 160 * wire.MIB  # the largest depth and cloud of a frame fit
 class Subscriber:
     """Subscribes to some topics (None: all) of one publisher; it need not run yet, and may restart.
 
+    Of a session of several cameras a topic such as `/frame/` is that of all of them, `/frame/left/` that of one;
+    camera: take the topics of that one only.
     timeout_s: iteration ends after this long without a message (None: never).
     high_water_mark: messages ZeroMQ keeps for this caller before it drops new ones.
     security: keys of this side and of the publisher, for one that encrypts; `ClientSecurity.from_directory` reads them.
@@ -46,9 +49,10 @@ class Subscriber:
     Whatever waits for a message raises AuthError when the publisher refused this client or is not the one it trusts,
     and WireError when its own relay has died.
 
-    Counters, each since construction: `received` and `missed` by topic (a miss shows when the next message of its
-    topic comes), `malformed` messages that were skipped, `skipped` ones that `latest` passed over, `connections`
-    made, `restarts` (changes of session), `reordered` numbers that went back. Not safe for use by several threads.
+    Counters, each since construction: `received` and `missed` by topic, with several cameras by `/frame/left/` (a miss
+    shows when the next message of its topic comes), `malformed` messages that were skipped, `skipped` ones that
+    `latest` passed over, `connections` made, `restarts` (changes of session), `reordered` numbers that went back. Not
+    safe for use by several threads.
     """
 
     def __init__(
@@ -57,15 +61,16 @@ class Subscriber:
         topics: Sequence[str] | None = None,
         timeout_s: float | None = None,
         *,
+        camera: str = "",
         high_water_mark: int = 1000,
         security: ClientSecurity | None = None,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.endpoint = endpoint
-        self.topics = tuple(wire.TOPICS if topics is None else topics)
-        unknown = [topic for topic in self.topics if topic not in wire.TOPICS]
-        if unknown:
-            raise WireError(f"unknown topic {unknown[0]!r}; expected one of {' '.join(wire.TOPICS)}")
+        self.endpoint, self.camera = endpoint, camera
+        if camera and not wire.is_camera_name(camera):
+            raise WireError(f"{camera[:60]!r} is no name of a camera; expected up to 32 letters, digits, _ and -")
+        given = [wire.split_topic(topic) for topic in (wire.TOPICS if topics is None else topics)]
+        self.topics = tuple(wire.full_topic(topic, own or camera) for topic, own in given)
         self.timeout_s = timeout_s
         self.session_id: uuid.UUID | None = None
         self.connected = False
@@ -141,7 +146,7 @@ class Subscriber:
             message = self.poll(left_s)
             if message is None:
                 break
-            if message.topic == topic:
+            if topic in (message.topic, message.name):
                 newest, message = message, newest
             self.skipped += message is not None
         return newest
@@ -177,14 +182,14 @@ class Subscriber:
             # Another session began meanwhile, or messages after the snapshot were lost: the two do not fit together.
             if snapshot is None or snapshot.session_id != self.session_id or sum(self.missed.values()) > lost_before:
                 continue
-            self._floor = {topic: snapshot.positions.get(topic, 0) for topic in self.topics}
+            self._floor = {name: at for name, at in snapshot.positions.items() if self._is_subscribed(name)}
             for topic, position in self._floor.items():
                 self._next[topic] = max(position, self._next.get(topic, 0))
             self._pending = deque(
                 message
                 for message in self._pending
                 if message.envelope.session_id == self.session_id
-                and message.envelope.sequence >= self._floor[message.topic]
+                and message.envelope.sequence >= self._floor.get(message.name, 0)
             )
             self._pending_bytes = sum(len(message.payload) for message in self._pending)
             return snapshot
@@ -212,6 +217,9 @@ class Subscriber:
     ) -> None:
         self.close()
 
+    def _is_subscribed(self, name: str) -> bool:
+        return any(name.startswith(topic) for topic in self.topics)
+
     def _buffer_one(self) -> None:
         """Receive one message for a later `poll`; the oldest go when there are too many."""
         message = self._receive()
@@ -222,7 +230,7 @@ class Subscriber:
         while len(self._pending) > self._pending_limit or self._pending_bytes > MAX_WAITING_BYTES:
             oldest = self._pending.popleft()
             self._pending_bytes -= len(oldest.payload)
-            self.missed[oldest.topic] += 1
+            self.missed[oldest.name] = self.missed.get(oldest.name, 0) + 1
 
     def _receive(self) -> Message | None:
         """Take one multipart message off the socket; None if it was not for the caller."""
@@ -235,15 +243,17 @@ class Subscriber:
                 self._handle_ready(parts)
                 return None
             message = Message.from_parts(parts)
-            if message.topic not in self.received:
-                raise WireError(f"message on {message.topic}, which was not subscribed to")
+            if not self._is_subscribed(message.name):
+                raise WireError(f"message on {message.name}, which was not subscribed to")
+            if message.name not in self.received and len(self.received) >= _MOST_NAMES:
+                raise WireError(f"message on {message.name}; more than {wire.MOST_CAMERAS} cameras are not followed")
         except VersionMismatch:
             raise
         except WireError:
             self.malformed += 1
             return None
         in_session = message.envelope.session_id == self.session_id
-        if in_session and message.envelope.sequence < self._floor.get(message.topic, 0):
+        if in_session and message.envelope.sequence < self._floor.get(message.name, 0):
             return None  # the snapshot already holds it
         self._count(message)
         return message
@@ -265,7 +275,7 @@ class Subscriber:
             return  # the answer to an earlier connection
         welcome = wire.parse_welcome(parts[1])
         self._set_session(wire.session_from_bytes(welcome.session_id))
-        for position in welcome.positions[: len(wire.TOPICS)]:
+        for position in welcome.positions[:_MOST_NAMES]:
             # known numbers stay: they hold the gap of the time without a connection
             self._next.setdefault(position.topic, position.next_sequence)
         self._connection.socket.setsockopt(zmq.UNSUBSCRIBE, self._ready_topic)
@@ -281,11 +291,11 @@ class Subscriber:
             self._floor.clear()
 
     def _count(self, message: Message) -> None:
-        topic, sequence = message.topic, message.envelope.sequence
+        name, sequence = message.name, message.envelope.sequence
         self._set_session(message.envelope.session_id)
-        expected = self._next.get(topic, sequence)
-        self.missed[topic] += max(0, sequence - expected)
+        expected = self._next.get(name, sequence)
+        self.missed[name] = self.missed.get(name, 0) + max(0, sequence - expected)
         self.reordered += sequence < expected
-        self._next[topic] = sequence + 1
-        self.received[topic] += 1
+        self._next[name] = sequence + 1
+        self.received[name] = self.received.get(name, 0) + 1
         self._last_received_s = self._monotonic_s()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 from spark3r_stream.wire import envelope as wire
 
@@ -10,9 +11,12 @@ MAX_READY_TOPIC_BYTES = 64
 
 
 class Subscriptions:
-    """Counts of subscriptions by prefix. Safe for several threads."""
+    """Counts of subscriptions by prefix. Safe for several threads. cameras: whose topics are published; none where
+    there is only one."""
 
-    def __init__(self) -> None:
+    def __init__(self, cameras: Sequence[str] = ()) -> None:
+        of_cameras = [wire.full_topic(topic, camera) for camera in cameras for topic in wire.TOPICS]
+        self._known = (*wire.TOPICS, *of_cameras, wire.WELCOME)
         self._counts: dict[str, int] = {}
         self._lock = threading.Lock()
 
@@ -27,7 +31,7 @@ class Subscriptions:
         if topic.startswith(wire.READY.encode()):
             return topic if subscribed and len(topic) <= MAX_READY_TOPIC_BYTES else None
         prefix = topic[:MAX_READY_TOPIC_BYTES].decode("ascii", "replace")
-        if any(known.startswith(prefix) for known in (*wire.TOPICS, wire.WELCOME)):
+        if any(known.startswith(prefix) for known in self._known):
             with self._lock:
                 count = self._counts.get(prefix, 0) + (1 if subscribed else -1)
                 self._counts[prefix] = max(0, count)

@@ -76,6 +76,11 @@ def bridge(subscriber: Subscriber, converter: Converter, output: RosOutput, stop
         message = subscriber.poll(POLL_S)
         if message is None:
             continue
+        if message.envelope.camera and not subscriber.camera:
+            raise StreamError(
+                f"{subscriber.endpoint} has several cameras; choose one with --camera and --prefix, e.g."
+                f" --camera {message.envelope.camera}"
+            )
         try:
             outgoing = converter.of(message)
         except WireError as error:

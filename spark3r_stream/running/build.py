@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spark3r_core.geometry.camera import Intrinsics
 from spark3r_core.geometry.camera_files import read_camera
 from spark3r_core.user_paths import expand_home
 from spark3r_stream.config import ConfigError, RunConfig, parse_bytes
-from spark3r_stream.engine.mapper_host import LocalMapper
+from spark3r_stream.engine.mapper_host import LocalMapper, MapperHost
 from spark3r_stream.engine.mapper_process import MapperProcess, ModelChoice
 from spark3r_stream.engine.reconstructor import Reconstructor
 from spark3r_stream.engine.reopening import Reopening
 from spark3r_stream.engine.scheduler import most_new_frames
+from spark3r_stream.engine.shared_mapper import LocalMappers, SharedMapper
 from spark3r_stream.engine.tracking import TrackingReconstructor
 from spark3r_stream.sources.open import is_surely_a_file
+
+if TYPE_CHECKING:
+    from spark3r_core.stream.mapper import MapOptions
 
 
 def build_reconstructor(
@@ -25,21 +29,22 @@ def build_reconstructor(
     max_new_frames: int | None = None,
     mapper: MapperProcess | None = None,
     reopening: Reopening | None = None,
+    host: MapperHost | None = None,
 ) -> Reconstructor | TrackingReconstructor:
     """Model, memory and camera from the settings. Imports torch.
 
     camera: instead of the file of the settings. max_new_frames: instead of what the window rule gives for the source.
-    mapper: where keyframes are mapped on a CPU; None: in this process. reopening: a saved map to go on in.
+    mapper: where keyframes are mapped on a CPU; None: in this process. reopening: a saved map to go on in. host: what
+    maps, where the model is loaded already.
     """
-    import torch
-
-    from spark3r_core.models.registry import BUNDLED, load_model, weights_file
-    from spark3r_core.stream.mapper import MapOptions
+    if camera is None and config.camera_file is not None:
+        camera = read_camera(expand_home(config.camera_file))
+    if host is not None:
+        return TrackingReconstructor(host, config.size, camera)
+    from spark3r_core.models.registry import load_model
     from spark3r_core.stream.session import MemoryConfig
 
     device = _device(config.device)
-    if camera is None and config.camera_file is not None:
-        camera = read_camera(expand_home(config.camera_file))
     if max_new_frames is None:
         max_new_frames = most_new_frames(None if config.window == "auto" else int(config.window), is_file(config))
     memory = MemoryConfig(
@@ -50,14 +55,9 @@ def build_reconstructor(
     )
     dtype = _dtype(config.dtype, device)
     if config.track == "on":
-        memory = replace(memory, max_new_frames=1)
-        options = MapOptions(closes_loops=config.loops == "on", max_bytes=parse_bytes(config.map_memory))
+        memory, options = replace(memory, max_new_frames=1), _map_options(config)
         if mapper is not None and device == "cpu":
-            weights: Path | str | None = config.weights
-            if weights != "random" and (weights is not None or config.model != BUNDLED):
-                weights = weights_file(config.model, weights)  # found, or missed, by this process's environment
-            choice = ModelChoice(config.model, device, dtype, weights, torch.get_num_threads())
-            mapper.load(choice, memory, options)
+            mapper.load(_choice(config, device, dtype), memory, options)
             return TrackingReconstructor(mapper, config.size, camera, reopening=reopening)
         model = load_model(config.model, device=device, dtype=dtype, weights=config.weights)
         host = LocalMapper(model, memory, options)
@@ -65,6 +65,45 @@ def build_reconstructor(
     model = load_model(config.model, device=device, dtype=dtype, weights=config.weights)
     refine = None if config.refine == "auto" else config.refine == "on"
     return Reconstructor(model, memory, config.size, camera, refine=refine)
+
+
+def build_shared_mapper(config: RunConfig, streams: int, process: MapperProcess | None) -> SharedMapper:
+    """One model for so many streams, each with a map and a memory of its own. process: where it maps on a CPU; None: in
+    this process. Imports torch."""
+    from spark3r_core.models.registry import load_model
+    from spark3r_core.stream.session import MemoryConfig
+
+    device = _device(config.device)
+    dtype, options = _dtype(config.dtype, device), _map_options(config)
+    memory = MemoryConfig(
+        max_bytes=None if config.memory is None else parse_bytes(config.memory),
+        fill=config.fill,
+        eviction=config.eviction,
+        max_new_frames=1,
+    )
+    if process is not None and device == "cpu":
+        process.load(_choice(config, device, dtype), memory, options, streams)
+        return SharedMapper(process)
+    model = load_model(config.model, device=device, dtype=dtype, weights=config.weights)
+    return SharedMapper(LocalMappers(model, memory, options, streams))
+
+
+def _map_options(config: RunConfig) -> MapOptions:
+    from spark3r_core.stream.mapper import MapOptions
+
+    return MapOptions(closes_loops=config.loops == "on", max_bytes=parse_bytes(config.map_memory))
+
+
+def _choice(config: RunConfig, device: str, dtype: Any) -> ModelChoice:
+    """What a mapping process loads: weights found, or missed, by this process's environment."""
+    import torch
+
+    from spark3r_core.models.registry import BUNDLED, weights_file
+
+    weights: Path | str | None = config.weights
+    if weights != "random" and (weights is not None or config.model != BUNDLED):
+        weights = weights_file(config.model, weights)
+    return ModelChoice(config.model, device, dtype, weights, torch.get_num_threads())
 
 
 def is_file(config: RunConfig) -> bool:

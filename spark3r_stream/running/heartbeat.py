@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from spark3r_stream.engine.run_stats import SESSION_STATE, RunStats
 from spark3r_stream.engine.sinks import Heartbeat, WireSink
@@ -32,7 +32,7 @@ def status_of(
 
 @contextlib.contextmanager
 def heartbeat(
-    wire: WireSink,
+    wires: Sequence[WireSink],
     stats: RunStats,
     source: Source,
     publisher: Publisher | None,
@@ -42,7 +42,9 @@ def heartbeat(
     """Status once a second while the block runs, and a last one that says how it ended."""
 
     def beat(state: SessionState | None = None) -> None:
-        wire.status(status_of(stats, source, publisher, recorder, state), stats.captured_ns)
+        status = status_of(stats, source, publisher, recorder, state)
+        for wire in wires:
+            wire.status(status, stats.captured_ns)
 
     def died(error: Exception) -> None:
         cause = f"{type(error).__name__}: {error}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from spark3r_stream.clock import Clock
@@ -66,8 +66,10 @@ def open_publisher(
     session_id: uuid.UUID,
     closing: contextlib.ExitStack,
     on_error: Callable[[StreamError], None],
+    cameras: Sequence[str] = (),
 ) -> Publisher | None:
-    """Where --publish says, or for --view where nobody else is; closed with `closing`. on_error: see `Publisher`."""
+    """Where --publish says, or for --view where nobody else is; closed with `closing`. on_error, cameras: see
+    `Publisher`."""
     endpoint = config.publish or ("tcp://127.0.0.1:*" if config.view else None)
     if endpoint is None:
         return None
@@ -78,6 +80,7 @@ def open_publisher(
             session_id,
             insecure=config.insecure,
             security=security,
+            cameras=cameras,
             snapshot=SnapshotKeeper(),
             on_error=on_error,
         )

@@ -27,6 +27,7 @@ from spark3r_stream.engine.loop import (
     window_steps,
 )
 from spark3r_stream.engine.mapper_process import MapperProcess
+from spark3r_stream.engine.placed import PlacedSink
 from spark3r_stream.engine.run_stats import RunStats
 from spark3r_stream.engine.scheduler import WindowPlan, plan_window
 from spark3r_stream.engine.sinks import ComparisonSink, DecisionsSink, MessageSink, WireSink
@@ -40,6 +41,7 @@ from spark3r_stream.recording.comparison import Comparison
 from spark3r_stream.recording.records import Decisions
 from spark3r_stream.recording.reprocess import RecordedRun
 from spark3r_stream.recording.writer import Recorder
+from spark3r_stream.running.among import Among
 from spark3r_stream.running.build import build_reconstructor, is_file
 from spark3r_stream.running.heartbeat import heartbeat, status_of
 from spark3r_stream.running.maps import map_saver, opened_map
@@ -88,6 +90,7 @@ class OpenRun:
     comparison: Comparison | None = None
     decided: Sequence[Decisions] | None = None
     failures: list[StreamError] = field(default_factory=list)  # of threads that died; the run ends as failed
+    placed: PlacedSink | None = None  # with several cameras
 
     def steps(self) -> Generator[EngineStep, None, None]:
         """The whole run; see `stream_steps`."""
@@ -131,12 +134,13 @@ def opened_run(
     interrupting: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
     pushed: Callable[[PacketHook | None], Source] | None = None,
     lasting: bool = False,
+    among: Among | None = None,
 ) -> Iterator[OpenRun]:
     """The parts of a run, opened; leaving the block closes them, and results are written by then.
 
     interrupting: a context in which whatever may take long happens. pushed: makes the source, given where its packets
     go, in place of the one that the settings name. lasting: the caller wants the frames whatever becomes of the
-    files of a live run.
+    files of a live run. among: what this run, of one camera, shares with the others of its process.
     Raises what the settings, files and addresses give cause for before anything runs, and at the end what a thread of
     the run died of, or that no frame could be reconstructed.
     """
@@ -149,7 +153,8 @@ def opened_run(
     if run is not None:
         config = recorded_config(config, run)
     reopening = opened_map(config, run)
-    mapper = MapperProcess() if config.track == "on" and config.device in ("auto", "cpu") else None
+    own_mapper = among is None and config.track == "on" and config.device in ("auto", "cpu")
+    mapper = MapperProcess() if own_mapper else None
     with contextlib.ExitStack() as closing:
         if mapper is not None:
             closing.callback(mapper.close)
@@ -162,13 +167,16 @@ def opened_run(
             log.error("%s", error)
             stop.set()  # nobody sees this run any more: whoever supervises it starts another
 
-        publisher = open_publisher(config, session_id, closing, ended)
-        metrics = open_metrics(config, closing)
+        if among is None:
+            publisher, metrics = open_publisher(config, session_id, closing, ended), open_metrics(config, closing)
+        else:
+            publisher, metrics = among.publisher, None
         if run is not None:
             closing.enter_context(recorded_threads(run))
         with interrupting():
             camera, new_frames = (None, None) if run is None else (recorded_camera(run), recorded_new_frames(run))
-            reconstructor = build_reconstructor(config, camera, new_frames, mapper, reopening)
+            host = None if among is None else among.host
+            reconstructor = build_reconstructor(config, camera, new_frames, mapper, reopening, host)
         closing.callback(reconstructor.close)
         if run is not None:
             check_weights(run, reconstructor)
@@ -199,12 +207,18 @@ def opened_run(
         )
         sinks = opened.sinks
         targets: list[MessageSink] = [target for target in (publisher, recorder) if target is not None]
-        if targets:
-            captured_clock = CapturedClock.UNIX if source.info.captured_is_unix else CapturedClock.SOURCE
-            sealer = Sealer(session_id, clock.unix_ns, captured_clock, replay=run is not None)
-            wire = WireSink(sealer, targets)
-            sinks.append(wire)
-            closing.enter_context(heartbeat(wire, stats, source, publisher, recorder, ended))
+        captured_clock = CapturedClock.UNIX if source.info.captured_is_unix else CapturedClock.SOURCE
+        own = targets if among is None else targets[among.publisher is not None :]  # what gets this run as it is
+        placed: list[Sink] = []  # with several cameras: what gets it where it lies among them
+        wires: list[WireSink] = []
+        if own:
+            wires.append(WireSink(Sealer(session_id, clock.unix_ns, captured_clock, replay=run is not None), own))
+            sinks.append(wires[0])
+        if among is not None and among.publisher is not None:
+            placed.append(among.wire(clock, captured_clock))
+        wires += [sink for sink in placed if isinstance(sink, WireSink)]
+        if wires:
+            closing.enter_context(heartbeat(wires, stats, source, publisher, recorder, ended))
         if metrics is not None:
             from spark3r_stream.metrics.families import Measured
 
@@ -226,12 +240,15 @@ def opened_run(
             writer = ResultWriter(config.out, config.max_points, config.save_depth, has_own_times, config.mesh)
             goes_on = source.info.is_live and (bool(targets) or lasting)  # there is more than the files to run for
             files = FilesSink(writer, lossless=not source.info.is_live, on_error=_results_stopped if goes_on else None)
-            sinks.append(files)
+            (sinks if among is None else placed).append(files)
             truth = ground_truth(source)
             closing.callback(
                 lambda: writer.close(run_report(config, stats, source, reconstructor, comparison, files.counts), truth)
             )
             closing.callback(files.close)  # runs first: what waits is written before the files are closed
+        if among is not None:
+            opened.placed = among.placed(placed)
+            sinks.append(opened.placed)
         # A run that is made again leaves the map that it began from as it is: else there would be no third time.
         saves = config.map is not None and not config.localise and (run is None or reopening is None)
         if saves and isinstance(reconstructor, TrackingReconstructor):

@@ -94,13 +94,16 @@ class Drawing:
             if slot is None or slot.place is not place:
                 places.append(SlotPlace(number, place))
             self._slots[submap] = _Slot(number, drawn, place, sample)
+        paths = np.concatenate(
+            [path_segments(one) for one in scene.trajectories()] or [np.zeros((0, 2, 3), np.float32)]
+        )
         still_emptied = [number for number in emptied if number in self._free]
         keyframes, view = None, (vertical_view(scene.camera), scene_size)
         if places or emptied or view != self._keyframe_view:  # not with each frame, as the path does
             self._keyframe_view = view
             poses = [slot.place.apply_to_poses(np.eye(4)) for slot in self._slots.values()]
             keyframes = frustum_segments(poses, scene.camera, scene_size / 60)
-        return Changes(clouds, places, still_emptied, path_segments(scene.trajectory()), keyframes)
+        return Changes(clouds, places, still_emptied, paths, keyframes)
 
     def sample(self) -> NDArray[np.float64]:
         """Some of the points drawn, in the map's frame (n, 3): enough to know where the scene is and how large."""

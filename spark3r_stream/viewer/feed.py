@@ -56,7 +56,8 @@ class SceneFeed:
         self.malformed = 0
         self._source = source
         self._session_id: uuid.UUID | None = None
-        self._depth_camera: tuple[int, CameraView] | None = None  # with the frame it belongs to
+        self._only = source.camera if isinstance(source, Subscriber) else ""
+        self._depth_camera: tuple[tuple[str, int], CameraView] | None = None  # with camera and frame it belongs to
         self._joined_connection = 0
 
     def take(self, budget_s: float, wait_s: float = 0.0) -> int:
@@ -92,7 +93,7 @@ class SceneFeed:
             self._begin(snapshot.session_id)
         self.scene.clear()
         for pose in snapshot.trajectory:
-            self.scene.add_pose(pose.world_from_camera, pose.captured_ns, pose.submap)
+            self.scene.add_pose(pose.world_from_camera, pose.captured_ns, pose.submap, camera=pose.camera)
         self.scene.add(MapCorrections(tuple(snapshot.corrections.values())))
         # In parts, because the scene takes its finest detail from the extent of the first cloud it gets: that of some
         # frames, as in a stream, not of all of them. Where there are many submaps, each holds a frame or few.
@@ -120,17 +121,18 @@ class SceneFeed:
             return
         if isinstance(content, Status):
             self.status = content
-            self.ended = content.state in (SessionState.ENDED, SessionState.FAILED)
+            is_over = content.state in (SessionState.ENDED, SessionState.FAILED)
+            self.ended = is_over and message.envelope.camera in ("", self._only)
         elif isinstance(content, FrameResult):
             self.frame = content
         elif isinstance(content, Calibration) and message.topic == DEPTH_CALIB:
-            self._depth_camera = (message.envelope.frame_id, content.camera)
+            self._depth_camera = ((message.envelope.camera, message.envelope.frame_id), content.camera)
         elif isinstance(content, Cloud):
-            self._picture_of(content, message.envelope.frame_id)
-        self.scene.add(content)
+            self._picture_of(content, message.envelope.camera, message.envelope.frame_id)
+        self.scene.add(content, message.envelope.camera)
 
-    def _picture_of(self, cloud: Cloud, frame_id: int) -> None:
-        if self._depth_camera is None or self._depth_camera[0] != frame_id:
+    def _picture_of(self, cloud: Cloud, camera_name: str, frame_id: int) -> None:
+        if self._depth_camera is None or self._depth_camera[0] != (camera_name, frame_id):
             return
         pose, frame = np.eye(4), self.frame  # a keyframe is the origin of its submap
         if frame is not None and frame.keyframe_id is None and frame.frame_id == frame_id:  # windows of every frame

@@ -40,7 +40,7 @@ def render_scene(scene: SceneMap, size: tuple[int, int] = (1280, 720)) -> NDArra
         image = splat(pixels[ahead], depth[ahead] / length, cloud.colours[ahead], size, image, square)
     picture = Image.fromarray(image)
     pen = ImageDraw.Draw(picture)
-    parts = [(path_segments(trajectory), _PATH)]
+    parts = [(path_segments(one), _PATH) for one in scene.trajectories()]
     if newest is not None:
         parts.append((frustum_segments([newest], scene.camera, length / 12), _CAMERA))
     for segments, colour in parts:

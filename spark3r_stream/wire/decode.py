@@ -29,6 +29,7 @@ from spark3r_stream.wire.encode import checked_covariance
 from spark3r_stream.wire.envelope import Message
 from spark3r_stream.wire.foxglove import POINT_DTYPE, POINT_FIELDS
 from spark3r_stream.wire.messages import (
+    MAP_FRAME,
     Calibration,
     CameraView,
     Cloud,
@@ -191,7 +192,11 @@ def correction_from_proto(m: wire_pb2.MapCorrection) -> MapCorrection:
 def _decode_map_corrections(m: wire_pb2.MapCorrections) -> MapCorrections:
     if len(m.corrections) > _MOST_CORRECTIONS:
         raise WireError(f"{len(m.corrections)} corrections in one message; expected at most {_MOST_CORRECTIONS}")
-    return MapCorrections(tuple(correction_from_proto(correction) for correction in m.corrections))
+    map_frame = m.map_frame or MAP_FRAME
+    camera, _, end = map_frame.rpartition("/")
+    if end != MAP_FRAME or (camera and not wire.is_camera_name(camera)):
+        raise WireError(f"corrections in the frame {map_frame[:60]!r}; expected map, or that of a camera")
+    return MapCorrections(tuple(correction_from_proto(correction) for correction in m.corrections), map_frame)
 
 
 def _decode_covariance(values: Sequence[float]) -> NDArray[np.float64] | None:

@@ -29,10 +29,9 @@ from spark3r_stream.wire.foxglove import (
     timestamp,
 )
 from spark3r_stream.wire.messages import (
-    CAMERA_FRAME,
     MAP_FRAME,
-    ODOM_FRAME,
     CameraView,
+    FrameNames,
     FrameOutput,
     FrameResult,
     KeyframeOutput,
@@ -41,10 +40,11 @@ from spark3r_stream.wire.messages import (
 )
 
 MOST_CORRECTIONS = 1024  # in one message
+PLAIN_NAMES = FrameNames()  # of a session of one camera
 _ROUNDING = 1e-6  # how far a correlation may be off
 
 
-def encode_frame(output: FrameOutput) -> list[Unsealed]:
+def encode_frame(output: FrameOutput, names: FrameNames = PLAIN_NAMES) -> list[Unsealed]:
     """The messages of one frame, /frame/ first: consumers that join by frame_id then know what follows.
 
     A frame that is not valid makes /frame/ only. Raises WireError for arrays of the wrong shape or type.
@@ -59,20 +59,20 @@ def encode_frame(output: FrameOutput) -> list[Unsealed]:
         pose, submap_pose = checked_poses([result.world_from_camera, map_from_submap])
         payloads += [
             (wire.POSE, encode_pose_in_frame(stamp, frame_name, pose)),
-            (wire.TF, encode_transform(stamp, MAP_FRAME, frame_name, submap_pose)),
+            (wire.TF, encode_transform(stamp, names.map, frame_name, submap_pose)),
         ]
         if result.odom_from_camera is None:
-            payloads.append((wire.TF, encode_transform(stamp, frame_name, CAMERA_FRAME, pose)))
+            payloads.append((wire.TF, encode_transform(stamp, frame_name, names.camera, pose)))
         else:
-            payloads += _encode_odometry(stamp, output, result.odom_from_camera)
+            payloads += _encode_odometry(stamp, output, result.odom_from_camera, names)
         if result.camera is not None:
-            payloads.append((wire.CALIB, encode_calibration(stamp, result.camera, CAMERA_FRAME)))
+            payloads.append((wire.CALIB, encode_calibration(stamp, result.camera, names.camera)))
         if output.jpeg:
-            payloads.append((wire.IMAGE, encode_picture(stamp, output.jpeg, CAMERA_FRAME)))
+            payloads.append((wire.IMAGE, encode_picture(stamp, output.jpeg, names.camera)))
         if output.depth is not None:
             if result.depth_camera is not None:
-                payloads.append((wire.DEPTH_CALIB, encode_calibration(stamp, result.depth_camera, CAMERA_FRAME)))
-            payloads.append((wire.DEPTH, encode_depth(stamp, output.depth, CAMERA_FRAME)))
+                payloads.append((wire.DEPTH_CALIB, encode_calibration(stamp, result.depth_camera, names.camera)))
+            payloads.append((wire.DEPTH, encode_depth(stamp, output.depth, names.camera)))
         if output.points is not None:
             cloud = encode_cloud(result.captured_ns, frame_name, output.points, output.colours, output.point_confidence)
             payloads.append((wire.CLOUD, cloud))
@@ -152,15 +152,20 @@ def encode_frame_result(result: FrameResult) -> bytes:
     return message.SerializeToString()
 
 
-def encode_map_corrections(corrections: Sequence[MapCorrection], captured_ns: int, epoch: int = 0) -> list[Unsealed]:
+def encode_map_corrections(
+    corrections: Sequence[MapCorrection], captured_ns: int, epoch: int = 0, map_frame: str = MAP_FRAME
+) -> list[Unsealed]:
     """The messages of /map_correction/: what moved together is one message, as long as it fits.
 
-    captured_ns: of the newest frame it was computed from.
+    captured_ns: of the newest frame it was computed from. map_frame: where the submaps are placed.
     """
     messages = []
     for begin in range(0, len(corrections), MOST_CORRECTIONS):
         part = corrections[begin : begin + MOST_CORRECTIONS]
-        payload = wire_pb2.MapCorrections(corrections=[correction_to_proto(one) for one in part]).SerializeToString()
+        payload = wire_pb2.MapCorrections(
+            corrections=[correction_to_proto(one) for one in part],
+            map_frame="" if map_frame == MAP_FRAME else map_frame,
+        ).SerializeToString()
         newest = part[-1]
         messages.append(Unsealed(wire.MAP_CORRECTION, payload, captured_ns, epoch, newest.submap, newest.revision))
     return messages
@@ -232,7 +237,7 @@ def checked_covariance(covariance: ArrayLike) -> NDArray[np.float64]:
 
 
 def _encode_odometry(
-    stamp: Timestamp, output: FrameOutput, odom_from_camera: NDArray[np.float64]
+    stamp: Timestamp, output: FrameOutput, odom_from_camera: NDArray[np.float64], names: FrameNames
 ) -> list[tuple[str, bytes]]:
     """map → odom → camera (REP-105): what jumps when the map is corrected, and what never does."""
     result = output.result
@@ -241,8 +246,8 @@ def _encode_odometry(
     map_from_odom = se3.require_se3(se3.compose(placed, se3.invert(odom_from_camera)))
     outer, inner = checked_poses([map_from_odom, odom_from_camera])
     return [
-        (wire.TF, encode_transform(stamp, MAP_FRAME, ODOM_FRAME, outer)),
-        (wire.TF, encode_transform(stamp, ODOM_FRAME, CAMERA_FRAME, inner)),
+        (wire.TF, encode_transform(stamp, names.map, names.odom, outer)),
+        (wire.TF, encode_transform(stamp, names.odom, names.camera, inner)),
     ]
 
 

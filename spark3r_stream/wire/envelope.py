@@ -7,6 +7,7 @@ encoded once and its bytes are the same in all of them.
 
 from __future__ import annotations
 
+import re
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Sequence
@@ -20,7 +21,7 @@ from spark3r_stream.wire.messages import CapturedClock
 
 _CLOCKS = {clock.value: clock for clock in CapturedClock}
 SCHEMA_MAJOR = 2
-SCHEMA_MINOR = 3
+SCHEMA_MINOR = 4
 
 FRAME = "/frame/"
 POSE = "/pose/"
@@ -52,7 +53,9 @@ MAX_PAYLOAD_BYTES = {
 }
 TOPICS = tuple(MAX_PAYLOAD_BYTES)
 MAX_ENVELOPE_BYTES = 512
-MAX_WELCOME_BYTES = 16 * KIB
+MAX_WELCOME_BYTES = 64 * KIB
+MOST_CAMERAS = 32  # in one session
+_CAMERA = re.compile(r"[A-Za-z0-9_-]{1,32}")
 MAX_PART_BYTES = 65 * MIB  # what a socket accepts before it hangs up, whatever the topic
 
 
@@ -60,6 +63,35 @@ def check_major(what: str, major: int, minor: int) -> None:
     """Raise VersionMismatch unless `major` is the version spoken here; a newer minor only adds fields."""
     if major != SCHEMA_MAJOR:
         raise VersionMismatch(what, f"{major}.{minor}", f"{SCHEMA_MAJOR}.x")
+
+
+def is_camera_name(name: str) -> bool:
+    """Whether a camera may have this name: 1 to 32 letters, digits, _ and -, which topics and files may have too."""
+    return _CAMERA.fullmatch(name) is not None
+
+
+def full_topic(topic: str, camera: str) -> str:
+    """What messages of a camera are sent on: `/frame/left/`. ZeroMQ's prefixes do the rest: who subscribes to
+    `/frame/` has those of all cameras. camera: empty where there is only one: then the topic itself."""
+    return f"{topic}{camera}/" if camera else topic
+
+
+def split_topic(name: str) -> tuple[str, str]:
+    """The inverse of `full_topic`. Raises WireError for anything that is no topic, with or without a camera."""
+    base, _, camera = name.removesuffix("/").removeprefix("/").partition("/")
+    topic = f"/{base}/"
+    if topic in MAX_PAYLOAD_BYTES and name == full_topic(topic, camera) and (not camera or is_camera_name(camera)):
+        return topic, camera
+    raise WireError(f"unknown topic {name[:60]!r}; expected one of {' '.join(TOPICS)}, or one with a camera's name")
+
+
+def is_topic(name: str) -> bool:
+    """Whether `split_topic` takes it."""
+    try:
+        split_topic(name)
+    except WireError:
+        return False
+    return True
 
 
 def session_from_bytes(value: bytes) -> uuid.UUID:
@@ -73,7 +105,7 @@ def session_from_bytes(value: bytes) -> uuid.UUID:
 class Envelope:
     """What may be said of a message without reading its payload. Fields as in wire.proto.
 
-    captured_clock: None where the publisher does not say.
+    captured_clock: None where the publisher does not say. camera: its name, in a session of several; else empty.
     """
 
     session_id: uuid.UUID
@@ -89,6 +121,7 @@ class Envelope:
     schema_minor: int = SCHEMA_MINOR
     captured_clock: CapturedClock | None = None
     replay: bool = False
+    camera: str = ""
 
     def to_bytes(self, topic: str = "") -> bytes:
         """The envelope part. `topic` is set in recordings, where no other part carries it."""
@@ -107,6 +140,7 @@ class Envelope:
             topic=topic,
             captured_clock=0 if self.captured_clock is None else self.captured_clock.value,  # type: ignore[arg-type]
             replay=self.replay,
+            camera=self.camera,
         ).SerializeToString()
 
     @staticmethod
@@ -137,21 +171,30 @@ class Envelope:
             schema_minor=message.schema_minor,
             captured_clock=_CLOCKS.get(message.captured_clock),
             replay=message.replay,
+            camera=message.camera,
         )
         return envelope, message.topic
 
 
 @dataclass(frozen=True)
 class Message:
-    """One message, sealed or received. `decode.decode(message)` gives its content."""
+    """One message, sealed or received. `decode.decode(message)` gives its content.
+
+    topic: what kind it is, `/frame/`, of whichever camera. name: what it is sent on: with the camera's name in a
+    session of several; sequence numbers count by that.
+    """
 
     topic: str
     envelope: Envelope
     payload: bytes
 
+    @property
+    def name(self) -> str:
+        return full_topic(self.topic, self.envelope.camera)
+
     def parts(self) -> list[bytes]:
         """The multipart message as it travels."""
-        return [self.topic.encode(), self.envelope.to_bytes(), self.payload]
+        return [self.name.encode(), self.envelope.to_bytes(), self.payload]
 
     @staticmethod
     def from_parts(parts: Sequence[bytes]) -> Message:
@@ -163,11 +206,14 @@ class Message:
         if len(parts) != 3:
             raise WireError(f"message of {len(parts)} parts; expected 3: topic, envelope, payload")
         try:
-            topic = bytes(parts[0]).decode("ascii")
+            name = bytes(parts[0]).decode("ascii")
         except UnicodeDecodeError:
             raise WireError("the topic is not ASCII") from None
+        topic, camera = split_topic(name)
         check_payload_size(topic, len(parts[2]))
         envelope, _ = Envelope.from_bytes(parts[1])
+        if envelope.camera != camera:
+            raise WireError(f"message on {name} whose envelope names another camera")
         return Message(topic, envelope, bytes(parts[2]))
 
 
@@ -197,8 +243,8 @@ class Unsealed:
 class Sealer:
     """Gives each message its session, its number on its topic and its publication time; once, for all sinks.
 
-    One per session. Safe to use from several threads, but messages of one topic should come from one thread: between
-    `seal` and `send` their order is the caller's.
+    One per session and camera. Safe to use from several threads, but messages of one topic should come from one thread:
+    between `seal` and `send` their order is the caller's.
     """
 
     def __init__(
@@ -208,12 +254,15 @@ class Sealer:
         captured_clock: CapturedClock | None = None,
         *,
         replay: bool = False,
+        camera: str = "",
     ) -> None:
         """unix_ns: the time now, e.g. `SystemClock().unix_ns`. captured_clock: that of all frames; None: not said.
-        replay: the frames come from a recording."""
+        replay: the frames come from a recording. camera: whose messages these are, in a session of several; each has a
+        sealer of its own."""
         self.session_id = session_id
         self._captured_clock = captured_clock
         self._replay = replay
+        self._camera = camera
         self._unix_ns = unix_ns
         self._lock = threading.Lock()
         self._next = dict.fromkeys(TOPICS, 0)
@@ -241,6 +290,7 @@ class Sealer:
                     frame_id=message.frame_id,
                     captured_clock=self._captured_clock,
                     replay=self._replay,
+                    camera=self._camera,
                 )
                 sealed.append(Message(message.topic, envelope, message.payload))
         return sealed

@@ -23,6 +23,20 @@ ODOM_FRAME = "odom"
 CAMERA_FRAME = "camera"
 
 
+@dataclass(frozen=True)
+class FrameNames:
+    """Names of the frames of reference around one camera. map: what its submaps are placed in."""
+
+    map: str = MAP_FRAME
+    odom: str = ODOM_FRAME
+    camera: str = CAMERA_FRAME
+
+    @staticmethod
+    def of(camera: str, map_frame: str = MAP_FRAME) -> FrameNames:
+        """In a session of several: `left/odom`, `left/camera`."""
+        return FrameNames(map_frame, f"{camera}/{ODOM_FRAME}", f"{camera}/{CAMERA_FRAME}")
+
+
 def submap_frame(submap: int) -> str:
     """The name of a submap's frame of reference."""
     return f"submap_{submap}"
@@ -269,9 +283,10 @@ class MapCorrection:
 
 @dataclass(frozen=True, eq=False)
 class MapCorrections:
-    """Topic /map_correction/: what moved together."""
+    """Topic /map_correction/: what moved together. map_frame: the frame of reference it moved in."""
 
     corrections: tuple[MapCorrection, ...]
+    map_frame: str = MAP_FRAME
 
 
 @dataclass(frozen=True)

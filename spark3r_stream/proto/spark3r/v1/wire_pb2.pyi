@@ -53,7 +53,7 @@ SESSION_STATE_ENDED: SessionState
 SESSION_STATE_FAILED: SessionState
 
 class Envelope(_message.Message):
-    __slots__ = ("schema_major", "schema_minor", "session_id", "sequence", "captured_ns", "published_ns", "epoch", "submap", "revision", "valid", "frame_id", "topic", "captured_clock", "replay")
+    __slots__ = ("schema_major", "schema_minor", "session_id", "sequence", "captured_ns", "published_ns", "epoch", "submap", "revision", "valid", "frame_id", "topic", "captured_clock", "replay", "camera")
     SCHEMA_MAJOR_FIELD_NUMBER: _ClassVar[int]
     SCHEMA_MINOR_FIELD_NUMBER: _ClassVar[int]
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
@@ -68,6 +68,7 @@ class Envelope(_message.Message):
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     CAPTURED_CLOCK_FIELD_NUMBER: _ClassVar[int]
     REPLAY_FIELD_NUMBER: _ClassVar[int]
+    CAMERA_FIELD_NUMBER: _ClassVar[int]
     schema_major: int
     schema_minor: int
     session_id: bytes
@@ -82,7 +83,8 @@ class Envelope(_message.Message):
     topic: str
     captured_clock: CapturedClock
     replay: bool
-    def __init__(self, schema_major: _Optional[int] = ..., schema_minor: _Optional[int] = ..., session_id: _Optional[bytes] = ..., sequence: _Optional[int] = ..., captured_ns: _Optional[int] = ..., published_ns: _Optional[int] = ..., epoch: _Optional[int] = ..., submap: _Optional[int] = ..., revision: _Optional[int] = ..., valid: bool = ..., frame_id: _Optional[int] = ..., topic: _Optional[str] = ..., captured_clock: _Optional[_Union[CapturedClock, str]] = ..., replay: bool = ...) -> None: ...
+    camera: str
+    def __init__(self, schema_major: _Optional[int] = ..., schema_minor: _Optional[int] = ..., session_id: _Optional[bytes] = ..., sequence: _Optional[int] = ..., captured_ns: _Optional[int] = ..., published_ns: _Optional[int] = ..., epoch: _Optional[int] = ..., submap: _Optional[int] = ..., revision: _Optional[int] = ..., valid: bool = ..., frame_id: _Optional[int] = ..., topic: _Optional[str] = ..., captured_clock: _Optional[_Union[CapturedClock, str]] = ..., replay: bool = ..., camera: _Optional[str] = ...) -> None: ...
 
 class Vector3(_message.Message):
     __slots__ = ("x", "y", "z")
@@ -225,10 +227,12 @@ class MapCorrection(_message.Message):
     def __init__(self, submap: _Optional[int] = ..., revision: _Optional[int] = ..., map_from_submap: _Optional[_Union[Similarity, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class MapCorrections(_message.Message):
-    __slots__ = ("corrections",)
+    __slots__ = ("corrections", "map_frame")
     CORRECTIONS_FIELD_NUMBER: _ClassVar[int]
+    MAP_FRAME_FIELD_NUMBER: _ClassVar[int]
     corrections: _containers.RepeatedCompositeFieldContainer[MapCorrection]
-    def __init__(self, corrections: _Optional[_Iterable[_Union[MapCorrection, _Mapping]]] = ...) -> None: ...
+    map_frame: str
+    def __init__(self, corrections: _Optional[_Iterable[_Union[MapCorrection, _Mapping]]] = ..., map_frame: _Optional[str] = ...) -> None: ...
 
 class Status(_message.Message):
     __slots__ = ("state", "source_id", "frames_in", "frames_processed", "frames_failed", "drops", "frames_per_second", "latency_p50_ms", "latency_p95_ms", "latency_max_ms", "model_ms", "memory_bytes", "memory_limit_bytes", "tracking", "epoch", "submap", "uptime_ns", "last_error", "subscribers", "messages_dropped", "recording_dropped", "model", "frames_off_map", "map_bytes", "map_limit_bytes", "keyframes_dropped")
@@ -321,16 +325,18 @@ class SnapshotRequest(_message.Message):
     def __init__(self, schema_major: _Optional[int] = ..., schema_minor: _Optional[int] = ..., request_id: _Optional[bytes] = ..., max_points: _Optional[int] = ...) -> None: ...
 
 class TrajectoryPose(_message.Message):
-    __slots__ = ("frame_id", "captured_ns", "submap", "world_from_camera")
+    __slots__ = ("frame_id", "captured_ns", "submap", "world_from_camera", "camera")
     FRAME_ID_FIELD_NUMBER: _ClassVar[int]
     CAPTURED_NS_FIELD_NUMBER: _ClassVar[int]
     SUBMAP_FIELD_NUMBER: _ClassVar[int]
     WORLD_FROM_CAMERA_FIELD_NUMBER: _ClassVar[int]
+    CAMERA_FIELD_NUMBER: _ClassVar[int]
     frame_id: int
     captured_ns: int
     submap: int
     world_from_camera: Pose
-    def __init__(self, frame_id: _Optional[int] = ..., captured_ns: _Optional[int] = ..., submap: _Optional[int] = ..., world_from_camera: _Optional[_Union[Pose, _Mapping]] = ...) -> None: ...
+    camera: str
+    def __init__(self, frame_id: _Optional[int] = ..., captured_ns: _Optional[int] = ..., submap: _Optional[int] = ..., world_from_camera: _Optional[_Union[Pose, _Mapping]] = ..., camera: _Optional[str] = ...) -> None: ...
 
 class SnapshotReply(_message.Message):
     __slots__ = ("schema_major", "schema_minor", "request_id", "session_id", "positions", "trajectory", "corrections", "clouds", "points_left_out", "error")

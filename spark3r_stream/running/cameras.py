@@ -1,0 +1,87 @@
+"""Several sources on one command line: their names, and the settings of each."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from spark3r_stream.config import ConfigError, RunConfig
+from spark3r_stream.errors import RecordingError
+from spark3r_stream.running.targets import check_targets
+from spark3r_stream.sources.open import is_recording
+from spark3r_stream.wire.envelope import MOST_CAMERAS, is_camera_name
+
+_NAMED = re.compile(r"([A-Za-z0-9_-]+)=(.+)", re.DOTALL)
+NAME_PLACE = "{name}"  # in --camera
+
+
+@dataclass(frozen=True)
+class Camera:
+    """One of several: its name, and the settings of its run."""
+
+    name: str
+    config: RunConfig
+
+
+def cameras_of(config: RunConfig) -> list[Camera]:
+    """The runs of config's sources, each `NAME=SOURCE`, or named by its place: cam1, cam2.
+
+    Results go to OUT/NAME, a recording to RECORD/NAME.mcap, and `{name}` in --camera becomes the name.
+    Raises ConfigError for names that are none or come twice, and for options that have no meaning with several.
+    """
+    config.check()
+    texts = [config.source, *config.others]
+    if len(texts) > MOST_CAMERAS:
+        raise ConfigError(f"{len(texts)} sources; one process runs at most {MOST_CAMERAS}")
+    for name, is_given in (("--map", config.map is not None), ("--track off", config.track == "off")):
+        if is_given:
+            raise ConfigError(f"{name} is for one source; leave it away with several")
+    cameras = [_camera(config, text, number) for number, text in enumerate(texts, 1)]
+    names = [camera.name for camera in cameras]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(f"two sources are named {twice[0]}; write NAME=SOURCE with names of your own")
+    if config.record is not None:
+        try:
+            config.record.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"cannot make the folder of recordings {config.record}: {error.strerror}") from None
+    for camera in cameras:
+        if is_recording(camera.config.source):
+            raise RecordingError(f"{camera.config.source} is run again exactly as it ran: by itself, without others")
+        check_targets(camera.config)
+    return cameras
+
+
+def _camera(config: RunConfig, text: str, number: int) -> Camera:
+    named = _NAMED.fullmatch(text)
+    if named is None or Path(text).exists():
+        name, source = f"cam{number}", text
+    else:
+        name, source = named[1], named[2]
+    if not is_camera_name(name):
+        raise ConfigError(f"{name!r} is no name of a camera; expected up to 32 letters, digits, _ and -")
+    return Camera(name, _of_camera(config, name, source))
+
+
+def _of_camera(config: RunConfig, name: str, source: str) -> RunConfig:
+    if config.record is not None and config.record.suffix == ".mcap":
+        raise ConfigError(
+            f"--record {config.record}: with several sources it is a folder, in which each has NAME.mcap; give one"
+        )
+
+    def own(path: Path | None) -> Path | None:
+        return None if path is None else Path(str(path).replace(NAME_PLACE, name))
+
+    return replace(
+        config,
+        source=source,
+        others=(),
+        out=None if config.out is None else config.out / name,
+        record=None if config.record is None else config.record / f"{name}.mcap",
+        metrics=None,
+        view=False,
+        camera=own(config.camera),
+        intrinsics=own(config.intrinsics),
+    )

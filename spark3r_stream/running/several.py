@@ -1,0 +1,220 @@
+"""Several cameras in one process: a run each, in a thread of its own, that share the model and the published stream.
+
+What happens to one is its own: it may end, fail, or never open, and the others go on. They end together only when they
+are told to, when the mapping process dies, or when nothing can be published any more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from spark3r_core.errors import Spark3rError
+from spark3r_stream.camera_name import inheriting_thread, working_for
+from spark3r_stream.clock import SystemClock
+from spark3r_stream.config import RunConfig
+from spark3r_stream.engine.mapper_process import MapperEnded, MapperProcess
+from spark3r_stream.engine.placed import Placement
+from spark3r_stream.engine.sinks import WireSink
+from spark3r_stream.errors import StreamError
+from spark3r_stream.pubsub.publisher import Publisher
+from spark3r_stream.running.among import Among
+from spark3r_stream.running.build import build_shared_mapper
+from spark3r_stream.running.cameras import Camera
+from spark3r_stream.running.heartbeat import status_of
+from spark3r_stream.running.opening import open_metrics, open_publisher
+from spark3r_stream.running.run import OpenRun, opened_run
+from spark3r_stream.wire.envelope import Sealer
+from spark3r_stream.wire.messages import MAP_FRAME, SessionState, Status
+
+if TYPE_CHECKING:
+    from spark3r_stream.metrics.families import Measured
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.1
+_LAST_S = 10.0  # what a camera that was told to end may take, if it has not even been opened
+
+
+class CameraRun:
+    """One camera's run in its thread.
+
+    run: once its source is open. error: what ended it. stop: set, it ends as a run does. opening: whether its source
+    is still being opened.
+    """
+
+    def __init__(self, camera: Camera, among: Among, on_open: Callable[[CameraRun, OpenRun], None]) -> None:
+        self.name, self.config = camera.name, camera.config
+        self.run: OpenRun | None = None
+        self.error: BaseException | None = None
+        self.stop = threading.Event()
+        self._among, self._on_open = among, on_open
+        with working_for(self.name):
+            self._thread = inheriting_thread(self._live, f"spark3r-{self.name}")
+
+    @property
+    def is_over(self) -> bool:
+        return self._thread.ident is not None and not self._thread.is_alive()
+
+    @property
+    def opening(self) -> bool:
+        return self.run is None and not self.is_over
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def join(self, timeout_s: float | None = None) -> None:
+        self._thread.join(timeout_s)
+
+    def _live(self) -> None:
+        try:
+            with opened_run(self.config, self.stop, lasting=True, among=self._among) as run:
+                self._on_open(self, run)
+                self.run = run
+                for _ in run.steps():
+                    pass
+        except (Spark3rError, OSError) as error:
+            self.error = error
+            log.error("%s", error)
+        except BaseException as error:  # whatever it is, the others have nothing to do with it
+            self.error = error
+            log.exception("this camera's run broke off; this is a fault of the program")
+
+
+class Several:
+    """Runs that go on beside each other, until `wait` returns."""
+
+    def __init__(self, runs: Sequence[CameraRun], publisher: Publisher | None) -> None:
+        self.runs = list(runs)
+        self.publisher = publisher
+        self.failure: StreamError | None = None  # of what all of them share
+
+    @property
+    def failed(self) -> list[CameraRun]:
+        return [one for one in self.runs if one.error is not None]
+
+    @property
+    def is_live(self) -> bool:
+        """Whether no source has an end of its own, of those that could be opened."""
+        opened = [one.run for one in self.runs if one.run is not None]
+        return bool(opened) and all(run.source.info.is_live for run in opened)
+
+    def end(self) -> None:
+        """Tell all of them to end, as a run does that is told to."""
+        for one in self.runs:
+            one.stop.set()
+
+    def fail(self, error: StreamError) -> None:
+        """End all of them for an error that is nobody's own."""
+        self.failure = self.failure or error
+        log.error("%s", error)
+        self.end()
+
+    def wait_opened(self, stop: threading.Event) -> None:
+        """Until every source is open or failed, or `stop` is set."""
+        while any(one.opening for one in self.runs) and not stop.is_set():
+            stop.wait(POLL_S)
+
+    def wait(self, stop: threading.Event) -> None:
+        """Until all are over; `stop` ends them. Raises what ended all of them, if there was such a thing."""
+        while not all(one.is_over for one in self.runs):
+            if stop.is_set():
+                self.end()
+                for one in self.runs:
+                    one.join(_LAST_S if one.opening else None)
+                break
+            for one in self.runs:
+                one.join(POLL_S / len(self.runs))
+            dead = next((one.error for one in self.runs if isinstance(one.error, MapperEnded)), None)
+            if dead is not None and self.failure is None:
+                self.fail(dead)
+        if self.failure is not None:
+            raise self.failure
+
+
+@contextlib.contextmanager
+def opened_several(
+    config: RunConfig,
+    cameras: Sequence[Camera],
+    interrupting: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
+    on_open: Callable[[CameraRun, OpenRun], None] = lambda camera, run: None,
+) -> Iterator[Several]:
+    """The runs of these cameras, started. config: the settings that all of them have. on_open: called in a camera's
+    thread when its run is open, before its first step.
+
+    Raises what the settings, the model and the published address give cause for; what a camera's own source and files
+    do is the camera's.
+    """
+    process = MapperProcess() if config.device in ("auto", "cpu") else None
+    with contextlib.ExitStack() as closing:
+        if process is not None:
+            closing.callback(process.close)
+        session_id = uuid.uuid4()
+        several = Several([], None)
+        names = [camera.name for camera in cameras]
+        publisher = open_publisher(config, session_id, closing, several.fail, names)
+        metrics = open_metrics(config, closing)
+        with interrupting():
+            mapper = build_shared_mapper(config, len(cameras), process)
+        closing.callback(mapper.close)
+        placements = {camera.name: _placement(camera.name, number) for number, camera in enumerate(cameras)}
+        for number, camera in enumerate(cameras):
+            placement = functools.partial(dict.__getitem__, placements, camera.name)
+            host = mapper.stream(number)
+            among = Among(camera.name, number, len(cameras), host, session_id, publisher, placement)
+            several.runs.append(CameraRun(camera, among, on_open))
+        several.publisher = publisher
+        if metrics is not None:
+            metrics.serve(lambda: _measured(several))
+        for one in several.runs:
+            one.start()
+        try:
+            yield several
+        finally:
+            several.end()
+            for one in several.runs:
+                one.join(_LAST_S)
+            if publisher is not None:
+                _say_that_all_ended(several, publisher, session_id)
+
+
+def _placement(camera: str, number: int) -> Placement:
+    """The map of the first camera is the map; the others have one each."""
+    return Placement(MAP_FRAME if number == 0 else f"{camera}/{MAP_FRAME}")
+
+
+def _measured(several: Several) -> list[Measured]:
+    from spark3r_stream.metrics.families import Measured
+
+    return [
+        Measured(
+            one.name, status_of(run.stats, run.source, several.publisher, run.recorder), run.stats.keyframes,
+            run.stats.latency,
+        )
+        for one in several.runs
+        if (run := one.run) is not None
+    ]  # fmt: skip
+
+
+def _say_that_all_ended(several: Several, publisher: Publisher, session_id: uuid.UUID) -> None:
+    """The last message of the session: a status of no camera, with the sums of all."""
+    stats = [one.run.stats for one in several.runs if one.run is not None]
+    errors = [str(error) for error in (several.failure, *(one.error for one in several.failed)) if error is not None]
+    has_failed = several.failure is not None or len(several.failed) == len(several.runs)
+    status = Status(
+        SessionState.FAILED if has_failed else SessionState.ENDED,
+        frames_in=sum(one.frames_in for one in stats),
+        frames_processed=sum(one.processed_frames for one in stats),
+        frames_failed=sum(one.failed for one in stats),
+        last_error=errors[0] if errors else "",
+        subscribers=publisher.subscribers,
+        messages_dropped=publisher.dropped,
+    )
+    newest_ns = max((one.captured_ns for one in stats), default=0)
+    with contextlib.suppress(StreamError):  # it is what failed
+        WireSink(Sealer(session_id, SystemClock().unix_ns), [publisher]).status(status, newest_ns)
