@@ -74,6 +74,10 @@ class RunConfig:
             nerfstudio or this program (JSON); FILE#NAME where there are several. Frames are undistorted, predictions
             replaced (docs/camera.md).
         intrinsics: the same as --camera.
+        gyro: angular velocities of a gyroscope on the camera: a text file, or tcp://… where they are published
+            (docs/camera.md); a camera that turns fast is not lost then.
+        gyro_offset: seconds to be added to their times; default: found out while the camera turns.
+        gyro_axes: the sensor's axes along the camera's right, down and ahead, e.g. -y,-z,x.
         save_depth: also write depth and confidence of each frame to OUT/depth.
         mesh: also write one coloured surface, OUT/mesh.ply and OUT/mesh.glb, at the end (docs/geometry.md).
         max_points: points of cloud.ply at most.
@@ -115,6 +119,9 @@ class RunConfig:
     refine: Literal["auto", "on", "off"] = "auto"
     camera: Path | None = None
     intrinsics: Path | None = None
+    gyro: str | None = None
+    gyro_offset: float | None = None
+    gyro_axes: str = "x,y,z"
     save_depth: bool = False
     mesh: bool = False
     max_points: int = 2_000_000
@@ -146,6 +153,14 @@ class RunConfig:
                 raise ConfigError(f"--{name} {value} is about windows of every frame; give --track off with it")
         if self.camera is not None and self.intrinsics is not None:
             raise ConfigError("--camera and --intrinsics are the same; give one of them")
+        if self.gyro is not None and self.track == "off":
+            raise ConfigError("--gyro is a hint for tracking, and --track off does none; leave one of the two away")
+        if self.gyro is not None and self.others:
+            raise ConfigError("--gyro is of one camera; leave it away, or run the camera that it sits on by itself")
+        if self.gyro is None and (self.gyro_offset is not None or self.gyro_axes != "x,y,z"):
+            raise ConfigError("--gyro-offset and --gyro-axes are about the samples of --gyro; give it with them")
+        if self.gyro_offset is not None and not abs(self.gyro_offset) <= 1e10:  # NaN too
+            raise ConfigError(f"--gyro-offset is {self.gyro_offset}; expected seconds")
         if self.memory is not None:
             parse_bytes(self.memory)
         if parse_bytes(self.map_memory) < LEAST_MAP_BYTES:

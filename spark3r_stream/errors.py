@@ -59,3 +59,7 @@ class OutputError(StreamError):
 
 class ViewerUnavailable(StreamError):
     """A library that the viewer needs is missing, or its address is taken; the message says what to do."""
+
+
+class SensorError(StreamError):
+    """Samples or poses of another sensor that cannot be read, or a topic that cannot be listened to."""

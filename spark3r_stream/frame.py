@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from spark3r_core.stream.motion_hint import MotionHint
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -19,6 +21,7 @@ class Frame:
     captured_ns: live: Unix time at session start + monotonic clock since, stamped after decoding; file: pts_ns.
     picture: number of its picture among those decoded in its epoch, the ones that were not handed out included: what
         finds it again in a recording. None: the same as frame_id.
+    hint: what another sensor said of its motion, in a run that is made again from its recording.
     prepared: what a reconstructor made of the picture in the thread that reads, for itself.
     """
 
@@ -29,4 +32,5 @@ class Frame:
     pts_ns: int | None
     source_id: str
     picture: int | None = None
+    hint: MotionHint | None = None
     prepared: object = field(default=None, repr=False, compare=False)

@@ -33,6 +33,7 @@ STREAM_MAY_IMPORT: dict[str, set[str]] = {
     "pubsub": LEAVES | {"wire", "proto"},
     "recording": LEAVES | {"wire", "pubsub", "proto"},
     "sources": LEAVES | {"recording"},
+    "sensors": LEAVES,
     "map": LEAVES | {"wire"},
     "metrics": LEAVES | {"wire"},
     "map_file": LEAVES,
@@ -43,7 +44,8 @@ STREAM_MAY_IMPORT: dict[str, set[str]] = {
     "export": LEAVES | {"wire", "recording", "map", "map_file", "outputs", "ros2", "engine"},
     "evaluation": LEAVES | {"wire", "recording", "sources", "map"},
     "testing": {"evaluation"},
-    "running": LEAVES | {"wire", "pubsub", "recording", "sources", "map", "map_file", "metrics", "outputs", "engine"},
+    "running": LEAVES
+    | {"wire", "pubsub", "recording", "sources", "sensors", "map", "map_file", "metrics", "outputs", "engine"},
     "api": LEAVES | {"wire", "sources", "map", "outputs", "engine", "running"},
     "cli": LEAVES
     | {"wire", "pubsub", "recording", "sources", "map", "map_file", "outputs", "viewer", "ros2", "engine", "export"}

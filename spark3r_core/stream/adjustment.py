@@ -275,12 +275,15 @@ def _log_depths(
 
 
 def _factors(world: KeyframeMap, slots: dict[int, int], trust: float) -> PoseFactors:
-    edges = [edge for edge in world.edges if edge.first in slots and edge.second in slots]
-    if not edges:
+    """trust: of edges that tracking made; what another sensor measured needs no focal length."""
+    trusted = [(edge, trust) for edge in world.edges] + [(edge, 1.0) for edge in world.measured]
+    trusted = [(edge, share) for edge, share in trusted if edge.first in slots and edge.second in slots]
+    if not trusted:
         return PoseFactors.none()
+    edges = [edge for edge, _ in trusted]
     return PoseFactors(
         np.array([slots[edge.first] for edge in edges], np.int64),
         np.array([slots[edge.second] for edge in edges], np.int64),
         np.stack([edge.second_from_first for edge in edges]),
-        np.stack([edge.information * trust for edge in edges]),
+        np.stack([edge.information * share for edge, share in trusted]),
     )

@@ -75,7 +75,8 @@ class KeyframeMap:
     it was when it became known, zero before; network_focals: what the network said for each keyframe. given_camera:
     (3, 3) of the picture, where the user knows it. matched: pairs (earlier, later) whose features were. picture_hw:
     pixels of every keyframe's picture. places: what is recognised of them. fixed: keyframes that stay where they are
-    and are never dropped, whatever is adjusted: those of a map that is only read.
+    and are never dropped, whatever is adjusted: those of a map that is only read. measured: edges that another sensor
+    made; a saved map has none.
     """
 
     keyframes: dict[int, Keyframe] = field(default_factory=dict)
@@ -90,6 +91,7 @@ class KeyframeMap:
     picture_hw: tuple[int, int] = (0, 0)
     places: Places = field(default_factory=Places)
     fixed: frozenset[int] = frozenset()
+    measured: list[TrackedEdge] = field(default_factory=list)
 
     @property
     def order(self) -> list[int]:
@@ -110,6 +112,7 @@ class KeyframeMap:
             keyframes=dict(self.keyframes),
             tracks=self.tracks.copy(),
             edges=list(self.edges),
+            measured=list(self.measured),
             network_focals=list(self.network_focals),
             matched=set(self.matched),
         )

@@ -72,6 +72,7 @@ def without(world: KeyframeMap, frame_ids: Collection[int]) -> KeyframeMap:
     after = world.draft()
     for frame_id in frame_ids:
         after.edges = _edges_without(after, frame_id)
+        after.measured = [edge for edge in after.measured if frame_id not in (edge.first, edge.second)]
         after.tracks.drop(frame_id)
         after.matched = {pair for pair in after.matched if frame_id not in pair}
         del after.keyframes[frame_id]

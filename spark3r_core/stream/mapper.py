@@ -27,10 +27,12 @@ from spark3r_core.stream.camera_sizes import CameraSizes, focal_of, resampled, s
 from spark3r_core.stream.dense import DenseDepth, DenseMapping, dense_depths, small_picture
 from spark3r_core.stream.estimates import FrameEstimate
 from spark3r_core.stream.feature_guess import FeaturePoints
+from spark3r_core.stream.hinted import by_hint, hinted_edge
 from spark3r_core.stream.kept_picture import encoded
 from spark3r_core.stream.keyframe_map import Keyframe, KeyframeMap, TrackedEdge
 from spark3r_core.stream.loops import close_loops, remembered
 from spark3r_core.stream.map_budget import to_drop, without
+from spark3r_core.stream.motion_hint import MotionHint
 from spark3r_core.stream.relocalisation import NotRecognised, confirm_place, placed_in_map
 from spark3r_core.stream.resection import resected
 from spark3r_core.stream.session import StreamSession, WindowResult
@@ -52,7 +54,7 @@ class KeyframeRequest:
     picture: (H, W, 3) uint8 RGB, undistorted. pyramid: at the tracker's size. intrinsics: (3, 3) of the picture where
     the user gave the camera. tracked: on the keyframe before; None where the frame begins a map. points: (N, 3) of that
     keyframe, depth corrected, in this camera; None likewise. lost: tracking does not know where it is; it is mapped if
-    it is recognised as a place of the map, and only then.
+    it is recognised as a place of the map, and only then. hint: what another sensor said of the frame.
     """
 
     frame_id: int
@@ -65,6 +67,7 @@ class KeyframeRequest:
     points: NDArray[np.float32] | None = None
     odom_from_camera: Array = field(default_factory=lambda: np.eye(4))
     lost: bool = False
+    hint: MotionHint | None = None
 
 
 @dataclass(frozen=True)
@@ -200,6 +203,7 @@ class Mapper:
             others = neighbours(world, request.frame_id, request.tracked.keyframe_id)
             join_tracks(world, request.frame_id, others, request.sizes.picture_hw)
             resection = resected(world, request.frame_id, others, request.sizes.picture_hw)
+            resection = by_hint(resection, world, request.tracked, request.frame_id)
             mended, confirmed = resection.world_from_camera, resection.confirmed
             if mended is not None and points is not None:
                 log.debug("keyframe %d was tracked to a wrong place", request.frame_id)
@@ -211,6 +215,9 @@ class Mapper:
             confirm_place(world, request.frame_id, others, request.sizes.picture_hw)
         if request.tracked is not None and mended is None:
             world.edges.append(_edge(request.tracked, request.frame_id))
+        measured = None if request.tracked is None else hinted_edge(request.tracked, request.frame_id)
+        if measured is not None:
+            world.measured.append(measured)
         adjusted = False
         if self.options.adjusts and request.tracked is not None:
             chosen, held = local_set(world, request.frame_id)
@@ -291,6 +298,7 @@ class Mapper:
             request.odom_from_camera,
             node_information,
             FeaturePoints.of(keyframe.features, keyframe.depth, camera, request.sizes.picture_hw, network_from_picture),
+            request.hint,
         )
         why = "" if reference.has_texture else "the picture has too little texture to track on"
         tracked_on = reference if reference.has_texture else None

@@ -1,9 +1,9 @@
 """Tracker: every frame, at camera rate, against the newest keyframe whose depth is known.
 
-A frame is aligned to the keyframe's pixels from a prediction of steady motion; where that is in doubt, from standing
-still and from a guess by features. What it learns of the keyframe's depth and of the focal length stays for the frames
-after it. Nothing here waits for a network. A frame that the pixels do not confirm gives a guess and changes nothing: it
-is neither speed, nor knowledge, nor a keyframe.
+A frame is aligned to the keyframe's pixels from a prediction of steady motion, or from what another sensor says of its
+motion; where that is in doubt, from standing still and from a guess by features. What it learns of the keyframe's depth
+and of the focal length stays for the frames after it. Nothing here waits for a network. A frame that the pixels do not
+confirm gives a guess and changes nothing: it is neither speed, nor knowledge, nor a keyframe.
 
 Poses are kept in `odom`, the smooth frame of reference that never jumps (REP-105): keyframes are chained by the poses
 with which they were tracked. Where a keyframe lies in the map is the mapper's business.
@@ -26,7 +26,9 @@ from spark3r_core.photometric.key_points import key_points
 from spark3r_core.photometric.knowledge import HELD, Knowledge
 from spark3r_core.photometric.levels import Level
 from spark3r_core.photometric.motion import Motion
+from spark3r_core.photometric.priors import Past
 from spark3r_core.stream.feature_guess import FeaturePoints, guess_pose
+from spark3r_core.stream.motion_hint import MeasuredTurn, MotionHint
 
 Array = NDArray[np.float64]
 Guess = Callable[[], Array | None]
@@ -40,6 +42,7 @@ DOUBTED_AFTER = (2, 4, 8, 16, 32, 64)  # frames on a keyframe: then what was lea
 FRESH_BETTER = 0.8  # of the error, below which a frame that begins from the keyframe's first depth is believed instead
 LEAST_POINTS = 60  # of a keyframe in view, and of a picture that may become one
 LEAST_KEY_POINTS = 150
+UNKNOWN_SPEED = 1e3  # map units per frame
 CALIBRATED_SIGMAS = 6.0  # pixel residuals depend on each other: factor of the standard deviation, from synthetic worlds
 
 
@@ -50,7 +53,7 @@ class Reference:
     levels, intrinsics: of its pixels at the tracker's size. depth: (H, W), in the unit of odom.
     known: of its depth correction and focal length; first_known: before any frame was aligned to it.
     odom_from_key: (4, 4). confirmed: features agree on where it lies. mended: it does not lie where it was tracked, and
-    so odom and speed are wrong.
+    so odom and speed are wrong. hint: what another sensor said of it.
     """
 
     frame_id: int
@@ -64,6 +67,7 @@ class Reference:
     frames: int = 0
     confirmed: bool = True
     mended: bool = False
+    hint: MotionHint | None = None
 
     @staticmethod
     def of(
@@ -74,6 +78,7 @@ class Reference:
         odom_from_key: Array,
         node_information: Array | None = None,
         feature_points: FeaturePoints | None = None,
+        hint: MotionHint | None = None,
     ) -> Reference:
         information = np.zeros((depth_grid.NODES + 1, depth_grid.NODES + 1))
         information[:-1, :-1] = depth_grid.prior_precision()
@@ -82,7 +87,7 @@ class Reference:
         information[-1, -1] = HELD
         known = Knowledge(np.zeros(len(information)), information)
         points = key_points(pyramid, depth, intrinsics)
-        return Reference(frame_id, points, depth, intrinsics, known, known, odom_from_key, feature_points)
+        return Reference(frame_id, points, depth, intrinsics, known, known, odom_from_key, feature_points, hint=hint)
 
     @property
     def has_texture(self) -> bool:
@@ -121,7 +126,8 @@ class TrackedFrame:
     inliers, overlap, likeness: see `align.Aligned`; zero where nothing was aligned. distance: from the keyframe, in its
     median depths; turn: in degrees. covariance: (6, 6) of key_from_camera, twist [rho, phi] in the camera's frame.
     camera: (3, 3) at the tracker's size. doubt: why it is not aligned; empty if it is. on_confirmed: whether
-    its keyframe is.
+    its keyframe is. hint: what another sensor said of it; hinted_key_from_camera: (4, 4) by that sensor, if
+    it is sure, None where it does not say; without a translation if it knows turns only.
     """
 
     frame_id: int
@@ -139,6 +145,8 @@ class TrackedFrame:
     doubt: str = ""
     guessed_by_features: bool = False
     on_confirmed: bool = True
+    hint: MotionHint | None = None
+    hinted_key_from_camera: Array | None = None
 
 
 @dataclass
@@ -146,7 +154,8 @@ class Tracker:
     """Tracks the frames of one camera; call `adopt` with the first keyframe, then `track` per frame.
 
     lost_frames: frames in a row that were not aligned. last_inliers: of the frame before. lost_way: the
-    way to the keyframe was wrong: the next frame is found by features, and speed begins anew.
+    way to the keyframe was wrong: the next frame is found by features, and speed begins anew. newest_hint: of the frame
+    at `motion.newest`.
     """
 
     reference: Reference | None = None
@@ -154,6 +163,7 @@ class Tracker:
     lost_frames: int = 0
     last_inliers: float = 1.0
     lost_way: bool = False
+    newest_hint: MotionHint | None = None
 
     def adopt(self, reference: Reference, pose_time_s: float | None = None) -> None:
         """Track on this keyframe from now on. pose_time_s: when it was taken, where it begins a map."""
@@ -162,14 +172,28 @@ class Tracker:
         if pose_time_s is not None:
             self.motion = Motion()
             self.motion.append(reference.odom_from_key, pose_time_s)
+            self.newest_hint = reference.hint
             self.lost_frames = 0
 
-    def track(self, frame_id: int, pyramid: list[Level], time_s: float, by_features: Guess) -> TrackedFrame:
-        """Align one frame. by_features: asked only where alignment is in doubt."""
+    def track(
+        self,
+        frame_id: int,
+        pyramid: list[Level],
+        time_s: float,
+        by_features: Guess,
+        hint: MotionHint | None = None,
+    ) -> TrackedFrame:
+        """Align one frame. by_features: asked only where alignment is in doubt. hint: of another sensor."""
         key = self.reference
         assert key is not None, "no keyframe was adopted"
-        predicted = self._predictions(time_s)
+        hinted, unhinted = self._hinted(time_s, hint), self._predictions(time_s)
+        predicted = [*hinted, *unhinted]
+        guessed = predicted[0] if not self.lost_frames else (hinted or unhinted)[-1]
         past = self.motion.past([time_s], key.odom_from_key) if not (self.lost_frames or self.lost_way) else None
+        measured = None
+        if hint is not None and hint.is_sure and hinted:
+            measured = MeasuredTurn(hinted[0], float(se3.relative_angle(hinted[0], unhinted[-1])))
+            past = _expecting(hinted[0], past)
         if self.lost_way and (guess := by_features()) is not None:
             predicted.insert(0, guess)
         by_feature_guess = False
@@ -181,20 +205,22 @@ class Tracker:
             again = align(key.levels, pyramid, best.camera_from_key, key.known, None, fixed_focal=True)
             best = self._better(best, again)
         for index in order[1:]:
-            if self._good(best):
+            if self._good(best, measured):
                 break
             best = self._better(best, align(key.levels, pyramid, predicted[index], key.known, past, fixed_focal=True))
         fell = best.inliers < UNSURE_INLIERS and best.inliers < self.last_inliers - INLIERS_FALL
-        if fell or (not self._good(best) and self.lost_frames % ASKED_EVERY == 0):
+        if fell or (not self._good(best, measured) and self.lost_frames % ASKED_EVERY == 0):
             guess = by_features()
             if guess is not None:
                 again = align(key.levels, pyramid, guess, key.known, None, fixed_focal=True)
-                if self._good(again) and (not self._good(best) or self._better(best, again) is again):
+                if self._good(again, measured) and (
+                    not self._good(best, measured) or self._better(best, again) is again
+                ):
                     best, by_feature_guess = again, True
         if key.frames + 1 in DOUBTED_AFTER:
-            best = self._doubted(best, pyramid)
+            best = self._doubted(best, pyramid, measured)
         self.last_inliers = best.inliers
-        return self._take(frame_id, best, time_s, by_feature_guess)
+        return self._take(frame_id, best, guessed, time_s, by_feature_guess, hint, measured)
 
     @property
     def fixed_focal(self) -> bool:
@@ -210,15 +236,38 @@ class Tracker:
             odom.insert(0, going_on[0])
         return [se3.compose(se3.invert(pose), key.odom_from_key) for pose in odom]
 
-    def _good(self, found: Aligned) -> bool:
+    def _hinted(self, time_s: float, hint: MotionHint | None) -> list[Array]:
+        """camera_from_key (4, 4) by another sensor; one that knows turns only turns the camera at each place where it
+        may be. Empty without a hint for the newest confirmed frame and this one."""
+        key = self.reference
+        assert key is not None
+        # where the way to the keyframe was wrong, so is the newest camera; the keyframe is only some frames old then
+        start, before = (key.odom_from_key, key.hint) if self.lost_way else (self.motion.newest, self.newest_hint)
+        step = None if hint is None or before is None else before.to(hint)
+        if hint is None or before is None or step is None:
+            return []
+        stepped = se3.compose(start, step)
+        if hint.position_xyz is not None and before.position_xyz is not None:
+            return [se3.compose(se3.invert(stepped), key.odom_from_key)]
+        key_from_odom = se3.invert(key.odom_from_key)
+        found = []
+        for camera_from_key in self._predictions(time_s):
+            pose = se3.compose(key.odom_from_key, se3.invert(camera_from_key))
+            turned = se3.make_pose(stepped[:3, :3], pose[:3, 3])
+            found.append(se3.invert(se3.compose(key_from_odom, turned)))
+        return found
+
+    def _good(self, found: Aligned, measured: MeasuredTurn | None = None) -> bool:
+        """measured: of camera_from_key, which it must have."""
         return (
             found.inliers > LEAST_INLIERS
             and found.overlap > LEAST_OVERLAP
             and found.likeness > LEAST_LIKENESS
             and found.visible >= LEAST_POINTS
+            and (measured is None or measured.is_in(found.camera_from_key))
         )
 
-    def _doubted(self, best: Aligned, pyramid: list[Level]) -> Aligned:
+    def _doubted(self, best: Aligned, pyramid: list[Level], measured: MeasuredTurn | None) -> Aligned:
         """The frame aligned once more without what was learnt, where that explains it better by far.
 
         While the camera has hardly moved, a scene and its relief turned inside out look alike, with the camera moving
@@ -229,7 +278,7 @@ class Tracker:
         key = self.reference
         assert key is not None
         fresh = align(key.levels, pyramid, best.camera_from_key, key.first_known, None, fixed_focal=True)
-        if not self._good(fresh) or fresh.cost > FRESH_BETTER * best.cost:
+        if not self._good(fresh, measured) or fresh.cost > FRESH_BETTER * best.cost:
             return best
         self.motion = Motion()
         return fresh
@@ -238,26 +287,37 @@ class Tracker:
     def _better(a: Aligned, b: Aligned) -> Aligned:
         return b if b.inliers * b.overlap > a.inliers * a.overlap else a
 
-    def _take(self, frame_id: int, found: Aligned, time_s: float, by_features: bool) -> TrackedFrame:
-        """Commit what one frame gave."""
+    def _take(
+        self,
+        frame_id: int,
+        found: Aligned,
+        predicted: Array,
+        time_s: float,
+        by_features: bool,
+        hint: MotionHint | None,
+        measured: MeasuredTurn | None,
+    ) -> TrackedFrame:
+        """Commit what one frame gave. predicted: camera_from_key (4, 4), where it is not aligned; measured: the
+        turn that it must have to be."""
         key = self.reference
         assert key is not None
-        good, doubt = self._good(found), ""
+        good, doubt = self._good(found, measured), ""
         if good:
             camera_from_key = found.camera_from_key
             key.known = found.knowledge
             key.frames += 1
             self.lost_frames = 0
         else:
-            camera_from_key = self._predictions(time_s)[0] if not self.lost_frames else self._still()
+            camera_from_key = predicted
             self.lost_frames += 1
-            doubt = _doubt(found)
+            doubt = _doubt(found) if not self._good(found) else "the pixels fit another turn than the one measured"
         key_from_camera = se3.require_se3(se3.invert(camera_from_key))
         odom_from_camera = se3.require_se3(se3.compose(key.odom_from_key, key_from_camera))
         if good:
             if self.lost_way:
                 self.motion, self.lost_way = Motion(), False
             self.motion.append(odom_from_camera, time_s)
+            self.newest_hint = hint
         covariance = found.covariance * CALIBRATED_SIGMAS**2
         turn = math.degrees(math.acos(min(1.0, max(-1.0, (float(np.trace(key_from_camera[:3, :3])) - 1) / 2))))
         distance = float(np.linalg.norm(key_from_camera[:3, 3])) / max(key.median_depth, 1e-9)
@@ -277,12 +337,16 @@ class Tracker:
             doubt,
             by_features,
             key.confirmed,
+            hint,
+            key.hint.to(hint) if key.hint is not None and hint is not None and hint.is_sure else None,
         )
 
-    def _still(self) -> Array:
-        key = self.reference
-        assert key is not None
-        return np.asarray(se3.compose(se3.invert(self.motion.newest), key.odom_from_key))
+
+def _expecting(camera_from_key: Array, past: Past | None) -> Past:
+    """A past from which steady motion leads to this pose (4, 4): what is trusted of steady motion is then trusted of
+    what was measured. past: what the speed is; without, nothing is expected of the distance."""
+    speed, step = (UNKNOWN_SPEED, 1.0) if past is None else (past.speed, float(past.steps[1]))
+    return Past(np.stack([camera_from_key, camera_from_key]), speed, np.array([step, step]))
 
 
 def _doubt(found: Aligned) -> str:

@@ -2,7 +2,8 @@
 
 A path is a function of time in video frames; `step` or `times` says where it is sampled. "handheld", "robot",
 "forward" and "wander" walk (steering.py); "orbit" and "loop" follow closed curves; "wall_start" (wall_start.py) begins
-in front of a flat wall; "twin_rooms" (twin_rooms.py) needs that world.
+in front of a flat wall; "twin_rooms" (twin_rooms.py) needs that world; "turn" turns on the spot, one degree per video
+frame, and never moves.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from spark3r_core.synthetic.twin_rooms import twin_rooms_walk
 from spark3r_core.synthetic.wall_start import wall_start
 from spark3r_core.synthetic.world import Worlds
 
-PATH_KINDS = ("handheld", "robot", "orbit", "forward", "still", "loop", "wander", "wall_start", "twin_rooms")
+PATH_KINDS = ("handheld", "robot", "orbit", "forward", "still", "loop", "wander", "wall_start", "twin_rooms", "turn")
 CLEARANCE = 0.25  # no camera centre comes closer to a surface
 PLANNED_CLEARANCE = 0.33  # leaves room for shake
 MAX_TURN_DEG = 1.3  # of closed curves, per video frame
@@ -189,8 +190,9 @@ def make_path(
     """world_from_camera (S, 4, 4) float64 along a path of `kind` (PATH_KINDS) in world `index`.
 
     The camera is sampled at `frames` times `step` video frames apart (30 fps), or at `times` (S,) in video frames ≥
-    0. "loop" ends exactly where it started; "still" does not move at all. No camera comes within CLEARANCE of a
-    surface. Raises GeometryError for an unknown kind, no times or negative ones, and for "twin_rooms" in another world.
+    0. "loop" ends exactly where it started; "still" does not move at all; "turn" keeps its place. No camera comes
+    within CLEARANCE of a surface. Raises GeometryError for an unknown kind, no times or negative ones, and for
+    "twin_rooms" in another world.
     """
     if kind not in PATH_KINDS:
         raise GeometryError(f"make_path: unknown kind {kind!r}; expected one of {', '.join(PATH_KINDS)}")
@@ -205,6 +207,11 @@ def make_path(
     if kind == "still":
         position, yaw, pitch = steer(rng, distance, np.zeros(1), 0.0, gait, PLANNED_CLEARANCE, revisit=False)
         return np.repeat(poses_from_angles(position, yaw, pitch, rng.normal(0, 0.03, 1)), len(times), axis=0)
+    if kind == "turn":
+        position, yaw, pitch = steer(rng, distance, np.zeros(1), 0.0, gait, PLANNED_CLEARANCE, revisit=False)
+        yaw = yaw + rng.choice([-1.0, 1.0]) * np.deg2rad(times)
+        pitch = pitch + 0.1 * np.sin(np.deg2rad(times))
+        return poses_from_angles(np.repeat(position, len(times), axis=0), yaw, pitch, np.zeros(len(times)))
     total = float(times.max())
     if kind == "loop":
         position, yaw, pitch = _loop(rng, distance, times, total, gait.speed)

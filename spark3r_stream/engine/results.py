@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from spark3r_core.stream.motion_hint import MotionHint
 from spark3r_core.stream.session import WindowResult
 from spark3r_stream.frame import Frame
 from spark3r_stream.stats import DropCause
@@ -39,7 +40,7 @@ class StepOutput:
         size, and how far each of its pixels is trusted, (h, w) float32 in (0, 1); by frame id.
     adopted: id of the keyframe that tracking went over to before this step's frame; None without one.
     camera: as the final map has it; with the last step only, and where the camera was learned.
-    map_size: where a keyframe was mapped.
+    map_size: where a keyframe was mapped. hint: what another sensor said of the frame's motion.
     """
 
     outputs: list[FrameOutput]
@@ -56,6 +57,7 @@ class StepOutput:
     adopted: int | None = None
     camera: CameraView | None = None
     map_size: MapSize | None = None
+    hint: MotionHint | None = None
 
 
 def failed_output(frame: Frame, submap: int, reason: str) -> FrameOutput:

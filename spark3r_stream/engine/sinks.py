@@ -90,7 +90,12 @@ class DecisionsSink:
                 window=self._windows,
                 new_frames=tuple(
                     FrameTime(
-                        f.frame_id, f.epoch, f.pts_ns, f.captured_ns, f.frame_id if f.picture is None else f.picture
+                        f.frame_id,
+                        f.epoch,
+                        f.pts_ns,
+                        f.captured_ns,
+                        f.frame_id if f.picture is None else f.picture,
+                        result.hint,
                     )
                     for f in frames
                 ),

@@ -37,7 +37,16 @@ from spark3r_stream.engine.relocaliser import MOST_TRIES, TRIES_AT_FIRST, Reloca
 from spark3r_stream.engine.reopening import Reopening
 from spark3r_stream.engine.results import MapSize, StepOutput, failed_output, first_line
 from spark3r_stream.engine.submap import Submap
-from spark3r_stream.engine.tracking_step import Prepared, PublishFacts, Step, Tracked, covariance_of, time_ns, time_s
+from spark3r_stream.engine.tracking_step import (
+    MotionSensor,
+    Prepared,
+    PublishFacts,
+    Step,
+    Tracked,
+    covariance_of,
+    time_ns,
+    time_s,
+)
 from spark3r_stream.engine.undistort import Undistorter
 from spark3r_stream.frame import Frame
 from spark3r_stream.map_file.saved_map import MapFacts
@@ -90,6 +99,7 @@ class TrackingReconstructor:
         self.cloud = cloud or CloudConfig()
         self.waits, self.refines = waits, refines
         self.pictures = False
+        self.sensor: MotionSensor | None = None
         self._long_side = long_side
         self._undistorter = Undistorter(camera) if camera is not None else None
         self._host = host
@@ -141,7 +151,9 @@ class TrackingReconstructor:
         """
         (frame,) = frames
         self._host.check()
-        step = Step()
+        if self.sensor is not None:
+            frame = replace(frame, hint=self.sensor.of(frame))
+        step = Step(frame.hint)
         prepared = frame.prepared or self.prepare_ahead(frame).prepared
         if isinstance(prepared, Spark3rError):
             return step.result(failed_output(frame, self.submap, str(prepared)), {DropCause.UNDISTORT_ERROR: 1})
@@ -263,7 +275,11 @@ class TrackingReconstructor:
     def _track(self, frame: Frame, picture: np.ndarray, pyramid: list[Level]) -> TrackedFrame:
         reference = self._tracker.reference
         assert reference is not None
-        tracked = self._tracker.track(frame.frame_id, pyramid, time_s(frame), lambda: reference.guess(picture))
+        tracked = self._tracker.track(
+            frame.frame_id, pyramid, time_s(frame), lambda: reference.guess(picture), frame.hint
+        )
+        if self.sensor is not None:
+            self.sensor.tracked(frame, tracked.odom_from_camera if tracked.aligned else None)
         self._odom_from_camera = tracked.odom_from_camera
         self._frames_on_keyframe += 1
         self._urgent = (
@@ -309,6 +325,7 @@ class TrackingReconstructor:
             tracked,
             points,
             tracked.odom_from_camera,
+            hint=frame.hint,
         )
 
     def _adopt_if_due(self, frame: Frame, step: Step, recorded: Sequence[int | None] | None) -> None:
@@ -420,7 +437,7 @@ class TrackingReconstructor:
         intrinsics = None if prepared.view is None else prepared.view.matrix
         return KeyframeRequest(
             frame.frame_id, self._map_time_s(frame), prepared.picture, self._sizes, prepared.pyramid, intrinsics,
-            odom_from_camera=self._odom_from_camera,
+            odom_from_camera=self._odom_from_camera, hint=frame.hint,
         )  # fmt: skip
 
     def _map_time_s(self, frame: Frame) -> float:

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from spark3r_core.photometric.levels import Level
 from spark3r_core.stream.camera_sizes import CameraSizes
 from spark3r_core.stream.estimates import WindowResult
+from spark3r_core.stream.motion_hint import MotionHint
 from spark3r_core.stream.tracker import Reference, TrackedFrame
 from spark3r_stream.engine.results import MapSize, StepOutput
 from spark3r_stream.frame import Frame
 from spark3r_stream.stats import DropCause
 from spark3r_stream.wire.messages import CameraView, FrameOutput, KeyframeOutput, MapCorrection
+
+
+class MotionSensor(Protocol):
+    """Another sensor that says how the camera moves."""
+
+    def of(self, frame: Frame) -> MotionHint:
+        """Called with every frame, in order."""
+        ...
+
+    def tracked(self, frame: Frame, odom_from_camera: np.ndarray | None) -> None:
+        """What came of it, (4, 4); None where it was not aligned."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -54,7 +68,8 @@ class PublishFacts:
 class Step:
     """What gathers on the way through one step."""
 
-    def __init__(self) -> None:
+    def __init__(self, hint: MotionHint | None = None) -> None:
+        self.hint = hint
         self.keyframes: list[KeyframeOutput] = []
         self.refined: list[KeyframeOutput] = []
         self.corrections: list[MapCorrection] = []
@@ -78,6 +93,7 @@ class Step:
             adopted=self.adopted,
             camera=self.camera,
             map_size=self.map_size,
+            hint=self.hint,
         )
 
 

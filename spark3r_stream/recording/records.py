@@ -8,6 +8,7 @@ from fractions import Fraction
 from foxglove_schemas_protobuf.CompressedImage_pb2 import CompressedImage
 from google.protobuf.message import DecodeError
 
+from spark3r_core.stream.motion_hint import MotionHint
 from spark3r_stream.errors import WireError
 from spark3r_stream.packets import InputPacket, StreamFormat
 from spark3r_stream.proto import recording_pb2
@@ -28,7 +29,8 @@ IMAGE_FORMATS = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png", "webp": "webp", "a
 class FrameTime:
     """A frame as the source handed it out: enough to find it again in the recorded input.
 
-    picture: number among the pictures (or images) decoded in its epoch, those that were not used included.
+    picture: number among the pictures (or images) decoded in its epoch, those that were not used included. hint: what
+    another sensor said of its motion.
     """
 
     frame_id: int
@@ -36,6 +38,7 @@ class FrameTime:
     pts_ns: int | None
     captured_ns: int
     picture: int = 0
+    hint: MotionHint | None = None
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,7 @@ def encode_decisions(decisions: Decisions) -> bytes:
                 pts_ns=frame.pts_ns,
                 captured_ns=frame.captured_ns,
                 picture=frame.picture,
+                hint=None if frame.hint is None else _encoded_hint(frame.hint),
             )
             for frame in decisions.new_frames
         ],
@@ -201,7 +205,14 @@ def decode_decisions(payload: bytes) -> Decisions:
     return Decisions(
         window=m.window,
         new_frames=tuple(
-            FrameTime(f.frame_id, f.epoch, f.pts_ns if f.HasField("pts_ns") else None, f.captured_ns, f.picture)
+            FrameTime(
+                f.frame_id,
+                f.epoch,
+                f.pts_ns if f.HasField("pts_ns") else None,
+                f.captured_ns,
+                f.picture,
+                _hint(f.hint) if f.HasField("hint") else None,
+            )
             for f in m.new_frames
         ),
         support_frame_ids=tuple(m.support_frame_ids),
@@ -217,3 +228,17 @@ def decode_decisions(payload: bytes) -> Decisions:
         source_id=m.source_id,
         adopted_frame_id=m.adopted_frame_id if m.HasField("adopted_frame_id") else None,
     )
+
+
+def _encoded_hint(hint: MotionHint) -> recording_pb2.MotionHint:
+    return recording_pb2.MotionHint(
+        run=hint.run, quat_xyzw=hint.quat_xyzw, position_xyz=hint.position_xyz or (), sure=hint.is_sure
+    )
+
+
+def _hint(m: recording_pb2.MotionHint) -> MotionHint:
+    if len(m.quat_xyzw) != 4 or len(m.position_xyz) not in (0, 3):
+        raise WireError(f"a hint has {len(m.quat_xyzw)} and {len(m.position_xyz)} numbers; expected 4, and 3 or none")
+    x, y, z, w = m.quat_xyzw
+    place = (m.position_xyz[0], m.position_xyz[1], m.position_xyz[2]) if m.position_xyz else None
+    return MotionHint(m.run, (x, y, z, w), place, m.sure)

@@ -82,6 +82,8 @@ CAMERA: dict[str, Rule] = {
     "distortion": _LIST_OF_NUMBERS,
     "fisheye": Rule(lambda value: isinstance(value, bool), "true or false"),
 }
+_UNIT_QUATERNION = Rule(lambda value: abs(sum(one * one for one in value) - 1) < 1e-6, "a unit quaternion")
+_PLACE = Rule(lambda value: all(map(number(-1e9, 1e9).holds, value)), "three numbers from -10^9 to 10^9")
 _SHA256 = text(r"[0-9a-f]{64}", 64, "64 hexadecimal digits")
 _CODEC = text(r"[A-Za-z0-9_.-]*", 32, "the name of a codec")
 _PIXEL_FORMAT = text(r"[a-z0-9_]*", 32, "the name of a pixel format")
@@ -184,6 +186,12 @@ def check_decisions(decisions: Decisions) -> None:
             ("captured_ns", frame.captured_ns, integer(-MAX_NS, MAX_NS)),
             ("pts_ns", frame.pts_ns, optional(integer(-MAX_NS, MAX_NS))),
         ]
+        if frame.hint is not None:
+            facts += [
+                ("run of a hint", frame.hint.run, integer(0, MAX_COUNT)),
+                ("turn of a hint", frame.hint.quat_xyzw, _UNIT_QUATERNION),
+                ("place of a hint", frame.hint.position_xyz, optional(_PLACE)),
+            ]
     _check(f"window {decisions.window}", facts)
 
 

@@ -29,6 +29,7 @@ _NUMERIC = (
 )  # fmt: skip
 UNASKED_SIZE = 1024  # pixels
 UNASKED_MEMORY_BYTES = 2 << 30
+_HINTS = ("gyro", "gyro_offset", "gyro_axes")
 _READING = ("pace", "live", "rtsp_transport", "max_restarts", "fps")
 
 
@@ -68,6 +69,9 @@ def recorded_config(given: RunConfig, run: RecordedRun) -> RunConfig:
             raise ConfigError(
                 f"{_option(name)} is about live sources and folders of images; {run.path} is read as it was recorded"
             )
+    for name in _HINTS:
+        if getattr(given, name) != getattr(plain, name):
+            raise ConfigError(f"{_option(name)} gives hints, and {run.path} holds those of its run; leave it away")
     recorded = run.settings
     missing = [name for name in (*_NUMERIC, "weights") if name not in recorded]
     if missing:

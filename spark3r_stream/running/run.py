@@ -56,6 +56,7 @@ from spark3r_stream.running.rerun import (
     recorded_new_frames,
     recorded_threads,
 )
+from spark3r_stream.running.sensors import check_sensor, open_sensor
 from spark3r_stream.running.targets import check_targets
 from spark3r_stream.sources.base import Source
 from spark3r_stream.sources.open import is_recording
@@ -167,6 +168,9 @@ def opened_run(
             log.error("%s", error)
             stop.set()  # nobody sees this run any more: whoever supervises it starts another
 
+        sensor = open_sensor(config)
+        if sensor is not None:
+            closing.enter_context(contextlib.closing(sensor))
         if among is None:
             publisher, metrics = open_publisher(config, session_id, closing, ended), open_metrics(config, closing)
         else:
@@ -189,6 +193,8 @@ def opened_run(
             else:
                 source = pushed(None if recorder is None else recorder.packet)
             closing.enter_context(contextlib.closing(source))
+            if sensor is not None:
+                check_sensor(sensor, config, source)
         for note in source.info.notes:
             log.warning("note: %s", note)
         stats = RunStats(clock, source.info.name, config.model)
@@ -256,6 +262,7 @@ def opened_run(
             sinks.append(closing.enter_context(contextlib.closing(saver)))
         reconstructor.pictures = config.images
         if isinstance(reconstructor, TrackingReconstructor):
+            reconstructor.sensor = sensor
             reconstructor.waits, reconstructor.refines = not source.info.is_live, end.refines
             if source.info.is_live and all(source.info.size):
                 reconstructor.warm_up(source.info.size)

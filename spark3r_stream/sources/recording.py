@@ -99,6 +99,7 @@ class RecordingSource:
             pts_ns=time.pts_ns,
             source_id=self._run.source_id,
             picture=time.picture,
+            hint=time.hint,
         )
 
     def _recorded_pictures(self) -> Iterator[Picture]:

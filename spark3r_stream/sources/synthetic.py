@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PREFIX = "synthetic:"
 WORLDS = ("room", "corridor", "court", "plain_room", "twin_rooms")
-PATHS = ("loop", "handheld", "robot", "orbit", "forward", "still", "wander", "wall_start", "twin_rooms")
+PATHS = ("loop", "handheld", "robot", "orbit", "forward", "still", "wander", "wall_start", "twin_rooms", "turn")
 _EXAMPLE = "synthetic:room?seed=3&frames=300&kind=loop&size=640x480&fov=62&fps=30"
 
 
@@ -31,7 +31,8 @@ class SyntheticSpec:
     """A parsed `synthetic:` URI. kind: the camera path. size: (width, height). fov_deg: of the longer side, degrees.
 
     augment: exposure drift, noise, blur and JPEG as of a real camera. live: paced, and treated like a camera.
-    pause: frames in the middle for which the camera stands still. lens: distortion k1,k2,p1,p2…; of a fisheye
+    pause: frames in the middle for which the camera stands still. step: video frames (1/30 s) of the path from picture
+    to picture, so how fast it is gone. lens: distortion k1,k2,p1,p2…; of a fisheye
     k1,k2,k3,k4.
     """
 
@@ -45,6 +46,7 @@ class SyntheticSpec:
     augment: bool = True
     live: bool = False
     pause: int = 0
+    step: float = 1.0
     lens: tuple[float, ...] = ()
     fisheye: bool = False
 
@@ -83,6 +85,7 @@ def parse_synthetic(uri: str) -> SyntheticSpec:
         "fps": ("fps", lambda v: _bounded(float(v), 0.01, 1000.0)),
         "augment": ("augment", _flag),
         "live": ("live", _flag),
+        "step": ("step", lambda v: _bounded(float(v), 0.01, 100.0)),
         "pause": ("pause", lambda v: _bounded(int(v), 0, 1_000_000)),
         "lens": ("lens", lambda v: tuple(_bounded(float(one), -10, 10) for one in v.split(","))),
         "fisheye": ("fisheye", _flag),
@@ -127,6 +130,7 @@ class SyntheticSource:
                 image_hw=(height, width),
                 fov_deg=spec.fov_deg,
                 augment=spec.augment,
+                step=spec.step,
                 pause=spec.pause,
                 lens=spec.lens,
                 fisheye=spec.fisheye,

@@ -4,6 +4,7 @@ nothing."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from spark3r_core.photometric import depth_grid
 from spark3r_core.photometric.knowledge import Knowledge
 from spark3r_core.photometric.levels import grey_levels
 from spark3r_core.stream.keyframe_choice import KeyframeRule
+from spark3r_core.stream.motion_hint import MotionHint
 from spark3r_core.stream.tracker import Reference, TrackedFrame, Tracker
 from tests.core.stream import orbit
 
@@ -230,3 +232,56 @@ def test_a_picture_without_texture_is_no_reference() -> None:
     plain = Reference.of(0, grey_levels(BAD_PICTURES["grey"]()), orbit.depth(0), orbit.INTRINSICS, np.eye(4))
     assert not plain.has_texture
     assert plain.guess(orbit.picture(0)) is None
+
+
+def hint_of(index: int, turned_deg: float = 0.0, is_sure: bool = True) -> MotionHint:
+    """What a gyroscope says of a frame of the orbit, wrong by a turn about its y axis."""
+    off = se3.exp([0, 0, 0, 0, np.deg2rad(turned_deg), 0])
+    return MotionHint.of(0, se3.compose(orbit.pose(index), off), has_position=False, is_sure=is_sure)
+
+
+def begun_with_hint() -> Tracker:
+    tracker = begun()
+    tracker.newest_hint = hint_of(0)
+    tracker.reference.hint = hint_of(0)
+    return tracker
+
+
+def tracked_with(tracker: Tracker, index: int, hint: MotionHint | None) -> TrackedFrame:
+    return tracker.track(index, grey_levels(orbit.picture(index)), index * orbit.INTERVAL_S, asked_in_vain, hint)
+
+
+def test_a_measured_turn_leads_to_a_frame_that_is_out_of_the_gradients_reach() -> None:
+    far = 40
+    turn = np.rad2deg(se3.relative_angle(orbit.pose(far), orbit.pose(0)))
+    assert turn > 25
+    assert not tracked_with(begun(), far, None).aligned
+    found = tracked_with(begun_with_hint(), far, hint_of(far))
+    assert found.aligned
+    assert orbit.error(found.odom_from_camera, orbit.pose(far))[0] < 1
+    assert np.rad2deg(se3.relative_angle(found.hinted_key_from_camera, orbit.pose(far))) < 1e-4
+
+
+def test_pixels_that_fit_another_turn_than_the_one_that_was_measured_confirm_nothing() -> None:
+    tracker = begun_with_hint()
+    before = state(tracker)
+    found = tracked_with(tracker, 3, hint_of(3, turned_deg=10))
+    assert not found.aligned
+    assert "another turn" in found.doubt
+    assert state(tracker) == before
+    wrong = se3.compose(orbit.pose(3), se3.exp([0, 0, 0, 0, np.deg2rad(10), 0]))
+    assert np.rad2deg(se3.relative_angle(found.odom_from_camera, wrong)) < 0.5, "the guess is the measured turn"
+
+
+def test_a_hint_that_is_not_sure_is_one_guess_among_others() -> None:
+    found = tracked_with(begun_with_hint(), 3, hint_of(3, turned_deg=10, is_sure=False))
+    assert found.aligned
+    assert found.hinted_key_from_camera is None
+    assert orbit.error(found.odom_from_camera, orbit.pose(3))[0] < 0.4
+
+
+def test_hints_of_different_runs_say_nothing_of_each_other() -> None:
+    one, other = hint_of(0), replace(hint_of(3, turned_deg=10), run=1)
+    assert one.to(other) is None
+    tracker = begun_with_hint()
+    assert tracked_with(tracker, 3, other).aligned

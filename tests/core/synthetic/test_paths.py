@@ -61,6 +61,12 @@ def test_still_is_still(worlds) -> None:
     assert np.ptp(poses, axis=0).max() == 0.0
 
 
+def test_a_turn_keeps_its_place_and_turns_by_a_degree_per_video_frame(worlds) -> None:
+    poses = make_path("turn", 20, 1, worlds, 0, step=7.0)
+    assert np.ptp(poses[:, :3, 3], axis=0).max() == 0.0
+    np.testing.assert_allclose(_turns_deg(poses), 7.0, atol=0.2)
+
+
 def test_wandering_comes_back(worlds) -> None:
     poses = make_path("wander", 300, 3, worlds, 0, step=8.0)
     distance = np.linalg.norm(poses[:, None, :3, 3] - poses[None, :, :3, 3], axis=2)

@@ -19,20 +19,23 @@ from mcap.reader import make_reader
 from mcap.writer import Writer
 from mcap_protobuf.decoder import DecoderFactory
 
+from spark3r_core.stream.motion_hint import MotionHint
 from spark3r_stream.clock import SystemClock
 from spark3r_stream.errors import RecordingError, VersionMismatch
 from spark3r_stream.packets import InputPacket, StreamFormat
 from spark3r_stream.pubsub.publisher import Publisher
 from spark3r_stream.pubsub.subscriber import Subscriber
 from spark3r_stream.recording.reader import Recording
-from spark3r_stream.recording.records import Decisions, DroppedFrames, FrameTime
+from spark3r_stream.recording.records import Decisions, DroppedFrames, FrameTime, decode_decisions, encode_decisions
 from spark3r_stream.recording.replay import Replay, republish
+from spark3r_stream.recording.schema import check_decisions
 from spark3r_stream.recording.writer import ENVELOPE, METADATA, Recorder
 from spark3r_stream.wire import envelope as wire
 from spark3r_stream.wire.envelope import Message
 from tests.helpers_wire import SESSION, START_NS, every_kind, frames, make_sealer
 
 REPOSITORY = Path(__file__).resolve().parents[3]
+HINT = MotionHint(2, (0.0, 0.6, 0.0, 0.8), (1.0, 2.0, 3.0), True)
 SETTINGS = {"settings": '{"window": 4}', "weights_sha256": "ab12"}
 
 
@@ -56,7 +59,7 @@ def make_packet(index: int = 0, **changes: object) -> InputPacket:
 def make_decisions(window: int) -> Decisions:
     return Decisions(
         window=window,
-        new_frames=(FrameTime(3, 1, 100, START_NS, 5), FrameTime(4, 1, None, START_NS + 1, 7)),
+        new_frames=(FrameTime(3, 1, 100, START_NS, 5), FrameTime(4, 1, None, START_NS + 1, 7, HINT)),
         support_frame_ids=(0, 2),
         admitted_frame_ids=(3,),
         evicted_frame_ids=(1,),
@@ -92,6 +95,20 @@ def record(path: Path, count: int = 10, **kwargs: int) -> list[Message]:
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Message]]:
     path = tmp_path_factory.mktemp("recording") / "run.mcap"
     return path, record(path)
+
+
+@pytest.mark.parametrize(
+    "hint",
+    [
+        replace(HINT, quat_xyzw=(0.0, 0.6, 0.0, 0.9)),
+        replace(HINT, position_xyz=(float("nan"), 0.0, 0.0)),
+        replace(HINT, quat_xyzw=(float("inf"), 0.0, 0.0, 0.0)),
+    ],
+)
+def test_a_hint_that_is_none_is_refused(hint: MotionHint) -> None:
+    decisions = replace(make_decisions(0), new_frames=(FrameTime(3, 1, 100, START_NS, 5, hint),))
+    with pytest.raises(ValueError, match="of a hint"):
+        check_decisions(decode_decisions(encode_decisions(decisions)))
 
 
 def test_everything_recorded_is_read_back(recorded: tuple[Path, list[Message]]) -> None:
@@ -294,6 +311,7 @@ import resource, sys, threading
 from pathlib import Path
 sys.path.insert(0, ".")
 from spark3r_stream.clock import SystemClock
+from spark3r_stream.recording.schema import check_decisions
 from spark3r_stream.recording.writer import Recorder
 from tests.helpers_wire import frames, make_sealer
 resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))

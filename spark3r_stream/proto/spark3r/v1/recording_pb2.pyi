@@ -73,19 +73,33 @@ class Digest(_message.Message):
     sha256: bytes
     def __init__(self, topic: _Optional[str] = ..., frame_id: _Optional[int] = ..., captured_ns: _Optional[int] = ..., submap: _Optional[int] = ..., sha256: _Optional[bytes] = ...) -> None: ...
 
+class MotionHint(_message.Message):
+    __slots__ = ("run", "quat_xyzw", "position_xyz", "sure")
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    QUAT_XYZW_FIELD_NUMBER: _ClassVar[int]
+    POSITION_XYZ_FIELD_NUMBER: _ClassVar[int]
+    SURE_FIELD_NUMBER: _ClassVar[int]
+    run: int
+    quat_xyzw: _containers.RepeatedScalarFieldContainer[float]
+    position_xyz: _containers.RepeatedScalarFieldContainer[float]
+    sure: bool
+    def __init__(self, run: _Optional[int] = ..., quat_xyzw: _Optional[_Iterable[float]] = ..., position_xyz: _Optional[_Iterable[float]] = ..., sure: bool = ...) -> None: ...
+
 class FrameTime(_message.Message):
-    __slots__ = ("frame_id", "epoch", "pts_ns", "captured_ns", "picture")
+    __slots__ = ("frame_id", "epoch", "pts_ns", "captured_ns", "picture", "hint")
     FRAME_ID_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     PTS_NS_FIELD_NUMBER: _ClassVar[int]
     CAPTURED_NS_FIELD_NUMBER: _ClassVar[int]
     PICTURE_FIELD_NUMBER: _ClassVar[int]
+    HINT_FIELD_NUMBER: _ClassVar[int]
     frame_id: int
     epoch: int
     pts_ns: int
     captured_ns: int
     picture: int
-    def __init__(self, frame_id: _Optional[int] = ..., epoch: _Optional[int] = ..., pts_ns: _Optional[int] = ..., captured_ns: _Optional[int] = ..., picture: _Optional[int] = ...) -> None: ...
+    hint: MotionHint
+    def __init__(self, frame_id: _Optional[int] = ..., epoch: _Optional[int] = ..., pts_ns: _Optional[int] = ..., captured_ns: _Optional[int] = ..., picture: _Optional[int] = ..., hint: _Optional[_Union[MotionHint, _Mapping]] = ...) -> None: ...
 
 class DroppedFrames(_message.Message):
     __slots__ = ("cause", "count", "frame_ids")

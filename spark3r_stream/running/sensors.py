@@ -1,0 +1,27 @@
+"""Another sensor of a run, from the settings."""
+
+from __future__ import annotations
+
+from spark3r_stream.config import ConfigError, RunConfig
+from spark3r_stream.sensors import gyro
+from spark3r_stream.sensors.axes import camera_from_sensor
+from spark3r_stream.sensors.feed import FileFeed, open_feed
+from spark3r_stream.sensors.gyro import GyroSensor
+from spark3r_stream.sources.base import Source, SourceKind
+
+
+def open_sensor(config: RunConfig) -> GyroSensor | None:
+    """The gyroscope of --gyro. Raises SensorError for samples that cannot be read."""
+    if config.gyro is None:
+        return None
+    axes = camera_from_sensor(config.gyro_axes)
+    return GyroSensor(open_feed(config.gyro, gyro.TOPIC, gyro.COLUMNS, gyro.EXPECTED), config.gyro_offset, axes)
+
+
+def check_sensor(sensor: GyroSensor, config: RunConfig, source: Source) -> None:
+    """Raises ConfigError where a file, which is of the past, is given with a camera, whose pictures are to come."""
+    if isinstance(sensor.feed, FileFeed) and source.info.kind in (SourceKind.CAMERA, SourceKind.NETWORK):
+        raise ConfigError(
+            f"--gyro {config.gyro} is a file, and {source.info.name} is live; give the address where samples are"
+            " published, as in tcp://127.0.0.1:5560"
+        )

@@ -1,0 +1,1 @@
+"""What other sensors say of the camera's motion: gyroscopes, odometers, known poses."""

@@ -1,0 +1,104 @@
+"""Hints by a gyroscope: its samples, integrated to where each frame's camera is turned."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spark3r_core.geometry import se3
+from spark3r_core.geometry.gyro import ClockOffset, clock_offset, turn_between
+from spark3r_core.geometry.rotation import log_so3
+from spark3r_core.stream.motion_hint import MotionHint
+from spark3r_stream.frame import Frame
+from spark3r_stream.sensors.feed import Feed
+
+log = logging.getLogger(__name__)
+
+TOPIC, COLUMNS, EXPECTED = "/gyro/", 3, "time, and radians per second about x, y and z"
+LEARNT_FROM, LEARNT_EVERY = 300, 30  # tracked steps from frame to frame
+
+Array = NDArray[np.float64]
+
+
+class GyroSensor:
+    """Turns between frames. offset_s: to be added to the samples' times; None: 0 until what was tracked says what it
+    is, and until then hints are not sure. camera_from_sensor: (3, 3)."""
+
+    def __init__(self, feed: Feed, offset_s: float | None, camera_from_sensor: Array) -> None:
+        self.offset: ClockOffset | None = None
+        self.hinted = self.missing = 0  # frames
+        self.feed = feed
+        self._offset_ns = round((offset_s or 0.0) * 1e9)
+        self._is_sure = offset_s is not None
+        self._sensor_from_camera = camera_from_sensor.T
+        self._run = 0
+        self._newest_ns: int | None = None
+        self._turned = np.eye(3)  # first_from_camera, since the run began
+        self._before: tuple[int, Array] | None = None  # the newest tracked frame: its time and odom_from_camera
+        self._spans: deque[tuple[int, int]] = deque(maxlen=LEARNT_FROM)
+        self._turns: deque[Array] = deque(maxlen=LEARNT_FROM)
+        self._until_learning = LEARNT_EVERY
+
+    def of(self, frame: Frame) -> MotionHint:
+        """Where the frame's camera is turned; where samples are missing, another run begins."""
+        time_ns = self._time_ns(frame)
+        if self._newest_ns is not None:
+            turn = turn_between(*self._camera_rows(), self._newest_ns, time_ns)
+            if turn is None:
+                self._run, self._turned = self._run + 1, np.eye(3)
+                self.missing += 1
+            else:
+                self._turned = self._turned @ turn
+                self.hinted += 1
+        self._newest_ns = time_ns
+        pose = se3.make_pose(self._turned, np.zeros(3))
+        return MotionHint.of(self._run, pose, has_position=False, is_sure=self._is_sure)
+
+    def tracked(self, frame: Frame, odom_from_camera: Array | None) -> None:
+        """What came of the frame, (4, 4); None where it was not aligned. The clocks' offset is learnt from it."""
+        if self._is_sure:
+            return
+        before, time_ns = self._before, self._time_ns(frame)
+        self._before = None if odom_from_camera is None else (time_ns, odom_from_camera)
+        if before is None or odom_from_camera is None:
+            return
+        self._spans.append((before[0], time_ns))
+        self._turns.append(log_so3(before[1][:3, :3].T @ odom_from_camera[:3, :3]))
+        self._until_learning -= 1
+        if self._until_learning <= 0:
+            self._until_learning = LEARNT_EVERY
+            self._learn()
+
+    def close(self) -> None:
+        """And say what it was good for."""
+        log.info(
+            "gyroscope: hints for %d frames, none for %d; clock %s%s",
+            self.hinted, self.missing,
+            f"{self._offset_ns / 1e9:+.3f} s" if self._is_sure else "offset not found (0 was taken)",
+            "" if self.offset is None else f" ± {self.offset.sigma:.3f} s",
+        )  # fmt: skip
+        if self.feed.refused:
+            log.warning("gyroscope: %d messages could not be read", self.feed.refused)
+        self.feed.close()
+
+    def _learn(self) -> None:
+        times_ns, rates = self._camera_rows(shifted=False)
+        found = clock_offset(times_ns, rates, np.array(self._spans, np.int64), np.stack(self._turns))
+        if found is None or not found.is_clear:
+            return
+        self.offset, self._is_sure = found, True
+        self._offset_ns = round(found.seconds * 1e9)
+        self._run, self._turned = self._run + 1, np.eye(3)  # turns by the old offset are not continued
+        log.info("gyroscope: its clock is off by %+.3f ± %.3f s", found.seconds, found.sigma)
+
+    def _camera_rows(self, shifted: bool = True) -> tuple[NDArray[np.int64], Array]:
+        rows = self.feed.rows()
+        return rows.times_ns + (self._offset_ns if shifted else 0), rows.values @ self._sensor_from_camera
+
+    def _time_ns(self, frame: Frame) -> int:
+        if self.feed.is_unix or frame.pts_ns is None:
+            return frame.captured_ns
+        return frame.pts_ns

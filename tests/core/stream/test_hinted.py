@@ -1,0 +1,76 @@
+"""A keyframe against a measured turn: who is believed, and what goes into the map."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from spark3r_core.geometry import se3
+from spark3r_core.stream.adjustment import adjust
+from spark3r_core.stream.hinted import by_hint, hinted_edge
+from spark3r_core.stream.resection import Resection
+from spark3r_core.stream.tracker import TrackedFrame
+from tests.core.stream import orbit
+from tests.helpers_map import orbit_map
+
+KEY, FRAME = 16, 24
+
+
+def off(pose: np.ndarray, degrees: float) -> np.ndarray:
+    return np.asarray(se3.compose(pose, se3.exp([0, 0, 0, 0, np.deg2rad(degrees), 0])))
+
+
+def measured(tracked_off: float = 0.0) -> TrackedFrame:
+    """The last keyframe, tracked so many degrees off, with its true turn measured."""
+    tracked = orbit.tracked(KEY, FRAME)
+    return replace(
+        tracked,
+        key_from_camera=off(tracked.key_from_camera, tracked_off),
+        hinted_key_from_camera=tracked.key_from_camera,
+    )
+
+
+def test_without_a_measured_turn_features_are_believed() -> None:
+    found = Resection(False)
+    assert by_hint(found, orbit_map(), orbit.tracked(KEY, FRAME), FRAME) is found
+
+
+@pytest.mark.parametrize("by_features", [None, 20.0])
+def test_a_keyframe_that_was_tracked_by_the_measured_turn_is_confirmed_whatever_features_say(
+    by_features: float | None,
+) -> None:
+    pose = None if by_features is None else off(orbit.pose(FRAME), by_features)
+    assert by_hint(Resection(False, pose), orbit_map(), measured(), FRAME) == Resection(True)
+
+
+def test_where_features_have_the_measured_turn_and_tracking_has_not_they_are_believed() -> None:
+    pose = off(orbit.pose(FRAME), 0.3)
+    found = by_hint(Resection(True, pose), orbit_map(), measured(tracked_off=15), FRAME)
+    assert found.world_from_camera is pose
+
+
+def test_where_neither_has_it_the_keyframe_is_turned_in_its_place() -> None:
+    world = orbit_map()
+    world.keyframes[FRAME] = world.keyframes[FRAME].moved(off(orbit.pose(FRAME), 15), 1.0)
+    found = by_hint(Resection(False, off(orbit.pose(FRAME), 20)), world, measured(tracked_off=15), FRAME)
+    assert found.confirmed
+    np.testing.assert_allclose(found.world_from_camera, orbit.pose(FRAME), atol=1e-6)
+
+
+def test_a_measured_turn_holds_a_keyframe_in_an_adjustment() -> None:
+    """Of a keyframe that lies wrong and is seen by nobody else, adjustment knows the turn alone."""
+    world = orbit_map()
+    world.edges = [edge for edge in world.edges if edge.second != FRAME]
+    edge = hinted_edge(measured(tracked_off=15), FRAME)
+    assert edge is not None
+    assert hinted_edge(orbit.tracked(KEY, FRAME), FRAME) is None
+    world.measured.append(edge)
+    world.tracks.drop(FRAME)
+    world.keyframes[FRAME] = world.keyframes[FRAME].moved(off(orbit.pose(FRAME), 3), 1.0)
+    adjusted = adjust(world, [0, 8, KEY, FRAME], {0}, orbit.HW, focal_is_known=True).verdict.adjusted
+    assert adjusted is not None
+    key, frame = adjusted.cameras.camera_from_world[2:]
+    truth = se3.compose(se3.invert(orbit.pose(FRAME)), orbit.pose(KEY))
+    assert np.rad2deg(se3.relative_angle(se3.compose(frame, se3.invert(key)), truth)) < 0.1
