@@ -8,6 +8,7 @@ EXTRA_OF = {
     "safetensors": "engine",
     "cv2": "engine",
     "PIL": "engine",
+    "psutil": "engine",
     "viser": "view",
     "open3d": "mesh",
     "huggingface_hub": "hub",

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,7 @@ from spark3r_core.errors import CheckpointError, DownloadError
 from spark3r_core.models.digest import file_sha256, record_path, verify_record, write_record
 from spark3r_core.models.registry import ModelSpec, model_spec, weights_dir
 
+PROGRESS_EVERY_S = 5.0
 HUB = "https://huggingface.co"
 Report = Callable[[str], None]
 
@@ -44,7 +47,8 @@ def download(name: str, accept_licence: bool = False, report: Report = print) ->
     """Fetch a model's released weights to where `load_model` looks for them.
 
     A file that is there already and fits its recorded sha256 costs no call. A download that was interrupted goes on
-    where it stopped. HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE are respected; the hub's progress bar is on stderr.
+    where it stopped. HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE are respected. On a terminal the hub's progress bar is on
+    stderr; elsewhere `report` is told every five seconds how far it is, from a thread.
 
     Args:
         name: one of `MODELS`.
@@ -130,10 +134,32 @@ def _fetch(spec: ModelSpec, remote: _Remote, path: Path, report: Report) -> Path
                 f"{path.parent} has {free / 1e9:.1f} GB free, {spec.file_name} takes {missing / 1e9:.1f} GB more; make"
                 " room, or point SPARK3R_WEIGHTS at another disk"
             )
-        report(f"fetching {spec.file_name}" + (f", continuing after {done / 1e6:.0f} MB" if done else ""))
-        with _explained(spec):
+        size = f", {remote.size / 1e6:,.0f} MB" if remote.size else ""
+        report(f"fetching {spec.file_name}{size}" + (f", continuing after {done / 1e6:,.0f} MB" if done else ""))
+        with _explained(spec), _reported(part, remote.size, report):
             http_get(remote.url, file, resume_size=done, headers=build_hf_headers(), expected_size=remote.size)
     return part
+
+
+@contextmanager
+def _reported(part: Path, size: int | None, report: Report) -> Iterator[None]:
+    """How far it is, now and then, where there is no terminal for the bar of the hub's client."""
+    over = threading.Event()
+
+    def tell() -> None:
+        while not over.wait(PROGRESS_EVERY_S):
+            done = part.stat().st_size
+            report(f"{done / 1e6:,.0f} MB" + (f" of {size / 1e6:,.0f}, {done / size:.0%}" if size else ""))
+
+    thread = threading.Thread(target=tell, name="spark3r-download", daemon=True)
+    if not sys.stderr.isatty():
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        if thread.is_alive():
+            thread.join()
 
 
 @contextmanager

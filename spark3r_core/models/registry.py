@@ -151,7 +151,7 @@ def weights_file(name: str, weights: str | Path | None) -> Path:
         raise CheckpointError(
             f"no weights for {name}: put {spec.file_name} of https://huggingface.co/{spec.hub_id} (licence:"
             f" {spec.weights_licence}) at {weights_dir() / name / spec.file_name}, let"
-            f" `spark3r models --download {name}` do it, or name a file with --weights"
+            f" `spark3r models get {name}` do it, or name a file with --weights"
         )
     return path
 

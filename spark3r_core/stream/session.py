@@ -142,7 +142,7 @@ class StreamSession:
         begins_anew = not before  # the stream begins here, also after windows of which nothing could be kept
         window = self._planned(new, support)
         encoded = self.model.encode(batch[None])
-        memory = self.memory or self._lay_out(encoded)
+        memory = self.memory or self.lay_out(encoded)
         evictor = self._evictor or Evictor(self.config, memory)
         refiner = PhotometricRefiner() if begins_anew else self._refiner.fork()
         refine_ns = 0
@@ -387,7 +387,8 @@ class StreamSession:
         batch = batch.to(device, non_blocking=True)
         return batch.float() / 255 if batch.dtype == torch.uint8 else batch.float()
 
-    def _lay_out(self, encoded: Encoded) -> KVMemory:
+    def lay_out(self, encoded: Encoded) -> KVMemory:
+        """The empty memory for pictures of this size."""
         layers = self.model.cross_layers(encoded.image_hw)
         dtype = self.model.attention_dtype
         consolidates = self.config.fill == "consolidate"

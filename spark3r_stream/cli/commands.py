@@ -107,17 +107,35 @@ def cameras() -> int:
     return cameras_command()
 
 
-def models(download: str | None = None, accept_licence: bool = False, json: bool = False) -> int:
-    """List the backbones: parameters, licences, sizes, and where their weights were found.
+def models(
+    action: Positional[Literal["list", "get"]] = "list",
+    name: Positional[str | None] = None,
+    fit: bool = False,
+    device: str = "auto",
+    accept_licence: bool = False,
+    json: bool = False,
+) -> int:
+    """List the backbones, say whether they fit this machine, or fetch released weights (docs/models.md).
 
     Args:
-        download: fetch this model's released weights from the hub instead (the only command that calls it).
-        accept_licence: needed for weights that may not be used commercially.
+        action: list: parameters, licences, sizes, and where weights were found. get: fetch the weights of NAME from the
+            hub; no other command calls it, and what was fetched before a break is kept.
+        name: a model; list shows all without one.
+        fit: list what each model takes of this machine's memory, and about how many keyframes it maps per second. The
+            first time measures, which takes half a minute.
+        device: of --fit: cpu, cuda, or auto.
+        accept_licence: of get: needed for weights that may not be used commercially.
         json: one JSON line per model.
     """
-    from spark3r_stream.cli.info import models_command
+    from spark3r_stream.cli.info import get_command, models_command
 
-    return models_command(download, accept_licence, json)
+    if action == "get":
+        return get_command(name, accept_licence)
+    if fit:
+        from spark3r_stream.cli.fit import fit_command
+
+        return fit_command(name, device, json)
+    return models_command(name, json)
 
 
 def doctor() -> int:

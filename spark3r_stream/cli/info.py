@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from spark3r_core.errors import CheckpointError
+from spark3r_stream.config import ConfigError
 from spark3r_stream.plain_text import cleaned
 
 if TYPE_CHECKING:
@@ -31,22 +32,29 @@ def cameras_command() -> int:
     return 0
 
 
-def models_command(download: str | None = None, accept_licence: bool = False, as_json: bool = False) -> int:
-    """A table of the registry (JSON lines with `as_json`), or the download of one model's weights."""
-    from spark3r_core.models import registry
-    from spark3r_core.models.hub import download as download_weights
+def get_command(name: str | None, accept_licence: bool) -> int:
+    """Licence, size and progress are on stderr."""
+    from spark3r_core.models.hub import download
 
-    if download is not None:
-        download_weights(download, accept_licence, lambda line: print(line, file=sys.stderr))
-        return 0
+    if name is None:
+        raise ConfigError("models get needs a name; `spark3r models` lists them")
+    download(name, accept_licence, lambda line: print(line, file=sys.stderr))
+    return 0
+
+
+def models_command(name: str | None = None, as_json: bool = False) -> int:
+    """A table of the registry, or of one model of it; JSON lines with `as_json`."""
+    from spark3r_core.models import registry
+
+    specs = list(registry.MODELS.values()) if name is None else [registry.model_spec(name)]
     if as_json:
-        for spec in registry.MODELS.values():
+        for spec in specs:
             print(json.dumps(_as_json(spec)))
         return 0
     console = Console(soft_wrap=False)
     if not console.is_terminal:
         console = Console(width=PIPE_WIDTH)
-    console.print(_table(list(registry.MODELS.values())), highlight=False)
+    console.print(_table(specs), highlight=False)
     try:
         place = (
             f"weights are looked for in {registry.weights_dir()} (${registry.WEIGHTS_DIR_VARIABLE} sets another place)"
@@ -54,10 +62,10 @@ def models_command(download: str | None = None, accept_licence: bool = False, as
     except CheckpointError as error:
         place = str(error)
     print(f"\n{place}")
-    for name in registry.MODELS:
-        if (path := registry.find_weights(name)) is not None:
-            print(f"  {name}: {path}")
-    print("fetch released weights with `spark3r models --download NAME`")
+    for spec in specs:
+        if (path := registry.find_weights(spec.name)) is not None:
+            print(f"  {spec.name}: {path}")
+    print("`spark3r models get NAME` fetches released weights; `spark3r models --fit` says what fits here")
     return 0
 
 

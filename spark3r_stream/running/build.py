@@ -44,7 +44,7 @@ def build_reconstructor(
     from spark3r_core.models.registry import load_model
     from spark3r_core.stream.session import MemoryConfig
 
-    device = _device(config.device)
+    device = device_of(config.device)
     if max_new_frames is None:
         max_new_frames = most_new_frames(None if config.window == "auto" else int(config.window), is_file(config))
     memory = MemoryConfig(
@@ -53,7 +53,7 @@ def build_reconstructor(
         eviction=config.eviction,
         max_new_frames=max_new_frames,
     )
-    dtype = _dtype(config.dtype, device)
+    dtype = dtype_of(config.dtype, device)
     if config.track == "on":
         memory, options = replace(memory, max_new_frames=1), _map_options(config)
         if mapper is not None and device == "cpu":
@@ -73,8 +73,8 @@ def build_shared_mapper(config: RunConfig, streams: int, process: MapperProcess 
     from spark3r_core.models.registry import load_model
     from spark3r_core.stream.session import MemoryConfig
 
-    device = _device(config.device)
-    dtype, options = _dtype(config.dtype, device), _map_options(config)
+    device = device_of(config.device)
+    dtype, options = dtype_of(config.dtype, device), _map_options(config)
     memory = MemoryConfig(
         max_bytes=None if config.memory is None else parse_bytes(config.memory),
         fill=config.fill,
@@ -111,7 +111,7 @@ def is_file(config: RunConfig) -> bool:
     return config.pace == "fast" and not config.live and is_surely_a_file(config.source)
 
 
-def _device(name: str) -> str:
+def device_of(name: str) -> str:
     """torch's name of the device; ConfigError, before anything is loaded, for one that this machine cannot use."""
     import torch
 
@@ -125,7 +125,7 @@ def _device(name: str) -> str:
     return name
 
 
-def _dtype(name: str, device: str) -> Any:
+def dtype_of(name: str, device: str) -> Any:
     import torch
 
     from spark3r_core.models.processor import cpu_has_bfloat16

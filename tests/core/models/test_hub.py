@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,9 +15,11 @@ from typing import Any
 import pytest
 
 from spark3r_core.errors import CheckpointError, DownloadError
+from spark3r_core.models import hub
 from spark3r_core.models.digest import record_path, write_record
 from spark3r_core.models.hub import download
 from spark3r_core.models.registry import MODELS, load_model
+from tests.helpers import spark3r
 
 constants = pytest.importorskip("huggingface_hub.constants")
 
@@ -42,6 +46,7 @@ class Storage(BaseHTTPRequestHandler):
         if first:
             self.send_header("Content-Range", f"bytes {first}-{len(BODY) - 1}/{len(BODY)}")
         self.end_headers()
+        time.sleep(self.server.pause_s)
         self.wfile.write(BODY[first : self.server.cut])
 
     def log_message(self, *args: object) -> None:
@@ -79,7 +84,7 @@ class Servers:
 
     def __init__(self) -> None:
         self.storage: Any = ThreadingHTTPServer(("127.0.0.1", 0), Storage)
-        self.storage.seen, self.storage.cut = [], None
+        self.storage.seen, self.storage.cut, self.storage.pause_s = [], None, 0.0
         self.hub: Any = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
         self.hub.seen, self.hub.fault, self.hub.announced_sha256 = [], None, SHA256
         self.hub.storage_url = f"http://localhost:{self.storage.server_port}/blob"
@@ -206,7 +211,7 @@ def test_a_file_someone_put_there_is_recorded_when_right_and_never_replaced(serv
 
 
 def test_loading_never_calls_the_hub_and_checks_the_record(servers: Servers, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="spark3r models --download da3-small"):
+    with pytest.raises(CheckpointError, match="spark3r models get da3-small"):
         load_model("da3-small")
     path = download("da3-small", report=quiet)
     servers.hub.seen.clear()
@@ -218,3 +223,21 @@ def test_loading_never_calls_the_hub_and_checks_the_record(servers: Servers, tmp
     with pytest.raises(CheckpointError, match="holds no sha256"):
         load_model("da3-small")
     assert servers.hub.seen == []
+
+
+def test_the_command_says_licence_and_size_and_goes_on_after_a_break(
+    servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    servers.storage.cut = 5 * BLOCK
+    assert spark3r(monkeypatch, "models", "get", "da3-small") == 1
+    said = capfd.readouterr().err
+    assert "da3-small: weights of https://huggingface.co/depth-anything/DA3-SMALL, licence Apache-2.0" in said
+    assert "fetching model.safetensors, 0 MB\n" in said
+    assert "what has arrived is kept" in said
+    servers.storage.cut, servers.storage.seen[:] = None, []
+    servers.storage.pause_s = 0.2
+    monkeypatch.setattr(hub, "PROGRESS_EVERY_S", 0.01)
+    assert spark3r(monkeypatch, "models", "get", "da3-small") == 0
+    assert servers.storage.seen[0][0] == f"bytes={5 * BLOCK}-"
+    assert (tmp_path / "da3-small" / "model.safetensors").read_bytes() == BODY
+    assert re.search(r"^0 MB of 0, \d+%$", capfd.readouterr().err, re.MULTILINE)

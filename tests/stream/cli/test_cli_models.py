@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from spark3r_core.models.registry import MODELS
+from spark3r_stream.cli import fit
 from tests import helpers
 
 WITHOUT_TORCH = """
@@ -68,11 +69,11 @@ def test_a_download_without_consent_is_one_line_and_no_call(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # discard: a call would fail in other words
-    assert models(monkeypatch, "--download", "vggt-1b") == 1
+    assert models(monkeypatch, "get", "vggt-1b") == 1
     notice, refusal = capfd.readouterr().err.splitlines()
     assert notice.startswith("vggt-1b: weights of https://huggingface.co/facebook/VGGT-1B, licence CC BY-NC 4.0")
     assert refusal.startswith("spark3r: error: the weights of vggt-1b are for non-commercial use")
-    assert models(monkeypatch, "--download", "vggt-1b", "--accept-licence") == 1
+    assert models(monkeypatch, "get", "vggt-1b", "--accept-licence") == 1
     assert "cannot fetch model.safetensors" in capfd.readouterr().err
 
 
@@ -88,3 +89,36 @@ def test_without_torch_a_line_says_what_to_install(command: str, line: str) -> N
     assert done.returncode == 1
     assert line in (done.stdout + done.stderr).splitlines()
     assert "Traceback" not in done.stderr
+
+
+def test_what_fits_is_counted_and_measured_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert models(monkeypatch, "list", "bundled", "--fit", "--json") == 0
+    told = capfd.readouterr()
+    first = json.loads(told.out)
+    assert told.err == "measuring bundled, once\n"
+    assert first["fits"] is True
+    assert first["needed_bytes"] == int(
+        1.5 * sum(first["cost"][f"{part}_bytes"] for part in ("weights", "memory", "work"))
+    )
+    assert first["keyframes_per_second"] > 0
+    assert models(monkeypatch, "list", "bundled", "--fit", "--json") == 0
+    told = capfd.readouterr()
+    assert (json.loads(told.out)["keyframes_per_second"], told.err) == (first["keyframes_per_second"], "")
+    (cache,) = (tmp_path / "cache" / "spark3r").iterdir()
+    kept = json.loads(cache.read_text())
+    for damage in ("[]", "nonsense", json.dumps({**kept, "costs": {"bundled": {"more": 1}}})):
+        cache.write_text(damage)
+        monkeypatch.setattr(fit, "operations_per_second", lambda *_: 1e9)
+        assert models(monkeypatch, "list", "bundled", "--fit", "--json") == 0
+        assert json.loads(capfd.readouterr().out)["keyframes_per_second"] == 1e9 / first["cost"]["operations"]
+    cache.write_text(json.dumps({**kept, "made_with": {**kept["made_with"], "machine": "another"}}))
+    monkeypatch.setattr(fit, "free_bytes", lambda device: 10_000_000)
+    assert models(monkeypatch, "list", "bundled", "--fit") == 1
+    table = capfd.readouterr()
+    assert " no " in next(line for line in table.out.splitlines() if "bundled" in line)
+    assert "measuring bundled" in table.err
+    assert models(monkeypatch, "get") == 1
+    assert "models get needs a name" in capfd.readouterr().err

@@ -156,7 +156,7 @@ def test_without_a_home_commands_work(
     assert "set $SPARK3R_WEIGHTS" in capfd.readouterr().out
     line = fails_in_one_line(monkeypatch, capfd, ["run", VIDEO, "--model", "pi3"])
     assert "set $SPARK3R_WEIGHTS" in line
-    assert "no home folder" in fails_in_one_line(monkeypatch, capfd, ["models", "--download", "da3-small"])
+    assert "no home folder" in fails_in_one_line(monkeypatch, capfd, ["models", "get", "da3-small"])
     fails_in_one_line(monkeypatch, capfd, ["keys", "show"])
     fails_in_one_line(monkeypatch, capfd, ["run", "~/holiday.mp4"])
 
@@ -212,7 +212,7 @@ PathFinder.find_spec = find_spec
         (["probe", VIDEO], "engine"),
         (["demo", "--frames", "10"], "engine"),
         (["models"], "engine"),
-        (["models", "--download", "da3-small"], "engine"),
+        (["models", "get", "da3-small"], "engine"),
         (["view", "tcp://127.0.0.1:9", "--offscreen", "map.png", "--seconds", "0"], "view"),
         (["view", "tcp://127.0.0.1:9"], "view"),
     ],
