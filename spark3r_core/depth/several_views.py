@@ -4,6 +4,7 @@
 2. What is certain of it bends the base in the large, planes through what is flat, and the rest is spread over.
 3. At full size a narrow sweep around that.
 4. Confidence of each pixel by how well its views agree; blended with 2 where they do not.
+5. Where nothing is sure it is taken over from other keyframes (`checked`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spark3r_core.depth import planes
+from spark3r_core.depth.borrowing import borrowed
 from spark3r_core.depth.consistency import Neighbour, agreement
 from spark3r_core.depth.fill import spread
 from spark3r_core.depth.semi_global import aggregate, choose
@@ -91,10 +93,13 @@ def refine(grey: NDArray[np.uint8], intrinsics: Array, base: Image, views: Seque
     return Surface(depth, matched, sure, flat, _probability(sure, flat, nothing, nothing))
 
 
-def checked(surface: Surface, intrinsics: Array, others: Sequence[Neighbour]) -> Surface:
-    """A surface held against those of other keyframes: the mean of what agrees, and confidence by who does."""
-    found = agreement(surface.depth, surface.matched, intrinsics, others)
-    depth = np.asarray(surface.depth * np.exp(found.log_shift), np.float32)
+def checked(surface: Surface, grey: NDArray[np.uint8], intrinsics: Array, others: Sequence[Neighbour]) -> Surface:
+    """A surface held against those of other keyframes: what is unsure is taken over from them, the rest is the mean of
+    what agrees; confidence is by who does."""
+    shift = borrowed(surface.depth, np.maximum(surface.sure, surface.matched), grey, intrinsics, others)
+    depth = np.asarray(surface.depth * np.exp(_resized(shift, grey.shape)), np.float32)
+    found = agreement(depth, surface.matched, intrinsics, others)
+    depth = np.asarray(depth * np.exp(found.log_shift), np.float32)
     confidence = _probability(surface.sure, surface.flat, found.support, found.conflict)
     return replace(surface, depth=depth, confidence=confidence)
 

@@ -108,7 +108,7 @@ def dense_depth(
         depth = surface.depth * np.float32(other.scale / key.scale)
         other_camera = _camera(world, other.small_picture, picture_hw)
         neighbours.append(Neighbour(depth, surface.matched, other_camera, camera_from_key(key, other)))
-    surface = checked(surfaces[frame_id], camera, neighbours)
+    surface = checked(surfaces[frame_id], _grey(key.small_picture), camera, neighbours)
     return DenseDepth(surface.depth, surface.confidence, key.small_picture, camera)
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from spark3r_core.depth.borrowing import borrowed, seen_from_here
 from spark3r_core.depth.consistency import Neighbour, agreement
 from spark3r_core.depth.fill import _solve, spread
 from spark3r_core.depth.planes import flattened
@@ -112,3 +113,37 @@ def test_what_agrees_is_averaged() -> None:
     other = Neighbour(np.full(HW, 2.02, np.float32), sure, K, np.eye(4))
     shift = agreement(depth, sure, K, [other]).log_shift
     np.testing.assert_allclose(np.exp(shift) * 2.0, 2.01, atol=1e-3)
+
+
+def test_what_is_unsure_is_taken_over_from_others_and_what_is_sure_stays() -> None:
+    sure = np.ones(HW, np.float32)
+    others = [Neighbour(np.full(HW, 2.0, np.float32), sure, K, moved(x)) for x in (-0.2, 0.2)]
+    depth, certainty = np.full(HW, 2.0, np.float32), np.ones(HW, np.float32)
+    depth[:, 40:], certainty[:, 40:] = 3.5, 0  # the network was far off there, and nothing was matched
+    depth[:, :40] = 2.1  # sure of something else
+    grey = np.full(HW, 120, np.uint8)
+    grey[:, 40:] = 200
+    shift = borrowed(depth, certainty, grey, K, others)
+    assert shift.shape == (30, 40)
+    found = depth[1::2, 1::2] * np.exp(shift)
+    np.testing.assert_allclose(found[:, 21:], 2.0, rtol=0.06)
+    assert np.median(np.abs(found[:, 21:] - 2.0)) < 0.03  # one's own depth has a little weight everywhere
+    np.testing.assert_allclose(found[:, :18], 2.1, rtol=0.01)
+    assert not borrowed(depth, certainty, grey, K, []).any()
+
+
+def test_of_several_the_surface_that_most_agree_on_counts_and_of_one_the_nearest_point() -> None:
+    sure = np.ones(HW, np.float32)
+    at = [Neighbour(np.full(HW, z, np.float32), sure, K, np.eye(4)) for z in (2.0, 2.02, 1.5)]
+    seen, weight = seen_from_here(HW, K, at)
+    np.testing.assert_allclose(seen[10, 10], 2.01, atol=2e-3)
+    assert weight[10, 10] == 1
+    seen, weight = seen_from_here(HW, K, at[2:])
+    np.testing.assert_allclose(seen[10, 10], 1.5, rtol=1e-5)
+    assert weight[10, 10] == 0.5
+    before = np.full(HW, 4.0, np.float32)
+    before[:, 30:50] = 1.0  # a pole, which hides from here more than from there
+    seen, _ = seen_from_here(HW, K, [Neighbour(before, sure, K, moved(0.3))])
+    assert (seen[20, 26:34] < 1.01).all(), "moved by 21 pixels, and nothing behind it shines through"
+    unsure = Neighbour(before, np.full(HW, 0.2, np.float32), K, np.eye(4))
+    assert not seen_from_here(HW, K, [unsure])[1].any()

@@ -63,7 +63,7 @@ def test_other_keyframes_make_it_surer_and_no_worse(world: dict) -> None:
     alone, other = surface(world, KEY), surface(world, 30)
     key_pose, pose = world[KEY][2], world[30][2]
     seen = Neighbour(other.depth, other.matched, world[-1][0], se3.compose(se3.invert(pose), key_pose))
-    together = checked(alone, world[-1][0], [seen])
+    together = checked(alone, world[KEY][0], world[-1][0], [seen])
     truth = world[KEY][1]
     assert error(together.depth, truth).mean() <= 1.01 * error(alone.depth, truth).mean()
     right, off = error(together.depth, truth) < 0.03, error(together.depth, truth) > 0.1

@@ -43,7 +43,7 @@ def test_depth_is_better_in_each_keyframes_own_unit(room) -> None:
         after = found[frame_id].depth * SCALES[frame_id]
         errors = [np.abs(depth / truth[frame_id] - 1).mean() for depth in (before, after)]
         assert errors[1] < 0.75 * errors[0], frame_id
-        assert abs(np.median(after / truth[frame_id]) - 1) < 0.02
+        assert abs(np.median(after / truth[frame_id]) - 1) < 0.03
         np.testing.assert_allclose(found[frame_id].intrinsics, world.given_camera)
 
 
