@@ -1,6 +1,6 @@
 """Smooth choice of a step at each pixel: semi-global matching (Hirschmüller 2008), four paths, in plain numpy.
 
-`reference.aggregate` says the same one pixel at a time.
+`reference.aggregate` says the same one pixel at a time, `on_device.aggregate` by torch.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ def aggregate(cost: Image, grey: NDArray[np.uint8], small: float, large: float, 
     """
     total = np.empty_like(cost)
     by_row = np.ascontiguousarray(cost.transpose(1, 0, 2))  # (H, D, W): a row's costs lie together
-    _both_ways(by_row, _jumps(grey, 0, large, small, contrast), small)
+    _both_ways(by_row, jumps(grey, 0, large, small, contrast), small)
     by_column = np.ascontiguousarray(cost.transpose(2, 0, 1))
-    _both_ways(by_column, _jumps(grey, 1, large, small, contrast), small)
+    _both_ways(by_column, jumps(grey, 1, large, small, contrast), small)
     np.add(by_row.transpose(1, 0, 2), by_column.transpose(1, 2, 0), out=total)
     total *= np.float32(0.25)
     return total
 
 
-def _jumps(grey: NDArray[np.uint8], axis: int, large: float, small: float, contrast: float) -> Image:
+def jumps(grey: NDArray[np.uint8], axis: int, large: float, small: float, contrast: float) -> Image:
     """(n - 1, m) cost of a jump between neighbouring lines along `axis`."""
     lines = grey.astype(np.float32) if axis == 0 else grey.T.astype(np.float32)
     change = np.abs(np.diff(lines, axis=0))
     return np.maximum(np.float32(large) / (1 + change / np.float32(contrast)), np.float32(small)).astype(np.float32)
 
 
-def _both_ways(cost: Image, jumps: Image, small: float) -> None:
+def _both_ways(cost: Image, jump: Image, small: float) -> None:
     """Replace cost (n, D, m) by the sum of both directions' path costs along its first axis."""
-    forth = _one_way(cost, jumps, small)
-    back = _one_way(cost[::-1], jumps[::-1], small)
+    forth = _one_way(cost, jump, small)
+    back = _one_way(cost[::-1], jump[::-1], small)
     np.add(forth, back[::-1], out=cost)
 
 
-def _one_way(cost: Image, jumps: Image, small: float) -> Image:
+def _one_way(cost: Image, jump: Image, small: float) -> Image:
     path = np.empty(cost.shape, np.float32)
     path[0] = cost[0]
     best = np.empty_like(path[0])
@@ -56,7 +56,7 @@ def _one_way(cost: Image, jumps: Image, small: float) -> Image:
         best[:] = before
         np.minimum(best[1:], near[:-1], out=best[1:])
         np.minimum(best[:-1], near[1:], out=best[:-1])
-        np.minimum(best, lowest + jumps[line - 1], out=best)
+        np.minimum(best, lowest + jump[line - 1], out=best)
         best -= lowest
         np.add(cost[line], best, out=path[line])
     return path

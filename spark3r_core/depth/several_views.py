@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from spark3r_core.depth import planes
+from spark3r_core.depth import on_device, planes
 from spark3r_core.depth.borrowing import borrowed
 from spark3r_core.depth.consistency import Neighbour, agreement
 from spark3r_core.depth.fill import spread
@@ -64,13 +65,20 @@ class Surface:
     confidence: Image
 
 
-def refine(grey: NDArray[np.uint8], intrinsics: Array, base: Image, views: Sequence[View]) -> Surface:
+def refine(
+    grey: NDArray[np.uint8],
+    intrinsics: Array,
+    base: Image,
+    views: Sequence[View],
+    device: torch.device | None = None,
+) -> Surface:
     """A keyframe's surface.
 
     Args:
         grey: (H, W) uint8; intrinsics: (3, 3) of it.
         base: (H, W) the network's depth, positive, seen at that size.
         views: pictures around it; none gives the base, of which nothing is sure.
+        device: what is swept and smoothed on by torch; None: this processor, by OpenCV and numpy.
     """
     if not views:
         nothing = np.zeros_like(base)
@@ -78,12 +86,12 @@ def refine(grey: NDArray[np.uint8], intrinsics: Array, base: Image, views: Seque
     pyramid = [(grey, intrinsics, list(views))]
     while max(pyramid[-1][0].shape) > COARSE_LONG_SIDE:
         pyramid.append(_half(*pyramid[-1]))
-    log_ratio, sure, flat = _coarse(*pyramid[-1], _resized(base, pyramid[-1][0].shape))
+    log_ratio, sure, flat = _coarse(*pyramid[-1], _resized(base, pyramid[-1][0].shape), device)
     matched, step = sure, FINE_STEP
     for level in reversed(pyramid[:-1]):
         size = level[0].shape
         start = _resized(log_ratio, size)
-        fine, likeness = _fine(*level, _resized(base, size) * np.exp(start), step)
+        fine, likeness = _fine(*level, _resized(base, size) * np.exp(start), step, device)
         matched = likeness * _resized(sure, size)
         log_ratio = start + _spread_where_matched(fine, matched, level[0])
         step /= 2
@@ -111,17 +119,39 @@ def _probability(sure: Image, flat: Image, support: Image, conflict: Image) -> I
     return np.asarray(1 / (1 + np.exp(-odds)), np.float32)
 
 
-def _coarse(grey: NDArray[np.uint8], intrinsics: Array, views: list[View], base: Image) -> tuple[Image, Image, Image]:
+def _coarse(
+    grey: NDArray[np.uint8], intrinsics: Array, views: list[View], base: Image, device: torch.device | None
+) -> tuple[Image, Image, Image]:
     """(H, W) each: log of the surface's depth over the base's, how sure its matches are, how far it is a plane."""
     steps = np.linspace(-RANGE, RANGE, COARSE_STEPS)
-    cost = sweep(grey, intrinsics, views, _inverse(base), steps, COARSE_WINDOW)
+    cost = _swept(grey, intrinsics, views, _inverse(base), steps, COARSE_WINDOW, device)
     cost += (PRIOR * np.minimum(np.square(steps / PRIOR_AT), 1)).astype(np.float32)[:, None, None]
-    total = aggregate(cost, grey, *COARSE_JUMPS, CONTRAST)
+    total = _smoothed(cost, grey, COARSE_JUMPS, device)
     offset, number = choose(total, steps)
     sure = np.asarray(_likeness(cost, number) * _uniqueness(total, number), np.float32)
     sure[_specks(offset, float(steps[1] - steps[0]))] = 0
     completed, flat = _completed(offset, sure, base, grey)
     return completed, sure, flat
+
+
+def _swept(
+    grey: NDArray[np.uint8],
+    intrinsics: Array,
+    views: list[View],
+    inverse_depth: Image,
+    steps: Array,
+    window: int,
+    device: torch.device | None,
+) -> Image:
+    if device is None:
+        return sweep(grey, intrinsics, views, inverse_depth, steps, window)
+    return on_device.sweep(grey, intrinsics, views, inverse_depth, steps, window, device)
+
+
+def _smoothed(cost: Image, grey: NDArray[np.uint8], jumps: tuple[float, float], device: torch.device | None) -> Image:
+    if device is None:
+        return aggregate(cost, grey, *jumps, CONTRAST)
+    return on_device.aggregate(cost, grey, *jumps, CONTRAST, device)
 
 
 def _specks(offset: Image, step: float) -> NDArray[np.bool_]:
@@ -155,12 +185,17 @@ def _completed(offset: Image, sure: Image, base: Image, grey: NDArray[np.uint8])
 
 
 def _fine(
-    grey: NDArray[np.uint8], intrinsics: Array, views: list[View], surface: Image, step: float
+    grey: NDArray[np.uint8],
+    intrinsics: Array,
+    views: list[View],
+    surface: Image,
+    step: float,
+    device: torch.device | None,
 ) -> tuple[Image, Image]:
     """(H, W) log of depth over the surface's, and how well the views agree."""
     steps = np.asarray((np.arange(FINE_STEPS) - FINE_STEPS // 2) * step, np.float64)
-    cost = sweep(grey, intrinsics, views, _inverse(surface), steps, FINE_WINDOW)
-    total = aggregate(cost, grey, *FINE_JUMPS, CONTRAST)
+    cost = _swept(grey, intrinsics, views, _inverse(surface), steps, FINE_WINDOW, device)
+    total = _smoothed(cost, grey, FINE_JUMPS, device)
     offset, number = choose(total, steps)
     return offset, _likeness(cost, number)
 

@@ -5,7 +5,7 @@ surface): what is slanted stays slanted, so that small windows compare like with
 normalised cross-correlation (ZNCC) of a window; of all views the better half counts, which leaves out those in which
 something stands before the point (Kang, Szeliski and Chai 2001).
 
-`reference.sweep` says the same one pixel at a time.
+`reference.sweep` says the same one pixel at a time, `on_device.sweep` by torch.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from spark3r_core.depth.consistency import Neighbour
@@ -52,10 +53,12 @@ def small_picture(picture: Pixels) -> Pixels:
     return np.asarray(cv2.resize(picture, size_wh, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def matched_surface(world: KeyframeMap, frame_id: int, picture_hw: tuple[int, int]) -> Surface | None:
+def matched_surface(
+    world: KeyframeMap, frame_id: int, picture_hw: tuple[int, int], device: torch.device | None = None
+) -> Surface | None:
     """What the pictures around a keyframe say of its depth; None where the map has not kept its picture.
 
-    picture_hw: size of the whole pictures, which the map's camera is of.
+    picture_hw: size of the whole pictures, which the map's camera is of. device: see `refine`.
     """
     key = world.keyframes[frame_id]
     if key.small_picture is None:
@@ -63,7 +66,7 @@ def matched_surface(world: KeyframeMap, frame_id: int, picture_hw: tuple[int, in
     camera = _camera(world, key.small_picture, picture_hw)
     base = _base(key, key.small_picture, picture_hw)
     views = [_view(world, key, other, picture_hw) for other in views_of(world, frame_id, picture_hw)]
-    return refine(_grey(key.small_picture), camera, base, views)
+    return refine(_grey(key.small_picture), camera, base, views, device)
 
 
 def views_of(world: KeyframeMap, frame_id: int, picture_hw: tuple[int, int]) -> list[int]:
@@ -112,14 +115,16 @@ def dense_depth(
     return DenseDepth(surface.depth, surface.confidence, key.small_picture, camera)
 
 
-def dense_depths(world: KeyframeMap, frame_ids: Collection[int], picture_hw: tuple[int, int]) -> dict[int, DenseDepth]:
+def dense_depths(
+    world: KeyframeMap, frame_ids: Collection[int], picture_hw: tuple[int, int], device: torch.device | None = None
+) -> dict[int, DenseDepth]:
     """Depth of several keyframes, each held against all others that see the same.
 
-    One thread per core: numpy and OpenCV let each other run, and no keyframe depends on another.
+    One thread per core: numpy and OpenCV let each other run, and no keyframe depends on another. device: see `refine`.
     """
     order = sorted(frame_ids)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = list(pool.map(lambda frame_id: matched_surface(world, frame_id, picture_hw), order))
+    with ThreadPoolExecutor(os.cpu_count() if device is None else 1) as pool:
+        found = list(pool.map(lambda frame_id: matched_surface(world, frame_id, picture_hw, device), order))
     surfaces = {frame_id: surface for frame_id, surface in zip(order, found, strict=True) if surface is not None}
     depths = {frame_id: dense_depth(world, frame_id, picture_hw, surfaces) for frame_id in surfaces}
     return {frame_id: depth for frame_id, depth in depths.items() if depth is not None}
@@ -168,10 +173,11 @@ def _grey(picture: Pixels) -> NDArray[np.uint8]:
 class DenseMapping:
     """Depth of keyframes as the map grows: of each one, once `DELAY` others have followed.
 
-    Keeps the surfaces of the newest `MOST_KEPT` for those that come after.
+    Keeps the surfaces of the newest `MOST_KEPT` for those that come after. device: see `refine`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device | None = None) -> None:
+        self._device = device
         self._surfaces: dict[int, Surface] = {}
         self._done: set[int] = set()
 
@@ -181,7 +187,7 @@ class DenseMapping:
         if not left:
             return {}
         frame_id = left[-1]
-        surface = matched_surface(world, frame_id, picture_hw)
+        surface = matched_surface(world, frame_id, picture_hw, self._device)
         self._done = {done for done in self._done if done in world.keyframes} | {frame_id}
         if surface is None:
             return {}

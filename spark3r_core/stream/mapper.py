@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from spark3r_core.features.rootsift import extract
@@ -139,7 +140,9 @@ class Mapper:
         self.session = StreamSession(model, memory, refine=False, tied=True)
         self.world = self._begun_as = world or KeyframeMap()
         self._closes_loops = self.options.closes_loops and self.options.adjusts
-        self._dense = DenseMapping() if self.options.adjusts else None
+        device = torch.device(model.facts.device)
+        self._device = None if device.type == "cpu" else device  # for depth from several views
+        self._dense = DenseMapping(self._device) if self.options.adjusts else None
         self._focal_is_known = False
 
     def map(self, request: KeyframeRequest) -> MapUpdate:
@@ -256,7 +259,7 @@ class Mapper:
         self.world = found.map
         refined = {}
         if refine_all and self._dense is not None:
-            refined = dense_depths(found.map, order, found.map.picture_hw)
+            refined = dense_depths(found.map, order, found.map.picture_hw, self._device)
         elapsed_ns = time.perf_counter_ns() - started_ns
         log.debug("all keyframes: %s", found.verdict.summary())
         accepted = found.verdict.accepted

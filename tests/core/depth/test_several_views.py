@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from spark3r_core.depth.consistency import Neighbour
 from spark3r_core.depth.several_views import Surface, checked, refine
@@ -33,14 +34,14 @@ def wrong(depth: np.ndarray) -> np.ndarray:
     return np.asarray(cv2.GaussianBlur(depth, (0, 0), 4) * slope, np.float32)
 
 
-def surface(world: dict, key: int) -> Surface:
+def surface(world: dict, key: int, device: torch.device | None = None) -> Surface:
     grey, depth, pose = world[key]
     views = [
         View(world[other][0], world[-1][0], se3.compose(se3.invert(world[other][2]), pose))
         for other in FRAMES
         if other != key
     ]
-    return refine(grey, world[-1][0], wrong(depth), views)
+    return refine(grey, world[-1][0], wrong(depth), views, device)
 
 
 def error(depth: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -69,6 +70,17 @@ def test_other_keyframes_make_it_surer_and_no_worse(world: dict) -> None:
     right, off = error(together.depth, truth) < 0.03, error(together.depth, truth) > 0.1
     assert together.confidence[right].mean() > together.confidence[off].mean() + 0.05
     assert together.confidence.mean() > alone.confidence.mean()
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_torch_finds_the_same_surface(world: dict, device: str) -> None:
+    found, other = surface(world, KEY), surface(world, KEY, torch.device(device))
+    apart = np.abs(np.log(other.depth / found.depth))
+    assert np.median(apart) < 0.002
+    assert (apart > 0.02).mean() < 0.1
+    truth = world[KEY][1]
+    assert abs(error(other.depth, truth).mean() - error(found.depth, truth).mean()) < 0.003
+    assert np.abs(other.confidence - found.confidence).mean() < 0.03
 
 
 def test_equal_input_gives_equal_bytes(world: dict) -> None:

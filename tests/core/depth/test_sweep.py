@@ -1,10 +1,14 @@
-"""The fast sweep and its smoothing against the plain ones."""
+"""The fast sweeps and their smoothing against the plain ones: by OpenCV and numpy, and by torch on each device."""
+
+from collections.abc import Callable
+from functools import partial
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
-from spark3r_core.depth import reference
+from spark3r_core.depth import on_device, reference
 from spark3r_core.depth.semi_global import aggregate, choose
 from spark3r_core.depth.sweep import sweep
 from spark3r_core.depth.views import View
@@ -26,7 +30,24 @@ def views() -> list[View]:
     return [View(texture(seed), K, exp(np.array(move))) for seed, move in enumerate(moves, 1)]
 
 
-def test_costs_are_those_of_one_pixel_at_a_time() -> None:
+def on(name: str) -> dict[str, torch.device]:
+    return {"device": torch.device(name)}
+
+
+SWEEPS = [
+    pytest.param(sweep, id="opencv"),
+    pytest.param(partial(on_device.sweep, **on("cpu")), id="torch"),
+    pytest.param(partial(on_device.sweep, **on("cuda")), id="cuda", marks=pytest.mark.gpu),
+]
+SMOOTHINGS = [
+    pytest.param(aggregate, id="numpy"),
+    pytest.param(partial(on_device.aggregate, **on("cpu")), id="torch"),
+    pytest.param(partial(on_device.aggregate, **on("cuda")), id="cuda", marks=pytest.mark.gpu),
+]
+
+
+@pytest.mark.parametrize("sweep", SWEEPS)
+def test_costs_are_those_of_one_pixel_at_a_time(sweep: Callable) -> None:
     inverse = np.linspace(0.7, 1.3, HW[0] * HW[1], dtype=np.float32).reshape(HW)
     steps = np.linspace(-0.4, 0.4, 5)
     fast = sweep(texture(0), K, views(), inverse, steps, WINDOW)
@@ -36,7 +57,8 @@ def test_costs_are_those_of_one_pixel_at_a_time() -> None:
     assert fast.std() > 0.05
 
 
-def test_one_view_is_its_own_better_half() -> None:
+@pytest.mark.parametrize("sweep", SWEEPS)
+def test_one_view_is_its_own_better_half(sweep: Callable) -> None:
     inverse = np.full(HW, 1.0, np.float32)
     one = View(texture(0), K, np.eye(4))
     cost = sweep(texture(0), K, [one], inverse, np.array([0.0]), WINDOW)
@@ -46,7 +68,8 @@ def test_one_view_is_its_own_better_half() -> None:
     assert behind.min() == 1.0
 
 
-def test_the_worse_half_of_the_views_does_not_count() -> None:
+@pytest.mark.parametrize("sweep", SWEEPS)
+def test_the_worse_half_of_the_views_does_not_count(sweep: Callable) -> None:
     inverse = np.full(HW, 1.0, np.float32)
     same, other = View(texture(0), K, np.eye(4)), View(texture(5), K, np.eye(4))
     good = sweep(texture(0), K, [same, same], inverse, np.array([0.0]), WINDOW)
@@ -54,7 +77,8 @@ def test_the_worse_half_of_the_views_does_not_count() -> None:
     np.testing.assert_allclose(mixed, good, atol=1e-6)
 
 
-def test_smoothing_is_that_of_one_pixel_at_a_time() -> None:
+@pytest.mark.parametrize("aggregate", SMOOTHINGS)
+def test_smoothing_is_that_of_one_pixel_at_a_time(aggregate: Callable) -> None:
     rng = np.random.default_rng(3)
     cost = rng.random((6, 9, 11), np.float32)
     grey = rng.integers(0, 256, (9, 11), np.uint8)
