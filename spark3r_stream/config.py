@@ -9,6 +9,9 @@ from typing import Literal
 
 import tyro
 
+from spark3r_core.errors import GeometryError
+from spark3r_core.metric.options import MetricOptions
+from spark3r_core.metric.tags import TagSpec
 from spark3r_stream.errors import StreamError
 
 LEAST_MAP_BYTES = 16 << 20  # a handful of keyframes, with pictures of any size
@@ -78,6 +81,10 @@ class RunConfig:
             (docs/camera.md); a camera that turns fast is not lost then.
         gyro_offset: seconds to be added to their times; default: found out while the camera turns.
         gyro_axes: the sensor's axes along the camera's right, down and ahead, e.g. -y,-z,x.
+        tag: printed tags that say how long a metre is, FAMILY:METRES[:ID]: 36h11:0.16 are AprilTags with a black square
+            of 16 cm, 4x4_50:0.1:7 is one ArUco marker. `spark3r tag` makes them (docs/metres.md).
+        tag_up: how tags are mounted, upright on a wall or flat on the floor: then they say what is up, too.
+        tag_origin: the origin of the map is the tag; of several, the one with the smallest id.
         save_depth: also write depth and confidence of each frame to OUT/depth.
         mesh: also write one coloured surface, OUT/mesh.ply and OUT/mesh.glb, at the end (docs/geometry.md).
         max_points: points of cloud.ply at most.
@@ -122,6 +129,9 @@ class RunConfig:
     gyro: str | None = None
     gyro_offset: float | None = None
     gyro_axes: str = "x,y,z"
+    tag: str | None = None
+    tag_up: Literal["wall", "floor"] | None = None
+    tag_origin: bool = False
     save_depth: bool = False
     mesh: bool = False
     max_points: int = 2_000_000
@@ -135,6 +145,12 @@ class RunConfig:
     def camera_file(self) -> Path | None:
         """The calibration, by whichever of its two names."""
         return self.intrinsics if self.camera is None else self.camera
+
+    @property
+    def metric(self) -> MetricOptions:
+        """What is known of the scene in metres. Raises GeometryError for what makes no sense."""
+        tag = None if self.tag is None else TagSpec.parse(self.tag)
+        return MetricOptions(tag, self.tag_up, self.tag_origin)
 
     def check(self) -> None:
         """ConfigError for values that cannot work, before anything is opened."""
@@ -161,6 +177,14 @@ class RunConfig:
             raise ConfigError("--gyro-offset and --gyro-axes are about the samples of --gyro; give it with them")
         if self.gyro_offset is not None and not abs(self.gyro_offset) <= 1e10:  # NaN too
             raise ConfigError(f"--gyro-offset is {self.gyro_offset}; expected seconds")
+        try:
+            is_metric = self.metric != MetricOptions()
+        except GeometryError as error:
+            raise ConfigError(str(error)) from None
+        if is_metric and self.others:
+            raise ConfigError("metres are for one camera; with several, run those that see a tag by themselves")
+        if is_metric and self.track == "off":
+            raise ConfigError("metres need keyframes, and --track off makes none; leave one of the two away")
         if self.memory is not None:
             parse_bytes(self.memory)
         if parse_bytes(self.map_memory) < LEAST_MAP_BYTES:

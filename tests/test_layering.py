@@ -21,7 +21,8 @@ CORE_MAY_IMPORT = {
     "tokens": {"errors", "models.interface"},
     "attention": {"errors", "timing", "tokens", "models.interface", "attention"},
     "memory": {"errors", "models.interface"},
-    "synthetic": {"errors", "geometry"},
+    "metric": {"errors", "geometry"},
+    "synthetic": {"errors", "geometry", "metric.tags"},
 }
 # The rooms of the stream package, in the order of the data; each may import what stands here, and the core.
 LEAVES = {

@@ -11,9 +11,11 @@ from torch import Tensor
 
 from spark3r_core.errors import GeometryError
 from spark3r_core.geometry.camera import Intrinsics
+from spark3r_core.metric.tags import cells, tag_picture
 from spark3r_core.synthetic.augment import augment_images
 from spark3r_core.synthetic.paths import make_path, paused_times
 from spark3r_core.synthetic.render import lens_rays, render
+from spark3r_core.synthetic.tag import PaintedTag, place_on_surface
 from spark3r_core.synthetic.world import make_worlds
 
 
@@ -40,10 +42,13 @@ class SyntheticSequence:
         pause: int = 0,
         lens: tuple[float, ...] = (),
         fisheye: bool = False,
+        tag: float = 0.0,
+        tag_at: int = 0,
     ) -> None:
         """`kind` is one of paths.PATH_KINDS, `world_kind` of layout.KINDS or None (the seed decides). `pause`: the
         camera stands still for so many frames in the middle. `lens`, `fisheye`: distortion, see `Intrinsics`; the focal
-        length is that of a pinhole of this field of view.
+        length is that of a pinhole of this field of view. `tag`: edge of an AprilTag 36h11:0 where frame `tag_at` shows
+        a flat surface; 0: none.
 
         Raises GeometryError for fewer than one frame, an unusable field of view or unknown kinds.
         """
@@ -60,6 +65,11 @@ class SyntheticSequence:
         pinhole = Intrinsics.from_matrix(self.intrinsics, image_hw[1], image_hw[0])
         self.camera = replace(pinhole, distortion=lens, fisheye=fisheye)
         self._rays = lens_rays(self.camera) if self.camera.is_distorted else None
+        self.tag: PaintedTag | None = None
+        if tag > 0:
+            _, depth = self._rendered(min(tag_at, frames - 1))
+            pose, pattern = self.world_from_camera[min(tag_at, frames - 1)], tag_picture("36h11", 0, cells("36h11"))
+            self.tag = place_on_surface(depth[0, 0].numpy(), pose, self.camera, tag, pattern)
 
     def __len__(self) -> int:
         return len(self.world_from_camera)
@@ -68,15 +78,22 @@ class SyntheticSequence:
         """Image (H, W, 3) uint8, z-depth (H, W) float32 (infinite: sky), world_from_camera 4×4, intrinsics 3×3."""
         if not 0 <= index < len(self):
             raise IndexError(f"frame {index} of a synthetic sequence of {len(self)} frames")
-        pose = torch.from_numpy(self.world_from_camera[index]).float()[None, None]
-        camera = torch.from_numpy(self.intrinsics).float()[None, None]
-        images, depth = render(self.worlds, pose, camera, self.image_hw, rays=self._rays)
+        images, depth = self._rendered(index)
+        if self.tag is not None:
+            shown = images[0, 0].permute(1, 2, 0).contiguous().numpy()
+            self.tag.paint(shown, depth[0, 0].numpy(), self.world_from_camera[index], self.camera)
+            images = torch.from_numpy(shown).permute(2, 0, 1)[None, None]
         if self.augment:
             times = torch.tensor([[float(index)]])
             generator = torch.Generator().manual_seed(self.seed)
             images = augment_images(images, generator, times, mild=True, noise_seed=index)
         image = (images[0, 0] * 255).round_().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
         return image, depth[0, 0].numpy(), self.world_from_camera[index].copy(), self.intrinsics.copy()
+
+    def _rendered(self, index: int) -> tuple[Tensor, Tensor]:
+        pose = torch.from_numpy(self.world_from_camera[index]).float()[None, None]
+        camera = torch.from_numpy(self.intrinsics).float()[None, None]
+        return render(self.worlds, pose, camera, self.image_hw, rays=self._rays)
 
 
 @dataclass(frozen=True)

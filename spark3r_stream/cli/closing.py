@@ -10,7 +10,7 @@ import numpy as np
 from spark3r_stream.config import RunConfig
 from spark3r_stream.engine.run_stats import RunStats
 from spark3r_stream.running.targets import RESULT_NAMES
-from spark3r_stream.wire.messages import TrackingState
+from spark3r_stream.wire.messages import LengthUnit, TrackingState
 
 _ENOUGH = 0.8  # share of frames that are TRACKING, below which a word is said
 
@@ -23,7 +23,7 @@ def closing_lines(config: RunConfig, stats: RunStats, was_stopped: bool) -> list
         f"{stats.processed_frames} frames reconstructed, {stats.lost} lost, {stats.mean_frames_per_second():.1f} FPS"
     )
     lines = [f"{first}, {ended} {seconds:.1f} s" if config.out is None else f"{first}; results in {config.out}"]
-    lines += _lost(stats) + _map(stats) + _states(stats) + _camera(config, stats) + _files(config)
+    lines += _lost(stats) + _map(stats) + _unit(stats) + _states(stats) + _camera(config, stats) + _files(config)
     return [*lines, f"next: {_next(config)}"]
 
 
@@ -37,6 +37,14 @@ def _map(stats: RunStats) -> list[str]:
         return []
     dropped = f", {stats.keyframes_dropped} given up to keep to --map-memory" if stats.keyframes_dropped else ""
     return [f"  map: {stats.keyframes} keyframes, {stats.map_peak / 2**20:.1f} MiB{dropped}"]
+
+
+def _unit(stats: RunStats) -> list[str]:
+    unit = stats.map_unit
+    if unit.unit is LengthUnit.MODEL:
+        return []
+    up = ", z up" if unit.map_z_up else ""
+    return [f"  unit: metres ± {unit.scale_std:.1%}, by {unit.scale_source}{up}"]
 
 
 def _states(stats: RunStats) -> list[str]:

@@ -380,6 +380,23 @@ def keys(action: Positional[Literal["new", "show"]], dir: Path | None = None) ->
     return keys_command(action, dir)
 
 
+def tag(
+    out: Positional[Path],
+    tag: str = "36h11:0.16:0",
+    dpi: int = 300,
+) -> int:
+    """Make a tag to print, of true size: one whose edge says how long a metre is (docs/metres.md).
+
+    Args:
+        out: .pdf or .png file; one that is there is never replaced.
+        tag: FAMILY:METRES:ID, where METRES is the edge of the black square.
+        dpi: of a PNG, which a printer has to be told; a PDF has its size.
+    """
+    from spark3r_stream.cli.tag import tag_command
+
+    return tag_command(out, tag, dpi)
+
+
 def config(json: bool = False) -> int:
     """Show which options come from the configuration file and from SPARK3R_* variables (docs/configuration.md).
 
@@ -419,6 +436,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "cameras": cameras,
     "models": models,
     "doctor": doctor,
+    "tag": tag,
     "keys": keys,
     "config": config,
     "demo": demo,

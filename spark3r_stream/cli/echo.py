@@ -142,6 +142,8 @@ def _content_as_dict(content: Content) -> dict[str, Any]:
                         "revision": one.revision,
                         "map_from_submap": one.map_from_submap.matrix.tolist(),
                         "reason": one.reason,
+                        "unit": one.unit.name.lower(),
+                        "map_z_up": one.map_z_up,
                     }
                     for one in content.corrections
                 ],
@@ -149,7 +151,7 @@ def _content_as_dict(content: Content) -> dict[str, Any]:
             }
         case Status():
             fields = dict(vars(content))
-            fields["state"] = content.state.name
+            fields["state"], fields["unit"] = content.state.name, content.unit.name.lower()
             fields["tracking"] = None if content.tracking is None else content.tracking.name
             fields["drops"] = dict(content.drops)
             return fields

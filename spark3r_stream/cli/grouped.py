@@ -15,6 +15,7 @@ from spark3r_stream.config import RunConfig
 GROUPS: dict[str, tuple[str, ...]] = {
     "reading": ("camera", "intrinsics", "max_frames", "fps", "pace", "live", "rtsp_transport", "max_restarts"),
     "sensors": ("gyro", "gyro_offset", "gyro_axes"),
+    "metres": ("tag", "tag_up", "tag_origin"),
     "result": ("out", "save_depth", "mesh", "max_points", "map", "localise", "overwrite", "json", "view"),
     "stream": ("publish", "record", "record_only", "images", "metrics", "keys", "insecure"),
     "model": ("model", "weights", "size", "device", "dtype"),
@@ -41,7 +42,9 @@ def _group(title: str, names: tuple[str, ...]) -> type:
     return make_dataclass(title.capitalize(), options, frozen=True, namespace={"__doc__": ""})
 
 
-_READING, _SENSORS, _RESULT, _STREAM, _MODEL, _MAPPING = (_group(title, names) for title, names in GROUPS.items())
+_READING, _SENSORS, _METRES, _RESULT, _STREAM, _MODEL, _MAPPING = (
+    _group(title, names) for title, names in GROUPS.items()
+)
 
 
 def run_config(
@@ -49,13 +52,14 @@ def run_config(
     others: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(help=_HELP["others"])],
     reading: tyro.conf.OmitArgPrefixes[_READING],  # type: ignore[valid-type]
     sensors: tyro.conf.OmitArgPrefixes[_SENSORS],  # type: ignore[valid-type]
+    metres: tyro.conf.OmitArgPrefixes[_METRES],  # type: ignore[valid-type]
     result: tyro.conf.OmitArgPrefixes[_RESULT],  # type: ignore[valid-type]
     stream: tyro.conf.OmitArgPrefixes[_STREAM],  # type: ignore[valid-type]
     model: tyro.conf.OmitArgPrefixes[_MODEL],  # type: ignore[valid-type]
     mapping: tyro.conf.OmitArgPrefixes[_MAPPING],  # type: ignore[valid-type]
 ) -> RunConfig:
     """All of them."""
-    groups = (reading, sensors, result, stream, model, mapping)
+    groups = (reading, sensors, metres, result, stream, model, mapping)
     return RunConfig(
         source, others, **{one.name: getattr(group, one.name) for group in groups for one in fields(group)}
     )

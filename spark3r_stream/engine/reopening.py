@@ -81,9 +81,8 @@ class Reopening:
         for number, frame_id in enumerate(world.order):
             keyframe = world.keyframes[frame_id]
             stamp = round(keyframe.time_s * 1e9)
-            submaps[frame_id] = Submap(
-                number, frame_id, stamp, 0, stamp, 0 if number else None, 0, keyframe.map_from_keyframe
-            )
+            submaps[frame_id] = Submap(number, frame_id, stamp, 0, stamp, 0 if number else None)
+            submaps[frame_id].part_from_submap = keyframe.map_from_keyframe
             self._unpublished.append((submaps[frame_id], keyframe))
         return submaps
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from spark3r_stream.wire.messages import (
     FrameOutput,
     FrameResult,
     KeyframeOutput,
+    LengthUnit,
     MapCorrection,
     TrackingState,
 )
@@ -30,6 +32,23 @@ class MapSize:
 
 
 @dataclass(frozen=True)
+class MapUnit:
+    """Of lengths in `map`, see `FrameResult`."""
+
+    unit: LengthUnit = LengthUnit.MODEL
+    scale_source: str = ""
+    scale_std: float = 0.0
+    map_z_up: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """For stats.json."""
+        plain: dict[str, Any] = {"length": self.unit.name.lower(), "z_up": self.map_z_up}
+        if self.unit is LengthUnit.METRE:
+            plain |= {"source": self.scale_source, "relative_std": float(f"{self.scale_std:.3g}")}
+        return plain
+
+
+@dataclass(frozen=True)
 class StepOutput:
     """An output per frame that went in, failed ones too, and what else came of it.
 
@@ -41,6 +60,7 @@ class StepOutput:
     adopted: id of the keyframe that tracking went over to before this step's frame; None without one.
     camera: as the final map has it; with the last step only, and where the camera was learned.
     map_size: where a keyframe was mapped. hint: what another sensor said of the frame's motion.
+    map_unit: of the map after the step.
     """
 
     outputs: list[FrameOutput]
@@ -58,6 +78,7 @@ class StepOutput:
     camera: CameraView | None = None
     map_size: MapSize | None = None
     hint: MotionHint | None = None
+    map_unit: MapUnit = MapUnit()
 
 
 def failed_output(frame: Frame, submap: int, reason: str) -> FrameOutput:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from spark3r_stream.clock import Clock
-from spark3r_stream.engine.results import StepOutput
+from spark3r_stream.engine.results import MapUnit, StepOutput
 from spark3r_stream.frame import Frame
 from spark3r_stream.sources.base import SourceState
 from spark3r_stream.stats import DropCause, DropCounter, LatencyHistogram
@@ -58,6 +58,7 @@ class RunStats:
         self.map_limit = 0
         self.map_peak = 0
         self.keyframes_dropped = 0
+        self.map_unit = MapUnit()
         self.tracking: TrackingState | None = None
         self.state_windows: dict[str, int] = {}
         self.submap = 0
@@ -79,6 +80,7 @@ class RunStats:
         for output in result.outputs:
             self.latency.add_ns(int(output.result.latency_ms * 1e6))
         with self._lock:
+            self.map_unit = result.map_unit
             self.keyframes += len(result.keyframes)
             if result.map_size is not None:
                 self.map_used, self.map_limit = result.map_size.used_bytes, result.map_size.limit_bytes
@@ -149,7 +151,7 @@ class RunStats:
 
     def status(self, state: SessionState, **sinks: int) -> Status:
         """The message for /status/. sinks: subscribers, messages_dropped, recording_dropped."""
-        latency = self.latency.summary()
+        latency, unit = self.latency.summary(), self.map_unit
         return Status(
             state=state,
             source_id=self.source_id,
@@ -174,7 +176,11 @@ class RunStats:
             map_bytes=self.map_used,
             map_limit_bytes=self.map_limit,
             keyframes_dropped=self.keyframes_dropped,
-            **sinks,
+            unit=unit.unit,
+            scale_source=unit.scale_source,
+            scale_std=unit.scale_std,
+            map_z_up=unit.map_z_up,
+            **sinks,  # type: ignore[arg-type]  # all counts
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -199,6 +205,7 @@ class RunStats:
             "fps": round(self.mean_frames_per_second(), 3),
             "latency_ms": {"p50": latency.p50_ms, "p95": latency.p95_ms, "max": latency.max_ms},
             "window_model_ms": {"p50": model.p50_ms, "p95": model.p95_ms, "max": model.max_ms},
+            "unit": self.map_unit.as_dict(),
             "memory_bytes": {"used": self.memory_used, "peak": self.memory_peak, "limit": self.memory_limit},
             "map_bytes": {"used": self.map_used, "peak": self.map_peak, "limit": self.map_limit},
             "keyframes_dropped": self.keyframes_dropped,

@@ -8,7 +8,7 @@ points and where keyframes lie from now on.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,8 @@ import numpy as np
 from spark3r_core.errors import Spark3rError
 from spark3r_core.geometry import se3
 from spark3r_core.geometry.camera import Intrinsics
-from spark3r_core.geometry.sim3 import Sim3
+from spark3r_core.metric.options import MetricOptions
+from spark3r_core.metric.steady_odometry import SteadyOdometry
 from spark3r_core.models.interface import ModelFacts
 from spark3r_core.photometric.levels import Level, grey_levels
 from spark3r_core.stream.camera_sizes import CameraSizes, intrinsics_of
@@ -30,6 +31,7 @@ from spark3r_core.stream.relocalisation import TOO_LITTLE
 from spark3r_core.stream.tracker import TrackedFrame, Tracker
 from spark3r_stream.engine.frame_cloud import CloudConfig
 from spark3r_stream.engine.frame_health import FrameHealth
+from spark3r_stream.engine.map_gauge import MapGauge
 from spark3r_stream.engine.mapper_host import MapperHost
 from spark3r_stream.engine.mapper_thread import MapperThread
 from spark3r_stream.engine.picture import jpeg_of
@@ -82,6 +84,7 @@ class TrackingReconstructor:
         refines: read depth off several views as the map grows, when the mapper has nothing better to do (live). With a
             file it comes with the last adjustment, which then takes several times as long.
         reopening: a saved map to go on in: frames have no pose until one is recognised there.
+        metric: what is known of the scene in metres.
     """
 
     def __init__(
@@ -94,6 +97,7 @@ class TrackingReconstructor:
         waits: bool = True,
         refines: bool = False,
         reopening: Reopening | None = None,
+        metric: MetricOptions | None = None,
     ) -> None:
         self.memory, self.camera = host.memory, camera
         self.cloud = cloud or CloudConfig()
@@ -106,7 +110,8 @@ class TrackingReconstructor:
         self._thread: MapperThread[PublishFacts] = MapperThread(host)
         self._submaps: dict[int, Submap] = {}  # of the present map, by the keyframe's frame id
         self._next_submap = 0
-        self._map_from_part = Sim3()  # where the present map lies among all
+        self._gauge = MapGauge(metric)
+        self._odometry = SteadyOdometry()
         self._tracker = Tracker()
         self._health = FrameHealth()
         self._reopening = reopening
@@ -114,6 +119,7 @@ class TrackingReconstructor:
         self._is_searching = reopening is not None  # no frame was recognised yet
         self._rule = KeyframeRule()
         self._sizes: CameraSizes | None = None
+        self._view: CameraView | None = None  # of the pictures, where the user gave the camera
         self._fitted: CameraSizes | None = None  # the newest of `prepare_ahead`, which runs ahead
         self._epoch: int | None = None
         self._frames_on_keyframe = 0
@@ -149,6 +155,9 @@ class TrackingReconstructor:
 
         frames: one. adopt: with a recorded run, the keyframe that is adopted before it, or None for none.
         """
+        return self._gauge.stamped(self._process(frames, adopt))
+
+    def _process(self, frames: Sequence[Frame], adopt: Sequence[int | None] | None) -> StepOutput:
         (frame,) = frames
         self._host.check()
         if self.sensor is not None:
@@ -177,6 +186,9 @@ class TrackingReconstructor:
         output = self._output(frame, tracked, prepared, state)
         if state is TrackingState.TRACKING:
             self._last_good = self._in_all(tracked)
+            if prepared.tags and self._tracker.reference is not None:
+                camera = np.linalg.inv(self._sizes.tracker_map) @ tracked.camera
+                self._gauge.saw(prepared.tags, tracked, self._tracker.reference, camera)
         self._relocaliser.tracked() if tracked.aligned else self._relocaliser.missed()
         if self._health.is_lost and (self._relocaliser.gives_up or not self._host.options.closes_loops):
             self._begin_part("tracking was lost")
@@ -200,11 +212,8 @@ class TrackingReconstructor:
         elif reopening is not None:
             self._submaps = reopening.begin(time_s(frame))
             self._next_submap = len(self._submaps)
-            step.corrections += [
-                MapCorrection(one.number, one.revision, one.map_from_submap, "a saved map was opened")
-                for one in self._submaps.values()
-            ]
-        self._sizes = prepared.sizes
+            step.corrections += self._placed(self._submaps, "a saved map was opened")
+        self._sizes, self._view = prepared.sizes, prepared.view
 
     def _search(self, frame: Frame, prepared: Prepared, step: Step) -> StepOutput:
         """Have the mapper look for this frame in the saved map; without a pose until one is found there."""
@@ -234,7 +243,8 @@ class TrackingReconstructor:
         except Spark3rError as error:
             return replace(frame, prepared=error)
         jpeg = jpeg_of(picture) if self.pictures else b""
-        return replace(frame, prepared=Prepared(picture, view, self._fitted, pyramid, jpeg))
+        tags = self._gauge.look(frame.frame_id, picture)
+        return replace(frame, prepared=Prepared(picture, view, self._fitted, pyramid, jpeg, tags))
 
     def finish(self, *, adjust_all: bool) -> StepOutput:
         """What still comes after the last frame: the pending keyframe and an adjustment of all."""
@@ -248,11 +258,11 @@ class TrackingReconstructor:
             self._map_last_frame(step)
             update = self._thread.finish(not self.refines)
             if update is not None:
-                step.corrections += self._corrections(update, "all keyframes adjusted together")
+                step.corrections += self._corrections(update, "all keyframes adjusted together", at_end=True)
                 step.camera = self._camera_of_map(update)
                 self._measure(update, step)
                 self._publish_refined(update.refined, step)
-        return step.result(None)
+        return self._gauge.stamped(step.result(None))
 
     def close(self) -> None:
         """End the mapper. Further calls do nothing."""
@@ -374,6 +384,7 @@ class TrackingReconstructor:
         )  # fmt: skip
         self._next_submap += 1
         self._submaps[request.frame_id] = submap
+        self._gauge.mapped(keyframe, request.picture)
         step.corrections += self._corrections(update, "a keyframe was mapped")
         self._last_window = step.window = update.window
         self._measure(update, step)
@@ -394,14 +405,22 @@ class TrackingReconstructor:
         before = 0 if step.map_size is None else step.map_size.dropped
         step.map_size = MapSize(update.map_bytes, self._host.options.max_bytes or 0, before + len(update.dropped))
 
-    def _corrections(self, update: MapUpdate, reason: str) -> list[MapCorrection]:
-        corrections = []
+    def _corrections(self, update: MapUpdate, reason: str, *, at_end: bool = False) -> list[MapCorrection]:
+        """Where submaps lie now that some moved; where the gauge changed, all of them."""
         self.loops += update.loops
-        for frame_id, map_from_keyframe in sorted(update.moved.items()):
+        for frame_id, lies in update.moved.items():
+            self._submaps[frame_id].part_from_submap = lies
+        assert self._sizes is not None
+        camera = intrinsics_of(update.focal, self._sizes.picture_hw) if self._view is None else self._view.matrix
+        why = self._gauge.measure(self._submaps, camera, at_end=at_end)
+        return self._placed(self._submaps if why else update.moved, why or reason)
+
+    def _placed(self, frame_ids: Iterable[int], reason: str) -> list[MapCorrection]:
+        corrections = []
+        for frame_id in sorted(frame_ids):
             submap = self._submaps[frame_id]
-            submap.revision += 1
-            submap.map_from_submap = self._map_from_part @ map_from_keyframe
-            corrections.append(MapCorrection(submap.number, submap.revision, submap.map_from_submap, reason))
+            self._gauge.place(submap)
+            corrections.append(self._gauge.correction(submap, reason))
         return corrections
 
     def _begin_map(self, frame: Frame, prepared: Prepared, step: Step) -> StepOutput:
@@ -451,8 +470,7 @@ class TrackingReconstructor:
         """Give the map up and begin another, placed at the last confirmed camera; its scale is a guess."""
         log.warning("a new map begins: %s", reason)
         self._thread.begin()
-        if self._last_good is not None:
-            self._map_from_part = Sim3.from_matrix(self._last_good)
+        self._gauge.begin_part(self._last_good)
         self._tracker = Tracker()
         self._health = FrameHealth()
         self._relocaliser = self._new_relocaliser()
@@ -464,7 +482,8 @@ class TrackingReconstructor:
 
     def _in_all(self, tracked: TrackedFrame) -> np.ndarray:
         """(4, 4) the camera in the map of all."""
-        return self._submaps[tracked.keyframe_id].map_from_submap.apply_to_poses(tracked.key_from_camera)
+        submap = self._submaps[tracked.keyframe_id]
+        return submap.map_from_submap.apply_to_poses(submap.pose(tracked.key_from_camera))
 
     def _output(
         self,
@@ -491,7 +510,7 @@ class TrackingReconstructor:
             published_ns=0,
             pts_ns=frame.pts_ns,
             revision=submap.revision,
-            world_from_camera=tracked.key_from_camera,
+            world_from_camera=submap.pose(tracked.key_from_camera),
             camera=camera,
             state=state,
             state_reason=self._health.reason if state is not TrackingState.TRACKING else "",
@@ -503,7 +522,7 @@ class TrackingReconstructor:
             window_size=int(mapped),
             keyframe_id=tracked.keyframe_id,
             mapped=mapped,
-            covariance=covariance_of(tracked),
-            odom_from_camera=tracked.odom_from_camera,
+            covariance=submap.covariance(covariance_of(tracked)),
+            odom_from_camera=self._odometry.published(tracked.odom_from_camera, self._gauge.metres_per_unit(submap)),
         )
         return FrameOutput(result=result, map_from_submap=submap.map_from_submap, jpeg=prepared.jpeg)

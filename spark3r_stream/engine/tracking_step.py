@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from spark3r_core.metric.tags import TagSighting
 from spark3r_core.photometric.levels import Level
 from spark3r_core.stream.camera_sizes import CameraSizes
 from spark3r_core.stream.estimates import WindowResult
@@ -34,7 +35,7 @@ class MotionSensor(Protocol):
 class Prepared:
     """A frame's picture, undistorted and seen by `view`, its sizes and its pyramid at the tracker's.
 
-    jpeg: that picture, where it is published; else empty.
+    jpeg: that picture, where it is published; else empty. tags: seen in it, where they are looked for.
     """
 
     picture: np.ndarray
@@ -42,6 +43,7 @@ class Prepared:
     sizes: CameraSizes
     pyramid: list[Level]
     jpeg: bytes = b""
+    tags: tuple[TagSighting, ...] = ()
 
 
 @dataclass(frozen=True)

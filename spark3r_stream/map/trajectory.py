@@ -93,13 +93,16 @@ class TrajectoryWriter:
             raise OutputError(f"cannot write {self.path}: {error.strerror}; {self.count} poses are kept") from error
 
 
-def write_trajectory(path: str | Path, trajectory: Trajectory) -> None:
-    """Write beside `path` and rename, so that an older file stays whole until the new one is."""
+def write_trajectory(path: str | Path, trajectory: Trajectory, note: str = "") -> None:
+    """Write beside `path` and rename, so that an older file stays whole until the new one is. note: a comment for its
+    second line."""
     path = Path(path)
     part = path.with_name(path.name + ".part")
     try:
         writer = TrajectoryWriter(part)
         try:
+            if note:
+                writer.note(note)
             for time_ns, pose in zip(trajectory.time_ns, trajectory.world_from_camera, strict=True):
                 writer.add(int(time_ns), pose)
         finally:

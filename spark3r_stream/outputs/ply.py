@@ -17,6 +17,7 @@ from spark3r_stream.map.cloud import PointCloud
 
 _VERTEX = np.dtype([("xyz", "<f4", 3), ("rgb", "u1", 3), ("confidence", "<f4")])
 _HEADER_BYTES = 320
+MODEL_UNITS = "lengths in model units, OpenCV axes of the first camera"
 _READ_TYPES = {
     "char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1", "short": "<i2", "int16": "<i2", "ushort": "<u2",
     "uint16": "<u2", "int": "<i4", "int32": "<i4", "uint": "<u4", "uint32": "<u4", "float": "<f4", "float32": "<f4",
@@ -27,12 +28,13 @@ _READ_TYPES = {
 class PlyWriter:
     """Streams points to a file of any length; the vertex count in the header is brought up to date by every append."""
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, comment: str = MODEL_UNITS) -> None:
+        """comment: in the header, of at most 80 ASCII characters."""
         self.path = Path(path)
-        self.count = 0
+        self.count, self._comment = 0, comment
         try:
             self._file: IO[bytes] = io.BufferedWriter(open_new(self.path))  # type: ignore[arg-type]
-            self._file.write(_header(0))
+            self._file.write(_header(0, comment))
         except OSError as error:
             raise OutputError(f"cannot write {self.path}: {error.strerror}") from error
 
@@ -51,7 +53,7 @@ class PlyWriter:
             self._file.write(block.tobytes())
             self.count += n
             self._file.seek(0)
-            self._file.write(_header(self.count))
+            self._file.write(_header(self.count, self._comment))
             self._file.seek(0, 2)
             self._file.flush()
         except OSError as error:
@@ -69,11 +71,11 @@ class PlyWriter:
         self.close()
 
 
-def write_ply(path: str | Path, cloud: PointCloud) -> None:
+def write_ply(path: str | Path, cloud: PointCloud, comment: str = MODEL_UNITS) -> None:
     """Write beside `path` and rename, so that an older file stays whole until the new one is."""
     path = Path(path)
     part = path.with_name(path.name + ".part")
-    with PlyWriter(part) as writer:
+    with PlyWriter(part, comment) as writer:
         for start in range(0, len(cloud.points), 1_000_000):  # bounds the packed copy
             writer.append(*cloud.take(slice(start, start + 1_000_000)))
     try:
@@ -122,9 +124,9 @@ def read_ply(path: str | Path) -> PointCloud:
     return PointCloud(points, colours.astype(np.uint8), confidence.astype(np.float32))
 
 
-def _header(count: int) -> bytes:
+def _header(count: int, comment: str) -> bytes:
     lines = (
-        "ply\nformat binary_little_endian 1.0\ncomment lengths in model units, OpenCV axes of the first camera\n"
+        f"ply\nformat binary_little_endian 1.0\ncomment {comment}\n"
         f"element vertex {count}\nproperty float x\nproperty float y\nproperty float z\nproperty uchar red\n"
         "property uchar green\nproperty uchar blue\nproperty float confidence\n"
     )

@@ -59,9 +59,11 @@ def render_preview(
     title: str,
     facts: str,
     ground_truth: Trajectory | None = None,
+    unit: str = "model units",
 ) -> Image:
     """The page as (height, 1600, 3) uint8. Works with an empty cloud, trajectory or strip.
 
+    unit: plural, of lengths.
     ground_truth is matched by time, aligned by Sim(3) and drawn when at least three poses match and are not on a line.
     """
     try:
@@ -84,7 +86,7 @@ def render_preview(
         _draw_path(pen, view, trajectory.centres, _PATH, 3, dots=True)
         if truth is not None:
             _draw_path(pen, view, truth, _TRUTH, 1, dots=False)
-        _draw_scale(pen, view)
+        _draw_scale(pen, view, unit)
         pen.text((16, 12), name, _INK, _font(18))
         page.paste(panel, (_MARGIN + index * (_VIEW[0] + 32), 96))
     _draw_legend(draw, truth is not None)
@@ -200,7 +202,7 @@ def _draw_path(
             pen.ellipse((x - 7, y - 7, x + 7, y + 7), fill, _PAPER, 2)
 
 
-def _draw_scale(pen: ImageDraw, view: _View) -> None:
+def _draw_scale(pen: ImageDraw, view: _View, unit: str) -> None:
     """A bar of a round length, about a fifth of the picture."""
     target = 0.2 * _VIEW[0] / view.pixels_per_unit
     power = 10.0 ** np.floor(np.log10(target))
@@ -209,8 +211,8 @@ def _draw_scale(pen: ImageDraw, view: _View) -> None:
     pen.line([(16, y), (16 + pixels, y)], _INK, 3)
     for x in (16, 16 + pixels):
         pen.line([(x, y - 6), (x, y + 6)], _INK, 3)
-    unit = "model unit" if length == 1 else "model units"
-    pen.text((26 + pixels, y - 11), f"{length:g} {unit}", _INK, _font(16))
+    words = unit.removesuffix("s") if length == 1 else unit
+    pen.text((26 + pixels, y - 11), f"{length:g} {words}", _INK, _font(16))
 
 
 def _draw_legend(draw: ImageDraw, truth: bool) -> None:

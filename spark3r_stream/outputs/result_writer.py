@@ -29,13 +29,14 @@ from spark3r_stream.outputs.mesh_files import FIELD_BYTES, MESH_NAMES, mesh_file
 from spark3r_stream.outputs.ply import write_ply
 from spark3r_stream.outputs.preview import Snapshot, render_preview, write_preview
 from spark3r_stream.outputs.stats_json import write_stats
-from spark3r_stream.wire.messages import CameraView, FrameOutput, KeyframeOutput, MapCorrection
+from spark3r_stream.wire.messages import CameraView, FrameOutput, KeyframeOutput, LengthUnit, MapCorrection
 
 log = logging.getLogger(__name__)
 
 _FIRST_CHECKPOINT = 64
 _DEPTH_BYTES = 256 << 20  # of keyframes that wait for the mesh: some five hundred
 _SNAPSHOT_WIDTH = 320
+_UNITS = {LengthUnit.MODEL: "model units", LengthUnit.METRE: "metres"}
 
 
 class ResultWriter:
@@ -76,6 +77,7 @@ class ResultWriter:
         self._snapshots: Thinned[Snapshot | None] = Thinned(24)
         self._submap = 0
         self._source_id = ""
+        self._unit, self._z_up = LengthUnit.MODEL, False
         self._next_checkpoint = _FIRST_CHECKPOINT
 
     @property
@@ -95,6 +97,11 @@ class ResultWriter:
         if result.submap != self._submap and result.keyframe_id is None:
             self._trajectory.note(f"submap {result.submap} begins: a new gauge, its place and scale are guesses")
         self._submap = result.submap
+        if result.unit is not self._unit:
+            self._trajectory.note(
+                f"from here on lengths are {_UNITS[result.unit]}; the whole is when the run has ended"
+            )
+        self._unit, self._z_up = result.unit, result.map_z_up
         placed = output.map_from_submap.apply_to_poses(result.world_from_camera)
         time_ns = result.pts_ns if self._own_times and result.pts_ns is not None else result.captured_ns
         self._trajectory.add(time_ns, placed)
@@ -139,23 +146,32 @@ class ResultWriter:
         The picture and the statistics come last: whatever is wrong with them, the map is safe by then.
         """
         self._trajectory.close()
+        told = stats.get("unit")  # of the end, which may come after the last frame
+        if told:
+            self._unit, self._z_up = LengthUnit[told["length"].upper()], told["z_up"]
         if self._map.has_keyframes:
-            write_trajectory(self.out_dir / "trajectory.txt", self._map.path())
+            write_trajectory(self.out_dir / "trajectory.txt", self._map.path(), self._lengths)
         self._checkpoint()
         if self._depths is not None:
             self._write_mesh(self._depths)
         cloud, trajectory = self._map.cloud(), self._map.seen_path()
         length = float(np.linalg.norm(np.diff(trajectory.centres, axis=0), axis=1).sum())
-        facts = f"{self.num_frames} frames  ·  {len(cloud.points):,} points  ·  path of {length:.3g} model units"
+        unit = _UNITS[self._unit]
+        facts = f"{self.num_frames} frames  ·  {len(cloud.points):,} points  ·  path of {length:.3g} {unit}"
+        title = self._source_id or "no frames"
         snapshots = [item for item in self._snapshots.items() if item is not None]
         try:
-            page = render_preview(cloud, trajectory, snapshots, self._source_id or "no frames", facts, ground_truth)
+            page = render_preview(cloud, trajectory, snapshots, title, facts, ground_truth, unit)
             write_preview(self.out_dir / "preview.png", page)
         finally:
             write_stats(self.out_dir / "stats.json", stats)
 
+    @property
+    def _lengths(self) -> str:
+        return f"lengths in {_UNITS[self._unit]}, {'z up' if self._z_up else 'OpenCV axes of the first camera'}"
+
     def _checkpoint(self) -> None:
-        write_ply(self.out_dir / "cloud.ply", self._map.cloud())
+        write_ply(self.out_dir / "cloud.ply", self._map.cloud(), self._lengths)
         if len(self._cameras):
             write_intrinsics(self.out_dir / "intrinsics.json", self._cameras.items())
 

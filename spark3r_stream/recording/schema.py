@@ -64,6 +64,9 @@ SETTINGS: dict[str, Rule] = {
     "localise": yes_or_no(),
     "refine": _choices("refine"),
     "device": _DEVICE,
+    "tag": optional(text(r"[A-Za-z0-9_.:+-]+", 64, "FAMILY:METRES[:ID]")),
+    "tag_up": optional(one_of("wall", "floor")),
+    "tag_origin": yes_or_no(),
     "dtype": _choices("dtype"),
 }
 _LIST_OF_NUMBERS = Rule(
@@ -124,6 +127,7 @@ def checked_settings(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
         raise RecordingError(f"{path} does not say how it was made; its settings are missing or damaged")
     # recordings from before there was a choice
     settings = {"track": "off", "loops": "off", "refine": "off", "map_memory": "2GiB", "localise": False, **settings}
+    settings = {"tag": None, "tag_up": None, "tag_origin": False, **settings}
     settings |= {name: metadata[name] for name in ("device", "dtype") if metadata.get(name)}
     for name, rule in SETTINGS.items():
         if name in settings:

@@ -15,6 +15,7 @@ import numpy as np
 from spark3r_core.geometry import se3
 from spark3r_core.geometry.rotation import Array
 from spark3r_core.geometry.sim3 import Sim3
+from spark3r_core.metric.steady_odometry import SteadyOdometry
 from spark3r_stream.map.cloud import PointCloud
 from spark3r_stream.ros2 import naming
 from spark3r_stream.ros2.axes import BODY_FROM_OPTICAL, upright
@@ -31,6 +32,7 @@ from spark3r_stream.wire.messages import (
     Cloud,
     DepthImage,
     FrameResult,
+    LengthUnit,
     MapCorrection,
     MapCorrections,
     Picture,
@@ -60,7 +62,8 @@ class Outgoing(NamedTuple):
 class Converter:
     """Of one stream; begins anew with each session.
 
-    scale: metres per unit of the stream. gravity: (3,) down in the axes of the first camera. with_tf: whether tf is
+    scale: metres per unit of the stream, while that does not say itself that it is a metre. gravity: (3,) down in the
+    axes of the first camera, where the stream does not say which way is up. with_tf: whether tf is
     made. with_clock: whether /clock is made of the stamps, for files and recordings (`use_sim_time`).
     """
 
@@ -75,9 +78,10 @@ class Converter:
         with_clock: bool = False,
     ) -> None:
         self.now_ns = 0  # capture time of the newest frame
-        self._messages, self._names, self._scale = messages, names, scale
+        self._messages, self._names = messages, names
         self._upright = upright(gravity)
         self._with_tf, self._with_clock = with_tf, with_clock
+        self._given_scale = scale
         self._session_id: uuid.UUID | None = None
         self._map, self._odom = names.frame(names.map), names.frame(names.odom)
         self._base, self._camera = names.frame(names.base), names.frame(names.camera)
@@ -86,10 +90,13 @@ class Converter:
     def _begin(self) -> None:
         self.now_ns = 0
         self._placed: dict[str, Sim3] = {}  # by the name of the submap's frame
+        self._map_from_odom = np.eye(4)
         self._tracked_id = -1  # newest frame whose pose means something
         self._camera_seen: set[int] = set()  # keyframes whose points are out in the camera's frame
         self._poses: dict[int, Array] = {}  # by frame id, with windows of every frame
         self._covariance, self._velocity = OdometryCovariance(), Velocity()
+        self._odometry_steps = SteadyOdometry()
+        self._know_unit(LengthUnit.MODEL, False)
 
     def fixed(self, time_ns: int) -> list[Outgoing]:
         """What is said once: base → camera."""
@@ -117,8 +124,7 @@ class Converter:
                 return self._frame(content)
             case Transform() if (content.parent, content.child) == (MAP_FRAME, ODOM_FRAME):
                 if self._with_tf and envelope.frame_id == self._tracked_id:
-                    pose = self._upright @ self._scaled(content.parent_from_child) @ self._upright.T
-                    return [self._tf(content.captured_ns, pose, self._map, self._odom)]
+                    return [self._tf(content.captured_ns, self._map_from_odom, self._map, self._odom)]
             case Calibration():
                 camera = content.camera
                 topic = naming.CAMERA_INFO if message.topic == wire.CALIB else naming.DEPTH_INFO
@@ -130,7 +136,7 @@ class Converter:
                 picture = self._messages.picture(content.captured_ns, content.jpeg, self._camera)
                 return [Outgoing(naming.IMAGE, picture)]
             case DepthImage():
-                depth = np.asarray(content.depth * np.float32(self._scale), np.float32)
+                depth = np.asarray(content.depth * np.float32(self._length_in(content.frame_name)), np.float32)
                 return [Outgoing(naming.DEPTH, self._messages.depth(content.captured_ns, depth, self._camera))]
             case Cloud():
                 return self._cloud(content, envelope)
@@ -146,6 +152,7 @@ class Converter:
     def _place(self, corrections: Iterable[MapCorrection]) -> None:
         for correction in corrections:
             self._placed[submap_frame(correction.submap)] = correction.map_from_submap
+            self._know_unit(correction.unit, correction.map_z_up)
 
     def _frame(self, frame: FrameResult) -> list[Outgoing]:
         made = []
@@ -154,31 +161,38 @@ class Converter:
             made.append(Outgoing(naming.CLOCK, self._messages.clock(self.now_ns)))
         if not frame.valid or frame.world_from_camera is None:
             return made
+        self._know_unit(frame.unit, frame.map_z_up)
         covariance = self._covariance.of(frame)  # of lost frames, too: it goes on from keyframe to keyframe
         if frame.state is TrackingState.LOST:
             return made
         self._tracked_id = frame.frame_id
         in_map = self._placed.get(frame.frame_name, Sim3()).apply_to_poses(frame.world_from_camera)
-        base = self._of_base(in_map)
+        base = self._of_base(in_map, self._map_axes)
         made.append(Outgoing(naming.POSE, self._messages.pose(frame.captured_ns, base, self._map)))
         if frame.odom_from_camera is None:  # windows of every frame
             self._poses[frame.frame_id] = frame.world_from_camera
             if len(self._poses) > _KEPT_POSES:
                 del self._poses[next(iter(self._poses))]
             return [*made, self._tf(frame.captured_ns, base, self._map, self._base)] if self._with_tf else made
-        moved = self._of_base(frame.odom_from_camera)
+        odom_from_camera = self._odometry_steps.published(frame.odom_from_camera, self._scale)
+        moved = np.asarray(self._upright @ odom_from_camera @ BODY_FROM_OPTICAL.T, np.float64)
+        self._map_from_odom = np.asarray(se3.require_se3(se3.compose(base, se3.invert(moved))), np.float64)
         if self._with_tf:
             made.append(self._tf(frame.captured_ns, moved, self._odom, self._base))
         if covariance is not None and frame.covariance is not None:
-            odometry = self._odometry(frame.captured_ns, moved, covariance, frame.covariance)
+            length = self._length_in(frame.frame_name)
+            odometry = self._odometry(frame.captured_ns, moved, covariance, frame.covariance, length)
             made.append(Outgoing(naming.ODOMETRY, odometry))
         return made
 
-    def _odometry(self, time_ns: int, odom_from_base: Array, covariance: Array, to_keyframe: Array) -> object:
-        """covariance, to_keyframe: (6, 6) of the camera in its own axes, in odometry and to its keyframe."""
+    def _odometry(
+        self, time_ns: int, odom_from_base: Array, covariance: Array, to_keyframe: Array, length: float
+    ) -> object:
+        """covariance, to_keyframe: (6, 6) of the camera in its own axes, in odometry and to its keyframe; length:
+        metres per unit of both."""
         body = BODY_FROM_OPTICAL[:3, :3]
-        in_odom = turned(covariance, odom_from_base[:3, :3] @ body, self._scale)
-        in_base = turned(to_keyframe, body, self._scale)
+        in_odom = turned(covariance, odom_from_base[:3, :3] @ body, length)
+        in_base = turned(to_keyframe, body, length)
         twist, twist_covariance = self._velocity.of(time_ns, odom_from_base, in_base)
         return self._messages.odometry(
             time_ns, odom_from_base, in_odom, twist, twist_covariance, self._odom, self._base
@@ -192,13 +206,14 @@ class Converter:
             points = cloud.points.astype(np.float64)
             if envelope.frame_id in self._poses:
                 points = se3.transform_points(se3.invert(self._poses[envelope.frame_id]), points)
-            message = self._messages.cloud(cloud.captured_ns, _coloured(cloud, self._scale * points), self._camera)
+            length = self._length_in(cloud.frame_name)
+            message = self._messages.cloud(cloud.captured_ns, _coloured(cloud, length * points), self._camera)
             made.append(Outgoing(naming.CAMERA_POINTS, message))
         return made
 
     def _map_points(self, cloud: Cloud) -> object:
         placed = self._placed.get(cloud.frame_name, Sim3())
-        points = self._scale * placed.apply_to_points(cloud.points.astype(np.float64)) @ self._upright[:3, :3].T
+        points = self._scale * placed.apply_to_points(cloud.points.astype(np.float64)) @ self._map_axes[:3, :3].T
         return self._messages.cloud(cloud.captured_ns, _coloured(cloud, points), self._map)
 
     def _status(self, status: Status) -> object:
@@ -216,9 +231,19 @@ class Converter:
         name = self._names.topic(Topic("spark3r", "", naming.Delivery.RELIABLE)).removeprefix("/")
         return self._messages.diagnostics(self.now_ns, name, level, message, values)
 
-    def _of_base(self, world_from_camera: Array) -> Array:
+    def _know_unit(self, unit: LengthUnit, map_z_up: bool) -> None:
+        """Once the stream says so, lengths in the map are metres and its z is up: nothing is to be done then."""
+        self._is_metric = unit is LengthUnit.METRE
+        self._scale = 1.0 if self._is_metric else self._given_scale
+        self._map_axes = np.eye(4) if map_z_up else self._upright
+
+    def _length_in(self, frame_name: str) -> float:
+        """Metres per unit of what is given in a submap."""
+        return self._placed.get(frame_name, Sim3()).scale if self._is_metric else self._scale
+
+    def _of_base(self, world_from_camera: Array, axes: Array) -> Array:
         """A camera in the stream's axes as the base in ROS's."""
-        return np.asarray(self._upright @ self._scaled(world_from_camera) @ BODY_FROM_OPTICAL.T, np.float64)
+        return np.asarray(axes @ self._scaled(world_from_camera) @ BODY_FROM_OPTICAL.T, np.float64)
 
     def _scaled(self, pose: Array) -> Array:
         scaled = np.array(pose, np.float64)

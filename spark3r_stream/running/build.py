@@ -58,10 +58,10 @@ def build_reconstructor(
         memory, options = replace(memory, max_new_frames=1), _map_options(config)
         if mapper is not None and device == "cpu":
             mapper.load(_choice(config, device, dtype), memory, options)
-            return TrackingReconstructor(mapper, config.size, camera, reopening=reopening)
+            return TrackingReconstructor(mapper, config.size, camera, reopening=reopening, metric=config.metric)
         model = load_model(config.model, device=device, dtype=dtype, weights=config.weights)
         host = LocalMapper(model, memory, options)
-        return TrackingReconstructor(host, config.size, camera, reopening=reopening)
+        return TrackingReconstructor(host, config.size, camera, reopening=reopening, metric=config.metric)
     model = load_model(config.model, device=device, dtype=dtype, weights=config.weights)
     refine = None if config.refine == "auto" else config.refine == "on"
     return Reconstructor(model, memory, config.size, camera, refine=refine)

@@ -25,7 +25,7 @@ from spark3r_stream.recording.schema import MAX_THREADS, checked_camera, checked
 # These decide the numbers; a user may leave them away or repeat them. The rest says how a source is read.
 _NUMERIC = (
     "model", "size", "window", "memory", "map_memory", "fill", "eviction", "track", "loops", "localise", "refine",
-    "device", "dtype",
+    "device", "dtype", "tag", "tag_up", "tag_origin",
 )  # fmt: skip
 UNASKED_SIZE = 1024  # pixels
 UNASKED_MEMORY_BYTES = 2 << 30

@@ -33,7 +33,7 @@ class SyntheticSpec:
     augment: exposure drift, noise, blur and JPEG as of a real camera. live: paced, and treated like a camera.
     pause: frames in the middle for which the camera stands still. step: video frames (1/30 s) of the path from picture
     to picture, so how fast it is gone. lens: distortion k1,k2,p1,p2…; of a fisheye
-    k1,k2,k3,k4.
+    k1,k2,k3,k4. tag: edge of an AprilTag 36h11:0 on what frame tag_at looks at; 0: none.
     """
 
     world: str = "room"
@@ -49,6 +49,8 @@ class SyntheticSpec:
     step: float = 1.0
     lens: tuple[float, ...] = ()
     fisheye: bool = False
+    tag: float = 0.0
+    tag_at: int = 0
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,8 @@ def parse_synthetic(uri: str) -> SyntheticSpec:
         "pause": ("pause", lambda v: _bounded(int(v), 0, 1_000_000)),
         "lens": ("lens", lambda v: tuple(_bounded(float(one), -10, 10) for one in v.split(","))),
         "fisheye": ("fisheye", _flag),
+        "tag": ("tag", lambda v: _bounded(float(v), 0.0, 10.0)),
+        "tag_at": ("tag_at", lambda v: _bounded(int(v), 0, 1_000_000)),
     }
     values: dict[str, object] = {}
     for key, text in parse_qsl(query, keep_blank_values=True):
@@ -134,6 +138,8 @@ class SyntheticSource:
                 pause=spec.pause,
                 lens=spec.lens,
                 fisheye=spec.fisheye,
+                tag=spec.tag,
+                tag_at=spec.tag_at,
             )
         except GeometryError as error:  # a lens that is none
             raise SourceError(f"{uri}: {error}") from None

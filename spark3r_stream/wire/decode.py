@@ -113,6 +113,9 @@ def _decode_frame_result(m: wire_pb2.FrameResult) -> FrameResult:
         mapped=m.mapped,
         covariance=_decode_covariance(m.covariance),
         odom_from_camera=pose_from_proto(m.odom_from_camera) if m.HasField("odom_from_camera") else None,
+        scale_source=m.scale_source,
+        scale_std=_deviation(m.scale_std),
+        map_z_up=m.map_z_up,
     )
 
 
@@ -186,7 +189,8 @@ def correction_from_proto(m: wire_pb2.MapCorrection) -> MapCorrection:
     similarity = m.map_from_submap
     t, q = similarity.translation, similarity.rotation
     sim3 = Sim3.from_quat_xyzw(similarity.scale, [q.x, q.y, q.z, q.w], [t.x, t.y, t.z])
-    return MapCorrection(m.submap, m.revision, sim3, m.reason)
+    unit = _enum(LengthUnit, m.unit, LengthUnit.MODEL)
+    return MapCorrection(m.submap, m.revision, sim3, m.reason, unit, m.map_z_up)
 
 
 def _decode_map_corrections(m: wire_pb2.MapCorrections) -> MapCorrections:
@@ -235,6 +239,10 @@ def _decode_status(m: wire_pb2.Status) -> Status:
         map_bytes=m.map_bytes,
         map_limit_bytes=m.map_limit_bytes,
         keyframes_dropped=m.keyframes_dropped,
+        unit=_enum(LengthUnit, m.unit, LengthUnit.MODEL),
+        scale_source=m.scale_source,
+        scale_std=_deviation(m.scale_std),
+        map_z_up=m.map_z_up,
     )
 
 
@@ -283,6 +291,12 @@ def _checked_camera(camera: CameraView) -> CameraView:
 def _finite(value: NDArray[np.float64], what: str) -> NDArray[np.float64]:
     if not np.all(np.isfinite(value)):
         raise WireError(f"{what} is not finite")
+    return value
+
+
+def _deviation(value: float) -> float:
+    if not 0 <= value < float("inf"):  # NaN too
+        raise WireError(f"the scale has a standard deviation of {value:g}; expected a number from 0")
     return value
 
 

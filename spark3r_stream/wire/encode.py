@@ -141,6 +141,9 @@ def encode_frame_result(result: FrameResult) -> bytes:
         keyframe_id=result.keyframe_id,
         mapped=result.mapped,
         covariance=() if result.covariance is None else checked_covariance(result.covariance).ravel().tolist(),
+        scale_source=result.scale_source,
+        scale_std=result.scale_std,
+        map_z_up=result.map_z_up,
     )
     if result.odom_from_camera is not None:
         message.odom_from_camera.CopyFrom(pose_to_proto(result.odom_from_camera))
@@ -200,6 +203,10 @@ def encode_status(status: Status, captured_ns: int) -> Unsealed:
         map_bytes=status.map_bytes,
         map_limit_bytes=status.map_limit_bytes,
         keyframes_dropped=status.keyframes_dropped,
+        unit=f"LENGTH_UNIT_{status.unit.name}",
+        scale_source=status.scale_source,
+        scale_std=status.scale_std,
+        map_z_up=status.map_z_up,
     ).SerializeToString()
     return Unsealed(wire.STATUS, payload, captured_ns, status.epoch, status.submap)
 
@@ -215,6 +222,8 @@ def correction_to_proto(correction: MapCorrection) -> wire_pb2.MapCorrection:
             scale=similarity.scale, translation=pose.translation, rotation=pose.rotation
         ),
         reason=correction.reason,
+        unit=f"LENGTH_UNIT_{correction.unit.name}",
+        map_z_up=correction.map_z_up,
     )
 
 

@@ -116,6 +116,9 @@ class FrameResult:
     mapped: the network saw this frame before it was published. covariance: (6, 6) of world_from_camera, twist
     [translation, rotation] in the camera's axes; None where nothing says. odom_from_camera: (4, 4) in the frame of
     reference that never jumps (REP-105); None with windows of every frame.
+    unit: of lengths in `map`, and in the submap times the scale of its `map_from_submap`. scale_source: what a metre
+    was learned from, scale_std: its relative standard deviation; empty and 0 with model units. map_z_up: gravity is
+    known, and z of `map` is up.
     """
 
     frame_id: int
@@ -146,6 +149,9 @@ class FrameResult:
     mapped: bool = False
     covariance: NDArray[np.float64] | None = None
     odom_from_camera: NDArray[np.float64] | None = None
+    scale_source: str = ""
+    scale_std: float = 0.0
+    map_z_up: bool = False
 
     @property
     def frame_name(self) -> str:
@@ -273,12 +279,17 @@ class Cloud:
 
 @dataclass(frozen=True, eq=False)
 class MapCorrection:
-    """Where a submap lies from now on. The newest revision of a submap wins."""
+    """Where a submap lies from now on. The newest revision of a submap wins.
+
+    unit, map_z_up: of the map in which it is given, see `FrameResult`.
+    """
 
     submap: int
     revision: int
     map_from_submap: Sim3
     reason: str = ""
+    unit: LengthUnit = LengthUnit.MODEL
+    map_z_up: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -299,6 +310,7 @@ class Status:
     messages_dropped: by the publisher's own queue, before any subscriber; recording_dropped: by the recorder's.
     map_bytes: of the present map of keyframes; map_limit_bytes: what they may be, 0 without a limit;
     keyframes_dropped: to keep to it. What was published of those stays valid.
+    unit, scale_source, scale_std, map_z_up: as in the newest `FrameResult`.
     """
 
     state: SessionState
@@ -327,6 +339,10 @@ class Status:
     map_bytes: int = 0
     map_limit_bytes: int = 0
     keyframes_dropped: int = 0
+    unit: LengthUnit = LengthUnit.MODEL
+    scale_source: str = ""
+    scale_std: float = 0.0
+    map_z_up: bool = False
 
 
 Content = FrameResult | PoseInFrame | Transform | Calibration | Picture | DepthImage | Cloud | MapCorrections | Status

@@ -33,6 +33,9 @@ def frame_as_dict(result: FrameResult) -> dict[str, object]:
         "window_size": result.window_size,
         "drops_since_last": dict(result.drops_since_last),
         "unit": result.unit.name.lower(),
+        "scale_source": result.scale_source,
+        "scale_std": float(f"{result.scale_std:.3g}"),
+        "map_z_up": result.map_z_up,
     }
     if result.world_from_camera is not None:
         translation, quat_xyzw = se3.to_quat_xyzw(result.world_from_camera)

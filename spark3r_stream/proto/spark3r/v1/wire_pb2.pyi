@@ -153,7 +153,7 @@ class DropCount(_message.Message):
     def __init__(self, cause: _Optional[str] = ..., count: _Optional[int] = ...) -> None: ...
 
 class FrameResult(_message.Message):
-    __slots__ = ("frame_id", "source_id", "epoch", "submap", "revision", "pts_ns", "captured_ns", "published_ns", "frame_name", "world_from_camera", "intrinsics", "depth_intrinsics", "state", "confidence", "valid", "failure_reason", "drops_since_last", "model_ms", "latency_ms", "memory_bytes", "memory_limit_bytes", "window_new", "window_size", "unit", "state_reason", "keyframe_id", "mapped", "covariance", "odom_from_camera")
+    __slots__ = ("frame_id", "source_id", "epoch", "submap", "revision", "pts_ns", "captured_ns", "published_ns", "frame_name", "world_from_camera", "intrinsics", "depth_intrinsics", "state", "confidence", "valid", "failure_reason", "drops_since_last", "model_ms", "latency_ms", "memory_bytes", "memory_limit_bytes", "window_new", "window_size", "unit", "state_reason", "keyframe_id", "mapped", "covariance", "odom_from_camera", "scale_source", "scale_std", "map_z_up")
     FRAME_ID_FIELD_NUMBER: _ClassVar[int]
     SOURCE_ID_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
@@ -183,6 +183,9 @@ class FrameResult(_message.Message):
     MAPPED_FIELD_NUMBER: _ClassVar[int]
     COVARIANCE_FIELD_NUMBER: _ClassVar[int]
     ODOM_FROM_CAMERA_FIELD_NUMBER: _ClassVar[int]
+    SCALE_SOURCE_FIELD_NUMBER: _ClassVar[int]
+    SCALE_STD_FIELD_NUMBER: _ClassVar[int]
+    MAP_Z_UP_FIELD_NUMBER: _ClassVar[int]
     frame_id: int
     source_id: str
     epoch: int
@@ -212,19 +215,26 @@ class FrameResult(_message.Message):
     mapped: bool
     covariance: _containers.RepeatedScalarFieldContainer[float]
     odom_from_camera: Pose
-    def __init__(self, frame_id: _Optional[int] = ..., source_id: _Optional[str] = ..., epoch: _Optional[int] = ..., submap: _Optional[int] = ..., revision: _Optional[int] = ..., pts_ns: _Optional[int] = ..., captured_ns: _Optional[int] = ..., published_ns: _Optional[int] = ..., frame_name: _Optional[str] = ..., world_from_camera: _Optional[_Union[Pose, _Mapping]] = ..., intrinsics: _Optional[_Union[Intrinsics, _Mapping]] = ..., depth_intrinsics: _Optional[_Union[Intrinsics, _Mapping]] = ..., state: _Optional[_Union[TrackingState, str]] = ..., confidence: _Optional[float] = ..., valid: bool = ..., failure_reason: _Optional[str] = ..., drops_since_last: _Optional[_Iterable[_Union[DropCount, _Mapping]]] = ..., model_ms: _Optional[float] = ..., latency_ms: _Optional[float] = ..., memory_bytes: _Optional[int] = ..., memory_limit_bytes: _Optional[int] = ..., window_new: _Optional[int] = ..., window_size: _Optional[int] = ..., unit: _Optional[_Union[LengthUnit, str]] = ..., state_reason: _Optional[str] = ..., keyframe_id: _Optional[int] = ..., mapped: bool = ..., covariance: _Optional[_Iterable[float]] = ..., odom_from_camera: _Optional[_Union[Pose, _Mapping]] = ...) -> None: ...
+    scale_source: str
+    scale_std: float
+    map_z_up: bool
+    def __init__(self, frame_id: _Optional[int] = ..., source_id: _Optional[str] = ..., epoch: _Optional[int] = ..., submap: _Optional[int] = ..., revision: _Optional[int] = ..., pts_ns: _Optional[int] = ..., captured_ns: _Optional[int] = ..., published_ns: _Optional[int] = ..., frame_name: _Optional[str] = ..., world_from_camera: _Optional[_Union[Pose, _Mapping]] = ..., intrinsics: _Optional[_Union[Intrinsics, _Mapping]] = ..., depth_intrinsics: _Optional[_Union[Intrinsics, _Mapping]] = ..., state: _Optional[_Union[TrackingState, str]] = ..., confidence: _Optional[float] = ..., valid: bool = ..., failure_reason: _Optional[str] = ..., drops_since_last: _Optional[_Iterable[_Union[DropCount, _Mapping]]] = ..., model_ms: _Optional[float] = ..., latency_ms: _Optional[float] = ..., memory_bytes: _Optional[int] = ..., memory_limit_bytes: _Optional[int] = ..., window_new: _Optional[int] = ..., window_size: _Optional[int] = ..., unit: _Optional[_Union[LengthUnit, str]] = ..., state_reason: _Optional[str] = ..., keyframe_id: _Optional[int] = ..., mapped: bool = ..., covariance: _Optional[_Iterable[float]] = ..., odom_from_camera: _Optional[_Union[Pose, _Mapping]] = ..., scale_source: _Optional[str] = ..., scale_std: _Optional[float] = ..., map_z_up: bool = ...) -> None: ...
 
 class MapCorrection(_message.Message):
-    __slots__ = ("submap", "revision", "map_from_submap", "reason")
+    __slots__ = ("submap", "revision", "map_from_submap", "reason", "unit", "map_z_up")
     SUBMAP_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     MAP_FROM_SUBMAP_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    MAP_Z_UP_FIELD_NUMBER: _ClassVar[int]
     submap: int
     revision: int
     map_from_submap: Similarity
     reason: str
-    def __init__(self, submap: _Optional[int] = ..., revision: _Optional[int] = ..., map_from_submap: _Optional[_Union[Similarity, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
+    unit: LengthUnit
+    map_z_up: bool
+    def __init__(self, submap: _Optional[int] = ..., revision: _Optional[int] = ..., map_from_submap: _Optional[_Union[Similarity, _Mapping]] = ..., reason: _Optional[str] = ..., unit: _Optional[_Union[LengthUnit, str]] = ..., map_z_up: bool = ...) -> None: ...
 
 class MapCorrections(_message.Message):
     __slots__ = ("corrections", "map_frame")
@@ -235,7 +245,7 @@ class MapCorrections(_message.Message):
     def __init__(self, corrections: _Optional[_Iterable[_Union[MapCorrection, _Mapping]]] = ..., map_frame: _Optional[str] = ...) -> None: ...
 
 class Status(_message.Message):
-    __slots__ = ("state", "source_id", "frames_in", "frames_processed", "frames_failed", "drops", "frames_per_second", "latency_p50_ms", "latency_p95_ms", "latency_max_ms", "model_ms", "memory_bytes", "memory_limit_bytes", "tracking", "epoch", "submap", "uptime_ns", "last_error", "subscribers", "messages_dropped", "recording_dropped", "model", "frames_off_map", "map_bytes", "map_limit_bytes", "keyframes_dropped")
+    __slots__ = ("state", "source_id", "frames_in", "frames_processed", "frames_failed", "drops", "frames_per_second", "latency_p50_ms", "latency_p95_ms", "latency_max_ms", "model_ms", "memory_bytes", "memory_limit_bytes", "tracking", "epoch", "submap", "uptime_ns", "last_error", "subscribers", "messages_dropped", "recording_dropped", "model", "frames_off_map", "map_bytes", "map_limit_bytes", "keyframes_dropped", "unit", "scale_source", "scale_std", "map_z_up")
     STATE_FIELD_NUMBER: _ClassVar[int]
     SOURCE_ID_FIELD_NUMBER: _ClassVar[int]
     FRAMES_IN_FIELD_NUMBER: _ClassVar[int]
@@ -262,6 +272,10 @@ class Status(_message.Message):
     MAP_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAP_LIMIT_BYTES_FIELD_NUMBER: _ClassVar[int]
     KEYFRAMES_DROPPED_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    SCALE_SOURCE_FIELD_NUMBER: _ClassVar[int]
+    SCALE_STD_FIELD_NUMBER: _ClassVar[int]
+    MAP_Z_UP_FIELD_NUMBER: _ClassVar[int]
     state: SessionState
     source_id: str
     frames_in: int
@@ -288,7 +302,11 @@ class Status(_message.Message):
     map_bytes: int
     map_limit_bytes: int
     keyframes_dropped: int
-    def __init__(self, state: _Optional[_Union[SessionState, str]] = ..., source_id: _Optional[str] = ..., frames_in: _Optional[int] = ..., frames_processed: _Optional[int] = ..., frames_failed: _Optional[int] = ..., drops: _Optional[_Iterable[_Union[DropCount, _Mapping]]] = ..., frames_per_second: _Optional[float] = ..., latency_p50_ms: _Optional[float] = ..., latency_p95_ms: _Optional[float] = ..., latency_max_ms: _Optional[float] = ..., model_ms: _Optional[float] = ..., memory_bytes: _Optional[int] = ..., memory_limit_bytes: _Optional[int] = ..., tracking: _Optional[_Union[TrackingState, str]] = ..., epoch: _Optional[int] = ..., submap: _Optional[int] = ..., uptime_ns: _Optional[int] = ..., last_error: _Optional[str] = ..., subscribers: _Optional[int] = ..., messages_dropped: _Optional[int] = ..., recording_dropped: _Optional[int] = ..., model: _Optional[str] = ..., frames_off_map: _Optional[int] = ..., map_bytes: _Optional[int] = ..., map_limit_bytes: _Optional[int] = ..., keyframes_dropped: _Optional[int] = ...) -> None: ...
+    unit: LengthUnit
+    scale_source: str
+    scale_std: float
+    map_z_up: bool
+    def __init__(self, state: _Optional[_Union[SessionState, str]] = ..., source_id: _Optional[str] = ..., frames_in: _Optional[int] = ..., frames_processed: _Optional[int] = ..., frames_failed: _Optional[int] = ..., drops: _Optional[_Iterable[_Union[DropCount, _Mapping]]] = ..., frames_per_second: _Optional[float] = ..., latency_p50_ms: _Optional[float] = ..., latency_p95_ms: _Optional[float] = ..., latency_max_ms: _Optional[float] = ..., model_ms: _Optional[float] = ..., memory_bytes: _Optional[int] = ..., memory_limit_bytes: _Optional[int] = ..., tracking: _Optional[_Union[TrackingState, str]] = ..., epoch: _Optional[int] = ..., submap: _Optional[int] = ..., uptime_ns: _Optional[int] = ..., last_error: _Optional[str] = ..., subscribers: _Optional[int] = ..., messages_dropped: _Optional[int] = ..., recording_dropped: _Optional[int] = ..., model: _Optional[str] = ..., frames_off_map: _Optional[int] = ..., map_bytes: _Optional[int] = ..., map_limit_bytes: _Optional[int] = ..., keyframes_dropped: _Optional[int] = ..., unit: _Optional[_Union[LengthUnit, str]] = ..., scale_source: _Optional[str] = ..., scale_std: _Optional[float] = ..., map_z_up: bool = ...) -> None: ...
 
 class TopicPosition(_message.Message):
     __slots__ = ("topic", "next_sequence")

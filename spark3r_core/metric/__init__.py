@@ -1,0 +1,1 @@
+"""How long a unit of the map is in metres, and which way is up: from tags, floors, distances and sensors."""

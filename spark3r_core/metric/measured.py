@@ -1,0 +1,91 @@
+"""All that says how long a unit of one map is and which way is up, gathered while the map grows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spark3r_core.geometry.sim3 import Sim3
+from spark3r_core.metric.gravity import ROBOT_FROM_OPTICAL, levelled
+from spark3r_core.metric.options import MetricOptions
+from spark3r_core.metric.scale import Scale, joined
+from spark3r_core.metric.tag_evidence import TagEvidence
+from spark3r_core.metric.tag_fit import TagFit
+from spark3r_core.metric.tags import TagSighting
+
+Array = NDArray[np.float64]
+MOST_LEAN_STD = 0.1  # radians: up is not known worse than this
+
+# The tag's own axes as those of a robot's map: z up, and x along the paper's right edge or out of the wall.
+_ORIGIN_AXES = {
+    "floor": np.eye(3),
+    "wall": np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]),
+}
+_UP_OF_TAG = {"floor": np.array([0.0, 0.0, 1.0]), "wall": np.array([0.0, 1.0, 0.0])}
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What a map is in metres: `scale`; `up` (3,) in the map's axes, None where unknown; `origin`: the pose, in metres,
+    that robot_from_map is to give the map, None without one."""
+
+    scale: Scale
+    up: Array | None
+    origin: Sim3 | None
+
+
+class MetricMap:
+    """Of one map; another one, begun after a loss, has its own."""
+
+    def __init__(self, options: MetricOptions) -> None:
+        self.options = options
+        self._tags = None if options.tag is None else TagEvidence(options.tag)
+
+    def saw_tag(self, sighting: TagSighting, keyframe_id: int, key_from_camera: Array, depth: float | None) -> None:
+        """See `TagEvidence.add`."""
+        if self._tags is not None:
+            self._tags.add(sighting, keyframe_id, key_from_camera, depth)
+
+    def measured(self, map_from_key: Mapping[int, Sim3], camera: Array) -> Measured | None:
+        """By all evidence, with keyframes where they are now. None while the scale is not known.
+
+        map_from_key: of keyframes by id. camera: (3, 3) of the picture as known now.
+        """
+        fits = {} if self._tags is None else self._tags.fits(map_from_key, camera)
+        scale = joined([] if self._tags is None else self._tags.scales(fits))
+        if scale is None:
+            return None
+        placed = [fits[tag_id] for tag_id in sorted(fits) if fits[tag_id].turn_std <= MOST_LEAN_STD]
+        up = _mean_up(placed, self.options.tag_up)
+        origin = None
+        if self.options.tag_origin and self.options.tag_up is not None and up is not None:
+            axes, fit = _ORIGIN_AXES[self.options.tag_up], placed[0]
+            rotation = levelled(axes @ fit.map_from_tag.rotation.T, up)
+            centre = fit.map_from_tag.translation
+            origin = Sim3(scale.metres_per_unit, rotation, -scale.metres_per_unit * (rotation @ centre))
+        return Measured(scale, up, origin)
+
+
+def robot_from_map(measured: Measured, placed: Sim3, is_level: bool) -> Sim3:
+    """Where a map lies once it is measured: in metres, z up where that is known, at the origin where there is one.
+
+    placed: where it lay before, which it keeps as far as nothing else is known. is_level: whether z of the frame of
+    reference that it lies in is up already; otherwise that has the axes of the first camera.
+    """
+    if measured.origin is not None:
+        return measured.origin
+    rotation = placed.rotation
+    if measured.up is not None:
+        rotation = levelled(rotation if is_level else ROBOT_FROM_OPTICAL @ rotation, measured.up)
+    return Sim3(measured.scale.metres_per_unit, rotation, placed.translation)
+
+
+def _mean_up(fits: Sequence[TagFit], mounted: str | None) -> Array | None:
+    if mounted is None or not fits:
+        return None
+    ups = np.stack([fit.map_from_tag.rotation @ _UP_OF_TAG[mounted] / fit.turn_std for fit in fits])
+    mean = ups.sum(0)
+    return np.asarray(mean / np.linalg.norm(mean))

@@ -1,0 +1,145 @@
+"""The gauge in which a run is published: where the present map lies among all, its unit, and which way is up.
+
+Tracker and mapper know nothing of metres: their unit is the model's. What is published differs from it by one
+similarity, `all_from_part`, and by the unit of each submap; both are decided here. Once the scale is known, one list of
+corrections says where every submap lies from then on, in metres.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spark3r_core.geometry import se3
+from spark3r_core.geometry.rotation import rotation_angle
+from spark3r_core.geometry.sim3 import Sim3
+from spark3r_core.metric.measured import MetricMap, robot_from_map
+from spark3r_core.metric.options import MetricOptions
+from spark3r_core.metric.scale import Scale
+from spark3r_core.metric.tag_evidence import depth_at
+from spark3r_core.metric.tags import TagDetector, TagSighting
+from spark3r_core.stream.camera_sizes import sampled
+from spark3r_core.stream.keyframe_map import Keyframe
+from spark3r_core.stream.tracker import Reference, TrackedFrame
+from spark3r_stream.engine.results import MapUnit, StepOutput
+from spark3r_stream.engine.submap import Submap
+from spark3r_stream.wire.messages import LengthUnit, MapCorrection
+
+log = logging.getLogger(__name__)
+
+Array = NDArray[np.float64]
+
+EVERY = 3  # frames, of which one is searched for tags; keyframes always are
+MOVED_STDS = (
+    0.5  # standard deviations of the scale by which it must be off before subscribers are told of a better one,
+)
+MOVED_TURN, MOVED_METRES = 0.01, 0.02  # or radians, or the origin's place
+
+
+class MapGauge:
+    """Of one run, on the tracking thread; only `look` is called by the thread that reads.
+
+    all_from_part: takes the present map, in the model's unit, to the frame of reference of all. scale: of the present
+    map, None while a metre is not known. z_up: whether the z of all points up.
+    """
+
+    def __init__(self, options: MetricOptions | None = None) -> None:
+        self.options = options or MetricOptions()
+        self.all_from_part = Sim3()
+        self.scale: Scale | None = None
+        self.z_up = False
+        self._placed, self._was_level = Sim3(), False  # of the present map before anything was measured in it
+        self._metric = MetricMap(self.options)
+        tag = self.options.tag
+        self._ahead: TagDetector | None = None if tag is None else TagDetector(tag)
+        self._detector: TagDetector | None = None if tag is None else TagDetector(tag)
+
+    def begin_part(self, all_from_camera: Array | None) -> None:
+        """Another map begins, at the last confirmed camera (4, 4): its unit is a guess again, the one before as a
+        rule."""
+        self._metric, self.scale, self._was_level = MetricMap(self.options), None, self.z_up
+        if all_from_camera is not None:
+            self.all_from_part = replace(Sim3.from_matrix(all_from_camera), scale=self.all_from_part.scale)
+        self._placed = self.all_from_part
+
+    def look(self, frame_id: int, picture: NDArray[np.uint8]) -> tuple[TagSighting, ...]:
+        """Tags in a picture that is not a keyframe yet."""
+        return () if self._ahead is None or frame_id % EVERY else tuple(self._ahead(picture))
+
+    def saw(self, tags: Sequence[TagSighting], tracked: TrackedFrame, reference: Reference, camera: Array) -> None:
+        """Tags in a frame whose pose the pixels confirm. camera: (3, 3) of its picture."""
+        if not tags:
+            return
+        points = se3.transform_points(se3.invert(tracked.key_from_camera), reference.points())
+        for tag in tags:
+            depth = depth_at(tag.corners, points, camera)
+            self._metric.saw_tag(tag, tracked.keyframe_id, tracked.key_from_camera, depth)
+
+    def mapped(self, keyframe: Keyframe, picture: NDArray[np.uint8]) -> None:
+        """A keyframe with its picture."""
+        for tag in () if self._detector is None else self._detector(picture):
+            centre = tag.corners.mean(0, keepdims=True).astype(np.float32)
+            depth_from_picture = np.asarray(np.linalg.inv(keyframe.picture_from_depth), np.float64)
+            depth = float(sampled(keyframe.depth, centre, depth_from_picture)[0])
+            known = depth if np.isfinite(depth) and depth > 0 else None
+            self._metric.saw_tag(tag, keyframe.frame_id, np.eye(4), known)
+
+    def measure(self, submaps: Mapping[int, Submap], camera: Array, *, at_end: bool = False) -> str:
+        """Ask all evidence, with keyframes where they lie now. Why every submap lies elsewhere from now on; empty where
+        it does not. camera: (3, 3) of the picture. at_end: any better estimate counts."""
+        lies = {frame_id: submap.part_from_submap for frame_id, submap in submaps.items()}
+        measured = self._metric.measured(lies, camera)
+        if measured is None:
+            return ""
+        was, scale = self.scale, measured.scale
+        found = robot_from_map(measured, self._placed, self._was_level)
+        if was is not None and not at_end and not _is_off(self.all_from_part, found, scale.log_std):
+            return ""
+        self.all_from_part, self.scale = found, scale
+        self.z_up = self.z_up or measured.up is not None
+        known = f"a unit of the map is {scale.metres_per_unit:.4g} m ± {scale.log_std:.1%}, by {scale.source}"
+        log.log(logging.INFO if was is None else logging.DEBUG, "%s", known)
+        return "the scale became known" if was is None else "the scale is known better"
+
+    def place(self, submap: Submap) -> None:
+        """Say where a submap lies, with the next revision. The first time, its unit is chosen: a metre if one is
+        known."""
+        if submap.revision < 0 and self.scale is not None:
+            submap.unit = self.all_from_part.scale * submap.part_from_submap.scale
+        submap.revision += 1
+        submap.map_from_submap = self.all_from_part @ submap.part_from_submap @ Sim3(1 / submap.unit)
+
+    def correction(self, submap: Submap, reason: str) -> MapCorrection:
+        """That a submap was placed."""
+        unit = LengthUnit.MODEL if self.scale is None else LengthUnit.METRE
+        return MapCorrection(submap.number, submap.revision, submap.map_from_submap, reason, unit, self.z_up)
+
+    def metres_per_unit(self, submap: Submap) -> float:
+        """Of what is tracked on a submap; 1 while that is not known."""
+        return 1.0 if self.scale is None else self.all_from_part.scale * submap.part_from_submap.scale
+
+    @property
+    def unit(self) -> MapUnit:
+        if self.scale is None:
+            return MapUnit(map_z_up=self.z_up)
+        return MapUnit(LengthUnit.METRE, self.scale.source, self.scale.log_std, self.z_up)
+
+    def stamped(self, result: StepOutput) -> StepOutput:
+        """With the unit that holds after it, on every frame, too."""
+        unit = self.unit
+        words = {one.name: getattr(unit, one.name) for one in fields(unit)}
+        outputs = [replace(output, result=replace(output.result, **words)) for output in result.outputs]
+        return replace(result, outputs=outputs, map_unit=unit)
+
+
+def _is_off(now: Sim3, found: Sim3, log_std: float) -> bool:
+    turn = float(rotation_angle(now.rotation.T @ found.rotation))
+    return (
+        abs(np.log(found.scale / now.scale)) > MOVED_STDS * log_std
+        or turn > MOVED_TURN
+        or float(np.linalg.norm(found.translation - now.translation)) > MOVED_METRES
+    )

@@ -1,0 +1,157 @@
+"""Tags: what is refused, how exact corners are, and the similarity that they give."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from spark3r_core.errors import GeometryError
+from spark3r_core.geometry import se3
+from spark3r_core.geometry.camera import Intrinsics
+from spark3r_core.geometry.rotation import exp_so3
+from spark3r_core.geometry.sim3 import Sim3
+from spark3r_core.metric.options import MetricOptions
+from spark3r_core.metric.tag_evidence import TagEvidence, depth_at
+from spark3r_core.metric.tag_fit import TagView, fit_tag
+from spark3r_core.metric.tags import TagDetector, TagSighting, TagSpec, cells, tag_picture
+from spark3r_core.synthetic.tag import PaintedTag
+
+CAMERA = Intrinsics(300.0, 300.0, 160.0, 120.0, 320, 240)
+SPEC = TagSpec.parse("36h11:0.3")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("36h11", "write FAMILY:METRES"),
+        ("36h12:0.1", "unknown family of tags '36h12'"),
+        ("36h11:16", "edge of its black square in metres"),
+        ("36h11:-1", "edge of its black square in metres"),
+        ("36h11:nan", "write FAMILY:METRES"),
+        ("36h11:0.1:587", "ids 0 to 586"),
+        ("4x4_50:0.1:50", "ids 0 to 49"),
+    ],
+)
+def test_nonsense_is_refused_with_what_was_expected(text: str, words: str) -> None:
+    with pytest.raises(GeometryError, match=words):
+        TagSpec.parse(text)
+
+
+def test_mounting_and_origin_need_what_they_are_about() -> None:
+    with pytest.raises(GeometryError, match="need a tag"):
+        MetricOptions(tag_up="wall")
+    with pytest.raises(GeometryError, match="wall or on the floor"):
+        MetricOptions(tag=SPEC, tag_origin=True)
+
+
+def painted(camera_from_tag: np.ndarray, size: float = 0.3) -> np.ndarray:
+    """(240, 320, 3) uint8 of a tag before something grey and rough."""
+    rng = np.random.default_rng(1)
+    image = cv2.resize(rng.uniform(0.2, 0.6, (30, 40, 3)).astype(np.float32), (320, 240))
+    tag = PaintedTag(camera_from_tag, size, tag_picture("36h11", 7, cells("36h11")))
+    assert tag.paint(image, np.full((240, 320), np.inf, np.float32), np.eye(4), CAMERA)
+    return (image * 255).round().astype(np.uint8)
+
+
+def facing(distance: float, turn: tuple[float, float, float]) -> np.ndarray:
+    pose = np.eye(4)
+    pose[:3, :3] = exp_so3(np.array(turn)) @ np.diag([1.0, -1.0, -1.0])
+    pose[:3, 3] = 0.1, -0.05, distance
+    return pose
+
+
+@pytest.mark.parametrize("distance", [1.0, 2.5, 4.8])
+def test_corners_are_exact_also_of_small_tags(distance: float) -> None:
+    """90, 36 and 19 pixels wide; a detector's own corners make the last one 5 % too small."""
+    for turn in ((0.0, 0.0, 0.1), (0.4, 0.3, 0.0), (-0.3, 0.5, -0.2)):
+        pose = facing(distance, turn)
+        (found,) = TagDetector(SPEC)(painted(pose))
+        assert found.tag_id == 7
+        seen = se3.transform_points(pose, SPEC.corners_m) @ CAMERA.matrix.T
+        true = seen[:, :2] / seen[:, 2:]
+        assert np.abs(found.corners - true).max() < 0.25
+        spread, true_spread = (np.linalg.norm(one - one.mean(0), axis=1).sum() for one in (found.corners, true))
+        assert spread / true_spread == pytest.approx(1.0, abs=0.01)
+
+
+def test_another_id_and_an_id_twice_are_left_out() -> None:
+    one, other = painted(facing(2.0, (0, 0, 0))), painted(facing(2.0, (0, 0, 0)))
+    assert TagDetector(replace(SPEC, tag_id=3))(one) == []
+    assert TagDetector(SPEC)(np.concatenate([one, other], axis=1)) == []
+
+
+def views_of(lies: Sim3, poses: np.ndarray, noise: float, depth_error: float, seed: int) -> list[TagView]:
+    rng = np.random.default_rng(seed)
+    views = []
+    for group, pose in enumerate(poses):
+        camera_from_map = se3.invert(pose)
+        seen = se3.transform_points(camera_from_map, lies.apply_to_points(SPEC.corners_m))
+        pixels = seen @ CAMERA.matrix.T
+        corners = pixels[:, :2] / pixels[:, 2:] + rng.normal(size=(4, 2)) * noise
+        depth = float(seen[:, 2].mean() * np.exp(depth_error * rng.normal()))
+        views.append(TagView(corners, CAMERA.matrix, pose, depth, group))
+    return views
+
+
+def test_several_views_give_the_scale_and_say_how_well() -> None:
+    errors = []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        units = float(np.exp(0.5 * rng.normal()))
+        lies = Sim3(
+            units, exp_so3(rng.normal(size=3) * 0.3) @ np.diag([1.0, -1, -1]), np.array([0.1, 0.1, 2.0]) * units
+        )
+        poses = np.stack(
+            [se3.exp(np.r_[rng.normal(size=3) * 0.2 * units, rng.normal(size=3) * 0.05]) for _ in range(6)]
+        )
+        fit = fit_tag(SPEC, views_of(lies, poses, 0.4, 0.15, seed))
+        assert fit is not None
+        errors.append(np.log(fit.map_from_tag.scale / units) / fit.log_std)
+        assert fit.log_std < 0.03
+    assert 0.3 < np.sqrt(np.mean(np.square(errors))) < 1.5, "the standard deviation is what it says"
+
+
+def test_one_view_has_the_depth_of_the_map_and_says_that_this_is_little() -> None:
+    lies = Sim3(2.0, np.diag([1.0, -1, -1]) @ exp_so3(np.array([0.2, 0.1, 0.0])), np.array([0.0, 0.0, 4.0]))
+    fit = fit_tag(SPEC, views_of(lies, np.eye(4)[None], 0.1, 0.0, 0))
+    assert fit is not None
+    assert fit.map_from_tag.scale == pytest.approx(2.0, rel=0.03)
+    assert fit.log_std == pytest.approx(0.15, rel=0.1)
+    assert fit_tag(SPEC, []) is None
+
+
+def test_sightings_follow_their_keyframe_and_are_bounded() -> None:
+    """The map's unit doubles: so does the tag's scale, and the metres per unit halve."""
+    lies = Sim3(1.0, np.diag([1.0, -1, -1]), np.array([0.0, 0.0, 2.0]))
+    evidence = TagEvidence(SPEC)
+    shift = np.eye(4)
+    poses = []
+    for keyframe in range(60):
+        shift = shift.copy()
+        shift[0, 3] = 0.4 * np.sin(keyframe)
+        (view,) = views_of(lies, shift[None], 0.0, 0.0, 0)
+        poses.append(shift)
+        for _ in range(6):
+            evidence.add(TagSighting(3, view.corners), keyframe, np.eye(4), view.depth)
+    places = {i: Sim3.from_matrix(pose) for i, pose in enumerate(poses)}
+    grown = {i: Sim3(2.0) @ place for i, place in places.items()}
+    small, large = (evidence.fits(lie, CAMERA.matrix)[3] for lie in (places, grown))
+    assert small.map_from_tag.scale == pytest.approx(1.0, rel=1e-3)
+    assert large.map_from_tag.scale == pytest.approx(2.0, rel=1e-3)
+    (scale,) = evidence.scales({3: large})
+    assert (np.exp(scale.log_scale), scale.source) == (pytest.approx(0.5, rel=1e-3), "tag 36h11:3")
+    assert small.views <= 24 * 4
+    assert evidence.fits({}, CAMERA.matrix) == {}
+
+
+def test_depth_at_a_tag_is_that_of_the_points_inside_it() -> None:
+    corners = np.array([[100.0, 80], [200, 80], [200, 160], [100, 160]])
+    z = np.r_[np.full(20, 3.0), np.full(50, 9.0)]
+    u, v = np.r_[np.linspace(110, 190, 20), np.linspace(210, 300, 50)], np.full(70, 120.0)
+    points = np.column_stack([(u - 160) / 300 * z, (v - 120) / 300 * z, z])
+    assert depth_at(corners, points, CAMERA.matrix) == pytest.approx(3.0)
+    assert depth_at(corners[::-1], points, CAMERA.matrix) == pytest.approx(3.0)
+    assert depth_at(corners + 1000, points, CAMERA.matrix) is None
