@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
 from spark3r_core.errors import GeometryError
-from spark3r_core.metric.options import MetricOptions
-from spark3r_core.metric.tags import TagSpec
 from spark3r_stream.errors import StreamError
+
+if TYPE_CHECKING:
+    from spark3r_core.metric.options import MetricOptions
 
 LEAST_MAP_BYTES = 16 << 20  # a handful of keyframes, with pictures of any size
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
@@ -149,6 +150,9 @@ class RunConfig:
     @property
     def metric(self) -> MetricOptions:
         """What is known of the scene in metres. Raises GeometryError for what makes no sense."""
+        from spark3r_core.metric.options import MetricOptions
+        from spark3r_core.metric.tags import TagSpec  # numpy: --help does without
+
         tag = None if self.tag is None else TagSpec.parse(self.tag)
         return MetricOptions(tag, self.tag_up, self.tag_origin)
 
@@ -178,7 +182,7 @@ class RunConfig:
         if self.gyro_offset is not None and not abs(self.gyro_offset) <= 1e10:  # NaN too
             raise ConfigError(f"--gyro-offset is {self.gyro_offset}; expected seconds")
         try:
-            is_metric = self.metric != MetricOptions()
+            is_metric = bool(self.metric)
         except GeometryError as error:
             raise ConfigError(str(error)) from None
         if is_metric and self.others:

@@ -26,3 +26,7 @@ class MetricOptions:
             raise GeometryError("how a tag is mounted, and that it is the origin, need a tag: give its family and size")
         if self.tag_origin and self.tag_up is None:
             raise GeometryError("a tag as the origin needs to be known as mounted on a wall or on the floor")
+
+    def __bool__(self) -> bool:
+        """Whether anything is known."""
+        return self != MetricOptions()

@@ -22,7 +22,7 @@ from spark3r_stream.ros2.naming import Naming
 from spark3r_stream.ros2.types import BagTypes
 from spark3r_stream.wire.encode import encode_frame, encode_keyframe, encode_map_corrections, encode_status
 from spark3r_stream.wire.envelope import Message, Unsealed
-from spark3r_stream.wire.messages import FrameOutput, MapCorrection, SessionState, TrackingState
+from spark3r_stream.wire.messages import FrameOutput, LengthUnit, MapCorrection, SessionState, TrackingState
 from tests.helpers_wire import START_NS, make_keyframe, make_output, make_sealer, make_status, make_tracked
 
 FRAMES = 12
@@ -37,7 +37,13 @@ def tracked(index: int, placed: Sim3, **changes: Any) -> FrameOutput:
     """A camera that goes straight ahead from the keyframe of submap 3, which lies at `placed`."""
     output = make_tracked(index)
     pose = se3.make_pose(np.eye(3), [0, 0, STEP * index])
-    fields = {"world_from_camera": pose, "odom_from_camera": pose, "mapped": index == 0, **changes}
+    fields = {
+        "world_from_camera": pose,
+        "odom_from_camera": pose,
+        "mapped": index == 0,
+        "unit": LengthUnit.MODEL,
+        **changes,
+    }
     return replace(output, result=replace(output.result, **fields), map_from_submap=placed, jpeg=b"\xff\xd8 jpeg")
 
 
@@ -209,6 +215,30 @@ def test_a_new_session_begins_anew_and_a_late_joiner_knows_where_submaps_lie() -
     names = [one.topic.name for message in other.seal(encode_frame(make_tracked())) for one in converter.of(message)]
     assert "/tf" not in names
     assert names[0] == "/clock"
+
+
+def test_a_stream_in_metres_with_z_up_is_taken_as_it_is() -> None:
+    """--scale and --gravity are for those that do not say; odometry goes on without a jump when one begins to."""
+    converter = Converter(Ros2Messages(BagTypes()), Naming(), SCALE)
+    known = {"unit": LengthUnit.METRE, "map_z_up": True}
+    correction = MapCorrection(3, 5, MOVED, "the scale became known", LengthUnit.METRE, True)
+    keyframe = make_keyframe()
+    unsealed = [*encode_frame(tracked(0, Sim3())), *encode_frame(tracked(1, Sim3()))]
+    unsealed += [*encode_map_corrections([correction], START_NS), *encode_keyframe(keyframe)]
+    unsealed += encode_frame(tracked(2, MOVED, **known))
+    found: dict[str, list] = {}
+    for message in make_sealer().seal(unsealed):
+        for topic, made in converter.of(message):
+            found.setdefault(topic.name, []).append(made)
+    np.testing.assert_allclose(points_of(found["points"][0]), MOVED.apply_to_points(keyframe.points), rtol=1e-4)
+    np.testing.assert_allclose(points_of(found["camera_points"][0]), MOVED.scale * keyframe.points, rtol=1e-5)
+    tf = transforms(found["/tf"])
+    odom = [pose[0, 3] for pose in tf["odom", "camera_link"].values()]
+    np.testing.assert_allclose(np.diff(odom), [SCALE * STEP, STEP], atol=1e-9)
+    in_map = list(tf["map", "odom"].values())[-1] @ list(tf["odom", "camera_link"].values())[-1]
+    camera = MOVED.apply_to_poses(se3.make_pose(np.eye(3), [0, 0, 2 * STEP]))
+    np.testing.assert_allclose(in_map[:3, 3], camera[:3, 3], atol=1e-9)
+    np.testing.assert_allclose(in_map[:3, 0], camera[:3, 2], atol=1e-9)
 
 
 @pytest.mark.parametrize(
