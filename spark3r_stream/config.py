@@ -49,6 +49,11 @@ class RunConfig:
         metrics: HOST:PORT of a page for Prometheus, e.g. 127.0.0.1:9100; a port alone is on 127.0.0.1 (docs/fleet.md).
         record_only: input keeps the file small: input, decisions, poses, and hashes of the rest, which a repeated run
             (spark3r run FILE.mcap) makes again.
+        topics: publish only these, e.g. frame,tf,cloud, beside /status/ and /map_correction/; recorded is everything.
+        rate: publish at most so many frames per second; keyframes and corrections are always sent.
+        depth_every: publish depth of every so many-th keyframe.
+        cloud_voxel: publish one point, the most trusted, of each cube with this edge (in model units).
+        low_latency: of a live source take the newest frame always, and let none wait: more are lost, none is late.
         images: also publish, and record, every frame's picture: JPEG on /image/.
         map: file for the map, e.g. room.s3rmap, written every minute and at the end (docs/map_file.md). Where there is
             one already, the run goes on in it.
@@ -105,6 +110,11 @@ class RunConfig:
     record: Path | None = None
     metrics: str | None = None
     record_only: Literal["input"] | None = None
+    topics: str | None = None
+    rate: float | None = None
+    depth_every: int = 1
+    cloud_voxel: float | None = None
+    low_latency: bool = False
     images: bool = False
     map: Path | None = None
     localise: bool = False
@@ -158,7 +168,7 @@ class RunConfig:
 
     def check(self) -> None:
         """ConfigError for values that cannot work, before anything is opened."""
-        for name in ("max_frames", "size", "max_points"):
+        for name in ("max_frames", "size", "max_points", "depth_every"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"--{name.replace('_', '-')} is {value}; expected at least 1")
@@ -201,6 +211,16 @@ class RunConfig:
             raise ConfigError("--overwrite is about an older recording or map; give --record or --map with it")
         if self.record_only is not None and self.record is None:
             raise ConfigError("--record-only is about a recording; give its file with --record")
+        for name, limit in (("rate", 1000.0), ("cloud_voxel", 1e6)):
+            value = getattr(self, name)
+            if value is not None and not 1e-6 <= value <= limit:  # NaN too
+                raise ConfigError(f"--{name.replace('_', '-')} is {value}; expected a positive number up to {limit:g}")
+        for name in ("topics", "rate", "depth_every", "cloud_voxel"):
+            is_default = getattr(self, name) == getattr(type(self), name)
+            if not is_default and self.publish is None:
+                raise ConfigError(f"--{name.replace('_', '-')} is about what is published; give --publish with it")
+        if self.low_latency and self.track == "off":
+            raise ConfigError("--low-latency is about tracking; with --track off give --window 1")
         if self.images and self.publish is None and self.record is None:
             raise ConfigError("--images is about what is published; give --publish or --record with it")
         if self.save_depth and self.out is None:

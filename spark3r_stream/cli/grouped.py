@@ -13,11 +13,22 @@ from spark3r_stream.config import RunConfig
 
 # Every option of RunConfig but the sources is in one of them; names and order are those of --help.
 GROUPS: dict[str, tuple[str, ...]] = {
-    "reading": ("camera", "intrinsics", "max_frames", "fps", "pace", "live", "rtsp_transport", "max_restarts"),
+    "reading": (
+        "camera",
+        "intrinsics",
+        "max_frames",
+        "fps",
+        "pace",
+        "live",
+        "rtsp_transport",
+        "max_restarts",
+        "low_latency",
+    ),
     "sensors": ("gyro", "gyro_offset", "gyro_axes"),
     "metres": ("tag", "tag_up", "tag_origin"),
     "result": ("out", "save_depth", "mesh", "max_points", "map", "localise", "overwrite", "json", "view"),
     "stream": ("publish", "record", "record_only", "images", "metrics", "keys", "insecure"),
+    "bandwidth": ("topics", "rate", "depth_every", "cloud_voxel"),
     "model": ("model", "weights", "size", "device", "dtype"),
     "mapping": ("track", "loops", "map_memory", "window", "refine", "memory", "fill", "eviction"),
 }
@@ -42,7 +53,7 @@ def _group(title: str, names: tuple[str, ...]) -> type:
     return make_dataclass(title.capitalize(), options, frozen=True, namespace={"__doc__": ""})
 
 
-_READING, _SENSORS, _METRES, _RESULT, _STREAM, _MODEL, _MAPPING = (
+_READING, _SENSORS, _METRES, _RESULT, _STREAM, _BANDWIDTH, _MODEL, _MAPPING = (
     _group(title, names) for title, names in GROUPS.items()
 )
 
@@ -55,11 +66,12 @@ def run_config(
     metres: tyro.conf.OmitArgPrefixes[_METRES],  # type: ignore[valid-type]
     result: tyro.conf.OmitArgPrefixes[_RESULT],  # type: ignore[valid-type]
     stream: tyro.conf.OmitArgPrefixes[_STREAM],  # type: ignore[valid-type]
+    bandwidth: tyro.conf.OmitArgPrefixes[_BANDWIDTH],  # type: ignore[valid-type]
     model: tyro.conf.OmitArgPrefixes[_MODEL],  # type: ignore[valid-type]
     mapping: tyro.conf.OmitArgPrefixes[_MAPPING],  # type: ignore[valid-type]
 ) -> RunConfig:
     """All of them."""
-    groups = (reading, sensors, metres, result, stream, model, mapping)
+    groups = (reading, sensors, metres, result, stream, bandwidth, model, mapping)
     return RunConfig(
         source, others, **{one.name: getattr(group, one.name) for group in groups for one in fields(group)}
     )

@@ -12,6 +12,7 @@ from spark3r_stream.camera_name import inheriting_thread
 from spark3r_stream.clock import Clock
 from spark3r_stream.engine.placed import Numbering
 from spark3r_stream.engine.results import StepOutput
+from spark3r_stream.engine.thinning import Thinning, ThinningOptions
 from spark3r_stream.frame import Frame
 from spark3r_stream.plain_text import without_nan
 from spark3r_stream.recording.comparison import Comparison
@@ -32,13 +33,21 @@ class MessageSink(Protocol):
 class WireSink:
     """Encodes each output once and hands the same bytes to every message sink.
 
+    thinning: what of it is left out.
     names: of the frames of reference; may change between two windows. numbering: of submaps, where several cameras have
     some.
     """
 
-    def __init__(self, sealer: Sealer, targets: Sequence[MessageSink], numbering: Numbering | None = None) -> None:
+    def __init__(
+        self,
+        sealer: Sealer,
+        targets: Sequence[MessageSink],
+        numbering: Numbering | None = None,
+        thinning: Thinning | None = None,
+    ) -> None:
         self.names = PLAIN_NAMES
         self._numbering = numbering
+        self._thinning = thinning or Thinning(ThinningOptions())
         self._sealer = sealer
         self._targets = list(targets)
         self._newest_ns, self._epoch = 0, 0
@@ -50,12 +59,13 @@ class WireSink:
             self._newest_ns, self._epoch = frames[-1].captured_ns, frames[-1].epoch
         if self._numbering is not None:
             result = self._numbering.applied(result)
+        result = self._thinning.step(result)
         if result.corrections:
             messages += encode_map_corrections(result.corrections, self._newest_ns, self._epoch, self.names.map)
         for keyframe in [*result.keyframes, *result.refined]:
-            messages += encode_keyframe(keyframe)
+            messages += self._thinning.of_keyframe(encode_keyframe(keyframe))
         for output in result.outputs:
-            messages += encode_frame(output, self.names)
+            messages += self._thinning.wanted(encode_frame(output, self.names))
         self._send(messages)
 
     def status(self, status: Status, captured_ns: int) -> None:

@@ -11,6 +11,7 @@ from spark3r_stream.engine.loop import Sink
 from spark3r_stream.engine.mapper_host import MapperHost
 from spark3r_stream.engine.placed import Numbering, PlacedSink, Placement
 from spark3r_stream.engine.sinks import WireSink
+from spark3r_stream.engine.thinning import Thinning
 from spark3r_stream.pubsub.publisher import Publisher
 from spark3r_stream.wire.envelope import Sealer
 from spark3r_stream.wire.messages import CapturedClock, FrameNames
@@ -29,11 +30,11 @@ class Among:
     publisher: Publisher | None
     placement: Callable[[], Placement]
 
-    def wire(self, clock: Clock, captured_clock: CapturedClock) -> WireSink:
+    def wire(self, clock: Clock, captured_clock: CapturedClock, thinning: Thinning) -> WireSink:
         """Into the stream of all, on this camera's topics."""
         assert self.publisher is not None, "nothing is published"
         sealer = Sealer(self.session_id, clock.unix_ns, captured_clock, camera=self.camera)
-        return WireSink(sealer, [self.publisher], Numbering(self.number, self.count))
+        return WireSink(sealer, [self.publisher], Numbering(self.number, self.count), thinning)
 
     def placed(self, targets: Sequence[Sink]) -> PlacedSink:
         """Hands steps on to the targets, placed among all."""

@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from spark3r_stream.clock import Clock
-from spark3r_stream.config import RunConfig
+from spark3r_stream.config import ConfigError, RunConfig
 from spark3r_stream.engine.loop import AnyReconstructor
 from spark3r_stream.engine.reopening import Reopening
+from spark3r_stream.engine.thinning import ThinningOptions
 from spark3r_stream.errors import RecordingError, StreamError
 from spark3r_stream.map.trajectory import Trajectory
 from spark3r_stream.plain_text import unicode_text
@@ -27,6 +28,7 @@ from spark3r_stream.sources.counted_on import CountedOn
 from spark3r_stream.sources.open import open_source
 from spark3r_stream.sources.options import Pace, ReconnectOptions, RtspTransport, SourceOptions
 from spark3r_stream.sources.redact import redact_uri
+from spark3r_stream.wire.envelope import TOPICS
 
 if TYPE_CHECKING:
     from spark3r_stream.metrics.server import MetricsServer
@@ -99,6 +101,17 @@ def open_metrics(config: RunConfig, closing: contextlib.ExitStack) -> MetricsSer
     closing.callback(server.close)
     log.info("metrics on %s", server.url)
     return server
+
+
+def thinning_options(config: RunConfig) -> ThinningOptions:
+    """What of the run is not published. Raises ConfigError for a topic that does not exist."""
+    topics = None
+    if config.topics is not None:
+        topics = frozenset(f"/{name.strip().strip('/')}/" for name in config.topics.split(","))
+        if unknown := sorted(topics - set(TOPICS)):
+            known = ", ".join(topic.strip("/") for topic in TOPICS)
+            raise ConfigError(f"--topics has {unknown[0].strip('/')!r}; expected some of {known}, with commas between")
+    return ThinningOptions(topics, config.rate, config.depth_every, config.cloud_voxel)
 
 
 def ground_truth(source: Source) -> Trajectory | None:

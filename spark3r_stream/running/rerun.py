@@ -30,7 +30,7 @@ _NUMERIC = (
 UNASKED_SIZE = 1024  # pixels
 UNASKED_MEMORY_BYTES = 2 << 30
 _HINTS = ("gyro", "gyro_offset", "gyro_axes")
-_READING = ("pace", "live", "rtsp_transport", "max_restarts", "fps")
+_READING = ("pace", "live", "rtsp_transport", "max_restarts", "fps", "low_latency")
 
 
 def run_metadata(

@@ -31,6 +31,7 @@ from spark3r_stream.engine.placed import PlacedSink
 from spark3r_stream.engine.run_stats import RunStats
 from spark3r_stream.engine.scheduler import WindowPlan, plan_window
 from spark3r_stream.engine.sinks import ComparisonSink, DecisionsSink, MessageSink, WireSink
+from spark3r_stream.engine.thinning import Thinning
 from spark3r_stream.engine.tracking import TrackingReconstructor
 from spark3r_stream.errors import OutputError, StreamError
 from spark3r_stream.outputs.mesh_files import require_mesh
@@ -45,7 +46,14 @@ from spark3r_stream.running.among import Among
 from spark3r_stream.running.build import build_reconstructor, is_file
 from spark3r_stream.running.heartbeat import heartbeat, status_of
 from spark3r_stream.running.maps import map_saver, opened_map
-from spark3r_stream.running.opening import ground_truth, open_metrics, open_publisher, open_recorder, open_run_source
+from spark3r_stream.running.opening import (
+    ground_truth,
+    open_metrics,
+    open_publisher,
+    open_recorder,
+    open_run_source,
+    thinning_options,
+)
 from spark3r_stream.running.report import run_report
 from spark3r_stream.running.rerun import (
     RunEnd,
@@ -147,6 +155,7 @@ def opened_run(
     """
     config.check()
     check_targets(config)
+    thinning = thinning_options(config)
     if config.mesh:
         require_mesh()
     clock = SystemClock()
@@ -217,11 +226,15 @@ def opened_run(
         own = targets if among is None else targets[among.publisher is not None :]  # what gets this run as it is
         placed: list[Sink] = []  # with several cameras: what gets it where it lies among them
         wires: list[WireSink] = []
-        if own:
-            wires.append(WireSink(Sealer(session_id, clock.unix_ns, captured_clock, replay=run is not None), own))
-            sinks.append(wires[0])
+        # One numbering for all who get the same, and one of its own for a publisher that gets less.
+        same = [[target] for target in own] if thinning.leaves_out else [own]
+        for each in filter(None, same):
+            sealer = Sealer(session_id, clock.unix_ns, captured_clock, replay=run is not None)
+            less = Thinning(thinning) if publisher in each else None
+            wires.append(WireSink(sealer, each, thinning=less))
+        sinks += wires
         if among is not None and among.publisher is not None:
-            placed.append(among.wire(clock, captured_clock))
+            placed.append(among.wire(clock, captured_clock, Thinning(thinning)))
         wires += [sink for sink in placed if isinstance(sink, WireSink)]
         if wires:
             closing.enter_context(heartbeat(wires, stats, source, publisher, recorder, ended))
@@ -282,7 +295,7 @@ def _engine_config(config: RunConfig, source: Source, reconstructor: AnyReconstr
         plan = plan_window(source.info.is_live, window, reconstructor.memory.max_new_frames)
     engine = EngineConfig(plan, max_frames=config.max_frames, adjusts_all=end.adjusts_all)
     if isinstance(reconstructor, TrackingReconstructor):
-        engine = replace(engine, queue_frames=TRACKED_QUEUE)
+        engine = replace(engine, queue_frames=1 if config.low_latency and source.info.is_live else TRACKED_QUEUE)
     return engine
 
 
