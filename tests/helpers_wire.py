@@ -58,7 +58,7 @@ def make_output(frame_id: int = 0, size: tuple[int, int] = (6, 8), points: int =
         pts_ns=frame_id * 33_333_333,
         revision=4,
         world_from_camera=se3.exp(rng.normal(size=6)),
-        camera=CameraView(matrix, 640, 480),
+        camera=CameraView(matrix, 640, 480, focal_std=0.0125),
         depth_camera=CameraView(matrix / 80, width, height),
         state=TrackingState.LOW_CONFIDENCE,
         confidence=0.625,

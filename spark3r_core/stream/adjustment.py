@@ -159,6 +159,8 @@ def adjust(
     if learns_focal:
         after.focal_std = min(DEPENDENT * found.focal_std, NETWORK_FOCAL_SIGMA)
         after.settled_focal = after.focal if after.focal_std <= FOCAL_KNOWN else 0.0
+    elif not focal_is_known:
+        after.focal_std = min(world.focal_std, _told(found.focal_std, sigma))
     log_depth = _log_depths(chosen, found, world.camera_of(picture_hw), picture_hw)
     resized = unit * (_resized(cameras, found.cameras) if len(held) == 1 else 1.0)
     around = world.keyframes[min(held)].world_from_camera[:3, 3] * (1 - resized / unit)  # it grows from there
@@ -170,6 +172,12 @@ def adjust(
         scale = resized * float(np.exp(found.cameras.log_scale[slot_]))
         after.keyframes[frame_id] = world.keyframes[frame_id].moved(pose, scale)
     return Adjustment(after, verdict, log_depth)
+
+
+def _told(posterior: float, prior: float) -> float:
+    """Standard deviation of the log focal length that sightings alone give, of what they gave together with a prior."""
+    told = posterior**-2 - prior**-2 if 0 < posterior < prior else 0.0
+    return DEPENDENT / math.sqrt(told) if told > 0 else math.inf
 
 
 def _ran_away(verdict: Verdict, prior: float) -> bool:

@@ -74,6 +74,7 @@ class KeyframeRequest:
 @dataclass(frozen=True)
 class MapUpdate:
     """What mapping one keyframe gave. moved: where keyframes lie from now on, the new one included, by frame id.
+    focal, focal_std: see `KeyframeMap`.
 
     reference: for the tracker; None where the picture has too little texture to track on, or the network failed.
     map_bytes: of the map. dropped: keyframes that left it to keep its budget; what was published of them stays.
@@ -88,6 +89,7 @@ class MapUpdate:
     moved: dict[int, Sim3]
     window: WindowResult | None
     focal: float
+    focal_std: float
     failure: str = ""
     adjusted: bool = False
     map_ns: int = 0
@@ -264,8 +266,8 @@ class Mapper:
         log.debug("all keyframes: %s", found.verdict.summary())
         accepted = found.verdict.accepted
         return MapUpdate(
-            order[-1], None, None, moved, None, self.world.focal, "", accepted, elapsed_ns, self.world.nbytes,
-            refined=refined, loops=found.loops,
+            order[-1], None, None, moved, None, self.world.focal, self.world.focal_std, "", accepted, elapsed_ns,
+            self.world.nbytes, refined=refined, loops=found.loops,
         )  # fmt: skip
 
     def _placed(self, world: KeyframeMap, request: KeyframeRequest) -> tuple[Array, float]:
@@ -303,9 +305,12 @@ class Mapper:
             FeaturePoints.of(keyframe.features, keyframe.depth, camera, request.sizes.picture_hw, network_from_picture),
             request.hint,
         )
+        reference.focal_std = world.focal_std
         why = "" if reference.has_texture else "the picture has too little texture to track on"
         tracked_on = reference if reference.has_texture else None
-        return MapUpdate(request.frame_id, keyframe, tracked_on, moved, None, world.focal, why, adjusted)
+        return MapUpdate(
+            request.frame_id, keyframe, tracked_on, moved, None, world.focal, world.focal_std, why, adjusted
+        )
 
     def _settle(self, world: KeyframeMap, moved: dict[int, Sim3], by_network: dict[int, NDArray[np.float32]]) -> None:
         """Tell the session where its support frames lie now."""
@@ -343,7 +348,9 @@ class Mapper:
 
     def _failed(self, request: KeyframeRequest, window: WindowResult | None, why: str, started_ns: int) -> MapUpdate:
         elapsed_ns = time.perf_counter_ns() - started_ns
-        return MapUpdate(request.frame_id, None, None, {}, window, self.world.focal, why, map_ns=elapsed_ns)
+        return MapUpdate(
+            request.frame_id, None, None, {}, window, self.world.focal, self.world.focal_std, why, map_ns=elapsed_ns
+        )
 
 
 def _ratio(after: NDArray[np.float32], before: NDArray[np.float32]) -> float:

@@ -53,7 +53,8 @@ class Reference:
     levels, intrinsics: of its pixels at the tracker's size. depth: (H, W), in the unit of odom.
     known: of its depth correction and focal length; first_known: before any frame was aligned to it.
     odom_from_key: (4, 4). confirmed: features agree on where it lies. mended: it does not lie where it was tracked, and
-    so odom and speed are wrong. hint: what another sensor said of it.
+    so odom and speed are wrong. hint: what another sensor said of it. focal_std: of the log focal length of
+    its intrinsics; 0 where it is known, infinite where only a network has said so.
     """
 
     frame_id: int
@@ -68,6 +69,7 @@ class Reference:
     confirmed: bool = True
     mended: bool = False
     hint: MotionHint | None = None
+    focal_std: float = math.inf
 
     @staticmethod
     def of(

@@ -62,7 +62,10 @@ def _camera(config: RunConfig, stats: RunStats) -> list[str]:
         return []
     fx, fy = np.diag(stats.camera.matrix)[:2]
     how = "as given" if config.camera_file is not None else "estimated; --camera takes a calibration"
-    return [f"  camera: {stats.camera.width}x{stats.camera.height}, focal length {(fx + fy) / 2:.0f} px ({how})"]
+    std = stats.camera.focal_std
+    sigma = "" if std is None else f" ± {100 * std:.2g} %"
+    size = f"{stats.camera.width}x{stats.camera.height}"
+    return [f"  camera: {size}, focal length {(fx + fy) / 2:.0f} px{sigma} ({how})"]
 
 
 def _files(config: RunConfig) -> list[str]:

@@ -216,7 +216,8 @@ def _camera_of(view: CameraView) -> dict[str, float]:
     """Pixels of the pictures, undistorted."""
     k = view.matrix
     values = {"fx": k[0, 0], "fy": k[1, 1], "cx": k[0, 2], "cy": k[1, 2]}
-    return {name: round(float(value), 3) for name, value in values.items()} | {
+    found = {name: round(float(value), 3) for name, value in values.items()} | {
         "width": view.width,
         "height": view.height,
     }
+    return found if view.focal_std is None else found | {"focal_std": float(f"{view.focal_std:.3g}")}

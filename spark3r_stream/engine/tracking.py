@@ -46,6 +46,7 @@ from spark3r_stream.engine.tracking_step import (
     Step,
     Tracked,
     covariance_of,
+    focal_std,
     time_ns,
     time_s,
 )
@@ -273,7 +274,8 @@ class TrackingReconstructor:
         if self.camera is not None or self._sizes is None:
             return None
         height, width = self._sizes.picture_hw
-        return CameraView(intrinsics_of(update.focal, (height, width)), width, height)
+        std = focal_std(update.focal_std)
+        return CameraView(intrinsics_of(update.focal, (height, width)), width, height, focal_std=std)
 
     def _map_last_frame(self, step: Step) -> None:
         """The end of a file is a keyframe: the frames since the last one are held from both sides."""
@@ -496,11 +498,14 @@ class TrackingReconstructor:
         assert self._sizes is not None
         view = prepared.view
         submap, window = self._submaps[tracked.keyframe_id], self._last_window
+        reference = self._tracker.reference
         source_h, source_w = frame.image.shape[:2]
         if view is not None and self._undistorter is not None:
             camera = self._undistorter.seen_by(source_w, source_h)
         else:
-            camera = CameraView(np.linalg.inv(self._sizes.tracker_map) @ tracked.camera, source_w, source_h)
+            matrix = np.linalg.inv(self._sizes.tracker_map) @ tracked.camera
+            std = None if self.camera is not None or reference is None else focal_std(reference.focal_std)
+            camera = CameraView(matrix, source_w, source_h, focal_std=std)
         result = FrameResult(
             frame_id=frame.frame_id,
             source_id=frame.source_id,

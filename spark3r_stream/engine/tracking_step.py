@@ -9,6 +9,7 @@ import numpy as np
 
 from spark3r_core.metric.tags import TagSighting
 from spark3r_core.photometric.levels import Level
+from spark3r_core.stream.adjustment import NETWORK_FOCAL_SIGMA
 from spark3r_core.stream.camera_sizes import CameraSizes
 from spark3r_core.stream.estimates import WindowResult
 from spark3r_core.stream.motion_hint import MotionHint
@@ -105,6 +106,12 @@ def covariance_of(tracked: TrackedFrame) -> np.ndarray | None:
     if not tracked.aligned or not np.isfinite(covariance).all() or np.linalg.eigvalsh(covariance)[0] < 0:
         return None
     return np.asarray(covariance, np.float64)
+
+
+def focal_std(of_log: float) -> float:
+    """Relative standard deviation of a focal length that was learned; while only a network has said it, what is known
+    of networks."""
+    return min(of_log, NETWORK_FOCAL_SIGMA)
 
 
 def time_ns(frame: Frame) -> int:

@@ -275,7 +275,10 @@ def _pose_from(translation: Any, rotation: Any) -> NDArray[np.float64]:
 def _camera_from_proto(m: wire_pb2.Intrinsics) -> CameraView:
     _finite(np.array([m.fx, m.fy, m.cx, m.cy]), "intrinsics")
     matrix = np.array([[m.fx, 0, m.cx], [0, m.fy, m.cy], [0, 0, 1]])
-    return _checked_camera(CameraView(matrix, m.width, m.height, m.rectified))
+    focal_std = m.focal_std if m.HasField("focal_std") else None
+    if focal_std is not None and not 0 <= focal_std <= 1e6:  # NaN too
+        raise WireError(f"the deviation of a focal length is {focal_std:g}; expected 0 or more")
+    return _checked_camera(CameraView(matrix, m.width, m.height, m.rectified, focal_std=focal_std))
 
 
 def _checked_camera(camera: CameraView) -> CameraView:

@@ -271,7 +271,14 @@ def pose_to_proto(pose: NDArray[np.float64]) -> wire_pb2.Pose:
 def _camera_to_proto(camera: CameraView) -> wire_pb2.Intrinsics:
     (fx, _, cx), (_, fy, cy), _ = camera_matrix(camera).tolist()
     return wire_pb2.Intrinsics(
-        fx=fx, fy=fy, cx=cx, cy=cy, width=camera.width, height=camera.height, rectified=camera.rectified
+        fx=fx,
+        fy=fy,
+        cx=cx,
+        cy=cy,
+        width=camera.width,
+        height=camera.height,
+        rectified=camera.rectified,
+        focal_std=camera.focal_std,
     )
 
 

@@ -21,7 +21,7 @@ from spark3r_stream.wire.messages import CapturedClock
 
 _CLOCKS = {clock.value: clock for clock in CapturedClock}
 SCHEMA_MAJOR = 2
-SCHEMA_MINOR = 6
+SCHEMA_MINOR = 7
 
 FRAME = "/frame/"
 POSE = "/pose/"

@@ -82,6 +82,8 @@ class CameraView:
     matrix: (3, 3) float64, pixels, pixel centres at integer + 0.5.
     rectified: the image is the source's with the distortion of its lens removed; depth and clouds belong to it.
     lens: the camera of the source image then, where it is told: on /calib/.
+    focal_std: relative standard deviation of a focal length that was learned; None where the camera was given, or where
+    nothing says.
     """
 
     matrix: NDArray[np.float64]
@@ -89,6 +91,7 @@ class CameraView:
     height: int
     rectified: bool = False
     lens: Intrinsics | None = None
+    focal_std: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

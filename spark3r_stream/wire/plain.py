@@ -50,7 +50,7 @@ def frame_as_dict(result: FrameResult) -> dict[str, object]:
         content["pose_std"] = [float(f"{x:.3g}") for x in deviations]
     if result.camera is not None:
         k = result.camera.matrix
-        content["intrinsics"] = {
+        intrinsics: dict[str, object] = {
             "fx": round(float(k[0, 0]), 4),
             "fy": round(float(k[1, 1]), 4),
             "cx": round(float(k[0, 2]), 4),
@@ -58,6 +58,9 @@ def frame_as_dict(result: FrameResult) -> dict[str, object]:
             "width": result.camera.width,
             "height": result.camera.height,
         }
+        if result.camera.focal_std is not None:
+            intrinsics["focal_std"] = float(f"{result.camera.focal_std:.3g}")
+        content["intrinsics"] = intrinsics
     if result.state_reason:
         content["state_reason"] = result.state_reason
     if not result.valid:

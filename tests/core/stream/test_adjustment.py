@@ -20,6 +20,7 @@ from spark3r_core.stream.adjustment import (
     LEAST_BEND_POINTS,
     LOCAL,
     _ran_away,
+    _told,
     adjust,
     bent,
     enough,
@@ -183,3 +184,15 @@ def test_a_wrong_focal_length_comes_nearer(factor: float) -> None:
     assert found.verdict.accepted
     assert abs(np.log(found.map.focal / FOCAL)) < 0.6 * abs(np.log(factor))
     assert found.map.focal_std < 0.3
+
+
+def test_a_focal_length_that_is_only_refined_is_known_no_worse_and_not_by_its_own_prior() -> None:
+    indices = (0, 8, 16, 24, 32, 40)
+    world = world_of(indices, np.array([0.05, 0, 0, 0, 0.02, 0]))
+    known = replace(world, focal_std=0.015, settled_focal=FOCAL)
+    found = adjust(known, indices, {0}, orbit.HW, focal_is_known=False, iterations=30)
+    assert found.verdict.accepted
+    assert 0 < found.map.focal_std <= 0.015
+    assert abs(np.log(found.map.focal / FOCAL)) < 2 * found.map.focal_std
+    assert _told(0.02, 0.02) == np.inf, "where the equations know no more than the prior, sightings said nothing"
+    assert _told(0.012, 0.02) == pytest.approx(DEPENDENT * 0.015), "1/0.012^2 = 1/0.02^2 + 1/0.015^2"

@@ -81,12 +81,16 @@ def test_json_is_whole_and_strict(tmp_path: Path) -> None:
 
 
 def test_intrinsics_can_be_given_back_to_the_program(tmp_path: Path) -> None:
-    views = [CameraView(np.array([[f, 0, 320.0], [0, f + 1, 240.0], [0, 0, 1]]), 640, 480) for f in (500.0, 510, 900)]
+    views = [
+        CameraView(np.array([[f, 0, 320.0], [0, f + 1, 240.0], [0, 0, 1]]), 640, 480, focal_std=f / 1e5)
+        for f in (500.0, 510, 900)
+    ]
     views.insert(0, CameraView(np.diag([1.0, 1.0, 1.0]), 64, 48))
     write_intrinsics(tmp_path / "intrinsics.json", views)
     camera = read_camera(tmp_path / "intrinsics.json")
     assert (camera.fx, camera.fy, camera.width, camera.height) == (510.0, 511.0, 640, 480)
     assert not camera.is_distorted
+    assert json.loads((tmp_path / "intrinsics.json").read_text())["focal_std"] == 0.009
 
 
 def test_splat_draws_the_nearest_point_and_leaves_the_rest() -> None:

@@ -232,3 +232,15 @@ def test_one_bad_correction_spoils_its_list(scale: float) -> None:
     hostile.corrections[1].map_from_submap.scale = scale
     with pytest.raises(WireError):
         corrections_of(hostile.SerializeToString())
+
+
+def test_the_deviation_of_a_learned_focal_length_travels_and_is_checked() -> None:
+    payload = encode_frame_result(make_output().result)
+    read = decode_payload(wire.FRAME, payload)
+    assert read.camera.focal_std == 0.0125
+    assert frame_as_dict(read)["intrinsics"]["focal_std"] == 0.0125
+    for wrong in (float("nan"), -1.0, float("inf")):
+        message = wire_pb2.FrameResult.FromString(payload)
+        message.intrinsics.focal_std = wrong
+        with pytest.raises(WireError, match="deviation of a focal length"):
+            decode_payload(wire.FRAME, message.SerializeToString())

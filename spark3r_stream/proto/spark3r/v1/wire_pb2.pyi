@@ -127,7 +127,7 @@ class Similarity(_message.Message):
     def __init__(self, scale: _Optional[float] = ..., translation: _Optional[_Union[Vector3, _Mapping]] = ..., rotation: _Optional[_Union[Quaternion, _Mapping]] = ...) -> None: ...
 
 class Intrinsics(_message.Message):
-    __slots__ = ("fx", "fy", "cx", "cy", "width", "height", "rectified")
+    __slots__ = ("fx", "fy", "cx", "cy", "width", "height", "rectified", "focal_std")
     FX_FIELD_NUMBER: _ClassVar[int]
     FY_FIELD_NUMBER: _ClassVar[int]
     CX_FIELD_NUMBER: _ClassVar[int]
@@ -135,6 +135,7 @@ class Intrinsics(_message.Message):
     WIDTH_FIELD_NUMBER: _ClassVar[int]
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
     RECTIFIED_FIELD_NUMBER: _ClassVar[int]
+    FOCAL_STD_FIELD_NUMBER: _ClassVar[int]
     fx: float
     fy: float
     cx: float
@@ -142,7 +143,8 @@ class Intrinsics(_message.Message):
     width: int
     height: int
     rectified: bool
-    def __init__(self, fx: _Optional[float] = ..., fy: _Optional[float] = ..., cx: _Optional[float] = ..., cy: _Optional[float] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., rectified: bool = ...) -> None: ...
+    focal_std: float
+    def __init__(self, fx: _Optional[float] = ..., fy: _Optional[float] = ..., cx: _Optional[float] = ..., cy: _Optional[float] = ..., width: _Optional[int] = ..., height: _Optional[int] = ..., rectified: bool = ..., focal_std: _Optional[float] = ...) -> None: ...
 
 class DropCount(_message.Message):
     __slots__ = ("cause", "count")
