@@ -91,6 +91,9 @@ class RunConfig:
             of 16 cm, 4x4_50:0.1:7 is one ArUco marker. `spark3r tag` makes them (docs/metres.md).
         tag_up: how tags are mounted, upright on a wall or flat on the floor: then they say what is up, too.
         tag_origin: the origin of the map is the tag; of several, the one with the smallest id.
+        camera_height: metres over the floor at which the camera is carried, as on a robot: the floor is found in the
+            map, and says what is up, too.
+        baseline: two times in seconds from the first frame, and how many metres apart the camera was at them.
         save_depth: also write depth and confidence of each frame to OUT/depth.
         mesh: also write one coloured surface, OUT/mesh.ply and OUT/mesh.glb, at the end (docs/geometry.md).
         max_points: points of cloud.ply at most.
@@ -143,6 +146,8 @@ class RunConfig:
     tag: str | None = None
     tag_up: Literal["wall", "floor"] | None = None
     tag_origin: bool = False
+    camera_height: float | None = None
+    baseline: tuple[float, float, float] | None = None
     save_depth: bool = False
     mesh: bool = False
     max_points: int = 2_000_000
@@ -164,7 +169,11 @@ class RunConfig:
         from spark3r_core.metric.tags import TagSpec  # numpy: --help does without
 
         tag = None if self.tag is None else TagSpec.parse(self.tag)
-        return MetricOptions(tag, self.tag_up, self.tag_origin)
+        baseline = self.baseline
+        if baseline is not None:
+            first_s, second_s, metres = baseline
+            baseline = (first_s, second_s, metres)  # of a recording it is a list
+        return MetricOptions(tag, self.tag_up, self.tag_origin, self.camera_height, baseline)
 
     def check(self) -> None:
         """ConfigError for values that cannot work, before anything is opened."""
@@ -196,7 +205,7 @@ class RunConfig:
         except GeometryError as error:
             raise ConfigError(str(error)) from None
         if is_metric and self.others:
-            raise ConfigError("metres are for one camera; with several, run those that see a tag by themselves")
+            raise ConfigError("metres are for one camera; with several, run each by itself")
         if is_metric and self.track == "off":
             raise ConfigError("metres need keyframes, and --track off makes none; leave one of the two away")
         if self.memory is not None:

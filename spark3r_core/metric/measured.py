@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spark3r_core.geometry.sim3 import Sim3
+from spark3r_core.metric.baseline import BaselineEvidence
+from spark3r_core.metric.floor import FloorEvidence, low_points
 from spark3r_core.metric.gravity import ROBOT_FROM_OPTICAL, levelled
 from spark3r_core.metric.options import MetricOptions
 from spark3r_core.metric.scale import Scale, joined
@@ -43,11 +45,25 @@ class MetricMap:
     def __init__(self, options: MetricOptions) -> None:
         self.options = options
         self._tags = None if options.tag is None else TagEvidence(options.tag)
+        self._floor = None if options.camera_height_m is None else FloorEvidence(options.camera_height_m)
+        self._baseline = None if options.baseline is None else BaselineEvidence(*options.baseline)
 
     def saw_tag(self, sighting: TagSighting, keyframe_id: int, key_from_camera: Array, depth: float | None) -> None:
         """See `TagEvidence.add`."""
         if self._tags is not None:
             self._tags.add(sighting, keyframe_id, key_from_camera, depth)
+
+    def saw_frame(self, time_s: float, keyframe_id: int, key_from_camera: Array) -> None:
+        """See `BaselineEvidence.add`."""
+        if self._baseline is not None:
+            self._baseline.add(time_s, keyframe_id, key_from_camera)
+
+    def saw_depth(
+        self, keyframe_id: int, depth: NDArray[np.float32], trust: NDArray[np.float32], intrinsics: Array
+    ) -> None:
+        """Depth of a keyframe, (h, w) in its unit, and how far it is trusted; a later one of the same replaces it."""
+        if self._floor is not None:
+            self._floor.add(keyframe_id, low_points(depth, trust, intrinsics))
 
     def measured(self, map_from_key: Mapping[int, Sim3], camera: Array) -> Measured | None:
         """By all evidence, with keyframes where they are now. None while the scale is not known.
@@ -55,13 +71,20 @@ class MetricMap:
         map_from_key: of keyframes by id. camera: (3, 3) of the picture as known now.
         """
         fits = {} if self._tags is None else self._tags.fits(map_from_key, camera)
-        scale = joined([] if self._tags is None else self._tags.scales(fits))
+        floor = None if self._floor is None else self._floor.floor(map_from_key)
+        evidence = [] if self._tags is None else self._tags.scales(fits)
+        if self._floor is not None and floor is not None:
+            evidence.append(self._floor.scale(floor))
+        moved = None if self._baseline is None else self._baseline.scale(map_from_key)
+        scale = joined(evidence if moved is None else [*evidence, moved])
         if scale is None:
             return None
         placed = [fits[tag_id] for tag_id in sorted(fits) if fits[tag_id].turn_std <= MOST_LEAN_STD]
         up = _mean_up(placed, self.options.tag_up)
+        if up is None and floor is not None:
+            up = floor.normal
         origin = None
-        if self.options.tag_origin and self.options.tag_up is not None and up is not None:
+        if self.options.tag_origin and self.options.tag_up is not None and placed and up is not None:
             axes, fit = _ORIGIN_AXES[self.options.tag_up], placed[0]
             rotation = levelled(axes @ fit.map_from_tag.rotation.T, up)
             centre = fit.map_from_tag.translation

@@ -8,6 +8,9 @@ from typing import Literal
 from spark3r_core.errors import GeometryError
 from spark3r_core.metric.tags import TagSpec
 
+LEAST_HEIGHT_M, MOST_HEIGHT_M = 0.02, 100.0
+LEAST_BASELINE_M, MOST_BASELINE_M = 0.01, 10_000.0
+
 
 @dataclass(frozen=True)
 class MetricOptions:
@@ -15,17 +18,37 @@ class MetricOptions:
 
     tag: tags of known size to look for. tag_up: how they are mounted, so that they say what is up: upright on a "wall"
     or lying on the "floor". tag_origin: the map's origin is the tag with the smallest id that was seen.
+    camera_height_m: at which the camera is carried over the floor. baseline: two times, in seconds from the first
+    frame, and how far apart in metres the camera was at them.
     """
 
     tag: TagSpec | None = None
     tag_up: Literal["wall", "floor"] | None = None
     tag_origin: bool = False
+    camera_height_m: float | None = None
+    baseline: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.tag is None and (self.tag_up is not None or self.tag_origin):
             raise GeometryError("how a tag is mounted, and that it is the origin, need a tag: give its family and size")
         if self.tag_origin and self.tag_up is None:
             raise GeometryError("a tag as the origin needs to be known as mounted on a wall or on the floor")
+        if self.camera_height_m is not None and not LEAST_HEIGHT_M <= self.camera_height_m <= MOST_HEIGHT_M:
+            raise GeometryError(
+                f"a camera {self.camera_height_m:g} m over the floor; expected {LEAST_HEIGHT_M:g} to"
+                f" {MOST_HEIGHT_M:g} m"
+            )
+        if self.baseline is not None:
+            first_s, second_s, metres = self.baseline
+            if not 0 <= first_s < second_s < float("inf"):
+                raise GeometryError(
+                    f"a distance between {first_s:g} s and {second_s:g} s; expected two times in seconds from the first"
+                    " frame, the earlier one first"
+                )
+            if not LEAST_BASELINE_M <= metres <= MOST_BASELINE_M:
+                raise GeometryError(
+                    f"a distance of {metres:g} m; expected {LEAST_BASELINE_M:g} to {MOST_BASELINE_M:g} m"
+                )
 
     def __bool__(self) -> bool:
         """Whether anything is known."""

@@ -1,8 +1,9 @@
 """What Python gets of a run, as plain numpy arrays, all in one frame of reference: the map's.
 
 Cameras have OpenCV's axes: x to the right, y down, z forward. Poses are 4×4 float64 and map points of the camera to the
-map. Pixel centres lie at integer + 0.5. Lengths are model units: the network's guess of a metre, which may be off by a
-factor. A result says what was known when its frame was processed; later frames may move the map, `Map` has it as it is.
+map. Pixel centres lie at integer + 0.5. Lengths are model units, the network's guess of a metre, which may be off by a
+factor, until `Result.unit` says metre. A result says what was known when its frame was processed; later frames may move
+the map, `Map` has it as it is.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_stream.engine.loop import EngineStep
 from spark3r_stream.frame import Frame
-from spark3r_stream.wire.messages import CameraView, FrameOutput, KeyframeOutput, TrackingState
+from spark3r_stream.wire.messages import CameraView, FrameOutput, KeyframeOutput, LengthUnit, TrackingState
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +51,9 @@ class Result:
     state: TRACKING: the pixels confirm the pose. LOW_CONFIDENCE: a guess. LOST: the pose means nothing.
     state_reason: why it is not TRACKING. confidence: share of pixels that agree with the pose, in [0, 1].
     world_from_camera: (4, 4) float64 in the map; None without a pose, `failure` says why.
-    covariance: (6, 6) float64, twist [translation, rotation] in the camera's axes, model units and radians; None where
+    unit: of lengths in the map, METRE once that is known: by `scale_source`, with a relative standard deviation of
+    `scale_std`. Then every place in the map changes once; map_z_up: its z points up.
+    covariance: (6, 6) float64, twist [translation, rotation] in the camera's axes, lengths and radians; None where
     nothing says. odom_from_camera: (4, 4) float64 that never jumps and drifts instead (REP 105); None with track="off".
     camera: of the picture (undistorted where the camera is given): `matrix` (3, 3), `width`, `height`, in pixels; None
     without a pose.
@@ -70,6 +73,10 @@ class Result:
     failure: str
     keyframes: tuple[Keyframe, ...]
     drops: dict[str, int]
+    unit: LengthUnit = LengthUnit.MODEL
+    scale_source: str = ""
+    scale_std: float = 0.0
+    map_z_up: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +129,10 @@ def _result(frame: Frame, output: FrameOutput, keyframes: Sequence[Keyframe], ha
         failure=result.failure_reason,
         keyframes=tuple(keyframes),
         drops=dict(result.drops_since_last),
+        unit=result.unit,
+        scale_source=result.scale_source,
+        scale_std=result.scale_std,
+        map_z_up=result.map_z_up,
     )
 
 

@@ -42,7 +42,8 @@ def _export_map(source: Path, to: Format, out: Path, max_points: int, overwrite:
     from spark3r_stream.export.model import ExportModel
     from spark3r_stream.map_file.reading import read_map
 
-    model = ExportModel(read_map(source).world)
+    saved = read_map(source)
+    model = ExportModel(saved.placed(), saved.metres is not None and saved.metres.z_up)
     folder = ExportFolder(out, overwrite)
     if to in ("tum", "kitti"):
         from spark3r_stream.export.trajectories import keyframe_trajectory, write_kitti, write_tum

@@ -27,13 +27,19 @@ def map_info_command(path: Path, as_json: bool) -> int:
     how = "given" if camera["given"] else f"known to {camera['focal_std']:.1%}" if camera["focal_std"] else "a guess"
     print(f"  camera: {width}x{height}, focal length {camera['focal']:.1f} px ({how})")
     print(f"  {info['features']} features, {info['tracks']} tracks of {info['sightings']} sightings")
-    print(f"  {info['edges']} edges, path {info['path']:.3g} model units, {info['pictures']} pictures kept")
+    metres = info["metres"]
+    unit = "model units" if metres is None else "m"
+    print(f"  {info['edges']} edges, path {info['path']:.3g} {unit}, {info['pictures']} pictures kept")
+    if metres is not None:
+        up = ", z up" if metres["z_up"] else ""
+        print(f"  metres: ± {metres['relative_std']:.1%}, by {cleaned(metres['source'])}{up}")
     return 0
 
 
 def map_info(saved: SavedMap) -> dict[str, Any]:
-    """What is in a map, as plain values. seconds: from its first to its last keyframe. path: through its cameras."""
-    world = saved.world
+    """What is in a map, as plain values. seconds: from its first to its last keyframe. path: through its cameras, in
+    metres where those are known."""
+    world, metres = saved.placed(), saved.metres
     keyframes = [world.keyframes[frame_id] for frame_id in world.order]
     track, _, _ = world.tracks.seen_by(world.order, 2)
     centres = np.stack([keyframe.world_from_camera[:3, 3] for keyframe in keyframes])
@@ -54,5 +60,13 @@ def map_info(saved: SavedMap) -> dict[str, Any]:
             "focal_std": world.focal_std if np.isfinite(world.focal_std) else None,
             "given": world.given_camera is not None,
         },
-        "source": vars(saved.facts).copy(),
+        "source": {name: value for name, value in vars(saved.facts).items() if name != "metres"},
+        "metres": None
+        if metres is None
+        else {
+            "metres_per_unit": metres.metres_from_map.scale,
+            "relative_std": metres.std,
+            "source": metres.source,
+            "z_up": metres.z_up,
+        },
     }

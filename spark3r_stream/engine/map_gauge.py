@@ -23,16 +23,19 @@ from spark3r_core.metric.scale import Scale
 from spark3r_core.metric.tag_evidence import depth_at
 from spark3r_core.metric.tags import TagDetector, TagSighting
 from spark3r_core.stream.camera_sizes import sampled
+from spark3r_core.stream.dense import DenseDepth
 from spark3r_core.stream.keyframe_map import Keyframe
 from spark3r_core.stream.tracker import Reference, TrackedFrame
 from spark3r_stream.engine.results import MapUnit, StepOutput
 from spark3r_stream.engine.submap import Submap
+from spark3r_stream.map_file.saved_map import Metres
 from spark3r_stream.wire.messages import LengthUnit, MapCorrection
 
 log = logging.getLogger(__name__)
 
 Array = NDArray[np.float64]
 
+MOST_BEFORE = 64  # maps of a run whose metres are remembered
 EVERY = 3  # frames, of which one is searched for tags; keyframes always are
 MOVED_STDS = (
     0.5  # standard deviations of the scale by which it must be off before subscribers are told of a better one,
@@ -52,23 +55,52 @@ class MapGauge:
         self.all_from_part = Sim3()
         self.scale: Scale | None = None
         self.z_up = False
+        self._before: list[Metres] = []  # of maps that were given up
+        self._begun_s: float | None = None  # time of the first frame
         self._placed, self._was_level = Sim3(), False  # of the present map before anything was measured in it
         self._metric = MetricMap(self.options)
         tag = self.options.tag
         self._ahead: TagDetector | None = None if tag is None else TagDetector(tag)
         self._detector: TagDetector | None = None if tag is None else TagDetector(tag)
 
-    def begin_part(self, all_from_camera: Array | None) -> None:
+    def begin_part(self, all_from_camera: Array | None, submaps: Mapping[int, Submap]) -> None:
         """Another map begins, at the last confirmed camera (4, 4): its unit is a guess again, the one before as a
-        rule."""
+        rule. submaps: of the map that is given up."""
+        self._before = list(self.metres(submaps))[-MOST_BEFORE:]
         self._metric, self.scale, self._was_level = MetricMap(self.options), None, self.z_up
         if all_from_camera is not None:
             self.all_from_part = replace(Sim3.from_matrix(all_from_camera), scale=self.all_from_part.scale)
         self._placed = self.all_from_part
 
+    def go_on_with(self, metres: Metres) -> None:
+        """The map that was opened is known in metres already."""
+        self.all_from_part = self._placed = metres.metres_from_map
+        self.scale = Scale(metres.metres_from_map.scale, metres.std, metres.source)
+        self.z_up = self._was_level = metres.z_up
+
+    def metres(self, submaps: Mapping[int, Submap]) -> tuple[Metres, ...]:
+        """What a map's file is to hold: of the present map, and of those before. submaps: of the present one."""
+        if self.scale is None or not submaps:
+            return tuple(self._before)
+        now = Metres(min(submaps), self.all_from_part, self.scale.log_std, self.scale.source, self.z_up)
+        return (*self._before, now)
+
     def look(self, frame_id: int, picture: NDArray[np.uint8]) -> tuple[TagSighting, ...]:
         """Tags in a picture that is not a keyframe yet."""
         return () if self._ahead is None or frame_id % EVERY else tuple(self._ahead(picture))
+
+    def saw_frame(self, time_s: float, tracked: TrackedFrame) -> None:
+        """A frame whose pose the pixels confirm."""
+        self._metric.saw_frame(time_s - self._first_s(time_s), tracked.keyframe_id, tracked.key_from_camera)
+
+    def _first_s(self, time_s: float) -> float:
+        if self._begun_s is None:
+            self._begun_s = time_s
+        return self._begun_s
+
+    def refined(self, frame_id: int, dense: DenseDepth) -> None:
+        """The depth of a keyframe once several views have said what it is."""
+        self._metric.saw_depth(frame_id, dense.depth, dense.confidence, dense.intrinsics)
 
     def saw(self, tags: Sequence[TagSighting], tracked: TrackedFrame, reference: Reference, camera: Array) -> None:
         """Tags in a frame whose pose the pixels confirm. camera: (3, 3) of its picture."""
@@ -79,8 +111,10 @@ class MapGauge:
             depth = depth_at(tag.corners, points, camera)
             self._metric.saw_tag(tag, tracked.keyframe_id, tracked.key_from_camera, depth)
 
-    def mapped(self, keyframe: Keyframe, picture: NDArray[np.uint8]) -> None:
+    def mapped(self, keyframe: Keyframe, picture: NDArray[np.uint8], time_s: float) -> None:
         """A keyframe with its picture."""
+        self._metric.saw_frame(time_s - self._first_s(time_s), keyframe.frame_id, np.eye(4))
+        self._metric.saw_depth(keyframe.frame_id, keyframe.depth, keyframe.confidence, keyframe.depth_intrinsics)
         for tag in () if self._detector is None else self._detector(picture):
             centre = tag.corners.mean(0, keepdims=True).astype(np.float32)
             depth_from_picture = np.asarray(np.linalg.inv(keyframe.picture_from_depth), np.float64)

@@ -103,7 +103,7 @@ class LocalMapper:
     def save_map(self, path: Path, facts: MapFacts, overwrite: bool) -> int:
         world = self._to_save()
         is_new = bool(world.keyframes) and world is not self._opened
-        return write_map(path, world, facts, overwrite=overwrite) if is_new else 0
+        return write_map(path, world, facts.about(world), overwrite=overwrite) if is_new else 0
 
     def warm_up(self, image_hw: tuple[int, int]) -> None:
         image = np.zeros((1, 3, *image_hw), np.uint8)

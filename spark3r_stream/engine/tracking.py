@@ -52,7 +52,7 @@ from spark3r_stream.engine.tracking_step import (
 )
 from spark3r_stream.engine.undistort import Undistorter
 from spark3r_stream.frame import Frame
-from spark3r_stream.map_file.saved_map import MapFacts
+from spark3r_stream.map_file.saved_map import MapFacts, Metres
 from spark3r_stream.stats import DropCause
 from spark3r_stream.wire.messages import (
     CameraView,
@@ -147,6 +147,11 @@ class TrackingReconstructor:
     def submap(self) -> int:
         return max(0, self._next_submap - 1)
 
+    @property
+    def metres(self) -> tuple[Metres, ...]:
+        """Of the maps of this run, for their file."""
+        return self._gauge.metres(self._submaps)
+
     def save_map(self, path: Path, facts: MapFacts, overwrite: bool) -> Future[int]:
         """See `MapperHost.save_map`, after what was asked for before; before `close`."""
         return self._thread.save_map(path, facts, overwrite)
@@ -187,6 +192,7 @@ class TrackingReconstructor:
         output = self._output(frame, tracked, prepared, state)
         if state is TrackingState.TRACKING:
             self._last_good = self._in_all(tracked)
+            self._gauge.saw_frame(time_s(frame), tracked)
             if prepared.tags and self._tracker.reference is not None:
                 camera = np.linalg.inv(self._sizes.tracker_map) @ tracked.camera
                 self._gauge.saw(prepared.tags, tracked, self._tracker.reference, camera)
@@ -212,6 +218,8 @@ class TrackingReconstructor:
             self._begin_part(f"the picture's size changed to {width}x{height} at frame {frame.frame_id}")
         elif reopening is not None:
             self._submaps = reopening.begin(time_s(frame))
+            for metres in reopening.facts.metres:
+                self._gauge.go_on_with(metres)
             self._next_submap = len(self._submaps)
             step.corrections += self._placed(self._submaps, "a saved map was opened")
         self._sizes, self._view = prepared.sizes, prepared.view
@@ -259,6 +267,8 @@ class TrackingReconstructor:
             self._map_last_frame(step)
             update = self._thread.finish(not self.refines)
             if update is not None:
+                for frame_id, dense in sorted(update.refined.items()):
+                    self._gauge.refined(frame_id, dense)
                 step.corrections += self._corrections(update, "all keyframes adjusted together", at_end=True)
                 step.camera = self._camera_of_map(update)
                 self._measure(update, step)
@@ -386,7 +396,7 @@ class TrackingReconstructor:
         )  # fmt: skip
         self._next_submap += 1
         self._submaps[request.frame_id] = submap
-        self._gauge.mapped(keyframe, request.picture)
+        self._gauge.mapped(keyframe, request.picture, time_s(facts.frame))
         step.corrections += self._corrections(update, "a keyframe was mapped")
         self._last_window = step.window = update.window
         self._measure(update, step)
@@ -399,6 +409,7 @@ class TrackingReconstructor:
         cloud = replace(self.cloud, least_confidence=LEAST_CONFIDENCE)
         for frame_id, dense in sorted(refined.items()):
             submap = self._submaps.get(frame_id)
+            self._gauge.refined(frame_id, dense)
             if submap is not None:  # else it could not be tracked on, and nobody has heard of it
                 output = submap.output(cloud, dense.picture, dense.depth, dense.confidence, dense.intrinsics)
                 step.refined.append(output)
@@ -472,7 +483,7 @@ class TrackingReconstructor:
         """Give the map up and begin another, placed at the last confirmed camera; its scale is a guess."""
         log.warning("a new map begins: %s", reason)
         self._thread.begin()
-        self._gauge.begin_part(self._last_good)
+        self._gauge.begin_part(self._last_good, self._submaps)
         self._tracker = Tracker()
         self._health = FrameHealth()
         self._relocaliser = self._new_relocaliser()

@@ -23,6 +23,7 @@ class ExportModel:
     """A map to be exported; what is derived from it is made once, when it is asked for."""
 
     world: KeyframeMap
+    z_up: bool = False
 
     @cached_property
     def keyframes(self) -> list[Keyframe]:

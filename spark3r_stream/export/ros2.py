@@ -29,7 +29,7 @@ def write_ros2bag(model: ExportModel, folder: ExportFolder, max_points: int) -> 
     begin = time_ns(model.keyframes[0])
     if begin < 0:
         raise OutputError("ROS has no times before 1970, and this map begins there")
-    types, names, turn = BagTypes(), Naming(), upright()
+    types, names, turn = BagTypes(), Naming(), np.eye(4) if model.z_up else upright()
     messages = Ros2Messages(types)
     each = max(1, max_points // len(model.keyframes))
     poses = []

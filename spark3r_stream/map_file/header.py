@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.stream.keyframe_map import Array, KeyframeMap
 from spark3r_stream.map_file.layout import COUNTS, MAJOR, MAX_PIXELS, MAX_SIDE, MINOR
-from spark3r_stream.map_file.saved_map import MapFacts
+from spark3r_stream.map_file.saved_map import MapFacts, Metres
 from spark3r_stream.plain_text import cleaned
 from spark3r_stream.rules import Rule, integer, number, one_of, optional, read_json, text
 
@@ -46,6 +47,26 @@ _FIELDS: dict[str, Rule] = {
         "nothing, or fx fy cx cy",
     ),
     "source": Rule(lambda value: isinstance(value, dict), "an object"),
+}
+_METRES: dict[str, Rule] = {
+    "keyframe_id": integer(-(2**62), 2**62),
+    "scale": number(1e-9, 1e9),
+    "quat_xyzw": Rule(
+        lambda value: (
+            isinstance(value, list)
+            and len(value) == 4
+            and all(map(number(-1.001, 1.001).holds, value))
+            and abs(math.hypot(*value) - 1) < 1e-3
+        ),
+        "a unit quaternion",
+    ),
+    "translation": Rule(
+        lambda value: isinstance(value, list) and len(value) == 3 and all(map(number(-1e9, 1e9).holds, value)),
+        "three numbers",
+    ),
+    "std": number(0, 1e3),
+    "source": text(),
+    "z_up": Rule(lambda value: isinstance(value, bool), "true or false"),
 }
 _SOURCE: dict[str, Rule] = {
     "source_id": text(),
@@ -87,7 +108,8 @@ def header_json(world: KeyframeMap, facts: MapFacts, counts: Mapping[str, int]) 
         else {
             "fx": float(camera[0, 0]), "fy": float(camera[1, 1]), "cx": float(camera[0, 2]), "cy": float(camera[1, 2]),
         },
-        "source": asdict(facts),
+        "source": {name: getattr(facts, name) for name in _SOURCE},
+        "metres": _metres_fields(facts.metres[0]) if facts.metres else None,
     }  # fmt: skip
     return json.dumps(fields, sort_keys=True)
 
@@ -118,9 +140,32 @@ def checked_header(words: str) -> Header:
         math.inf if std is None else float(std),
         float(fields["settled_focal"]),
         None if given is None else _matrix(given),
-        MapFacts(**{name: fields["source"][name] for name in _SOURCE}),
+        MapFacts(**{name: fields["source"][name] for name in _SOURCE}, metres=_metres(fields.get("metres"))),
         minor > MINOR,
     )
+
+
+def _metres_fields(metres: Metres) -> dict[str, Any]:
+    lies = metres.metres_from_map
+    return {
+        "keyframe_id": metres.keyframe_id,
+        "scale": lies.scale,
+        "quat_xyzw": lies.quat_xyzw.tolist(),
+        "translation": lies.translation.tolist(),
+        "std": metres.std,
+        "source": metres.source,
+        "z_up": metres.z_up,
+    }
+
+
+def _metres(fields: Any) -> tuple[Metres, ...]:
+    if fields is None:  # not known, or a file of version 1.0
+        return ()
+    if not isinstance(fields, dict):
+        raise ValueError("what it says of metres is no object")
+    _require("of its metres ", fields, _METRES)
+    lies = Sim3.from_quat_xyzw(fields["scale"], fields["quat_xyzw"], fields["translation"])
+    return (Metres(fields["keyframe_id"], lies, float(fields["std"]), fields["source"], fields["z_up"]),)
 
 
 def _matrix(given: Mapping[str, float]) -> Array:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 MAGIC = "spark3r_map"  # the one key of the file's metadata; its value is the header
-MAJOR, MINOR = 1, 0
+MAJOR, MINOR = 1, 1
 MAX_BYTES = 512 << 20  # of a file
 MAX_HEADER_BYTES = 64 << 10
 MAX_FEATURES = 2_000_000  # in all; their descriptors take four times as much in memory as in the file

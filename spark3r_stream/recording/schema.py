@@ -49,6 +49,10 @@ def _choices(name: str) -> Rule:
 
 
 _DEVICE = text(r"auto|cpu|mps|(?:cuda|xpu)(?::\d{1,2})?", 16, "auto, cpu, cuda, cuda:N")
+_THREE_NUMBERS = Rule(
+    lambda value: isinstance(value, list) and len(value) == 3 and all(map(number(0, 1e10).holds, value)),
+    "three numbers from 0",
+)
 SETTINGS: dict[str, Rule] = {
     "source": text(),
     "model": text(r"[a-z0-9][a-z0-9._-]*", 64, "the name of a model"),
@@ -67,6 +71,8 @@ SETTINGS: dict[str, Rule] = {
     "tag": optional(text(r"[A-Za-z0-9_.:+-]+", 64, "FAMILY:METRES[:ID]")),
     "tag_up": optional(one_of("wall", "floor")),
     "tag_origin": yes_or_no(),
+    "camera_height": optional(number(0, 1e3)),
+    "baseline": optional(_THREE_NUMBERS),
     "dtype": _choices("dtype"),
 }
 _LIST_OF_NUMBERS = Rule(
@@ -127,7 +133,7 @@ def checked_settings(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
         raise RecordingError(f"{path} does not say how it was made; its settings are missing or damaged")
     # recordings from before there was a choice
     settings = {"track": "off", "loops": "off", "refine": "off", "map_memory": "2GiB", "localise": False, **settings}
-    settings = {"tag": None, "tag_up": None, "tag_origin": False, **settings}
+    settings = {"tag": None, "tag_up": None, "tag_origin": False, "camera_height": None, "baseline": None, **settings}
     settings |= {name: metadata[name] for name in ("device", "dtype") if metadata.get(name)}
     for name, rule in SETTINGS.items():
         if name in settings:

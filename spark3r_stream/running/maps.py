@@ -69,7 +69,7 @@ def map_saver(
 
     def facts_of(captured_ns: int) -> MapFacts:
         if reopening is not None:
-            return replace(reopening.facts, program=version("spark3r-stream"))
+            return replace(reopening.facts, program=version("spark3r-stream"), metres=reconstructor.metres)
         return MapFacts(
             source_id=unicode_text(redact_uri(config.source)),
             source_kind=source.info.kind.value,
@@ -78,6 +78,7 @@ def map_saver(
             captured_clock="unix" if source.info.captured_is_unix else "source",
             model=config.model,
             program=version("spark3r-stream"),
+            metres=reconstructor.metres,
         )
 
     def report(error: MapFileError) -> None:

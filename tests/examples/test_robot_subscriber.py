@@ -12,10 +12,18 @@ from typing import Any
 import numpy as np
 
 from spark3r_core.geometry import se3
+from spark3r_core.geometry.sim3 import Sim3
 from spark3r_stream.pubsub.keys import ServerSecurity, create_keys
 from spark3r_stream.pubsub.publisher import Publisher
-from spark3r_stream.wire.encode import encode_frame, encode_keyframe, encode_status
-from spark3r_stream.wire.messages import FrameOutput, KeyframeOutput, LengthUnit, SessionState, TrackingState
+from spark3r_stream.wire.encode import encode_frame, encode_keyframe, encode_map_corrections, encode_status
+from spark3r_stream.wire.messages import (
+    FrameOutput,
+    KeyframeOutput,
+    LengthUnit,
+    MapCorrection,
+    SessionState,
+    TrackingState,
+)
 from tests.helpers_wire import SESSION, make_keyframe, make_sealer, make_status, make_tracked
 
 ROOT = Path(__file__).parents[2]
@@ -84,9 +92,34 @@ def test_pose_distance_and_the_end(tmp_path: Path) -> None:
         f"frame 2  in submap_0 at {at}  ahead: 4.00 model units",
         f"frame 3  in submap_1 at {at}  ahead: 3.00 model units",
         f"frame 4  in submap_2 at {at}  ahead: unknown",
-        "frame 5  LOST: do not steer by this",
+        "frame 5  LOST: do not steer by this -> stop",
         "the stream is over; messages lost on the way: 0",
     ]
+
+
+def test_the_robot_stops_half_a_metre_before_a_wall() -> None:
+    """A unit of the submap is 0.25 m, as a correction says when the scale is known: until then there is no command. The
+    wall is 12 units away, 3 m, and the robot comes nearer by 0.2 m a frame."""
+    metres = Sim3(0.25, np.eye(3), np.zeros(3))
+    correction = MapCorrection(0, 1, metres, "the scale became known", LengthUnit.METRE)
+    with Publisher("tcp://127.0.0.1:*", SESSION) as publisher:
+        robot = start(publisher)
+        sealer = make_sealer()
+        publisher.send(sealer.seal(encode_keyframe(wall_at(12.0, submap=0))))
+        publisher.send(sealer.seal(encode_frame(frame_in(0, 0))))
+        publisher.send(sealer.seal(encode_map_corrections([correction], 0)))
+        for step in range(1, 15):
+            moved = frame_in(0, step, forward=0.8 * step, unit=LengthUnit.METRE)
+            publisher.send(sealer.seal(encode_frame(moved)))
+        publisher.send(sealer.seal([encode_status(replace(make_status(), state=SessionState.ENDED), 0)]))
+        out, err = robot.communicate(timeout=WAIT_S)
+    assert (robot.returncode, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0].endswith("ahead: 12.00 model units"), "no metres, no command"
+    commands = [line.split(" -> ")[1] for line in lines[1:15]]
+    ahead = [float(line.split("ahead: ")[1].split(" m")[0]) for line in lines[1:15]]
+    np.testing.assert_allclose(ahead[:13], 3.0 - 0.2 * np.arange(1, 14), atol=0.011)
+    assert commands == ["go"] * 12 + ["stop"] * 2, "0.6 m is far enough, 0.4 m is not"
 
 
 def test_silence_stops_the_robot() -> None:

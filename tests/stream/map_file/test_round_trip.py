@@ -107,7 +107,7 @@ def test_any_reader_of_safetensors_reads_it(tmp_path: Path) -> None:
         header = json.loads(file.metadata()[MAGIC])
         assert file.get_tensor("keyframe.frame_id").tolist() == list(IDS)
         assert file.get_tensor("feature.descriptor").dtype == np.uint8
-    assert header["version"] == "1.0"
+    assert header["version"] == "1.1"
     assert header["counts"]["keyframes"] == len(IDS)
     assert read_map(path).world.order == list(IDS)
 

@@ -1,0 +1,135 @@
+"""The floor under a camera that is carried at a known height: a plane in the map, found by RANSAC.
+
+The floor is the lowest of the planes that lie across "down", have every camera above them and many points on them. Down
+is the mean of the pictures' down axes, which a camera on a robot or in a hand keeps within some tens of degrees. The
+height over it, in units of the map, and the height in metres give the scale. How much it varies from keyframe to
+keyframe is drift, and says how well the scale is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spark3r_core.geometry.sim3 import Sim3
+from spark3r_core.metric.scale import ScaleEvidence
+
+Array = NDArray[np.float64]
+
+STEP = 3  # pixels between those of a depth map that are looked at
+POINTS = 200  # kept of a keyframe
+KEYFRAMES = 40  # that are asked: the newest
+LEAST_KEYFRAMES = 3
+MOST_LEAN = np.cos(np.radians(35.0))  # of the floor's normal to the mean of what the pictures say is up
+TRIES = 400
+THICK = 0.03  # of a camera's height, within which a point lies on a plane
+LEAST_SHARE = 0.05  # of the points that have to lie on the floor
+AS_MANY = 0.4  # of the points of the fullest plane that a lower one needs to be the floor
+DEPTH_STD = 0.015  # of depth along the floor that all keyframes share, as measured on synthetic worlds
+
+
+@dataclass(frozen=True, eq=False)
+class Floor:
+    """normal: (3,) up, unit. offset: normal @ point of every point on it. heights: (K,) of the keyframes' cameras, in
+    units of the map. share: of the points that lie on it."""
+
+    normal: Array
+    offset: float
+    heights: Array
+    share: float
+
+
+class FloorEvidence:
+    """Of one map whose camera is carried at `height_m` over the floor."""
+
+    def __init__(self, height_m: float) -> None:
+        self.height_m = height_m
+        self._points: dict[int, NDArray[np.float32]] = {}
+
+    def add(self, keyframe_id: int, points: NDArray[np.float32]) -> None:
+        """points: (N, 3) of a keyframe in its own camera and unit; those of an earlier call are forgotten."""
+        chosen = np.linspace(0, len(points) - 1, min(POINTS, len(points))).astype(int)
+        self._points[keyframe_id] = points[chosen]
+        while len(self._points) > KEYFRAMES:
+            del self._points[min(self._points)]
+
+    def floor(self, map_from_key: Mapping[int, Sim3]) -> Floor | None:
+        """None where no plane is one."""
+        ids = [one for one in sorted(self._points) if one in map_from_key]
+        if len(ids) < LEAST_KEYFRAMES:
+            return None
+        points = np.concatenate([map_from_key[one].apply_to_points(self._points[one]) for one in ids])
+        centres = np.stack([map_from_key[one].translation for one in ids])
+        up = -np.mean([map_from_key[one].rotation[:, 1] for one in ids], axis=0)
+        if np.linalg.norm(up) < 0.3:
+            return None  # a camera that rolls all around
+        return find_floor(points, centres, up / np.linalg.norm(up))
+
+    def scale(self, floor: Floor) -> ScaleEvidence:
+        height = float(np.median(floor.heights))
+        spread = 1.4826 * float(np.median(np.abs(floor.heights - height))) / height
+        std = float(np.hypot(DEPTH_STD, spread / np.sqrt(len(floor.heights))))
+        return ScaleEvidence(float(np.log(self.height_m / height)), std, f"camera height {self.height_m:g} m")
+
+
+def find_floor(points: Array, centres: Array, up: Array) -> Floor | None:
+    """points: (N, 3), centres: (K, 3) of cameras, up: (3,) about; in the map. The same input gives the same floor."""
+    rng = np.random.default_rng(0)
+    below = points[(points - centres.mean(0)) @ up < 0]
+    if len(below) < 50:
+        return None
+    found: list[tuple[int, float, Array, float]] = []  # points on it, height, normal, offset
+    for triple in rng.integers(len(below), size=(TRIES, 3)):
+        a, b, c = below[triple]
+        normal = np.cross(b - a, c - a)
+        length = np.linalg.norm(normal)
+        if length < 1e-12:
+            continue
+        normal = normal / length * np.sign(normal @ up)
+        offset = float(normal @ a)
+        height = float(np.median(centres @ normal - offset))
+        if normal @ up < MOST_LEAN or (centres @ normal - offset).min() <= 0.2 * height or height <= 0:
+            continue
+        count = int((np.abs(below @ normal - offset) < THICK * height).sum())
+        found.append((count, height, normal, offset))
+    if not found:
+        return None
+    most = max(count for count, *_ in found)
+    if most < LEAST_SHARE * len(points):
+        return None
+    # Of the planes that are full enough the lowest: a table is a plane, too. Several tries hit each plane, so the
+    # fullest of those near the lowest is taken.
+    full = [one for one in found if one[0] >= AS_MANY * most]
+    lowest = max(height for _, height, _, _ in full)
+    _, height, normal, offset = max((one for one in full if one[1] > 0.9 * lowest), key=lambda one: one[0])
+    for _ in range(10):
+        off = below @ normal - offset
+        weights = 1 / (1 + np.square(off / (0.5 * THICK * height)))
+        weights[np.abs(off) > 3 * THICK * height] = 0
+        middle = weights @ below / weights.sum()
+        spread = (below - middle) * np.sqrt(weights)[:, None]
+        normal = np.linalg.svd(spread, full_matrices=False)[2][2]
+        normal = normal * np.sign(normal @ up)
+        offset = float(normal @ middle)
+    heights = centres @ normal - offset
+    share = float((np.abs(points @ normal - offset) < THICK * height).mean())
+    if normal @ up < MOST_LEAN or heights.min() <= 0:
+        return None
+    return Floor(np.asarray(normal), offset, heights, share)
+
+
+def low_points(depth: NDArray[np.float32], trust: NDArray[np.float32], intrinsics: Array) -> NDArray[np.float32]:
+    """Points (N, 3) of a depth map (h, w) that may be of a floor: below the camera's middle, and of those the half that
+    is trusted more. intrinsics: (3, 3)."""
+    rows = slice(int(intrinsics[1, 2]) + 1, None, STEP)
+    z, trusted = depth[rows, ::STEP], trust[rows, ::STEP]
+    v, u = np.mgrid[rows.start : depth.shape[0] : STEP, 0 : depth.shape[1] : STEP] + 0.5
+    x = (u - intrinsics[0, 2]) / intrinsics[0, 0] * z
+    y = (v - intrinsics[1, 2]) / intrinsics[1, 1] * z
+    keep = np.isfinite(z) & (z > 0)
+    if keep.any():
+        keep &= trusted >= np.median(trusted[keep])
+    return np.stack([x, y, z], -1)[keep].astype(np.float32)

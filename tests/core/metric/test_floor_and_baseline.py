@@ -1,0 +1,126 @@
+"""A known height over the floor and a known way: the scale they give, and what they do not take for one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from spark3r_core.errors import GeometryError
+from spark3r_core.geometry.rotation import exp_so3
+from spark3r_core.geometry.sim3 import Sim3
+from spark3r_core.metric.baseline import BaselineEvidence
+from spark3r_core.metric.floor import FloorEvidence, find_floor, low_points
+from spark3r_core.metric.measured import MetricMap, robot_from_map
+from spark3r_core.metric.options import MetricOptions
+
+HEIGHT = 0.6  # metres, of a camera that looks ahead and 10 degrees down
+UNITS = 2.5  # of the map per metre
+WORLD = exp_so3(np.array([0.0, 0.0, 0.2]))  # the map leans against the world
+
+
+def camera(x: float, height: float = HEIGHT) -> Sim3:
+    """map_from_camera at (x, -height, 0) of a world whose y points down, with the floor at 0."""
+    turn = WORLD @ exp_so3(np.array([-np.radians(10.0), 0.0, 0.0]))
+    return Sim3(1.0, turn, UNITS * (WORLD @ [x, -height, 0.0]))
+
+
+def seen(lies: Sim3, rng: np.random.Generator, with_table: bool = True, noise: float = 0.01) -> np.ndarray:
+    """Points of the floor, a table, a wall and clutter, (N, 3) float32 in the camera, in units of the map."""
+    n = 150
+    floor = np.column_stack([rng.uniform(-2, 2, n), np.zeros(n), rng.uniform(0.8, 5, n)])
+    table = np.column_stack([rng.uniform(-1, 1, n), np.full(n, -0.4), rng.uniform(1, 3, n)])
+    wall = np.column_stack([rng.uniform(-2, 2, n), rng.uniform(-0.6, 0, n), np.full(n, 5.0)])
+    clutter = np.column_stack([rng.uniform(-2, 2, n), rng.uniform(-0.6, 0, n), rng.uniform(1, 5, n)])
+    points = np.concatenate([floor, table, wall, clutter] if with_table else [floor, wall, clutter])
+    inside = lies.inverse().apply_to_points(UNITS * (points @ WORLD.T))
+    return (inside * np.exp(noise * rng.normal(size=(len(inside), 1)))).astype(np.float32)
+
+
+def test_the_floor_under_a_table_gives_scale_and_up() -> None:
+    rng = np.random.default_rng(0)
+    options = MetricOptions(camera_height_m=HEIGHT)
+    evidence = FloorEvidence(HEIGHT)
+    lies = {k: camera(0.2 * k, HEIGHT * (1 + 0.02 * rng.normal())) for k in range(8)}
+    for k, place in lies.items():
+        evidence.add(k, seen(place, rng))
+    floor = evidence.floor(lies)
+    assert floor is not None
+    assert np.degrees(np.arccos(floor.normal @ WORLD @ [0.0, -1.0, 0.0])) < 1.0
+    scale = evidence.scale(floor)
+    assert np.exp(scale.log_scale) == pytest.approx(1 / UNITS, rel=0.02)
+    assert 0.01 < scale.log_std < 0.03
+    measured_map = MetricMap(options)
+    measured_map._floor = evidence
+    measured = measured_map.measured(lies, np.eye(3))
+    assert measured is not None
+    assert measured.up is not None
+    gauge = robot_from_map(measured, Sim3(), False)
+    np.testing.assert_allclose(gauge.rotation @ WORLD @ [0.0, -1.0, 0.0], [0, 0, 1], atol=0.02)
+    assert (gauge.rotation @ lies[0].rotation @ [0.0, 0.0, 1.0])[0] > 0.9, "x is ahead"
+
+
+def test_a_height_that_varies_is_known_worse() -> None:
+    rng = np.random.default_rng(1)
+    stds = []
+    for varies in (0.0, 0.3):
+        evidence = FloorEvidence(HEIGHT)
+        lies = {k: camera(0.2 * k, HEIGHT * (1 + varies * np.sin(k))) for k in range(8)}
+        for k, place in lies.items():
+            evidence.add(k, seen(place, rng))
+        floor = evidence.floor(lies)
+        assert floor is not None
+        stds.append(evidence.scale(floor).log_std)
+    assert stds[1] > 2 * stds[0]
+
+
+def test_walls_and_clutter_are_no_floor() -> None:
+    rng = np.random.default_rng(2)
+    centres = np.stack([camera(0.2 * k).translation for k in range(5)])
+    wall = np.column_stack([rng.uniform(-2, 2, 500), rng.uniform(-2, 2, 500), np.full(500, 5.0)])
+    cloud = rng.uniform(-3, 3, (500, 3))
+    for points in (wall, cloud):
+        assert find_floor(UNITS * points @ WORLD.T, centres, WORLD @ [0.0, -1.0, 0.0]) is None
+    evidence = FloorEvidence(HEIGHT)
+    evidence.add(0, seen(camera(0), rng))
+    assert evidence.floor({0: camera(0)}) is None, "one keyframe is too little"
+
+
+def test_low_points_are_below_the_middle_and_of_the_better_half() -> None:
+    depth = np.full((60, 80), 2.0, np.float32)
+    trust = np.linspace(0, 1, 80, dtype=np.float32)[None].repeat(60, 0)
+    points = low_points(depth, trust, np.array([[70.0, 0, 40], [0, 70, 30], [0, 0, 1]]))
+    assert len(points) > 50
+    assert (points[:, 1] > 0).all()
+    assert (points[:, 0] > -0.2).all(), "trusted columns are on the right"
+    np.testing.assert_allclose(points[:, 2], 2.0)
+
+
+def test_a_known_way_gives_the_scale_by_the_frames_nearest_in_time() -> None:
+    evidence = BaselineEvidence(1.0, 3.0, 0.8)
+    lies = {0: camera(0.0), 50: camera(1.0)}
+    step = np.eye(4)
+    assert evidence.scale(lies) is None
+    for time_s, keyframe, x in ((0.95, 0, 9.0), (1.01, 0, 0.1), (1.06, 0, 9.0), (2.99, 50, -0.1), (3.2, 50, 9.0)):
+        step = step.copy()
+        step[0, 3] = UNITS * x
+        evidence.add(time_s, keyframe, step)
+    found = evidence.scale(lies)
+    assert found is not None
+    distance = np.linalg.norm(lies[50].translation - lies[0].translation) - UNITS * 0.2
+    assert np.exp(found.log_scale) == pytest.approx(0.8 / distance, rel=1e-6)
+    assert evidence.scale({0: lies[0]}) is None, "the keyframe of the second is of another map"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"camera_height_m": 0.0}, "over the floor"),
+        ({"camera_height_m": float("nan")}, "over the floor"),
+        ({"baseline": (3.0, 1.0, 0.5)}, "the earlier one first"),
+        ({"baseline": (-1.0, 1.0, 0.5)}, "the earlier one first"),
+        ({"baseline": (1.0, 2.0, 0.0)}, "a distance of 0 m"),
+    ],
+)
+def test_nonsense_is_refused(options: dict, words: str) -> None:
+    with pytest.raises(GeometryError, match=words):
+        MetricOptions(**options)
