@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from spark3r_core.stream.keyframe_map import Keyframe
 from spark3r_stream.errors import OutputError
 from spark3r_stream.export.dense import keyframe_cloud
 from spark3r_stream.export.folder import ExportFolder
@@ -53,8 +54,23 @@ def _log(rr: Any, recording: Any, model: ExportModel, max_points: int) -> None:
         pinhole = rr.Pinhole(image_from_camera=model.camera, resolution=[width, height])
         recording.log("world/camera/picture", pinhole)
         recording.log("world/camera/picture", rr.EncodedImage(contents=keyframe.picture, media_type="image/jpeg"))
+        recording.log("world/camera/depth", _depth_camera(rr, keyframe))
+        recording.log("world/camera/depth", _depth(rr, keyframe))
         cloud = keyframe_cloud(model, slot, each)
         recording.log(f"world/points/{keyframe.frame_id:06d}", rr.Points3D(cloud.points, colors=cloud.colours))
+
+
+def _depth_camera(rr: Any, keyframe: Keyframe) -> Any:
+    height, width = keyframe.depth.shape
+    return rr.Pinhole(image_from_camera=keyframe.depth_intrinsics, resolution=[width, height])
+
+
+def _depth(rr: Any, keyframe: Keyframe) -> Any:
+    """z in units of the map, in the colours of its middle nine tenths; 0 where unknown, which rerun leaves out."""
+    depth = keyframe.depth * np.float32(keyframe.scale)
+    known = np.isfinite(depth) & (depth > 0)
+    low, high = np.percentile(depth[known], [5, 95]) if known.any() else (0.0, 1.0)
+    return rr.DepthImage(np.where(known, depth, np.float32(0)), meter=1.0, depth_range=[low, high])
 
 
 def _identity(model: ExportModel) -> uuid.UUID:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from spark3r_core.models.registry import MODELS
+from spark3r_core.stream.keyframe_cost import KeyframeCost
 from spark3r_stream.cli import fit
 from tests import helpers
 
@@ -94,7 +95,9 @@ def test_without_torch_a_line_says_what_to_install(command: str, line: str) -> N
 def test_what_fits_is_counted_and_measured_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    """The measurement itself is in test_keyframe_cost.py."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(fit, "operations_per_second", lambda *_: 1e9)
     assert models(monkeypatch, "list", "bundled", "--fit", "--json") == 0
     told = capfd.readouterr()
     first = json.loads(told.out)
@@ -103,15 +106,16 @@ def test_what_fits_is_counted_and_measured_once(
     assert first["needed_bytes"] == int(
         1.5 * sum(first["cost"][f"{part}_bytes"] for part in ("weights", "memory", "work"))
     )
-    assert first["keyframes_per_second"] > 0
+    assert first["keyframes_per_second"] == 1e9 / first["cost"]["operations"]
     assert models(monkeypatch, "list", "bundled", "--fit", "--json") == 0
     told = capfd.readouterr()
     assert (json.loads(told.out)["keyframes_per_second"], told.err) == (first["keyframes_per_second"], "")
     (cache,) = (tmp_path / "cache" / "spark3r").iterdir()
     kept = json.loads(cache.read_text())
+    cost = KeyframeCost(**first["cost"])
+    monkeypatch.setattr(fit, "keyframe_cost", lambda name, dtype: cost)
     for damage in ("[]", "nonsense", json.dumps({**kept, "costs": {"bundled": {"more": 1}}})):
         cache.write_text(damage)
-        monkeypatch.setattr(fit, "operations_per_second", lambda *_: 1e9)
         assert models(monkeypatch, "list", "bundled", "--fit", "--json") == 0
         assert json.loads(capfd.readouterr().out)["keyframes_per_second"] == 1e9 / first["cost"]["operations"]
     cache.write_text(json.dumps({**kept, "made_with": {**kept["made_with"], "machine": "another"}}))

@@ -166,10 +166,18 @@ def test_a_bag_by_rosbags(model: ExportModel, folder: ExportFolder) -> None:
 def test_a_recording_of_rerun(model: ExportModel, folder: ExportFolder) -> None:
     write_rrd(model, folder, 2000)
     rows: dict[str, int] = {}
+    depths: list[bytes] = []
     for chunk in RrdReader(str(folder.path / "map.rrd")).stream():
         rows[chunk.entity_path] = rows.get(chunk.entity_path, 0) + chunk.num_rows
+        batch = chunk.to_record_batch()
+        if "DepthImage:buffer" in batch.schema.names:
+            depths += [bytes(row[0]) for row in batch.column("DepthImage:buffer").to_pylist() if row]
     assert rows["/world/camera"] == len(IDS)
     assert rows["/world/camera/picture"] == 2 * len(IDS), "a camera and a picture each"
+    assert rows["/world/camera/depth"] == 2 * len(IDS)
+    for keyframe, data in zip(model.keyframes, depths, strict=True):
+        metric = np.frombuffer(data, np.float32).reshape(keyframe.depth.shape)
+        np.testing.assert_array_equal(metric, keyframe.depth * np.float32(keyframe.scale))
     assert [path for path in sorted(rows) if "points" in path] == [f"/world/points/{index:06d}" for index in IDS]
     assert rows["/world/path"] == rows["/world/tracks"] == 1
     outside = folder.path / "elsewhere"
