@@ -36,6 +36,21 @@ def config_dir() -> Path | None:
     return _known(lambda: platformdirs.user_config_dir("spark3r", appauthor=False))
 
 
+def former_cache_dir() -> Path | None:
+    """Where that was in versions without platformdirs, on systems where it is elsewhere now (macOS); else None."""
+    return _former("XDG_CACHE_HOME", "~/.cache", cache_dir())
+
+
+def former_config_dir() -> Path | None:
+    """As `former_cache_dir`, for a user's settings."""
+    return _former("", "~/.config", config_dir())
+
+
+def _former(variable: str, default: str, now: Path | None) -> Path | None:
+    folder = expand_home(os.environ.get(variable) or default) / "spark3r"
+    return folder if folder.is_absolute() and folder != now else None
+
+
 def _known(find: Callable[[], str]) -> Path | None:
     """Without a home folder there is an error, or, in older versions, a name with ~."""
     try:

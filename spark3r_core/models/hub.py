@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from spark3r_core.errors import CheckpointError, DownloadError
 from spark3r_core.models.digest import file_sha256, record_path, verify_record, write_record
-from spark3r_core.models.registry import ModelSpec, model_spec, weights_dir
+from spark3r_core.models.registry import ModelSpec, find_weights, model_spec, weights_dir
 
 PROGRESS_EVERY_S = 5.0
 HUB = "https://huggingface.co"
@@ -72,7 +72,7 @@ def download(name: str, accept_licence: bool = False, report: Report = print) ->
             f"the weights of {name} are for non-commercial use ({spec.weights_licence}); read the licence at"
             f" {HUB}/{spec.hub_id} and repeat with --accept-licence"
         )
-    path = weights_dir() / name / spec.file_name
+    path = find_weights(name) or weights_dir() / name / spec.file_name
     if path.is_file() and verify_record(path) is not None:
         report(f"{path} is there already and its sha256 is as recorded")
         return path

@@ -24,7 +24,7 @@ from spark3r_core.models.pi3x import Pi3X, Pi3XConfig
 from spark3r_core.models.random_init import random_init
 from spark3r_core.models.vggt import VGGT, VGGTConfig
 from spark3r_core.models.vggt_omega import VGGTOmega, VGGTOmegaConfig
-from spark3r_core.user_paths import cache_dir, expand_home
+from spark3r_core.user_paths import cache_dir, expand_home, former_cache_dir
 
 FAMILIES: dict[str, Any] = {cls.family: cls for cls in (DA3, VGGT, Pi3, Pi3X, VGGTOmega)}
 PERMISSIVE_LICENCES = ("Apache-2.0",)
@@ -127,8 +127,8 @@ def weights_dir() -> Path:
 
 
 def find_weights(name: str) -> Path | None:
-    """The weights file that `load_model(name)` would read: `<weights_dir()>/<name>/<file_name>`; None if there is
-    none, or no folder for it."""
+    """The weights file that `load_model(name)` would read: `<weights_dir()>/<name>/<file_name>`, or where that was
+    in earlier versions; None if there is none, or no folder for it."""
     spec = model_spec(name)
     if name == BUNDLED:
         path = Path(str(_packaged(spec.file_name)))
@@ -137,6 +137,9 @@ def find_weights(name: str) -> Path | None:
             path = weights_dir() / name / spec.file_name
         except CheckpointError:
             return None
+        former = former_cache_dir()
+        if not path.is_file() and former is not None and not os.environ.get(WEIGHTS_DIR_VARIABLE):
+            path = former / name / spec.file_name
     return path if path.is_file() else None
 
 

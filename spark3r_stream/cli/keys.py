@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from spark3r_core.user_paths import config_dir, expand_home
+from spark3r_core.user_paths import config_dir, expand_home, former_config_dir
 from spark3r_stream.config import ConfigError
 from spark3r_stream.plain_text import cleaned
 from spark3r_stream.pubsub.keys import (
@@ -25,6 +25,9 @@ def keys_command(action: Literal["new", "show"], given: Path | None) -> int:
     if folder is None:
         raise ConfigError("this user has no home folder, where keys would be; give one with --dir")
     directory = folder / "keys" if given is None else expand_home(folder)
+    former = former_config_dir()
+    if given is None and former is not None and not directory.exists() and (former / "keys").is_dir():
+        directory = former / "keys"  # made by an earlier version
     if action == "new":
         print(create_keys(directory).public.decode())
         print(f"made {directory / SECRET_FILE} (keep it) and {directory / PUBLIC_FILE} (pass it on)", file=sys.stderr)
