@@ -4,9 +4,10 @@
     python tools/eval_map.py --worlds loop twin_rooms --seeds 2 --pictures out/
     python tools/eval_map.py --reopen ../shared/data/7scenes_redkitchen_a   # that alone: half mapped, half in its map
 
-Each rendered stream runs with loops closed and without. Printed as JSON. A true revisit is a pair of keyframes,
-`--apart` frames or more apart, of which half of one is seen in the other; it is found when a loop was closed within
-three keyframes of it. A loop is false when its two keyframes truly share less than a twentieth.
+Each rendered stream runs with loops closed, and where the camera is never lost without, too. Printed as JSON. A true
+revisit is a pair of keyframes, `--apart` frames or more apart, of which half of one is seen in the other; it is found
+when a loop was closed within three keyframes of it. A loop is false when its two keyframes truly share less than a
+twentieth.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from rich.progress import track
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from spark3r_core.errors import Spark3rError
+from spark3r_core.geometry.alignment import umeyama
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.interface import Backbone
 from spark3r_core.stream.mapper import MapOptions
@@ -46,6 +48,7 @@ from tools.evaluation.tracked_run import HeldSource, TrackedRun, path_numbers, r
 Array = NDArray[np.float64]
 FIRST_SEED = VALIDATION.start + 800
 REVISIT, FALSE_BELOW, WITHIN = 0.5, 0.05, 3  # overlaps; keyframes
+WRONG_OF_PATH = 0.1
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -87,7 +90,8 @@ def run_world(model: Backbone, world: MapWorld, args: argparse.Namespace) -> dic
         engine = TrackingReconstructor(host, args.size)
         return run_tracked(HeldSource(world.name, images), engine), engine
 
-    (on, engine), (off, _) = run(True), run(False)
+    on, engine = run(True)
+    off = run(False)[0] if world.began is None else None
     keyframes = on.collected.keyframe_ids
     loops = sorted(set(engine.loops))
     revisits = true_revisits(world, keyframes, args.apart)
@@ -101,10 +105,10 @@ def run_world(model: Backbone, world: MapWorld, args: argparse.Namespace) -> dic
         "loops": len(loops),
         "false_loops": sum(world.overlap(*loop) < FALSE_BELOW for loop in loops),
         "on": numbers(on, world),
-        "off": numbers(off, world),
+        "off": None if off is None else numbers(off, world),
     }
-    if world.name in ("blackout", "kidnap"):
-        row["found_again_after"] = found_again(on, world)
+    if world.began is not None:
+        row |= after_loss(on, world, world.began, loops)
     if args.pictures is not None:
         draw(args.pictures / f"{world.name}_{world.sequence.seed}.png", world, on, off, loops)
     return row
@@ -140,16 +144,41 @@ def true_revisits(world: MapWorld, keyframes: list[int], apart: int) -> list[tup
     return found
 
 
-def found_again(run: TrackedRun, world: MapWorld) -> int | None:
-    """Frames from the end of the darkness, or from the kidnap, to the first that is TRACKING in the first map."""
-    jump = np.abs(np.diff(world.frames)) > 1
-    began = int(np.flatnonzero(world.dark)[-1]) + 1 if world.dark.any() else int(np.flatnonzero(jump)[0]) + 1
+def after_loss(run: TrackedRun, world: MapWorld, began: int, loops: list[tuple[int, int]]) -> dict[str, Any]:
+    """What happened from the end of the darkness, or from the kidnap, on. As frames from there: found_again_after, the
+    first that is TRACKING in the first map; told_after, the first that is not TRACKING or lies in another map;
+    joined_after, the later keyframe of the first loop between that map and another. wrong: share of the frames that
+    are TRACKING in the first map more than a tenth of the path from where they are, that map aligned by what it had
+    before."""
     parts = run.collected.part_of
+    submap_of = {one.frame_id: one.submap for one in run.collected.results if one.valid}
     first = min(parts.values())
-    for one in run.collected.results:
-        if one.frame_id >= began and one.valid and one.state is TrackingState.TRACKING and parts[one.submap] == first:
-            return one.frame_id - began
-    return None
+    later = [one for one in run.collected.results if one.frame_id >= began]
+    tracking = [one for one in later if one.valid and one.state is TrackingState.TRACKING]
+    again = next((one.frame_id for one in tracking if parts[one.submap] == first), None)
+    told = next(
+        (
+            one.frame_id
+            for one in later
+            if not one.valid or one.state is not TrackingState.TRACKING or parts[one.submap] != first
+        ),
+        None,
+    )
+    across = [b for a, b in loops if {a, b} <= submap_of.keys() and parts[submap_of[a]] != parts[submap_of[b]]]
+    before = sorted(one for one in run.collected.published if one < began)
+    placed = umeyama(np.stack([run.collected.published[i][:3, 3] for i in before]), world.truth[before, :3, 3])
+    there = [one.frame_id for one in tracking if parts[one.submap] == first]
+    off = [
+        np.linalg.norm(placed.apply_to_points(run.collected.published[i][:3, 3]) - world.truth[i, :3, 3]) for i in there
+    ]
+    wrong = np.array(off) > WRONG_OF_PATH * metrics.path_length(world.truth)
+    return {
+        "found_again_after": None if again is None else again - began,
+        "told_after": None if told is None else told - began,
+        "joined_after": min(across) - began if across else None,
+        "parts_begun": len(set(parts.values())),
+        "wrong": round(float(wrong.mean()), 4) if len(wrong) else 0.0,
+    }
 
 
 def _near(keyframes: list[int], pair: tuple[int, int], loop: tuple[int, int]) -> bool:
@@ -166,14 +195,16 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "false_loops": sum(row["false_loops"] for row in rows),
         "recall": sum(row["revisits_found"] for row in rows) / revisits if revisits else None,
         **{
-            f"{which}_{state}": spread([row[state][which] for row in rows if row[state][which] is not None])
+            f"{which}_{state}": spread(
+                [row[state][which] for row in rows if row[state] and row[state][which] is not None]
+            )
             for which in ("ate_of_path", "keyframes_ate_of_path")
             for state in ("on", "off")
         },
     }
 
 
-def draw(path: Path, world: MapWorld, on: TrackedRun, off: TrackedRun, loops: list[tuple[int, int]]) -> None:
+def draw(path: Path, world: MapWorld, on: TrackedRun, off: TrackedRun | None, loops: list[tuple[int, int]]) -> None:
     """The map from above: truth, with loops, without."""
     import matplotlib
 
@@ -184,6 +215,8 @@ def draw(path: Path, world: MapWorld, on: TrackedRun, off: TrackedRun, loops: li
     truth = world.truth
     axes.plot(truth[:, 0, 3], truth[:, 2, 3], "k-", lw=1, label="truth")
     for run, style in ((off, "r-"), (on, "b-")):
+        if run is None:
+            continue
         final = run.collected.final()
         ids = [i for i in sorted(final) if not world.dark[i]]
         numbers_, aligned = metrics.ate(np.stack([final[i] for i in ids]), truth[ids])

@@ -38,6 +38,13 @@ class BaselineEvidence:
             if off_s <= LATEST_S and (held is None or off_s < held.off_s):
                 self._seen[i] = _Seen(off_s, keyframe_id, key_from_camera)
 
+    def take_in(self, other: BaselineEvidence) -> None:
+        """What was seen in a map that this one was joined with."""
+        for i, theirs in enumerate(other._seen):
+            held = self._seen[i]
+            if theirs is not None and (held is None or theirs.off_s < held.off_s):
+                self._seen[i] = theirs
+
     def scale(self, map_from_key: Mapping[int, Sim3]) -> ScaleEvidence | None:
         """None while one of the two was not seen, or they lie in one place."""
         places = []

@@ -56,6 +56,12 @@ class FloorEvidence:
         while len(self._points) > KEYFRAMES:
             del self._points[min(self._points)]
 
+    def take_in(self, other: FloorEvidence) -> None:
+        """What was seen in a map that this one was joined with; within the same limit."""
+        self._points |= other._points
+        while len(self._points) > KEYFRAMES:
+            del self._points[min(self._points)]
+
     def floor(self, map_from_key: Mapping[int, Sim3]) -> Floor | None:
         """None where no plane is one."""
         ids = [one for one in sorted(self._points) if one in map_from_key]

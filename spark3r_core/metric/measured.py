@@ -65,6 +65,15 @@ class MetricMap:
         if self._floor is not None:
             self._floor.add(keyframe_id, low_points(depth, trust, intrinsics))
 
+    def take_in(self, other: MetricMap) -> None:
+        """The evidence of a map that this one was joined with."""
+        if self._tags is not None and other._tags is not None:
+            self._tags.take_in(other._tags)
+        if self._floor is not None and other._floor is not None:
+            self._floor.take_in(other._floor)
+        if self._baseline is not None and other._baseline is not None:
+            self._baseline.take_in(other._baseline)
+
     def measured(self, map_from_key: Mapping[int, Sim3], camera: Array) -> Measured | None:
         """By all evidence, with keyframes where they are now. None while the scale is not known.
 

@@ -51,6 +51,13 @@ class TagEvidence:
             closest = min(range(1, len(ids) - 1), key=lambda i: ids[i + 1] - ids[i - 1])
             del by_keyframe[ids[closest]]
 
+    def take_in(self, other: TagEvidence) -> None:
+        """What was seen in a map that this one was joined with; within the same limits."""
+        for tag_id, by_keyframe in other._seen.items():
+            for keyframe_id, seen in by_keyframe.items():
+                for one in seen:
+                    self.add(TagSighting(tag_id, one.corners), keyframe_id, one.key_from_camera, one.depth)
+
     def fits(self, map_from_key: Mapping[int, Sim3], camera: Array) -> dict[int, TagFit]:
         """By tag id, those that the sightings agree on. map_from_key: of keyframes by id; camera: (3, 3) of the picture
         as known now."""

@@ -18,6 +18,7 @@ from spark3r_core.geometry import se3
 from spark3r_core.photometric import depth_grid
 from spark3r_core.stream.camera_sizes import focal_of
 from spark3r_core.stream.keyframe_map import Keyframe, KeyframeMap
+from spark3r_core.stream.units import log_units
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -135,9 +136,11 @@ def adjust(
     elif not focal_is_known:
         prior, sigma = world.settled_focal, FOCAL_KNOWN
     unit = float(np.exp(np.mean([np.log(world.keyframes[frame_id].scale) for frame_id in held])))
+    other_units = log_units(world, chosen, unit)  # taken out: adjustment expects units that are alike
+    seen = replace(seen, depth=seen.depth * np.exp(other_units[seen.slot]))
     cameras = Cameras(
         np.stack([_in_unit(se3.invert(keyframe.world_from_camera), unit) for keyframe in keyframes]),
-        np.log([keyframe.scale / unit for keyframe in keyframes]),
+        np.log([keyframe.scale / unit for keyframe in keyframes]) - other_units,
         np.array([frame_id in held for frame_id in chosen]),
         world.focal,
         prior,
@@ -145,7 +148,7 @@ def adjust(
         np.zeros(2),
     )
     trust = 1.0 if focal_is_known or world.focal_std < FOCAL_KNOWN else UNKNOWN_FOCAL_TRUST
-    factors = _factors(world, slots, trust)
+    factors = _factors(world, slots, trust, np.exp(other_units))
     bounds = (iterations, settled, most_error)
     verdict = adjust_guarded(cameras, seen, numbers, factors, picture_hw[1], *bounds)
     if learns_focal and _ran_away(verdict, prior):
@@ -169,7 +172,7 @@ def adjust(
             continue
         pose = se3.require_se3(se3.invert(_in_unit(found.cameras.camera_from_world[slot_], 1 / resized)))
         pose[:3, 3] += around
-        scale = resized * float(np.exp(found.cameras.log_scale[slot_]))
+        scale = resized * float(np.exp(found.cameras.log_scale[slot_] + other_units[slot_]))
         after.keyframes[frame_id] = world.keyframes[frame_id].moved(pose, scale)
     return Adjustment(after, verdict, log_depth)
 
@@ -282,16 +285,18 @@ def _log_depths(
     return result
 
 
-def _factors(world: KeyframeMap, slots: dict[int, int], trust: float) -> PoseFactors:
-    """trust: of edges that tracking made; what another sensor measured needs no focal length."""
+def _factors(world: KeyframeMap, slots: dict[int, int], trust: float, units: Array) -> PoseFactors:
+    """trust: of edges that tracking made; what another sensor measured needs no focal length. units: (N,) by slot, in
+    which a keyframe's translations are to be given."""
     trusted = [(edge, trust) for edge in world.edges] + [(edge, 1.0) for edge in world.measured]
     trusted = [(edge, share) for edge, share in trusted if edge.first in slots and edge.second in slots]
     if not trusted:
         return PoseFactors.none()
     edges = [edge for edge, _ in trusted]
-    return PoseFactors(
-        np.array([slots[edge.first] for edge in edges], np.int64),
-        np.array([slots[edge.second] for edge in edges], np.int64),
-        np.stack([edge.second_from_first for edge in edges]),
-        np.stack([edge.information * share for edge, share in trusted]),
-    )
+    first = np.array([slots[edge.first] for edge in edges], np.int64)
+    steps = np.stack([edge.second_from_first for edge in edges])
+    steps[:, :3, 3] *= units[first, None]
+    information = np.stack([edge.information * share for edge, share in trusted])
+    information[:, :3] /= units[first, None, None]
+    information[:, :, :3] /= units[first, None, None]
+    return PoseFactors(first, np.array([slots[edge.second] for edge in edges], np.int64), steps, information)

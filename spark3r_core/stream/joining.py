@@ -2,7 +2,8 @@
 with the scale that they say.
 
 Nothing is known of how the two lie to each other, so that odometry cannot tell a look-alike from the place itself:
-more has to agree than for a loop. Whoever calls adjusts what was joined, or all.
+more has to agree than for a loop. The path: `looked_for` per keyframe → `joined` → pose graph of both → tracks joined →
+bundle adjustment of the keyframes where they meet.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +24,9 @@ from spark3r_core.graph.problem import Similarities
 from spark3r_core.places.agreement import Places, Recognition, agreeing
 from spark3r_core.places.index import PlaceIndex
 from spark3r_core.places.verification import SamePlace, verify
-from spark3r_core.stream.adjustment import join_tracks
+from spark3r_core.stream.adjustment import adjust, join_tracks
 from spark3r_core.stream.keyframe_map import KeyframeMap
-from spark3r_core.stream.loops import Closed, around, by_appearance, overlap, view_of
+from spark3r_core.stream.loops import AROUND, MOST_ERROR, Closed, around, around_loop, by_appearance, overlap, view_of
 from spark3r_core.stream.map_graph import HOLDING_SHARE, bent_by, loop_edges, map_edges, plausible, together
 
 Array = NDArray[np.float64]
@@ -32,7 +34,8 @@ Array = NDArray[np.float64]
 log = logging.getLogger(__name__)
 
 PROPOSALS, VERIFICATIONS = 3, 5  # by appearance for a keyframe; and pairs that are verified, neighbours included
-LEAST_PAIRS, LEAST_PICTURES = 4, 3  # that agree; and different pictures of either map in them
+LEAST_PAIRS, LEAST_PICTURES = 4, 3  # that agree; and different pictures of either map in them,
+SMALLEST = 2  # or all of one that was given up with fewer; of a single keyframe it is not joined
 WAITING = 80  # recognitions that wait for others that agree
 
 
@@ -44,6 +47,51 @@ class Other:
     world: KeyframeMap
     recognised: tuple[Recognition, ...] = ()
     looked: frozenset[tuple[int, int]] = frozenset()
+
+
+class Met(NamedTuple):
+    """What came of looking for other maps. map: with those that were joined to it, in the frame and unit of the oldest.
+    others: that are left. pairs: of keyframes (earlier, later) by which maps were joined."""
+
+    map: KeyframeMap
+    others: tuple[Other, ...]
+    pairs: tuple[tuple[int, int], ...] = ()
+
+
+def meet(
+    world: KeyframeMap,
+    others: Sequence[Other],
+    frame_ids: Sequence[int],
+    picture_hw: tuple[int, int],
+    *,
+    focal_is_known: bool,
+    adjusts: bool,
+    budget: int | None = None,
+) -> Met:
+    """Look whether these keyframes show places of other maps, and join those that several agree on.
+
+    adjusts: the keyframes where they meet, at once; else whoever calls adjusts all of them after. budget: of pairs that
+    are verified. `world` and those given stay as they are.
+    """
+    left: list[Other] = []
+    pairs: tuple[tuple[int, int], ...] = ()
+    for other in others:
+        for frame_id in frame_ids:
+            before = len(other.looked)
+            if budget is not None and budget <= 0:
+                break
+            other = looked_for(other, world, frame_id, picture_hw)
+            if budget is not None:
+                budget -= len(other.looked) - before
+        found = joined(other, world, picture_hw, reach=1 if adjusts else AROUND)
+        if found is None:
+            left.append(other)
+            continue
+        world, pairs = found.map, pairs + found.pairs
+        if adjusts:
+            chosen, held = around_loop(world, found.pairs)
+            world = adjust(world, chosen, held, picture_hw, focal_is_known=focal_is_known, most_error=MOST_ERROR).map
+    return Met(world, tuple(left), pairs)
 
 
 def looked_for(other: Other, world: KeyframeMap, frame_id: int, picture_hw: tuple[int, int]) -> Other:
@@ -72,7 +120,7 @@ def looked_for(other: Other, world: KeyframeMap, frame_id: int, picture_hw: tupl
 
 
 def joined(other: Other, world: KeyframeMap, picture_hw: tuple[int, int], reach: int) -> Closed | None:
-    """Both maps as one, in the frame and unit of the other, with the pairs (earlier, later) by which; None where what
+    """Both maps as one, in the frame and unit of the older, with the pairs (earlier, later) by which; None where what
     was recognised does not do. reach: keyframes beside those of a pair that are matched with each other."""
     lies = {
         frame_id: keyframe.map_from_keyframe
@@ -82,19 +130,24 @@ def joined(other: Other, world: KeyframeMap, picture_hw: tuple[int, int], reach:
     ids = [*other.world.order, *world.order]
     known = [one for one in other.recognised if one.first in lies and one.second in lies]
     groups = agreeing(known, lies, ids)
-    if not groups or not _enough(list(itertools.chain(*groups))):
+    least = min(LEAST_PICTURES, max(SMALLEST, len(other.world.keyframes))), LEAST_PICTURES
+    if not groups or not _enough(list(itertools.chain(*groups)), least):
         return None
     other_from_world = _relation(groups[0], lies)
-    lies |= {frame_id: other_from_world @ lies[frame_id] for frame_id in world.order}
+    if min(ids) == other.world.order[0]:  # the frame and unit of the older one stay
+        lies |= {frame_id: other_from_world @ lies[frame_id] for frame_id in world.order}
+    else:
+        lies |= {frame_id: other_from_world.inverse() @ lies[frame_id] for frame_id in other.world.order}
     number = {frame_id: i for i, frame_id in enumerate(ids)}
     nodes = Similarities.of([lies[frame_id] for frame_id in ids])
     odometry = together(map_edges(other.world, nodes, number), map_edges(world, nodes, number))
     meeting = together(odometry, loop_edges(groups[0], number))
     believed = [*groups[0], *(one for group in groups[1:] for one in plausible(group, nodes, meeting, number))]
-    stays = np.array([i == 0 or frame_id in other.world.fixed for i, frame_id in enumerate(ids)])
+    fixed = other.world.fixed | world.fixed | {min(ids)}
+    stays = np.array([frame_id in fixed for frame_id in ids])
     found, holds = bent_by(nodes, odometry, loop_edges(believed, number), stays)
     believed = [one for one, held in zip(believed, holds, strict=True) if held]
-    if holds.mean() < HOLDING_SHARE or not _enough(believed):
+    if holds.mean() < HOLDING_SHARE or not _enough(believed, least):
         log.debug("%d pairs of two maps do not fit together", len(holds))
         return None
     both = united(other.world, world)
@@ -132,6 +185,7 @@ def united(first: KeyframeMap, second: KeyframeMap) -> KeyframeMap:
         keyframes={one: keyframes[one] for one in ids},
         tracks=_tracks_of(first, second),
         edges=[*first.edges, *second.edges],
+        measured=[*first.measured, *second.measured],
         network_focals=[*first.network_focals, *second.network_focals],
         matched=first.matched | second.matched,
         places=places,
@@ -147,9 +201,10 @@ def _tracks_of(first: KeyframeMap, second: KeyframeMap) -> Tracks:
     return Tracks.of(track, keyframe, feature)
 
 
-def _enough(believed: Sequence[Recognition]) -> bool:
-    sides = {one.first for one in believed}, {one.second for one in believed}
-    return len(believed) >= LEAST_PAIRS and min(map(len, sides)) >= LEAST_PICTURES
+def _enough(believed: Sequence[Recognition], least: Sequence[int]) -> bool:
+    """least: pictures of the first and of the second map."""
+    pictures = len({one.first for one in believed}), len({one.second for one in believed})
+    return len(believed) >= LEAST_PAIRS and pictures[0] >= least[0] and pictures[1] >= least[1]
 
 
 def _relation(group: Sequence[Recognition], lies: Mapping[int, Sim3]) -> Sim3:

@@ -212,7 +212,7 @@ def _closed(world: KeyframeMap, picture_hw: tuple[int, int], *, focal_is_known: 
                 join_tracks(after, second, [first], picture_hw)
     log.debug("loops closed: %s", ", ".join(f"{a}-{b}" for a, b in pairs))
     if adjusts:
-        chosen, held = _around_loop(after, believed)
+        chosen, held = around_loop(after, pairs)
         after = adjust(after, chosen, held, picture_hw, focal_is_known=focal_is_known, most_error=MOST_ERROR).map
     return Closed(after, pairs)
 
@@ -222,9 +222,9 @@ def overlap(world: KeyframeMap, first: int, second: int) -> bool:
     return bool(_by_map(world, second, [first]))
 
 
-def _around_loop(world: KeyframeMap, believed: Sequence[Recognition]) -> tuple[list[int], set[int]]:
-    """Keyframes of an adjustment around a loop, and which of them hold it."""
-    ends = sorted({end for one in believed for end in (one.first, one.second)})
+def around_loop(world: KeyframeMap, pairs: Sequence[tuple[int, int]]) -> tuple[list[int], set[int]]:
+    """Keyframes of an adjustment around the pairs of a loop, and which of them hold it."""
+    ends = sorted({end for pair in pairs for end in pair})
     counts: dict[int, int] = {}
     for end in ends:
         for other, count in world.tracks.shared(end).items():

@@ -8,7 +8,7 @@ least worth goes, then the next, each counted anew.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +53,21 @@ def to_drop(world: KeyframeMap, max_bytes: int, protected: Collection[int] = ())
         order.remove(least)
         dropped.append(least)
     return dropped
+
+
+def thinned_together(worlds: Sequence[KeyframeMap], max_bytes: int | None) -> tuple[list[KeyframeMap], tuple[int, ...]]:
+    """Several maps thinned, each by the same share, to have at most `max_bytes` in all; and the keyframes that were
+    dropped. None: no limit."""
+    total = sum(world.nbytes for world in worlds)
+    if max_bytes is None or total <= max_bytes:
+        return list(worlds), ()
+    kept, gone = [], []
+    for world in worlds:
+        ends = {frame_id for pair in world.places.closed for frame_id in pair}
+        dropped = to_drop(world, world.nbytes * max_bytes // total, ends)
+        kept.append(without(world, dropped))
+        gone += dropped
+    return kept, tuple(gone)
 
 
 def _alone(views: NDArray[np.int64], tracks: NDArray[np.int64]) -> float:

@@ -29,12 +29,13 @@ from spark3r_core.stream.dense import DenseDepth, DenseMapping, dense_depths, sm
 from spark3r_core.stream.estimates import FrameEstimate
 from spark3r_core.stream.feature_guess import FeaturePoints
 from spark3r_core.stream.hinted import by_hint, hinted_edge
+from spark3r_core.stream.joining import Met, Other, meet
 from spark3r_core.stream.kept_picture import encoded
 from spark3r_core.stream.keyframe_map import Keyframe, KeyframeMap, TrackedEdge
 from spark3r_core.stream.loops import close_loops, remembered
-from spark3r_core.stream.map_budget import to_drop, without
+from spark3r_core.stream.map_budget import thinned_together, to_drop, without
 from spark3r_core.stream.motion_hint import MotionHint
-from spark3r_core.stream.relocalisation import NotRecognised, confirm_place, placed_in_map
+from spark3r_core.stream.relocalisation import LEAST_FEATURES, NotRecognised, confirm_place, placed_in_map
 from spark3r_core.stream.resection import resected
 from spark3r_core.stream.session import StreamSession, WindowResult
 from spark3r_core.stream.tracker import Reference, TrackedFrame
@@ -45,6 +46,9 @@ Pixels = NDArray[np.uint8]
 
 log = logging.getLogger(__name__)
 
+FINAL_MEETINGS = 160  # pairs of keyframes of this map and of those given up that are verified at the end of a file
+EXPECTED_OVERLAP = 0.5  # of a keyframe with that it was tracked on, from which on features of both must match
+DENIED = "its features are not those of the place where tracking says it is"
 LEAST_TIES = 50  # points of the old keyframe in view, for a scale
 
 
@@ -80,7 +84,9 @@ class MapUpdate:
     map_bytes: of the map. dropped: keyframes that left it to keep its budget; what was published of them stays.
     refined: depth of keyframes from several views, by frame id, in their own cameras and units; of the last adjustment.
     loops: pairs of keyframes (earlier, later) that were found to show one place. found_by: the keyframe by which a lost
-    frame was recognised.
+    frame was recognised. part: first keyframe of the map that all of this is said of, None where nothing was mapped. It
+    is another than before where the map was joined to one that was given up, or a lost frame was recognised in that.
+    denied: a tracked frame was not mapped since its features are not those of the place where tracking says it is.
     """
 
     frame_id: int
@@ -98,6 +104,8 @@ class MapUpdate:
     refined: dict[int, DenseDepth] = field(default_factory=dict)
     loops: tuple[tuple[int, int], ...] = ()
     found_by: int | None = None
+    part: int | None = None
+    denied: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,9 +123,11 @@ class MapOptions:
 
 
 class _Mapped(NamedTuple):
-    """world: the map to come. update: without what only the network's whole step can say."""
+    """world: the map to come. others: that it was not joined to. update: without what only the network's whole step can
+    say."""
 
     world: KeyframeMap
+    others: tuple[Other, ...]
     update: MapUpdate
 
 
@@ -128,6 +138,8 @@ class Mapper:
         model: any backbone.
         memory: of its attention; one new frame per window.
         world: a map to go on in, see `loops.opened`; the network remembers nothing of it. None: a new one.
+        others: maps that were given up, to be joined with this one where they meet. They count to its bytes, and are
+            thinned to half of what it may have.
     """
 
     def __init__(
@@ -136,6 +148,7 @@ class Mapper:
         memory: MemoryConfig,
         options: MapOptions | None = None,
         world: KeyframeMap | None = None,
+        others: Sequence[KeyframeMap] = (),
     ) -> None:
         self.model = model
         self.options = options or MapOptions()
@@ -146,6 +159,14 @@ class Mapper:
         self._device = None if device.type == "cpu" else device  # for depth from several views
         self._dense = DenseMapping(self._device) if self.options.adjusts else None
         self._focal_is_known = False
+        half = None if self.options.max_bytes is None else self.options.max_bytes // 2
+        thinned, self._thinned_away = thinned_together(others, half)
+        self._others = tuple(Other(one) for one in thinned)
+
+    @property
+    def others(self) -> list[KeyframeMap]:
+        """Maps that were given up, and that this one was not joined to yet."""
+        return [other.world for other in self._others]
 
     def map(self, request: KeyframeRequest) -> MapUpdate:
         """Map one keyframe. Neither the map nor what the network remembers changes if anything is raised."""
@@ -167,11 +188,13 @@ class Mapper:
         try:
             window = self.session.step(image.transpose(2, 0, 1)[None], [request.frame_id], before_commit=before_commit)
         except NotRecognised as error:
-            return self._failed(request, None, str(error), started_ns)
+            denied = not request.lost
+            return replace(self._failed(request, None, str(error), started_ns), denied=denied)
         estimate = window.frames[0]
         if not estimate.valid:
             return self._failed(request, window, estimate.failure or "no estimate", started_ns)
-        world, update = mapped[0]
+        world, self._others, update = mapped[0]
+        self._thinned_away = ()
         self._settle(world, update.moved, {request.frame_id: estimate.depth})
         self.world = world
         self._focal_is_known = request.intrinsics is not None
@@ -210,6 +233,8 @@ class Mapper:
             resection = resected(world, request.frame_id, others, request.sizes.picture_hw)
             resection = by_hint(resection, world, request.tracked, request.frame_id)
             mended, confirmed = resection.world_from_camera, resection.confirmed
+            if not confirmed and not request.lost and self._closes_loops and _should_match(world, request.tracked):
+                raise NotRecognised(DENIED)
             if mended is not None and points is not None:
                 log.debug("keyframe %d was tracked to a wrong place", request.frame_id)
                 points = _seen_from(mended, pose, scale, points)
@@ -236,17 +261,40 @@ class Mapper:
         if self._closes_loops:
             remembered(world, request.frame_id)
             world, loops = close_loops(world, request.frame_id, request.sizes.picture_hw, focal_is_known=known)
+        world, beside, met = self._meeting(world, [request.frame_id], known, adjusts=True)
         dropped: list[int] = []
+        bytes_of_others = sum(other.world.nbytes for other in beside)
         if self.options.max_bytes is not None and request.tracked is not None:
             ends = {frame_id for pair in world.places.closed for frame_id in pair}
-            dropped = to_drop(world, self.options.max_bytes, ends | {request.tracked.keyframe_id})
+            most = self.options.max_bytes - bytes_of_others
+            dropped = to_drop(world, most, ends | {request.tracked.keyframe_id})
             world = without(world, dropped)
-        update = self._update(request, world, node_information, world.placed(self.world), adjusted)
-        update = replace(update, map_bytes=world.nbytes, dropped=tuple(dropped))
+        moved = world.placed(self._all_before() if met else self.world)
+        update = self._update(request, world, node_information, moved, adjusted)
+        dropped = [*self._thinned_away, *dropped]
+        update = replace(update, map_bytes=world.nbytes + bytes_of_others, dropped=tuple(dropped))
         if update.reference is not None:
             update.reference.confirmed, update.reference.mended = confirmed, mended is not None
         found_by = request.tracked.keyframe_id if request.lost and request.tracked is not None else None
-        return _Mapped(world, replace(update, loops=loops, found_by=found_by))
+        update = replace(update, loops=loops + met, found_by=found_by, part=world.order[0])
+        return _Mapped(world, beside, update)
+
+    def _meeting(self, world: KeyframeMap, frame_ids: Sequence[int], focal_is_known: bool, *, adjusts: bool) -> Met:
+        """The map joined with those it meets at these keyframes."""
+        if not self._closes_loops or not self._others:
+            return Met(world, self._others)
+        hw = world.picture_hw
+        here = [other for other in self._others if other.world.picture_hw == hw]
+        elsewhere = tuple(other for other in self._others if other.world.picture_hw != hw)
+        budget = None if adjusts else FINAL_MEETINGS
+        found = meet(world, here, frame_ids, hw, focal_is_known=focal_is_known, adjusts=adjusts, budget=budget)
+        return found._replace(others=found.others + elsewhere)
+
+    def _all_before(self) -> KeyframeMap:
+        """The keyframes of this map and of the others, each where it lies in its own: what a joined one is held
+        against. A keyframe of a map that was joined to lies there as it did."""
+        keyframes = {one: key for world in [self.world, *self.others] for one, key in world.keyframes.items()}
+        return replace(self.world, keyframes=keyframes)
 
     def finish(self, refine_all: bool = True) -> MapUpdate | None:
         """Adjust all keyframes together, once, at the end; None where there is nothing to gain. refine_all: and read
@@ -254,11 +302,13 @@ class Mapper:
         started_ns = time.perf_counter_ns()
         if not self.options.adjusts or self.world is self._begun_as or len(self.world.keyframes) < 3:
             return None
-        order = self.world.order
-        found = adjust_whole(self.world.draft(), closes_loops=self._closes_loops, focal_is_known=self._focal_is_known)
-        moved = found.map.placed(self.world)
+        before, known = self._all_before(), self._focal_is_known
+        world, beside, met = self._meeting(self.world, self.world.order, known, adjusts=False)
+        order = world.order
+        found = adjust_whole(world.draft(), closes_loops=self._closes_loops, focal_is_known=known)
+        moved = found.map.placed(before)
         self._settle(found.map, moved, {})
-        self.world = found.map
+        self.world, self._others = found.map, beside
         refined = {}
         if refine_all and self._dense is not None:
             refined = dense_depths(found.map, order, found.map.picture_hw, self._device)
@@ -267,7 +317,7 @@ class Mapper:
         accepted = found.verdict.accepted
         return MapUpdate(
             order[-1], None, None, moved, None, self.world.focal, self.world.focal_std, "", accepted, elapsed_ns,
-            self.world.nbytes, refined=refined, loops=found.loops,
+            self.world.nbytes, refined=refined, loops=met + found.loops, part=order[0],
         )  # fmt: skip
 
     def _placed(self, world: KeyframeMap, request: KeyframeRequest) -> tuple[Array, float]:
@@ -320,7 +370,7 @@ class Mapper:
             keyframe = world.keyframes[frame_id]
             if frame_id in by_network:
                 factors[frame_id] = _ratio(keyframe.depth, by_network[frame_id]) * keyframe.scale
-            else:
+            elif frame_id in self.world.keyframes:  # else of a map that was joined, which the session does not know
                 factors[frame_id] = keyframe.scale / self.world.keyframes[frame_id].scale
         self.session.settle(poses, factors)
 
@@ -351,6 +401,12 @@ class Mapper:
         return MapUpdate(
             request.frame_id, None, None, {}, window, self.world.focal, self.world.focal_std, why, map_ns=elapsed_ns
         )
+
+
+def _should_match(world: KeyframeMap, tracked: TrackedFrame) -> bool:
+    """Whether a new keyframe has so much in common with the one it was tracked on that their features must match."""
+    both = (world.keyframes[one].features for one in (tracked.keyframe_id, tracked.frame_id))
+    return tracked.overlap >= EXPECTED_OVERLAP and min(map(len, both)) >= LEAST_FEATURES
 
 
 def _ratio(after: NDArray[np.float32], before: NDArray[np.float32]) -> float:

@@ -11,9 +11,9 @@ from spark3r_core.errors import Spark3rError
 from spark3r_core.features.tracks import Tracks
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.stream.adjustment import FOCAL_KNOWN
-from spark3r_core.stream.joining import Other, joined, looked_for
+from spark3r_core.stream.joining import Other, meet
 from spark3r_core.stream.keyframe_map import KeyframeMap
-from spark3r_core.stream.loops import AROUND, opened
+from spark3r_core.stream.loops import opened
 from spark3r_core.stream.whole_map import adjust_whole
 
 VERIFICATIONS = 400  # pairs of pictures that are looked at, at 25 ms each
@@ -29,12 +29,11 @@ class NotMerged(Spark3rError):
 @dataclass(frozen=True)
 class Merged:
     """map: both, in the frame and unit of the first; keyframes of the second have ids `ids_shift` higher. pairs: of
-    keyframes by which they were joined. looked: pairs of pictures that were compared. adjusted: whether bundle
-    adjustment of all was believed. first_from_second: where the second map's frame and unit came to lie, about."""
+    keyframes that show one place. adjusted: whether bundle adjustment of all was believed. first_from_second: where
+    the second map's frame and unit came to lie, about."""
 
     map: KeyframeMap
     pairs: tuple[tuple[int, int], ...]
-    looked: int
     ids_shift: int
     adjusted: bool
     first_from_second: Sim3
@@ -46,23 +45,22 @@ def merged(first: KeyframeMap, second: KeyframeMap) -> Merged:
     ids_shift = max(first.keyframes) + 1
     later_s = max(0.0, _times(first)[1] + LEAST_GAP_S - _times(second)[0])
     moved = renumbered(second, ids_shift, later_s)
-    other = Other(opened(first, is_fixed=False))
     own = opened(moved, is_fixed=False)
-    for frame_id in own.order:
-        other = looked_for(other, own, frame_id, first.picture_hw)
-        if len(other.looked) >= VERIFICATIONS:
-            break
-    found = joined(other, own, first.picture_hw, AROUND)
-    if found is None:
+    knows_focal = first.given_camera is not None
+    found = meet(
+        own, [Other(opened(first, is_fixed=False))], own.order, first.picture_hw,
+        focal_is_known=knows_focal, adjusts=False, budget=VERIFICATIONS,
+    )  # fmt: skip
+    if found.others:
+        (other,) = found.others
         raise NotMerged(
             f"no place is common to both maps: {len(other.looked)} pairs of pictures were compared,"
             f" {len(other.recognised)} look like one place, and too few of them agree"
         )
-    knows_focal = first.given_camera is not None
     whole = adjust_whole(found.map.draft(), closes_loops=True, focal_is_known=knows_focal)
     far = own.order[len(own.order) // 2]
     lies = whole.map.keyframes[far].map_from_keyframe @ own.keyframes[far].map_from_keyframe.inverse()
-    return Merged(whole.map, found.pairs + whole.loops, len(other.looked), ids_shift, whole.verdict.accepted, lies)
+    return Merged(whole.map, found.pairs + whole.loops, ids_shift, whole.verdict.accepted, lies)
 
 
 def renumbered(world: KeyframeMap, ids_shift: int, later_s: float) -> KeyframeMap:

@@ -8,10 +8,10 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-from spark3r_core.stream.merging import NotMerged, merged
+from spark3r_core.stream.merging import Merged, NotMerged, merged
 from spark3r_stream.errors import MapFileError
 from spark3r_stream.map_file.reading import read_map
-from spark3r_stream.map_file.saved_map import MapFacts
+from spark3r_stream.map_file.saved_map import MapFacts, SavedMap
 from spark3r_stream.map_file.target import check_map_target
 from spark3r_stream.map_file.writing import write_map
 from spark3r_stream.plain_text import cleaned
@@ -34,11 +34,10 @@ def map_merge_command(first: Path, second: Path, out: Path, as_json: bool) -> in
         found = merged(a.world, b.world)
     except NotMerged as error:
         raise MapFileError(f"cannot merge {first} and {second}: {error}") from None
-    size = write_map(out, found.map, _facts(a.facts, b.facts), overwrite=False)
+    size = write_map(out, found.map, _facts(a, b, found), overwrite=False)
     what = {
         "keyframes": len(found.map.keyframes),
         "pairs": [list(pair) for pair in found.pairs],
-        "compared": found.looked,
         "ids_shift": found.ids_shift,
         "second_is_larger": found.first_from_second.scale,
         "adjusted": found.adjusted,
@@ -48,7 +47,7 @@ def map_merge_command(first: Path, second: Path, out: Path, as_json: bool) -> in
         print(json.dumps(what))
         return 0
     print(f"{cleaned(out)}: {size / 2**20:.1f} MiB, {what['keyframes']} keyframes")
-    print(f"  {len(found.pairs)} pairs of pictures show one place, of {found.looked} that were compared")
+    print(f"  {len(found.pairs)} pairs of pictures show one place")
     print(f"  a unit of {cleaned(second)} is {found.first_from_second.scale:.3g} of {cleaned(first)}")
     print(f"  its frame ids are {found.ids_shift} higher now")
     if not found.adjusted:
@@ -56,12 +55,18 @@ def map_merge_command(first: Path, second: Path, out: Path, as_json: bool) -> in
     return 0
 
 
-def _facts(first: MapFacts, second: MapFacts) -> MapFacts:
-    """Of both: the first one's, and the name of the second's source."""
-    names = (first.source_id[:MOST_NAME], second.source_id[:MOST_NAME])
+def _facts(first: SavedMap, second: SavedMap, found: Merged) -> MapFacts:
+    """Of both: the first one's, and the name of the second's source; in metres if either is known so."""
+    names = (first.facts.source_id[:MOST_NAME], second.facts.source_id[:MOST_NAME])
+    metres = first.facts.metres
+    if not metres and second.metres is not None:
+        lies = second.metres.metres_from_map @ found.first_from_second.inverse()
+        keyframe_id = second.metres.keyframe_id + found.ids_shift
+        metres = (replace(second.metres, keyframe_id=keyframe_id, metres_from_map=lies),)
     return replace(
-        first,
+        first.facts,
         source_id=" + ".join(names),
-        fps=first.fps if first.fps == second.fps else None,
+        fps=first.facts.fps if first.facts.fps == second.facts.fps else None,
         program=version("spark3r-stream"),
+        metres=metres,
     )

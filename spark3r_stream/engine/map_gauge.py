@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,17 @@ MOVED_STDS = (
 MOVED_TURN, MOVED_METRES = 0.01, 0.02  # or radians, or the origin's place
 
 
+@dataclass(frozen=True, eq=False)
+class PartGauge:
+    """What `MapGauge` knows of one map of a run."""
+
+    all_from_part: Sim3
+    scale: Scale | None
+    metric: MetricMap
+    placed: Sim3
+    was_level: bool
+
+
 class MapGauge:
     """Of one run, on the tracking thread; only `look` is called by the thread that reads.
 
@@ -66,7 +77,7 @@ class MapGauge:
     def begin_part(self, all_from_camera: Array | None, submaps: Mapping[int, Submap]) -> None:
         """Another map begins, at the last confirmed camera (4, 4): its unit is a guess again, the one before as a
         rule. submaps: of the map that is given up."""
-        self._before = list(self.metres(submaps))[-MOST_BEFORE:]
+        self.leave(submaps)
         self._metric, self.scale, self._was_level = MetricMap(self.options), None, self.z_up
         if all_from_camera is not None:
             self.all_from_part = replace(Sim3.from_matrix(all_from_camera), scale=self.all_from_part.scale)
@@ -84,6 +95,26 @@ class MapGauge:
             return tuple(self._before)
         now = Metres(min(submaps), self.all_from_part, self.scale.log_std, self.scale.source, self.z_up)
         return (*self._before, now)
+
+    @property
+    def part(self) -> PartGauge:
+        """Of the present map."""
+        return PartGauge(self.all_from_part, self.scale, self._metric, self._placed, self._was_level)
+
+    def go_on_in(self, part: PartGauge) -> None:
+        """The present map is another one from now on, which was given up."""
+        self.all_from_part, self.scale, self._metric = part.all_from_part, part.scale, part.metric
+        self._placed, self._was_level = part.placed, part.was_level
+
+    def leave(self, submaps: Mapping[int, Submap]) -> None:
+        """The present map, of these submaps, is given up, or another one goes on."""
+        self._before = list(self.metres(submaps))[-MOST_BEFORE:]
+
+    def take_in(self, part: PartGauge, submaps: Mapping[int, Submap]) -> None:
+        """The present map was joined with this one, of these submaps: what was measured there is known of both, and it
+        has no metres of its own."""
+        self._metric.take_in(part.metric)
+        self._before = [one for one in self._before if one.keyframe_id not in submaps]
 
     def look(self, frame_id: int, picture: NDArray[np.uint8]) -> tuple[TagSighting, ...]:
         """Tags in a picture that is not a keyframe yet."""

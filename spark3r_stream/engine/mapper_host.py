@@ -10,12 +10,16 @@ import numpy as np
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.interface import Backbone, ModelFacts
 from spark3r_core.stream.dense import DenseDepth
+from spark3r_core.stream.joining import SMALLEST
 from spark3r_core.stream.keyframe_map import KeyframeMap
 from spark3r_core.stream.loops import opened
 from spark3r_core.stream.mapper import KeyframeRequest, MapOptions, Mapper, MapUpdate
 from spark3r_core.stream.session import StreamSession
+from spark3r_stream.errors import MapFileError
 from spark3r_stream.map_file.saved_map import MapFacts
 from spark3r_stream.map_file.writing import write_map
+
+MOST_GIVEN_UP = 4  # maps that the present one may meet again; every keyframe is looked for in each
 
 
 class MapperHost(Protocol):
@@ -35,7 +39,7 @@ class MapperHost(Protocol):
         ...
 
     def begin(self) -> None:
-        """Give the present map up: the next keyframe begins another."""
+        """Give the present map up: the next keyframe begins another, which is joined with it where they meet."""
         ...
 
     def map(self, request: KeyframeRequest) -> MapUpdate:
@@ -55,7 +59,8 @@ class MapperHost(Protocol):
         opened one as it was.
 
         It is the one that was opened; without one it is the present one, or one that was given up if that has more
-        keyframes: a run that is lost in its last second still leaves what it had.
+        keyframes: a run that is lost in its last second still leaves what it had. Raises MapFileError where the opened
+        map is only to be read.
         """
         ...
 
@@ -75,8 +80,8 @@ class LocalMapper:
 
     def __init__(self, model: Backbone, memory: MemoryConfig, options: MapOptions | None = None) -> None:
         self.model, self.memory, self.options = model, memory, options or MapOptions()
-        self._given_up: list[KeyframeMap] = []
         self._opened: KeyframeMap | None = None  # as it was then
+        self._is_read_only = False
         self._mapper = Mapper(model, memory, self.options)
 
     @property
@@ -84,15 +89,26 @@ class LocalMapper:
         return self.model.facts
 
     def open(self, world: KeyframeMap, is_fixed: bool) -> None:
-        self._opened = opened(world, is_fixed=is_fixed)
+        self._opened, self._is_read_only = opened(world, is_fixed=is_fixed), is_fixed
         self._mapper = Mapper(self.model, self.memory, self.options, self._opened)
 
     def begin(self) -> None:
-        self._given_up = [self._to_save()]
-        self._mapper = Mapper(self.model, self.memory, self.options)
+        self._mapper = Mapper(self.model, self.memory, self.options, others=self._worth_keeping())
 
     def map(self, request: KeyframeRequest) -> MapUpdate:
-        return self._mapper.map(request)
+        update = self._mapper.map(request)
+        if not request.lost or update.keyframe is not None:
+            return update
+        for world in self._mapper.others:  # a map that was given up, in which the camera is again
+            if world.picture_hw != request.sizes.picture_hw:
+                continue
+            beside = [one for one in [self._mapper.world, *self._mapper.others] if one is not world]
+            mapper = Mapper(self.model, self.memory, self.options, world, beside)
+            found = mapper.map(request)
+            if found.keyframe is not None:
+                self._mapper = mapper
+                return found
+        return update
 
     def refine(self) -> dict[int, DenseDepth]:
         return self._mapper.refine()
@@ -101,6 +117,8 @@ class LocalMapper:
         return self._mapper.finish(refine_all)
 
     def save_map(self, path: Path, facts: MapFacts, overwrite: bool) -> int:
+        if self._is_read_only:
+            raise MapFileError(f"the map is only read in this run (localise), so {path} is not written")
         world = self._to_save()
         is_new = bool(world.keyframes) and world is not self._opened
         return write_map(path, world, facts.about(world), overwrite=overwrite) if is_new else 0
@@ -109,8 +127,17 @@ class LocalMapper:
         image = np.zeros((1, 3, *image_hw), np.uint8)
         StreamSession(self.model, self.memory, refine=False, tied=True).step(image, [0])
 
+    def _worth_keeping(self) -> list[KeyframeMap]:
+        """Maps for the next one to be joined with: those of some size, the opened one and the largest first."""
+        worlds = [one for one in [self._mapper.world, *self._mapper.others] if one.keyframes]
+        if not worlds:
+            return []
+        saved = self._to_save()
+        others = [one for one in worlds if one is not saved and len(one.keyframes) >= SMALLEST]
+        return [saved, *sorted(others, key=lambda one: -len(one.keyframes))[: MOST_GIVEN_UP - 1]]
+
     def _to_save(self) -> KeyframeMap:
-        worlds = [self._mapper.world, *self._given_up]
+        worlds = [self._mapper.world, *self._mapper.others]
         if self._opened is not None:
             first = self._opened.order[0]
             return next(world for world in worlds if first in world.keyframes)

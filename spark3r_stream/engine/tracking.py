@@ -32,6 +32,7 @@ from spark3r_core.stream.tracker import TrackedFrame, Tracker
 from spark3r_stream.engine.frame_cloud import CloudConfig
 from spark3r_stream.engine.frame_health import FrameHealth
 from spark3r_stream.engine.map_gauge import MapGauge
+from spark3r_stream.engine.map_parts import GivenUpMaps
 from spark3r_stream.engine.mapper_host import MapperHost
 from spark3r_stream.engine.mapper_thread import MapperThread
 from spark3r_stream.engine.picture import jpeg_of
@@ -111,6 +112,7 @@ class TrackingReconstructor:
         self._thread: MapperThread[PublishFacts] = MapperThread(host)
         self._submaps: dict[int, Submap] = {}  # of the present map, by the keyframe's frame id
         self._next_submap = 0
+        self._given_up = GivenUpMaps()
         self._gauge = MapGauge(metric)
         self._odometry = SteadyOdometry()
         self._tracker = Tracker()
@@ -125,6 +127,7 @@ class TrackingReconstructor:
         self._epoch: int | None = None
         self._frames_on_keyframe = 0
         self._urgent = False
+        self._denied = ""  # why features say that the camera is not where pixels are aligned; until it is found
         self._last_window: WindowResult | None = None
         self._odom_from_camera = np.eye(4)  # of the newest tracked frame: odometry goes on when a new map begins
         self._last_good: np.ndarray | None = None  # newest confirmed camera in the map of all, (4, 4)
@@ -188,6 +191,8 @@ class TrackingReconstructor:
         if self._tracker.reference is None:
             return self._begin_map(frame, prepared, step)
         tracked = self._track(frame, picture, pyramid)
+        if self._denied:
+            self._health.interrupted(self._denied)
         state = self._health.update(tracked)
         output = self._output(frame, tracked, prepared, state)
         if state is TrackingState.TRACKING:
@@ -196,14 +201,16 @@ class TrackingReconstructor:
             if prepared.tags and self._tracker.reference is not None:
                 camera = np.linalg.inv(self._sizes.tracker_map) @ tracked.camera
                 self._gauge.saw(prepared.tags, tracked, self._tracker.reference, camera)
-        self._relocaliser.tracked() if tracked.aligned else self._relocaliser.missed()
-        if self._health.is_lost and (self._relocaliser.gives_up or not self._host.options.closes_loops):
-            self._begin_part("tracking was lost")
+        is_good = tracked.aligned and not self._denied
+        self._relocaliser.tracked() if is_good else self._relocaliser.missed()
+        gives_up = self._relocaliser.gives_up or not self._host.options.closes_loops
+        if gives_up and (self._health.is_lost or self._denied):
+            self._begin_part(f"tracking was lost: {self._denied}" if self._denied else "tracking was lost")
         else:
             reference = self._tracker.reference
             assert reference is not None
             newest = Tracked(frame, picture, view, pyramid, tracked, reference, self._sizes)
-            self._newest = newest if tracked.aligned else None
+            self._newest = newest if is_good else None
             self._ask(newest)
         return step.result(output)
 
@@ -267,6 +274,7 @@ class TrackingReconstructor:
             self._map_last_frame(step)
             update = self._thread.finish(not self.refines)
             if update is not None:
+                self._submaps = self._given_up.follow(update, self._submaps, self._gauge)
                 for frame_id, dense in sorted(update.refined.items()):
                     self._gauge.refined(frame_id, dense)
                 step.corrections += self._corrections(update, "all keyframes adjusted together", at_end=True)
@@ -317,7 +325,7 @@ class TrackingReconstructor:
         """Ask for the newest frame to be mapped, if it should be and the mapper is free; if lost, to be found."""
         if not self._thread.is_free:
             return
-        if self._host.options.closes_loops and self._relocaliser.should_ask:
+        if self._host.options.closes_loops and (self._relocaliser.should_ask or self._denied):
             self._submit(newest, replace(self._request(newest), tracked=None, points=None, lost=True), 1)
             return
         if not self._rule.reason(newest.tracked, self._frames_on_keyframe):
@@ -371,6 +379,8 @@ class TrackingReconstructor:
             why = first_line(update) if isinstance(update, Exception) else update.failure
             if request.lost:
                 self._relocaliser.answered(recognisable=why != TOO_LITTLE)
+            elif isinstance(update, MapUpdate) and update.denied:
+                self._denied = why
             level = logging.DEBUG if request.lost and isinstance(update, MapUpdate) else logging.WARNING
             log.log(level, "keyframe %d was not mapped: %s", request.frame_id, why)
             return
@@ -381,6 +391,7 @@ class TrackingReconstructor:
                 log.info("frame %d was recognised: tracking goes on in the same map", request.frame_id)
                 self._is_searching = False
                 self._relocaliser = self._new_relocaliser()
+                self._denied = ""
                 self._health.interrupted("the camera was found again; frames after it have yet to confirm that")
             self._frames_on_keyframe = 0
             self._urgent = False
@@ -389,6 +400,7 @@ class TrackingReconstructor:
         """Number the keyframe's submap, make its depth and points, and say where submaps lie now."""
         keyframe = update.keyframe
         assert keyframe is not None
+        self._submaps = self._given_up.follow(update, self._submaps, self._gauge)
         tracked_submap = facts.tracked_submap if update.found_by is None else self._submaps[update.found_by].number
         submap = Submap(
             self._next_submap, request.frame_id, facts.frame.captured_ns, facts.frame.epoch, time_ns(facts.frame),
@@ -483,14 +495,16 @@ class TrackingReconstructor:
         """Give the map up and begin another, placed at the last confirmed camera; its scale is a guess."""
         log.warning("a new map begins: %s", reason)
         self._thread.begin()
+        self._given_up.add(self._submaps, self._gauge)
         self._gauge.begin_part(self._last_good, self._submaps)
+        self._submaps = {}
         self._tracker = Tracker()
         self._health = FrameHealth()
         self._relocaliser = self._new_relocaliser()
         self._is_searching = False
-        self._submaps = {}
         self._frames_on_keyframe = 0
         self._urgent = False
+        self._denied = ""
         self._newest = None
 
     def _in_all(self, tracked: TrackedFrame) -> np.ndarray:

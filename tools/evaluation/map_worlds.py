@@ -18,12 +18,15 @@ DARK_FRAMES = 50
 
 @dataclass(frozen=True)
 class MapWorld:
-    """One stream. frames: indices into the sequence, in the order shown; dark: (n,) which of them are covered."""
+    """One stream. frames: indices into the sequence, in the order shown; dark: (n,) which of them are covered. began:
+    the frame from which on the camera is to be found again (or to begin a map of its own); None where it is never lost.
+    """
 
     name: str
     sequence: SyntheticSequence
     frames: NDArray[np.int64]
     dark: NDArray[np.bool_]
+    began: int | None = None
 
     @property
     def truth(self) -> Array:
@@ -79,24 +82,38 @@ def make_world(name: str, seed: int, frames: int, size_wh: tuple[int, int]) -> M
         return _shown(name, sequence)
     if name == "look_away":
         return _shown(name, _looking_away(room("still"), frames))
+    if name == "kidnap_unseen":
+        return _turning_and_kidnapped(room("still"), frames)
     sequence = room("handheld")
     order = np.arange(len(sequence))
     if name == "blackout":
         dark = (order >= frames // 2) & (order < frames // 2 + DARK_FRAMES)
         still = np.where(order >= frames // 2, np.maximum(frames // 2, order - DARK_FRAMES), order)
-        return MapWorld(name, sequence, still, dark)
+        return MapWorld(name, sequence, still, dark, frames // 2 + DARK_FRAMES)
     back = order[frames // 6 : frames // 2]  # carried back, and let go
-    return MapWorld(
-        name, sequence, np.concatenate([order[: 2 * frames // 3], back]), np.zeros(2 * frames // 3 + len(back), bool)
-    )
+    shown = np.concatenate([order[: 2 * frames // 3], back])
+    return MapWorld(name, sequence, shown, np.zeros(len(shown), bool), 2 * frames // 3)
 
 
-MAP_WORLDS = ("loop", "corridor", "look_away", "twin_rooms", "blackout", "kidnap")
+MAP_WORLDS = ("loop", "corridor", "look_away", "twin_rooms", "blackout", "kidnap", "kidnap_unseen")
 
 
 def _shown(name: str, sequence: SyntheticSequence) -> MapWorld:
     count = len(sequence)
     return MapWorld(name, sequence, np.arange(count), np.zeros(count, bool))
+
+
+def _turning_and_kidnapped(sequence: SyntheticSequence, frames: int) -> MapWorld:
+    """A camera that turns on a small circle by a third of a turn, is carried to what is behind it within one frame, and
+    turns on until it sees all of that first third again."""
+    start = sequence.world_from_camera[0]
+    cut = frames // 4
+    yaw = np.deg2rad(np.concatenate([np.linspace(0, 100, cut), np.linspace(190, 460, frames - cut)]))
+    own = np.arctan2(start[0, 2], start[2, 2])
+    circle = 0.3 * np.stack([np.sin(own + yaw), 0.1 * np.sin(2 * yaw), np.cos(own + yaw)], 1)
+    position = start[:3, 3] + circle - circle[0]
+    sequence.world_from_camera = poses_from_angles(position, own + yaw, np.full(frames, 0.08), np.zeros(frames))
+    return MapWorld("kidnap_unseen", sequence, np.arange(frames), np.zeros(frames, bool), cut)
 
 
 def _looking_away(sequence: SyntheticSequence, frames: int) -> SyntheticSequence:

@@ -63,7 +63,8 @@ def run_halves(model: Backbone, sequence: TrueSequence, folder: Path, size: int 
         second = run_tracked(CountedOn(HeldSource("second half", images[half:]), reopening.next_frame_id), engine)
         seconds = time.monotonic() - began
         after = folder / f"{sequence.name}_{name}.s3rmap"
-        engine.save_map(after, saved.facts, True).result()
+        if not is_read_only:
+            engine.save_map(after, saved.facts, True).result()
         engine.close()
         shift = reopening.next_frame_id - half  # of a frame's id from its place in the sequence
         errors = {}
@@ -119,7 +120,6 @@ def _merged_halves(
     return {
         "keyframes": [len(first.order), len(second.order)],
         "pairs": len(found.pairs),
-        "compared": found.looked,
         "adjusted": found.adjusted,
         "seconds": round(seconds, 2),
         "first": _error(poses, ids[own], truth[own], truth_from_map, spread),

@@ -155,3 +155,20 @@ def test_depth_at_a_tag_is_that_of_the_points_inside_it() -> None:
     assert depth_at(corners, points, CAMERA.matrix) == pytest.approx(3.0)
     assert depth_at(corners[::-1], points, CAMERA.matrix) == pytest.approx(3.0)
     assert depth_at(corners + 1000, points, CAMERA.matrix) is None
+
+
+def test_what_two_maps_saw_is_known_of_the_one_that_they_became() -> None:
+    lies = Sim3(1.0, np.diag([1.0, -1, -1]), np.array([0.0, 0.0, 2.0]))
+    both, first, second = TagEvidence(SPEC), TagEvidence(SPEC), TagEvidence(SPEC)
+    poses = {}
+    for keyframe in range(6):
+        pose = np.eye(4)
+        pose[0, 3] = 0.3 * np.sin(keyframe)
+        poses[keyframe] = Sim3.from_matrix(pose)
+        (view,) = views_of(lies, pose[None], 0.0, 0.0, 0)
+        for evidence in (both, first if keyframe < 3 else second):
+            evidence.add(TagSighting(3, view.corners), keyframe, np.eye(4), view.depth)
+    first.take_in(second)
+    together, expected = (one.fits(poses, CAMERA.matrix)[3] for one in (first, both))
+    assert together.log_std == pytest.approx(expected.log_std)
+    assert together.map_from_tag.scale == pytest.approx(expected.map_from_tag.scale)

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from spark3r_core.geometry.sim3 import Sim3
 from spark3r_stream.map_file.reading import read_map
+from spark3r_stream.map_file.saved_map import Metres
 from spark3r_stream.map_file.writing import write_map
 from spark3r_stream.recording.reader import Recording
 from spark3r_stream.wire.decode import decode
@@ -195,8 +197,14 @@ def test_two_maps_become_a_third(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     a, b, out = (tmp_path / f"{name}.s3rmap" for name in "abc")
+    metres = Metres(12, Sim3(2.0), 0.02, "tag", True)
     write_map(a, orbit_map((0, 8, 16)), FACTS, overwrite=False)
-    write_map(b, orbit_map((4, 12, 20)), replace(FACTS, source_id="file:other.mp4", fps=25.0), overwrite=False)
+    write_map(
+        b,
+        orbit_map((4, 12, 20)),
+        replace(FACTS, source_id="file:other.mp4", fps=25.0, metres=(metres,)),
+        overwrite=False,
+    )
     before = a.read_bytes(), b.read_bytes()
     assert spark3r(monkeypatch, "map", "merge", a, b, "--out", out, "--json") == 0
     said = json.loads(capfd.readouterr().out)
@@ -206,6 +214,9 @@ def test_two_maps_become_a_third(
     assert said["ids_shift"] == 17
     assert all(first < 17 <= second for first, second in said["pairs"][:4])
     assert (saved.facts.source_id, saved.facts.fps) == (f"{FACTS.source_id} + file:other.mp4", None)
+    assert saved.metres is not None, "one of the two is known in metres"
+    assert saved.metres.keyframe_id == 29
+    assert saved.metres.metres_from_map.scale == pytest.approx(2.0, rel=0.05)
     for index, frame_id in zip((4, 12, 20), (21, 29, 37), strict=True):
         off = saved.world.keyframes[frame_id].world_from_camera[:3, 3] - orbit.pose(index)[:3, 3]
         assert np.linalg.norm(off) < 0.05, "where it was taken, in the first map's frame"

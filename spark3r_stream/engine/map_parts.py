@@ -1,0 +1,55 @@
+"""The maps of a run: the present one, and those that were given up until the present one meets them again."""
+
+from __future__ import annotations
+
+import logging
+
+from spark3r_core.stream.mapper import MapUpdate
+from spark3r_stream.engine.map_gauge import MapGauge, PartGauge
+from spark3r_stream.engine.submap import Submap
+
+log = logging.getLogger(__name__)
+
+Submaps = dict[int, Submap]
+
+
+class GivenUpMaps:
+    """Submaps by the keyframe's frame id, and the gauge, of maps that were given up; by the first keyframe of each."""
+
+    def __init__(self) -> None:
+        self._maps: dict[int, tuple[Submaps, PartGauge]] = {}
+
+    def add(self, submaps: Submaps, gauge: MapGauge) -> None:
+        """The present map is given up; one without a keyframe leaves nothing."""
+        if submaps:
+            self._maps[min(submaps)] = submaps, gauge.part
+
+    def follow(self, update: MapUpdate, submaps: Submaps, gauge: MapGauge) -> Submaps:
+        """The submaps of the map that an update speaks of: those of the present one, with those of maps that it was
+        joined with; or those of another one, in which the camera was recognised. The gauge is that of the older map.
+        """
+        if update.part is None or not submaps:
+            return submaps
+        own = min(submaps)
+        met = [first for first in sorted(self._maps) if first == update.part or first in update.moved]
+        if not met:
+            return submaps
+        present = gauge.part
+        if update.part != own and own not in update.moved:  # the camera is in another map now
+            self._maps[own] = submaps, present
+            gauge.leave(submaps)
+            submaps = {}
+            log.info("the camera is in a map again that had been given up")
+        else:
+            log.info("the map was joined with one that had been given up")
+        together = dict(submaps)
+        for first in met:
+            others, their_gauge = self._maps.pop(first)
+            together |= others
+            if first == update.part:
+                gauge.go_on_in(their_gauge)
+                if submaps:
+                    gauge.take_in(present, submaps)
+            else:
+                gauge.take_in(their_gauge, others)
+        return dict(sorted(together.items()))
