@@ -81,7 +81,7 @@ class RunConfig:
             models that need it (bundled), not for released ones.
         camera: calibration of the camera, by OpenCV (YAML, XML), ROS camera_info, COLMAP cameras.txt, Kalibr,
             nerfstudio or this program (JSON); FILE#NAME where there are several. Frames are undistorted, predictions
-            replaced (docs/camera.md).
+            replaced (docs/camera.md). Default: what spark3r calibrate kept for this camera; none: without.
         intrinsics: the same as --camera.
         gyro: angular velocities of a gyroscope on the camera: a text file, or tcp://… where they are published
             (docs/camera.md); a camera that turns fast is not lost then.

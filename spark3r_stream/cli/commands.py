@@ -397,6 +397,44 @@ def tag(
     return tag_command(out, tag, dpi)
 
 
+def board(out: Positional[Path], board: str = "8x5:32") -> int:
+    """Make a board to print, by which spark3r calibrate knows a camera (docs/camera.md).
+
+    Args:
+        out: .pdf or .png file; one that is there is never replaced.
+        board: COLUMNSxROWS of squares, and their edge in millimetres; 8x5:32 fits on A4 and Letter.
+    """
+    from spark3r_stream.cli.board import board_command
+
+    return board_command(out, board)
+
+
+def calibrate(
+    source: Positional[str],
+    out: Path = Path("camera.json"),
+    board: str = "8x5",
+    fisheye: bool = False,
+    overwrite: bool = False,
+    no_remember: bool = False,
+) -> int:
+    """Calibrate a camera: show it the board of spark3r board, near and far, tilted, everywhere in the picture.
+
+    Ends by itself when it has seen enough, or with Ctrl-C; then focal length, centre and lens are written with their
+    deviations.
+
+    Args:
+        source: as for run: webcam:0, rtsp://…, a video, a folder of pictures.
+        out: JSON file for --camera; OpenCV's YAML is written beside it.
+        board: COLUMNSxROWS of its squares.
+        fisheye: the lens is a fisheye (equidistant), about 110 degrees or more.
+        overwrite: replace those files.
+        no_remember: do not keep it for this camera; spark3r run takes what was kept unless --camera says otherwise.
+    """
+    from spark3r_stream.cli.calibrate import calibrate_command
+
+    return calibrate_command(source, out, board, fisheye=fisheye, overwrite=overwrite, keeps=not no_remember)
+
+
 def config(json: bool = False) -> int:
     """Show which options come from the configuration file and from SPARK3R_* variables (docs/configuration.md).
 
@@ -438,6 +476,8 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "doctor": doctor,
     "tag": tag,
     "keys": keys,
+    "board": board,
+    "calibrate": calibrate,
     "config": config,
     "demo": demo,
 }

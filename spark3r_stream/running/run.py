@@ -54,6 +54,7 @@ from spark3r_stream.running.opening import (
     open_run_source,
     thinning_options,
 )
+from spark3r_stream.running.remembered import with_remembered_camera
 from spark3r_stream.running.report import run_report
 from spark3r_stream.running.rerun import (
     RunEnd,
@@ -162,6 +163,8 @@ def opened_run(
     run = RecordedRun.load(expand_home(config.source)) if pushed is None and is_recording(config.source) else None
     if run is not None:
         config = recorded_config(config, run)
+    elif pushed is None:
+        config = with_remembered_camera(config)
     reopening = opened_map(config, run)
     own_mapper = among is None and config.track == "on" and config.device in ("auto", "cpu")
     mapper = MapperProcess() if own_mapper else None

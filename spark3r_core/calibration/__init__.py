@@ -1,0 +1,1 @@
+"""A camera's calibration from pictures of a printed board."""
