@@ -50,6 +50,10 @@ class Browser:
             self.close()
             raise
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def open(self, url: str) -> None:
         self.call("Page.navigate", url=url)
         loaded = "location.protocol.startsWith('http') && document.readyState === 'complete'"
