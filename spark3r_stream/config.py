@@ -94,6 +94,9 @@ class RunConfig:
         camera_height: metres over the floor at which the camera is carried, as on a robot: the floor is found in the
             map, and says what is up, too.
         baseline: two times in seconds from the first frame, and how many metres apart the camera was at them.
+        depth_images: folder of a depth sensor's images, 16-bit PNGs registered to the undistorted pictures and named by
+            the number of their picture: 000045.png. They say how long a metre is; depth in the map stays the engine's.
+        depth_scale: steps of a depth image per metre.
         save_depth: also write depth and confidence of each frame to OUT/depth.
         mesh: also write one coloured surface, OUT/mesh.ply and OUT/mesh.glb, at the end (docs/geometry.md).
         max_points: points of cloud.ply at most.
@@ -148,6 +151,8 @@ class RunConfig:
     tag_origin: bool = False
     camera_height: float | None = None
     baseline: tuple[float, float, float] | None = None
+    depth_images: Path | None = None
+    depth_scale: float = 1000.0
     save_depth: bool = False
     mesh: bool = False
     max_points: int = 2_000_000
@@ -201,9 +206,13 @@ class RunConfig:
         if self.gyro_offset is not None and not abs(self.gyro_offset) <= 1e10:  # NaN too
             raise ConfigError(f"--gyro-offset is {self.gyro_offset}; expected seconds")
         try:
-            is_metric = bool(self.metric)
+            is_metric = bool(self.metric) or self.depth_images is not None
         except GeometryError as error:
             raise ConfigError(str(error)) from None
+        if not 1 <= self.depth_scale <= 1e5:
+            raise ConfigError(f"--depth-scale is {self.depth_scale}; expected 1 to 100000 steps per metre")
+        if self.depth_scale != 1000.0 and self.depth_images is None:
+            raise ConfigError("--depth-scale is about depth images; give their folder with --depth-images")
         if is_metric and self.others:
             raise ConfigError("metres are for one camera; with several, run each by itself")
         if is_metric and self.track == "off":

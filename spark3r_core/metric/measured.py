@@ -14,6 +14,7 @@ from spark3r_core.metric.floor import FloorEvidence, low_points
 from spark3r_core.metric.gravity import ROBOT_FROM_OPTICAL, levelled
 from spark3r_core.metric.options import MetricOptions
 from spark3r_core.metric.scale import Scale, joined
+from spark3r_core.metric.sensor_depth import DepthRatio, SensorDepthEvidence
 from spark3r_core.metric.tag_evidence import TagEvidence
 from spark3r_core.metric.tag_fit import TagFit
 from spark3r_core.metric.tags import TagSighting
@@ -46,6 +47,7 @@ class MetricMap:
         self.options = options
         self._tags = None if options.tag is None else TagEvidence(options.tag)
         self._floor = None if options.camera_height_m is None else FloorEvidence(options.camera_height_m)
+        self._sensor = SensorDepthEvidence()
         self._baseline = None if options.baseline is None else BaselineEvidence(*options.baseline)
 
     def saw_tag(self, sighting: TagSighting, keyframe_id: int, key_from_camera: Array, depth: float | None) -> None:
@@ -73,6 +75,11 @@ class MetricMap:
             self._floor.take_in(other._floor)
         if self._baseline is not None and other._baseline is not None:
             self._baseline.take_in(other._baseline)
+        self._sensor.take_in(other._sensor)
+
+    def saw_depth_image(self, ratio: DepthRatio) -> None:
+        """See `SensorDepthEvidence.add`."""
+        self._sensor.add(ratio)
 
     def measured(self, map_from_key: Mapping[int, Sim3], camera: Array) -> Measured | None:
         """By all evidence, with keyframes where they are now. None while the scale is not known.
@@ -81,7 +88,8 @@ class MetricMap:
         """
         fits = {} if self._tags is None else self._tags.fits(map_from_key, camera)
         floor = None if self._floor is None else self._floor.floor(map_from_key)
-        evidence = [] if self._tags is None else self._tags.scales(fits)
+        evidence = self._sensor.scales(map_from_key)
+        evidence += [] if self._tags is None else self._tags.scales(fits)
         if self._floor is not None and floor is not None:
             evidence.append(self._floor.scale(floor))
         moved = None if self._baseline is None else self._baseline.scale(map_from_key)

@@ -25,7 +25,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "low_latency",
     ),
     "sensors": ("gyro", "gyro_offset", "gyro_axes"),
-    "metres": ("tag", "tag_up", "tag_origin", "camera_height", "baseline"),
+    "metres": ("tag", "tag_up", "tag_origin", "camera_height", "baseline", "depth_images", "depth_scale"),
     "result": ("out", "save_depth", "mesh", "max_points", "map", "localise", "overwrite", "json", "view"),
     "stream": ("publish", "record", "record_only", "images", "metrics", "keys", "insecure"),
     "bandwidth": ("topics", "rate", "depth_every", "cloud_voxel"),

@@ -20,6 +20,7 @@ from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.metric.measured import MetricMap, robot_from_map
 from spark3r_core.metric.options import MetricOptions
 from spark3r_core.metric.scale import Scale
+from spark3r_core.metric.sensor_depth import DepthRatio
 from spark3r_core.metric.tag_evidence import depth_at
 from spark3r_core.metric.tags import TagDetector, TagSighting
 from spark3r_core.stream.camera_sizes import sampled
@@ -128,6 +129,11 @@ class MapGauge:
         if self._begun_s is None:
             self._begun_s = time_s
         return self._begun_s
+
+    def saw_depth_image(self, ratio: DepthRatio | None) -> None:
+        """What a depth sensor said of a frame, if it did."""
+        if ratio is not None:
+            self._metric.saw_depth_image(ratio)
 
     def refined(self, frame_id: int, dense: DenseDepth) -> None:
         """The depth of a keyframe once several views have said what it is."""

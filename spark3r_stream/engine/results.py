@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from spark3r_core.metric.sensor_depth import DepthRatio
 from spark3r_core.stream.motion_hint import MotionHint
 from spark3r_core.stream.session import WindowResult
 from spark3r_stream.frame import Frame
@@ -59,7 +60,8 @@ class StepOutput:
         size, and how far each of its pixels is trusted, (h, w) float32 in (0, 1); by frame id.
     adopted: id of the keyframe that tracking went over to before this step's frame; None without one.
     camera: as the final map has it; with the last step only, and where the camera was learned.
-    map_size: where a keyframe was mapped. hint: what another sensor said of the frame's motion.
+    map_size: where a keyframe was mapped. hint: what another sensor said of the frame's motion;
+    depth_ratio: of its depth.
     map_unit: of the map after the step.
     """
 
@@ -78,6 +80,7 @@ class StepOutput:
     camera: CameraView | None = None
     map_size: MapSize | None = None
     hint: MotionHint | None = None
+    depth_ratio: DepthRatio | None = None
     map_unit: MapUnit = MapUnit()
 
 

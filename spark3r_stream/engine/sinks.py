@@ -106,6 +106,7 @@ class DecisionsSink:
                         f.captured_ns,
                         f.frame_id if f.picture is None else f.picture,
                         result.hint,
+                        result.depth_ratio,
                     )
                     for f in frames
                 ),

@@ -17,8 +17,9 @@ import numpy as np
 
 from spark3r_core.errors import Spark3rError
 from spark3r_core.geometry import se3
-from spark3r_core.geometry.camera import Intrinsics
+from spark3r_core.geometry.camera import Intrinsics, resize_map
 from spark3r_core.metric.options import MetricOptions
+from spark3r_core.metric.sensor_depth import DepthRatio, depth_ratio
 from spark3r_core.metric.steady_odometry import SteadyOdometry
 from spark3r_core.models.interface import ModelFacts
 from spark3r_core.photometric.levels import Level, grey_levels
@@ -41,6 +42,7 @@ from spark3r_stream.engine.reopening import Reopening
 from spark3r_stream.engine.results import MapSize, StepOutput, failed_output, first_line
 from spark3r_stream.engine.submap import Submap
 from spark3r_stream.engine.tracking_step import (
+    DepthSensor,
     MotionSensor,
     Prepared,
     PublishFacts,
@@ -106,6 +108,7 @@ class TrackingReconstructor:
         self.waits, self.refines = waits, refines
         self.pictures = False
         self.sensor: MotionSensor | None = None
+        self.depth_images: DepthSensor | None = None
         self._long_side = long_side
         self._undistorter = Undistorter(camera) if camera is not None else None
         self._host = host
@@ -198,6 +201,8 @@ class TrackingReconstructor:
         if state is TrackingState.TRACKING:
             self._last_good = self._in_all(tracked)
             self._gauge.saw_frame(time_s(frame), tracked)
+            step.depth_ratio = frame.depth_ratio or self._depth_ratio(frame, prepared, tracked)
+            self._gauge.saw_depth_image(step.depth_ratio)
             if prepared.tags and self._tracker.reference is not None:
                 camera = np.linalg.inv(self._sizes.tracker_map) @ tracked.camera
                 self._gauge.saw(prepared.tags, tracked, self._tracker.reference, camera)
@@ -320,6 +325,18 @@ class TrackingReconstructor:
             or tracked.turn > URGENT_TURN
         )
         return tracked
+
+    def _depth_ratio(self, frame: Frame, prepared: Prepared, tracked: TrackedFrame) -> DepthRatio | None:
+        """What a depth sensor says of the scale; None without one, or without an image for this frame."""
+        if self.depth_images is None or self._tracker.reference is None or self._sizes is None:
+            return None
+        height, width = prepared.sizes.picture_hw
+        depth_m = self.depth_images.of(frame.frame_id if frame.picture is None else frame.picture, (width, height))
+        if depth_m is None:
+            return None
+        from_tracker = np.linalg.inv(resize_map(depth_m.shape[::-1], self._sizes.tracker.image_hw[::-1]))
+        points = se3.transform_points(se3.invert(tracked.key_from_camera), self._tracker.reference.points())
+        return depth_ratio(depth_m, points, from_tracker @ tracked.camera, tracked.keyframe_id)
 
     def _ask(self, newest: Tracked) -> None:
         """Ask for the newest frame to be mapped, if it should be and the mapper is free; if lost, to be found."""

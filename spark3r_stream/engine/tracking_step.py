@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
+from spark3r_core.metric.sensor_depth import DepthRatio
 from spark3r_core.metric.tags import TagSighting
 from spark3r_core.photometric.levels import Level
 from spark3r_core.stream.adjustment import NETWORK_FOCAL_SIGMA
@@ -29,6 +31,14 @@ class MotionSensor(Protocol):
 
     def tracked(self, frame: Frame, odom_from_camera: np.ndarray | None) -> None:
         """What came of it, (4, 4); None where it was not aligned."""
+        ...
+
+
+class DepthSensor(Protocol):
+    """A sensor beside the camera whose depth images are registered to its undistorted pictures."""
+
+    def of(self, picture: int, size: tuple[int, int]) -> NDArray[np.float32] | None:
+        """(H, W) metres, 0 where unknown, of a picture by its number; None without one. size: (width, height)."""
         ...
 
 
@@ -73,6 +83,7 @@ class Step:
 
     def __init__(self, hint: MotionHint | None = None) -> None:
         self.hint = hint
+        self.depth_ratio: DepthRatio | None = None
         self.keyframes: list[KeyframeOutput] = []
         self.refined: list[KeyframeOutput] = []
         self.corrections: list[MapCorrection] = []
@@ -97,6 +108,7 @@ class Step:
             camera=self.camera,
             map_size=self.map_size,
             hint=self.hint,
+            depth_ratio=self.depth_ratio,
         )
 
 

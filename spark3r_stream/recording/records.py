@@ -8,6 +8,7 @@ from fractions import Fraction
 from foxglove_schemas_protobuf.CompressedImage_pb2 import CompressedImage
 from google.protobuf.message import DecodeError
 
+from spark3r_core.metric.sensor_depth import DepthRatio
 from spark3r_core.stream.motion_hint import MotionHint
 from spark3r_stream.errors import WireError
 from spark3r_stream.packets import InputPacket, StreamFormat
@@ -39,6 +40,7 @@ class FrameTime:
     captured_ns: int
     picture: int = 0
     hint: MotionHint | None = None
+    depth_ratio: DepthRatio | None = None
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,7 @@ def encode_decisions(decisions: Decisions) -> bytes:
                 captured_ns=frame.captured_ns,
                 picture=frame.picture,
                 hint=None if frame.hint is None else _encoded_hint(frame.hint),
+                depth_ratio=None if frame.depth_ratio is None else recording_pb2.DepthRatio(**vars(frame.depth_ratio)),
             )
             for frame in decisions.new_frames
         ],
@@ -212,6 +215,7 @@ def decode_decisions(payload: bytes) -> Decisions:
                 f.captured_ns,
                 f.picture,
                 _hint(f.hint) if f.HasField("hint") else None,
+                _depth_ratio(f.depth_ratio) if f.HasField("depth_ratio") else None,
             )
             for f in m.new_frames
         ),
@@ -228,6 +232,10 @@ def decode_decisions(payload: bytes) -> Decisions:
         source_id=m.source_id,
         adopted_frame_id=m.adopted_frame_id if m.HasField("adopted_frame_id") else None,
     )
+
+
+def _depth_ratio(m: recording_pb2.DepthRatio) -> DepthRatio:
+    return DepthRatio(m.keyframe_id, m.log_ratio, m.log_std)
 
 
 def _encoded_hint(hint: MotionHint) -> recording_pb2.MotionHint:

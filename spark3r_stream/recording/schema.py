@@ -196,6 +196,13 @@ def check_decisions(decisions: Decisions) -> None:
             ("captured_ns", frame.captured_ns, integer(-MAX_NS, MAX_NS)),
             ("pts_ns", frame.pts_ns, optional(integer(-MAX_NS, MAX_NS))),
         ]
+        if frame.depth_ratio is not None:
+            ratio = frame.depth_ratio
+            facts += [
+                ("keyframe of a depth image", ratio.keyframe_id, integer(0, MAX_COUNT)),
+                ("ratio of a depth image", ratio.log_ratio, number(-50, 50)),
+                ("deviation of a depth image", ratio.log_std, number(0, 1e3)),
+            ]
         if frame.hint is not None:
             facts += [
                 ("run of a hint", frame.hint.run, integer(0, MAX_COUNT)),

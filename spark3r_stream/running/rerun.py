@@ -29,7 +29,7 @@ _NUMERIC = (
 )  # fmt: skip
 UNASKED_SIZE = 1024  # pixels
 UNASKED_MEMORY_BYTES = 2 << 30
-_HINTS = ("gyro", "gyro_offset", "gyro_axes")
+_HINTS = ("gyro", "gyro_offset", "gyro_axes", "depth_images", "depth_scale")
 _READING = ("pace", "live", "rtsp_transport", "max_restarts", "fps", "low_latency")
 
 
@@ -71,7 +71,7 @@ def recorded_config(given: RunConfig, run: RecordedRun) -> RunConfig:
             )
     for name in _HINTS:
         if getattr(given, name) != getattr(plain, name):
-            raise ConfigError(f"{_option(name)} gives hints, and {run.path} holds those of its run; leave it away")
+            raise ConfigError(f"{_option(name)} is about a sensor, and {run.path} holds what that said; leave it away")
     recorded = run.settings
     missing = [name for name in (*_NUMERIC, "weights") if name not in recorded]
     if missing:

@@ -65,7 +65,7 @@ from spark3r_stream.running.rerun import (
     recorded_new_frames,
     recorded_threads,
 )
-from spark3r_stream.running.sensors import check_sensor, open_sensor
+from spark3r_stream.running.sensors import check_sensor, open_depth_images, open_sensor
 from spark3r_stream.running.targets import check_targets
 from spark3r_stream.sources.base import Source
 from spark3r_stream.sources.open import is_recording
@@ -180,7 +180,7 @@ def opened_run(
             log.error("%s", error)
             stop.set()  # nobody sees this run any more: whoever supervises it starts another
 
-        sensor = open_sensor(config)
+        sensor, depth_images = open_sensor(config), open_depth_images(config)
         if sensor is not None:
             closing.enter_context(contextlib.closing(sensor))
         if among is None:
@@ -278,7 +278,7 @@ def opened_run(
             sinks.append(closing.enter_context(contextlib.closing(saver)))
         reconstructor.pictures = config.images
         if isinstance(reconstructor, TrackingReconstructor):
-            reconstructor.sensor = sensor
+            reconstructor.sensor, reconstructor.depth_images = sensor, depth_images
             reconstructor.waits, reconstructor.refines = not source.info.is_live, end.refines
             if source.info.is_live and all(source.info.size):
                 reconstructor.warm_up(source.info.size)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from spark3r_core.user_paths import expand_home
 from spark3r_stream.config import ConfigError, RunConfig
 from spark3r_stream.sensors import gyro
 from spark3r_stream.sensors.axes import camera_from_sensor
+from spark3r_stream.sensors.depth_images import DepthImages
 from spark3r_stream.sensors.feed import FileFeed, open_feed
 from spark3r_stream.sensors.gyro import GyroSensor
 from spark3r_stream.sources.base import Source, SourceKind
@@ -16,6 +18,13 @@ def open_sensor(config: RunConfig) -> GyroSensor | None:
         return None
     axes = camera_from_sensor(config.gyro_axes)
     return GyroSensor(open_feed(config.gyro, gyro.TOPIC, gyro.COLUMNS, gyro.EXPECTED), config.gyro_offset, axes)
+
+
+def open_depth_images(config: RunConfig) -> DepthImages | None:
+    """Those of --depth-images. Raises SensorError for a folder without any."""
+    if config.depth_images is None:
+        return None
+    return DepthImages(expand_home(config.depth_images), config.depth_scale)
 
 
 def check_sensor(sensor: GyroSensor, config: RunConfig, source: Source) -> None:

@@ -100,6 +100,7 @@ class RecordingSource:
             source_id=self._run.source_id,
             picture=time.picture,
             hint=time.hint,
+            depth_ratio=time.depth_ratio,
         )
 
     def _recorded_pictures(self) -> Iterator[Picture]:

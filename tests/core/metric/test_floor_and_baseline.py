@@ -12,6 +12,7 @@ from spark3r_core.metric.baseline import BaselineEvidence
 from spark3r_core.metric.floor import FloorEvidence, find_floor, low_points
 from spark3r_core.metric.measured import MetricMap, robot_from_map
 from spark3r_core.metric.options import MetricOptions
+from spark3r_core.metric.sensor_depth import SensorDepthEvidence, depth_ratio
 
 HEIGHT = 0.6  # metres, of a camera that looks ahead and 10 degrees down
 UNITS = 2.5  # of the map per metre
@@ -124,3 +125,22 @@ def test_a_known_way_gives_the_scale_by_the_frames_nearest_in_time() -> None:
 def test_nonsense_is_refused(options: dict, words: str) -> None:
     with pytest.raises(GeometryError, match=words):
         MetricOptions(**options)
+
+
+def test_depth_images_give_a_ratio_and_each_follows_its_keyframe() -> None:
+    rng = np.random.default_rng(3)
+    intrinsics = np.array([[100.0, 0, 40], [0, 100, 30], [0, 0, 1]])
+    pixels = rng.uniform([0, 0], [80, 60], (400, 2))
+    z = rng.uniform(1, 3, 400)
+    points = np.column_stack([(pixels - [40, 30]) / 100 * z[:, None], z])
+    depth_m = np.zeros((60, 80), np.float32)
+    depth_m[pixels[:, 1].astype(int), pixels[:, 0].astype(int)] = z / UNITS
+    found = depth_ratio(depth_m, points, intrinsics, 7)
+    assert found is not None
+    assert np.exp(found.log_ratio) == pytest.approx(1 / UNITS, rel=0.01)
+    assert depth_ratio(np.zeros_like(depth_m), points, intrinsics, 7) is None
+    evidence = SensorDepthEvidence()
+    evidence.add(found)
+    (one,) = evidence.scales({7: Sim3(4.0)})
+    assert np.exp(one.log_scale) == pytest.approx(1 / UNITS / 4, rel=0.01)
+    assert evidence.scales({8: Sim3()}) == []

@@ -20,7 +20,7 @@ from spark3r_stream.recording.reader import Recording
 from spark3r_stream.sources.synthetic import SyntheticSource
 from spark3r_stream.wire.decode import decode
 from spark3r_stream.wire.envelope import Message
-from spark3r_stream.wire.messages import FrameResult, LengthUnit, MapCorrections, Status
+from spark3r_stream.wire.messages import DepthImage, FrameResult, LengthUnit, MapCorrections, Status, submap_frame
 from tests import helpers
 from tests.helpers_reprocess import assert_repeated
 from tests.helpers_wire import SESSION
@@ -145,6 +145,10 @@ def test_what_makes_no_sense_is_refused(spark3r, capfd: pytest.CaptureFixture[st
         (("--tag", "36h11"), "write FAMILY:METRES"),
         (("--tag", "36h11:0.1", "--track", "off"), "metres need keyframes"),
         (("--tag-up", "wall"), "need a tag"),
+        (("--baseline", "3", "1", "0.5"), "the earlier one first"),
+        (("--camera-height", "-1"), "over the floor"),
+        (("--depth-images", tmp_path), "has no depth images"),
+        (("--depth-scale", "5000"), "give their folder"),
         (("synthetic:room", "--tag", "36h11:0.1"), "metres are for one camera"),
     ):
         assert spark3r("run", SOURCE, *options) == 1
@@ -171,3 +175,37 @@ def test_the_command_makes_a_tag_that_is_found_and_has_its_size(tmp_path: Path, 
     assert spark3r("tag", tmp_path / "tag.pdf") == 0
     assert (tmp_path / "tag.pdf").read_bytes().startswith(b"%PDF")
     assert spark3r("tag", tmp_path / "tag.txt") != 0
+
+
+def test_depth_images_say_how_long_a_metre_is_and_are_not_needed_again(
+    tmp_path: Path, spark3r, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import cv2
+
+    source, folder = "synthetic:room?frames=24&size=160x120&fps=10", tmp_path / "depth"
+    folder.mkdir()
+    truth = SyntheticSource(source).ground_truth
+    for picture in range(4, 24, 2):
+        depth = np.nan_to_num(truth.depth(picture), posinf=0)
+        assert cv2.imwrite(str(folder / f"{picture:06d}.png"), (1000 * depth).round().astype(np.uint16))
+    first = tmp_path / "first.mcap"
+    assert spark3r("run", source, "--depth-images", folder, "--record", first, "--out", tmp_path / "out") == 0
+    stats = json.loads((tmp_path / "out" / "stats.json").read_text())
+    assert (stats["unit"]["length"], stats["unit"]["source"]) == ("metre", "depth images")
+    scales, depths = {}, {}
+    for message in Recording(first).messages():
+        content = decode(message)
+        if isinstance(content, MapCorrections):
+            scales.update((submap_frame(one.submap), one.map_from_submap.scale) for one in content.corrections)
+        elif isinstance(content, DepthImage):
+            depths[content.frame_name] = (message.envelope.frame_id, content.depth)
+    for name, (picture, depth) in depths.items():
+        ratio = scales[name] * np.median(depth) / np.median(truth.depth(picture))
+        assert ratio == pytest.approx(1.0, abs=0.15), "as good as a small network's depth"
+    assert_repeated(spark3r, first, tmp_path)
+    capfd.readouterr()
+    assert spark3r("run", first, "--depth-images", folder) == 1
+    assert "holds what that said" in capfd.readouterr().err
+    (folder / "000002.png").write_bytes(b"no image")
+    assert spark3r("run", source, "--depth-images", folder) == 1
+    assert "expected a PNG of 16 bits" in capfd.readouterr().err

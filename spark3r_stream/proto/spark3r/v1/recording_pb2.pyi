@@ -85,21 +85,33 @@ class MotionHint(_message.Message):
     sure: bool
     def __init__(self, run: _Optional[int] = ..., quat_xyzw: _Optional[_Iterable[float]] = ..., position_xyz: _Optional[_Iterable[float]] = ..., sure: bool = ...) -> None: ...
 
+class DepthRatio(_message.Message):
+    __slots__ = ("keyframe_id", "log_ratio", "log_std")
+    KEYFRAME_ID_FIELD_NUMBER: _ClassVar[int]
+    LOG_RATIO_FIELD_NUMBER: _ClassVar[int]
+    LOG_STD_FIELD_NUMBER: _ClassVar[int]
+    keyframe_id: int
+    log_ratio: float
+    log_std: float
+    def __init__(self, keyframe_id: _Optional[int] = ..., log_ratio: _Optional[float] = ..., log_std: _Optional[float] = ...) -> None: ...
+
 class FrameTime(_message.Message):
-    __slots__ = ("frame_id", "epoch", "pts_ns", "captured_ns", "picture", "hint")
+    __slots__ = ("frame_id", "epoch", "pts_ns", "captured_ns", "picture", "hint", "depth_ratio")
     FRAME_ID_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     PTS_NS_FIELD_NUMBER: _ClassVar[int]
     CAPTURED_NS_FIELD_NUMBER: _ClassVar[int]
     PICTURE_FIELD_NUMBER: _ClassVar[int]
     HINT_FIELD_NUMBER: _ClassVar[int]
+    DEPTH_RATIO_FIELD_NUMBER: _ClassVar[int]
     frame_id: int
     epoch: int
     pts_ns: int
     captured_ns: int
     picture: int
     hint: MotionHint
-    def __init__(self, frame_id: _Optional[int] = ..., epoch: _Optional[int] = ..., pts_ns: _Optional[int] = ..., captured_ns: _Optional[int] = ..., picture: _Optional[int] = ..., hint: _Optional[_Union[MotionHint, _Mapping]] = ...) -> None: ...
+    depth_ratio: DepthRatio
+    def __init__(self, frame_id: _Optional[int] = ..., epoch: _Optional[int] = ..., pts_ns: _Optional[int] = ..., captured_ns: _Optional[int] = ..., picture: _Optional[int] = ..., hint: _Optional[_Union[MotionHint, _Mapping]] = ..., depth_ratio: _Optional[_Union[DepthRatio, _Mapping]] = ...) -> None: ...
 
 class DroppedFrames(_message.Message):
     __slots__ = ("cause", "count", "frame_ids")
