@@ -22,7 +22,8 @@ from spark3r_core.metric.tags import TagSpec
 Array = NDArray[np.float64]
 
 DEPTH_STD = 0.15  # of the logarithm of a keyframe's depth at one place, as the network has it
-LEAST_PIXEL_STD = 0.5  # corners are found to 0.2; the poses of the views are not so good
+LEAST_PIXEL_STD = 0.5  # corners are found to 0.1; the poses of the views are not so good
+CALIBRATED_STDS = 3.0  # poses of views depend on each other: factor of the standard deviation, from synthetic worlds
 MOST_PIXEL_STD = 6.0  # of a fit that is believed
 CAUCHY = 2.4
 _ITERATIONS = 25
@@ -64,7 +65,7 @@ def fit_tag(spec: TagSpec, views: Sequence[TagView]) -> TagFit | None:
 
 def _fitted(corners_m: Array, views: Sequence[TagView], begin: Sim3) -> TagFit | None:
     log_scale, rotation, translation = np.log(begin.scale), begin.rotation, begin.translation
-    pixel_std, normal = LEAST_PIXEL_STD, np.eye(7)
+    pixel_std, normal, said_by_corners = LEAST_PIXEL_STD, np.eye(7), np.zeros((7, 7))
     damping = 1e-6
     cost = np.inf
     for _ in range(_ITERATIONS):
@@ -75,6 +76,7 @@ def _fitted(corners_m: Array, views: Sequence[TagView], begin: Sim3) -> TagFit |
         pixel_std = max(LEAST_PIXEL_STD, float(1.4826 * np.median(np.abs(residuals))))
         weight = np.repeat(1 / (1 + np.square(size / (CAUCHY * pixel_std))), 2) / pixel_std**2
         normal = jacobian.T @ (weight[:, None] * jacobian)
+        said_by_corners = normal.copy()
         gradient = jacobian.T @ (weight * residuals)
         for residual, row in _depth_rows(views, corners_m, log_scale, rotation, translation):
             normal += np.outer(row, row) / DEPTH_STD**2
@@ -92,7 +94,8 @@ def _fitted(corners_m: Array, views: Sequence[TagView], begin: Sim3) -> TagFit |
         return None
     groups = len({view.group for view in views})
     try:
-        covariance = np.linalg.inv(normal) * len(views) / groups  # views of one keyframe share its error
+        shared = CALIBRATED_STDS**2 * len(views) / groups  # views of one keyframe share its error
+        covariance = np.linalg.inv(said_by_corners / shared + normal - said_by_corners)
     except np.linalg.LinAlgError:
         return None
     log_std = float(np.sqrt(max(covariance[6, 6], 0)))
