@@ -87,6 +87,9 @@ class RunConfig:
             (docs/camera.md); a camera that turns fast is not lost then.
         gyro_offset: seconds to be added to their times; default: found out while the camera turns.
         gyro_axes: the sensor's axes along the camera's right, down and ahead, e.g. -y,-z,x.
+        odometry: poses of the camera that something else knows, in any unit: a TUM file, or tcp://… where they are
+            published.
+        odometry_offset: seconds to be added to their times.
         tag: printed tags that say how long a metre is, FAMILY:METRES[:ID]: 36h11:0.16 are AprilTags with a black square
             of 16 cm, 4x4_50:0.1:7 is one ArUco marker. `spark3r tag` makes them (docs/metres.md).
         tag_up: how tags are mounted, upright on a wall or flat on the floor: then they say what is up, too.
@@ -146,6 +149,8 @@ class RunConfig:
     gyro: str | None = None
     gyro_offset: float | None = None
     gyro_axes: str = "x,y,z"
+    odometry: str | None = None
+    odometry_offset: float = 0.0
     tag: str | None = None
     tag_up: Literal["wall", "floor"] | None = None
     tag_origin: bool = False
@@ -197,14 +202,22 @@ class RunConfig:
                 raise ConfigError(f"--{name} {value} is about windows of every frame; give --track off with it")
         if self.camera is not None and self.intrinsics is not None:
             raise ConfigError("--camera and --intrinsics are the same; give one of them")
-        if self.gyro is not None and self.track == "off":
-            raise ConfigError("--gyro is a hint for tracking, and --track off does none; leave one of the two away")
-        if self.gyro is not None and self.others:
-            raise ConfigError("--gyro is of one camera; leave it away, or run the camera that it sits on by itself")
+        sensors = [name for name in ("gyro", "odometry") if getattr(self, name) is not None]
+        if sensors and self.track == "off":
+            raise ConfigError(
+                f"--{sensors[0]} is a hint for tracking, and --track off does none; leave one of them away"
+            )
+        if sensors and self.others:
+            raise ConfigError(f"--{sensors[0]} is of one camera; leave it away, or run that camera by itself")
+        if len(sensors) > 1:
+            raise ConfigError("--gyro and --odometry both say how the camera turns; give one of them")
+        if self.odometry_offset and self.odometry is None:
+            raise ConfigError("--odometry-offset is about the poses of --odometry; give them with it")
         if self.gyro is None and (self.gyro_offset is not None or self.gyro_axes != "x,y,z"):
             raise ConfigError("--gyro-offset and --gyro-axes are about the samples of --gyro; give it with them")
-        if self.gyro_offset is not None and not abs(self.gyro_offset) <= 1e10:  # NaN too
-            raise ConfigError(f"--gyro-offset is {self.gyro_offset}; expected seconds")
+        for name in ("gyro_offset", "odometry_offset"):
+            if not abs(getattr(self, name) or 0.0) <= 1e10:  # NaN too
+                raise ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)}; expected seconds")
         try:
             is_metric = bool(self.metric) or self.depth_images is not None
         except GeometryError as error:

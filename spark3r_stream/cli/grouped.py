@@ -24,7 +24,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "max_restarts",
         "low_latency",
     ),
-    "sensors": ("gyro", "gyro_offset", "gyro_axes"),
+    "sensors": ("gyro", "gyro_offset", "gyro_axes", "odometry", "odometry_offset"),
     "metres": ("tag", "tag_up", "tag_origin", "camera_height", "baseline", "depth_images", "depth_scale"),
     "result": ("out", "save_depth", "mesh", "max_points", "map", "localise", "overwrite", "json", "view"),
     "stream": ("publish", "record", "record_only", "images", "metrics", "keys", "insecure"),

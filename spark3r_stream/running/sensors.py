@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from spark3r_core.user_paths import expand_home
 from spark3r_stream.config import ConfigError, RunConfig
-from spark3r_stream.sensors import gyro
+from spark3r_stream.sensors import gyro, odometry
 from spark3r_stream.sensors.axes import camera_from_sensor
 from spark3r_stream.sensors.depth_images import DepthImages
 from spark3r_stream.sensors.feed import FileFeed, open_feed
 from spark3r_stream.sensors.gyro import GyroSensor
+from spark3r_stream.sensors.odometry import OdometrySensor
 from spark3r_stream.sources.base import Source, SourceKind
 
 
-def open_sensor(config: RunConfig) -> GyroSensor | None:
-    """The gyroscope of --gyro. Raises SensorError for samples that cannot be read."""
-    if config.gyro is None:
-        return None
-    axes = camera_from_sensor(config.gyro_axes)
-    return GyroSensor(open_feed(config.gyro, gyro.TOPIC, gyro.COLUMNS, gyro.EXPECTED), config.gyro_offset, axes)
+def open_sensor(config: RunConfig) -> GyroSensor | OdometrySensor | None:
+    """The gyroscope of --gyro, or the poses of --odometry. Raises SensorError for what cannot be read."""
+    if config.gyro is not None:
+        axes = camera_from_sensor(config.gyro_axes)
+        return GyroSensor(open_feed(config.gyro, gyro.TOPIC, gyro.COLUMNS, gyro.EXPECTED), config.gyro_offset, axes)
+    if config.odometry is not None:
+        feed = open_feed(config.odometry, odometry.TOPIC, odometry.COLUMNS, odometry.EXPECTED)
+        return OdometrySensor(feed, config.odometry_offset)
+    return None
 
 
 def open_depth_images(config: RunConfig) -> DepthImages | None:
@@ -27,10 +31,11 @@ def open_depth_images(config: RunConfig) -> DepthImages | None:
     return DepthImages(expand_home(config.depth_images), config.depth_scale)
 
 
-def check_sensor(sensor: GyroSensor, config: RunConfig, source: Source) -> None:
+def check_sensor(sensor: GyroSensor | OdometrySensor, config: RunConfig, source: Source) -> None:
     """Raises ConfigError where a file, which is of the past, is given with a camera, whose pictures are to come."""
     if isinstance(sensor.feed, FileFeed) and source.info.kind in (SourceKind.CAMERA, SourceKind.NETWORK):
+        given = f"--gyro {config.gyro}" if config.odometry is None else f"--odometry {config.odometry}"
         raise ConfigError(
-            f"--gyro {config.gyro} is a file, and {source.info.name} is live; give the address where samples are"
-            " published, as in tcp://127.0.0.1:5560"
+            f"{given} is a file, and {source.info.name} is live; give the address where it is published, as in"
+            " tcp://127.0.0.1:5560"
         )

@@ -12,6 +12,7 @@ import zmq
 
 from spark3r_core.user_paths import expand_home
 from spark3r_stream.errors import SensorError
+from spark3r_stream.frame import Frame
 from spark3r_stream.plain_text import cleaned
 from spark3r_stream.sensors.lines import Rows, parse_line, read_rows, sorted_rows
 
@@ -36,6 +37,11 @@ class Feed(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+def frame_time_ns(feed: Feed, frame: Frame) -> int:
+    """When a frame was taken, by the clock that the feed's times are compared with."""
+    return frame.captured_ns if feed.is_unix or frame.pts_ns is None else frame.pts_ns
 
 
 def open_feed(name: str, topic: str, columns: int, expected: str) -> Feed:

@@ -13,7 +13,7 @@ from spark3r_core.geometry.gyro import ClockOffset, clock_offset, turn_between
 from spark3r_core.geometry.rotation import log_so3
 from spark3r_core.stream.motion_hint import MotionHint
 from spark3r_stream.frame import Frame
-from spark3r_stream.sensors.feed import Feed
+from spark3r_stream.sensors.feed import Feed, frame_time_ns
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class GyroSensor:
 
     def of(self, frame: Frame) -> MotionHint:
         """Where the frame's camera is turned; where samples are missing, another run begins."""
-        time_ns = self._time_ns(frame)
+        time_ns = frame_time_ns(self.feed, frame)
         if self._newest_ns is not None:
             turn = turn_between(*self._camera_rows(), self._newest_ns, time_ns)
             if turn is None:
@@ -61,7 +61,7 @@ class GyroSensor:
         """What came of the frame, (4, 4); None where it was not aligned. The clocks' offset is learnt from it."""
         if self._is_sure:
             return
-        before, time_ns = self._before, self._time_ns(frame)
+        before, time_ns = self._before, frame_time_ns(self.feed, frame)
         self._before = None if odom_from_camera is None else (time_ns, odom_from_camera)
         if before is None or odom_from_camera is None:
             return
@@ -97,8 +97,3 @@ class GyroSensor:
     def _camera_rows(self, shifted: bool = True) -> tuple[NDArray[np.int64], Array]:
         rows = self.feed.rows()
         return rows.times_ns + (self._offset_ns if shifted else 0), rows.values @ self._sensor_from_camera
-
-    def _time_ns(self, frame: Frame) -> int:
-        if self.feed.is_unix or frame.pts_ns is None:
-            return frame.captured_ns
-        return frame.pts_ns

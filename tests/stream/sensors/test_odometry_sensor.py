@@ -1,0 +1,83 @@
+"""Poses that something else knows become hints: turns at once, ways once their unit is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spark3r_core.geometry import se3
+from spark3r_stream.config import ConfigError, RunConfig
+from spark3r_stream.errors import SensorError
+from spark3r_stream.frame import Frame
+from spark3r_stream.map.trajectory import Trajectory, write_trajectory
+from spark3r_stream.sensors import odometry
+from spark3r_stream.sensors.feed import open_feed
+from spark3r_stream.sensors.odometry import OdometrySensor
+
+PICTURE = np.zeros((4, 4, 3), np.uint8)
+UNITS = 2.5  # of the poses per unit of odom
+ELSEWHERE = se3.exp([3.0, -2.0, 1.0, 0.3, 0.9, -0.2])  # their frame of reference from odom
+
+
+def odom_pose(seconds: float) -> np.ndarray:
+    return se3.exp([0.4 * seconds, 0.1 * np.sin(seconds), 0.0, 0.0, 0.3 * seconds, 0.0])
+
+
+def frame(index: int) -> Frame:
+    return Frame(PICTURE, index, 0, round(index * 1e9 / 30), round(index * 1e9 / 30), "test")
+
+
+def sensor(tmp_path: Path, until_s: float = 3.0, shift_s: float = 0.0) -> OdometrySensor:
+    """Ten poses per second, written as a TUM file."""
+    seconds = np.arange(0, until_s, 0.1)
+    poses = np.stack([se3.compose(ELSEWHERE, odom_pose(one)) for one in seconds])
+    poses[:, :3, 3] *= UNITS
+    path = tmp_path / "poses.txt"
+    write_trajectory(path, Trajectory(np.round((seconds - shift_s) * 1e9).astype(np.int64), poses))
+    feed = open_feed(str(path), odometry.TOPIC, odometry.COLUMNS, odometry.EXPECTED)
+    return OdometrySensor(feed, shift_s)
+
+
+@pytest.mark.parametrize("shift_s", [0.0, 0.7])
+def test_ways_are_told_in_the_unit_of_odom_once_it_is_known(tmp_path: Path, shift_s: float) -> None:
+    known = sensor(tmp_path, shift_s=shift_s)
+    hints = []
+    for index in range(60):
+        hints.append(known.of(frame(index)))
+        known.tracked(frame(index), odom_pose(index / 30))
+    assert hints[0].position_xyz is None, "nothing was tracked yet"
+    assert all(hint.is_sure for hint in hints)
+    assert known.scale == pytest.approx(1 / UNITS, rel=0.02)
+    for first, second in ((40, 41), (40, 55)):
+        truth = se3.compose(se3.invert(odom_pose(first / 30)), odom_pose(second / 30))
+        step = hints[first].to(hints[second])
+        assert np.linalg.norm(step[:3, 3] - truth[:3, 3]) < 0.03 * np.linalg.norm(truth[:3, 3])
+        assert se3.relative_angle(step, truth) < 0.002
+    turn_only = hints[2].to(hints[50])
+    assert not turn_only[:3, 3].any()
+
+
+def test_where_poses_are_missing_another_run_begins(tmp_path: Path) -> None:
+    known = sensor(tmp_path, until_s=0.5)
+    hints = [known.of(frame(index)) for index in range(40)]
+    assert hints[0].to(hints[12]) is not None
+    assert hints[12].to(hints[39]) is None
+    assert not hints[39].is_sure
+    assert known.missing > 5
+
+
+def test_what_is_no_trajectory_and_what_does_not_go_together_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "poses.txt").write_text("0.1 1 2 3\n")
+    with pytest.raises(SensorError, match="expected time tx ty tz"):
+        open_feed(str(tmp_path / "poses.txt"), odometry.TOPIC, odometry.COLUMNS, odometry.EXPECTED)
+    for config, said in (
+        (RunConfig("a.mp4", gyro="g", odometry="o"), "both say"),
+        (RunConfig("a.mp4", odometry="o", track="off"), "--odometry is a hint for tracking"),
+        (RunConfig("a.mp4", odometry_offset=1.0), "--odometry-offset is about"),
+        (RunConfig("a.mp4", odometry="o", odometry_offset=float("nan")), "expected seconds"),
+        (RunConfig("a.mp4", gyro_offset=1.0), "--gyro-offset and"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            config.check()
