@@ -29,7 +29,8 @@ def seen(lies: Sim3, rng: np.random.Generator, with_table: bool = True, noise: f
     """Points of the floor, a table, a wall and clutter, (N, 3) float32 in the camera, in units of the map."""
     n = 150
     floor = np.column_stack([rng.uniform(-2, 2, n), np.zeros(n), rng.uniform(0.8, 5, n)])
-    table = np.column_stack([rng.uniform(-1, 1, n), np.full(n, -0.4), rng.uniform(1, 3, n)])
+    many = 2 * n  # a table that is seen better than the floor
+    table = np.column_stack([rng.uniform(-1, 1, many), np.full(many, -0.3), rng.uniform(1, 3, many)])
     wall = np.column_stack([rng.uniform(-2, 2, n), rng.uniform(-0.6, 0, n), np.full(n, 5.0)])
     clutter = np.column_stack([rng.uniform(-2, 2, n), rng.uniform(-0.6, 0, n), rng.uniform(1, 5, n)])
     points = np.concatenate([floor, table, wall, clutter] if with_table else [floor, wall, clutter])
