@@ -1,6 +1,7 @@
 """Depth of keyframes from several views against the truth: before and after, with pictures, as JSON.
 
     python tools/eval_depth.py                                          # loops, a room, the kitchen: some minutes
+    python tools/eval_depth.py --acceptance                             # the loops of the acceptance suite
     python tools/eval_depth.py ../shared/data/7scenes_redkitchen_a --out out/depth
     python tools/eval_depth.py "synthetic:room?seed=100802&frames=150&kind=handheld&size=320x240"
 
@@ -29,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from spark3r_core.errors import Spark3rError
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.interface import Backbone
-from spark3r_core.synthetic.seeds import VALIDATION
+from spark3r_core.synthetic.seeds import ACCEPTANCE, VALIDATION
 from spark3r_stream.engine.mapper_host import LocalMapper
 from spark3r_stream.engine.steady import keep_freed_memory
 from spark3r_stream.engine.tracking import TrackingReconstructor
@@ -52,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     keep_freed_memory()
     model = load_network(args.model, args.weights, args.checkpoint, args.device)
     rows = {}
-    for what in args.sequence or default_sequences():
+    for what in args.sequence or default_sequences(args.acceptance):
         sequence = open_sequence(what, depth_frames=MOST_DEPTH_MAPS)
         rows[what] = run_once(model, what, sequence, args)
         print(f"{what}: {json.dumps(rows[what])}", file=sys.stderr, flush=True)
@@ -68,9 +69,11 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def default_sequences() -> list[str]:
-    """The loops of the evaluation suite on worlds for validation, and the kitchen where it is at hand."""
-    return [*stream_uris(SuiteConfig(VALIDATION)), *([str(KITCHEN)] if KITCHEN.exists() else [])]
+def default_sequences(acceptance: bool) -> list[str]:
+    """The loops of the evaluation suite, on worlds for validation unless those for acceptance are asked for, and the
+    kitchen where it is at hand."""
+    seeds = ACCEPTANCE if acceptance else VALIDATION
+    return [*stream_uris(SuiteConfig(seeds)), *([str(KITCHEN)] if KITCHEN.exists() else [])]
 
 
 def run_once(model: Backbone, what: str, sequence: TrueSequence, args: argparse.Namespace) -> dict[str, Any]:
@@ -128,6 +131,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sequence", nargs="*", help="folder with depth/ as in shared/data, or synthetic URI")
     parser.add_argument("--out", type=Path, help="folder for a picture of each sequence")
+    parser.add_argument("--acceptance", action="store_true", help="the loops that decide, not those to look at")
     parser.add_argument("--max-frames", type=int)
     parser.add_argument("--device", default="cpu")
     add_arguments(parser)
