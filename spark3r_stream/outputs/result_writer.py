@@ -143,7 +143,7 @@ class ResultWriter:
     def close(self, stats: Mapping[str, Any], ground_truth: Trajectory | None = None) -> None:
         """Write what is left. stats: plain JSON values. ground_truth: drawn into the preview, in any gauge.
 
-        The picture and the statistics come last: whatever is wrong with them, the map is safe by then.
+        Mesh, picture and statistics come last: whatever is wrong with them, the map is safe by then.
         """
         self._trajectory.close()
         told = stats.get("unit")  # of the end, which may come after the last frame
@@ -152,8 +152,6 @@ class ResultWriter:
         if self._map.has_keyframes:
             write_trajectory(self.out_dir / "trajectory.txt", self._map.path(), self._lengths)
         self._checkpoint()
-        if self._depths is not None:
-            self._write_mesh(self._depths)
         cloud, trajectory = self._map.cloud(), self._map.seen_path()
         length = float(np.linalg.norm(np.diff(trajectory.centres, axis=0), axis=1).sum())
         unit = _UNITS[self._unit]
@@ -161,6 +159,8 @@ class ResultWriter:
         title = self._source_id or "no frames"
         snapshots = [item for item in self._snapshots.items() if item is not None]
         try:
+            if self._depths is not None:
+                self._write_mesh(self._depths)
             page = render_preview(cloud, trajectory, snapshots, title, facts, ground_truth, unit)
             write_preview(self.out_dir / "preview.png", page)
         finally:
