@@ -6,7 +6,7 @@ from spark3r_stream.map.scene_map import SceneMap
 from spark3r_stream.wire.decode import decode
 from spark3r_stream.wire.envelope import Sealer
 from spark3r_stream.wire.messages import Cloud, FrameResult, MapCorrections
-from tools.soak_viewer import FPS, REFINED_AFTER, SIZE, corrected, grown, lies, second_of_stream, wrong
+from tools.soak_viewer import FPS, REFINED_AFTER, SIZE, corrected, grown, lies, second_of_stream
 
 SESSION = uuid.UUID(int=1)
 
@@ -35,5 +35,3 @@ def test_growth_from_two_thirds_to_the_end_is_a_failure() -> None:
     filling = [{**one, "viewer_rss_bytes": 100_000_000 * index} for index, one in enumerate(flat)]
     (failure,) = grown(filling)
     assert "viewer_rss_bytes grew from 600000000 to 800000000" in failure
-    assert wrong({"asked_elsewhere": [], "all_poses_shown": True}) == []
-    assert len(wrong({"asked_elsewhere": ["http://elsewhere.example"], "all_poses_shown": False})) == 2
