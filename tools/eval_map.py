@@ -3,6 +3,7 @@
     python tools/eval_map.py                                       # all worlds, a long run
     python tools/eval_map.py --worlds loop twin_rooms --seeds 2 --pictures out/
     python tools/eval_map.py --reopen ../shared/data/7scenes_redkitchen_a   # that alone: half mapped, half in its map
+    python tools/eval_map.py --cut ../shared/data/7scenes_redkitchen_a ../shared/data/lingbot_office_loop --frames 60
 
 Each rendered stream runs with loops closed, and where the camera is never lost without, too. Printed as JSON. A true
 revisit is a pair of keyframes, `--apart` frames or more apart, of which half of one is seen in the other; it is found
@@ -39,6 +40,7 @@ from spark3r_stream.engine.tracking import TrackingReconstructor
 from spark3r_stream.wire.messages import TrackingState
 from tools.bench_reduction import describe_machine
 from tools.evaluation import metrics
+from tools.evaluation.cut import run_cut
 from tools.evaluation.map_worlds import MAP_WORLDS, MapWorld, make_world
 from tools.evaluation.network import add_arguments, load_network
 from tools.evaluation.reopened import run_halves
@@ -61,6 +63,10 @@ def main(arguments: list[str] | None = None) -> int:
             halves = run_halves(model, open_sequence(str(args.reopen)), Path(folder), args.size)
         what = "half of a sequence mapped and saved, the other half run in the saved map"
         print(json.dumps({"what": what, "machine": machine, "sequence": args.reopen.name, **halves}, indent=2))
+        return 0
+    if args.cut is not None:
+        report = run_cut(model, *args.cut, args.frames, args.size)
+        print(json.dumps({"what": "a film joined from two clips", "machine": machine, **report}, indent=2))
         return 0
     jobs = [(name, seed) for name in args.worlds for seed in range(args.first_seed, args.first_seed + args.seeds)]
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in args.worlds}
@@ -239,6 +245,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--worlds", nargs="+", choices=MAP_WORLDS, default=list(MAP_WORLDS))
     parser.add_argument("--reopen", type=Path, help="a sequence as in shared/data, instead of the worlds")
+    parser.add_argument("--cut", type=Path, nargs=2, help="two folders as in shared/data, --frames of each, instead")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first-seed", type=int, default=FIRST_SEED, help=f"default {FIRST_SEED}, for validation")
     parser.add_argument("--frames", type=int, default=480)
