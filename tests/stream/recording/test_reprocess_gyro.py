@@ -60,4 +60,4 @@ def test_a_camera_that_turns_sixteen_degrees_per_frame(
     assert all(hint is not None and hint.is_sure for hint in hints)
     assert_repeated(spark3r, recording, tmp_path)
     assert spark3r("run", recording, *given) != 0
-    assert "holds those of its run" in capfd.readouterr().err
+    assert "holds what that said" in capfd.readouterr().err
