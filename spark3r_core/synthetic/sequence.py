@@ -44,11 +44,14 @@ class SyntheticSequence:
         fisheye: bool = False,
         tag: float = 0.0,
         tag_at: int = 0,
+        span: tuple[float, float] = (0.0, 1.0),
+        camera: int = 0,
     ) -> None:
         """`kind` is one of paths.PATH_KINDS, `world_kind` of layout.KINDS or None (the seed decides). `pause`: the
         camera stands still for so many frames in the middle. `lens`, `fisheye`: distortion, see `Intrinsics`; the focal
         length is that of a pinhole of this field of view. `tag`: edge of an AprilTag 36h11:0 where frame `tag_at` shows
-        a flat surface; 0: none.
+        a flat surface; 0: none. `span`: the part of the path of `frames` frames that is shown, from where to where;
+        (1, 0) is the way back. `camera`: another one has other exposure and other noise.
 
         Raises GeometryError for fewer than one frame, an unusable field of view or unknown kinds.
         """
@@ -58,17 +61,23 @@ class SyntheticSequence:
                 "expected at least one frame, a field of view of 5 to 150 degrees and a positive size"
             )
         self.seed, self.image_hw, self.augment = seed, image_hw, augment
+        self._camera_seed = seed + 7919 * camera
         times = paused_times(frames, pause, step) if pause else None
         self.worlds = make_worlds([seed], kinds=None if world_kind is None else [world_kind])
-        self.world_from_camera = make_path(kind, frames, seed, self.worlds, 0, step, times)  # (S, 4, 4) float64
+        if span == (0.0, 1.0):
+            self.world_from_camera = make_path(kind, frames, seed, self.worlds, 0, step, times)  # (S, 4, 4) float64
+        else:  # the last time says how long the whole path takes
+            shown = _spanned(span, frames, pause) * (frames - 1) * step
+            whole = np.append(shown, (frames - 1) * step)
+            self.world_from_camera = make_path(kind, frames, seed, self.worlds, 0, times=whole)[:-1]
         self.intrinsics = intrinsics_from_fov(fov_deg, image_hw)  # (3, 3) float64, pixels
         pinhole = Intrinsics.from_matrix(self.intrinsics, image_hw[1], image_hw[0])
         self.camera = replace(pinhole, distortion=lens, fisheye=fisheye)
         self._rays = lens_rays(self.camera) if self.camera.is_distorted else None
         self.tag: PaintedTag | None = None
         if tag > 0:
-            _, depth = self._rendered(min(tag_at, frames - 1))
-            pose, pattern = self.world_from_camera[min(tag_at, frames - 1)], tag_picture("36h11", 0, cells("36h11"))
+            _, depth = self._rendered(min(tag_at, len(self) - 1))
+            pose, pattern = self.world_from_camera[min(tag_at, len(self) - 1)], tag_picture("36h11", 0, cells("36h11"))
             self.tag = place_on_surface(depth[0, 0].numpy(), pose, self.camera, tag, pattern)
 
     def __len__(self) -> int:
@@ -85,7 +94,7 @@ class SyntheticSequence:
             images = torch.from_numpy(shown).permute(2, 0, 1)[None, None]
         if self.augment:
             times = torch.tensor([[float(index)]])
-            generator = torch.Generator().manual_seed(self.seed)
+            generator = torch.Generator().manual_seed(self._camera_seed)
             images = augment_images(images, generator, times, mild=True, noise_seed=index)
         image = (images[0, 0] * 255).round_().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
         return image, depth[0, 0].numpy(), self.world_from_camera[index].copy(), self.intrinsics.copy()
@@ -94,6 +103,14 @@ class SyntheticSequence:
         pose = torch.from_numpy(self.world_from_camera[index]).float()[None, None]
         camera = torch.from_numpy(self.intrinsics).float()[None, None]
         return render(self.worlds, pose, camera, self.image_hw, rays=self._rays)
+
+
+def _spanned(span: tuple[float, float], frames: int, pause: int) -> np.ndarray:
+    """Shares of the path (S,), evenly from one end of the span to the other."""
+    count = round(abs(span[1] - span[0]) * frames)
+    if min(span) < 0 or max(span) > 1 or count < 1 or pause:
+        raise GeometryError(f"a span {span} of {frames} frames; expected shares of 0 to 1 apart, without a pause")
+    return np.linspace(*span, count)
 
 
 @dataclass(frozen=True)

@@ -67,10 +67,21 @@ def _say_how_it_went(several: Several, was_stopped: bool) -> None:
         if one.run is None:
             continue
         with working_for(one.name):
-            for line in closing_lines(one.config, one.run.stats, was_stopped):
+            *facts, what_next = closing_lines(one.config, one.run.stats, was_stopped)
+            for line in (*facts, f"  lies in: {_map_of(one, several)}", what_next):
                 log.info("%s", line)
     if several.failed:
         log.error("ended by an error: %s", ", ".join(one.name for one in several.failed))
+
+
+def _map_of(one: CameraRun, several: Several) -> str:
+    frame = _frame_of(one)
+    others = [other.name for other in several.runs if other is not one and frame and _frame_of(other) == frame]
+    return f"the map {frame}, with {', '.join(others)}" if others else f"a map of its own, {frame}"
+
+
+def _frame_of(one: CameraRun) -> str:
+    return "" if one.run is None or one.run.placed is None else one.run.placed.map_frame
 
 
 class _InTurn:

@@ -88,6 +88,11 @@ class LocalMapper:
     def facts(self) -> ModelFacts:
         return self.model.facts
 
+    @property
+    def world(self) -> KeyframeMap:
+        """The present map."""
+        return self._mapper.world
+
     def open(self, world: KeyframeMap, is_fixed: bool) -> None:
         self._opened, self._is_read_only = opened(world, is_fixed=is_fixed), is_fixed
         self._mapper = Mapper(self.model, self.memory, self.options, self._opened)

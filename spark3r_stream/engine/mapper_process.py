@@ -22,6 +22,7 @@ from typing import Any
 
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.interface import ModelFacts
+from spark3r_core.stream.cameras_together import Rooted, Together
 from spark3r_core.stream.dense import DenseDepth
 from spark3r_core.stream.keyframe_map import KeyframeMap
 from spark3r_core.stream.mapper import KeyframeRequest, MapOptions, MapUpdate
@@ -29,6 +30,7 @@ from spark3r_stream.engine.shared_mapper import LocalMappers
 from spark3r_stream.errors import StreamError
 from spark3r_stream.map_file.saved_map import MapFacts
 
+_OF_ALL = ("look", "finish_together")  # what is asked of no stream
 _CLOSE_S = 2.0  # a keyframe is mapped within that; what is not is killed
 
 
@@ -126,6 +128,12 @@ class MapperProcess:
     def _call(self, name: str, *arguments: Any) -> Any:
         return self.call(0, name, *arguments)
 
+    def look(self, stream: int, frame_id: int) -> dict[int, Rooted] | None:
+        return self._call("look", stream, frame_id)  # type: ignore[no-any-return]
+
+    def finish_together(self) -> list[Together]:
+        return self._call("finish_together")  # type: ignore[no-any-return]
+
     def call(self, stream: int, name: str, *arguments: Any) -> Any:
         """A method of the `MapperHost` of a stream; one call at a time."""
         try:
@@ -188,7 +196,8 @@ def _serve(connection: Connection, theirs: Connection) -> None:
                 answer = mappers.facts
             else:
                 assert mappers is not None, "no model was loaded"
-                answer = mappers.call(stream, name, *arguments)
+                of_all = getattr(mappers, name) if name in _OF_ALL else None
+                answer = mappers.call(stream, name, *arguments) if of_all is None else of_all(*arguments)
         except Exception as failure:
             error = _portable(failure)
         with contextlib.suppress(OSError):

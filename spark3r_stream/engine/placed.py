@@ -6,7 +6,7 @@ which may change; then all of its submaps move. Everything else of a step stays 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from spark3r_core.geometry.sim3 import Sim3
@@ -41,11 +41,13 @@ class PlacedSink:
         self._applied = placement()
         self._own: dict[int, Sim3] = {}  # by submap, where it lies in the camera's map
         self._revisions: dict[int, int] = {}  # of what is handed on
+        self._submap_of: dict[int, int] = {}  # by the keyframe's frame id
         on_map(self._applied.map_frame)
 
     def window(self, frames: Sequence[Frame], result: StepOutput) -> None:
         reasons = {one.submap: one.reason for one in result.corrections}
         self._own.update((one.submap, one.map_from_submap) for one in result.corrections)
+        self._submap_of.update((one.frame_id, one.submap) for one in result.keyframes)
         now = self._placement()
         if now is not self._applied:
             self._applied = now
@@ -62,10 +64,29 @@ class PlacedSink:
         for target in self._targets:
             target.window(frames, placed)
 
-    def move(self, own_from_submap: dict[int, Sim3], reason: str) -> None:
-        """Submaps that lie elsewhere in the camera's own map from now on, without a step."""
-        moved = [MapCorrection(submap, 0, place, reason) for submap, place in sorted(own_from_submap.items())]
-        self.window([], StepOutput([], corrections=moved))
+    @property
+    def map_frame(self) -> str:
+        """The name of the map that submaps lie in now."""
+        return self._applied.map_frame
+
+    def settle(self, map_frame: str, map_from_keyframe: Mapping[int, Sim3], reason: str) -> None:
+        """After the last step: keyframes, by frame id, lie so in that map; of what else there is each moves along with
+        the one next to it."""
+        settled = {
+            self._submap_of[frame_id]: place
+            for frame_id, place in map_from_keyframe.items()
+            if frame_id in self._submap_of
+        }
+        if not settled:
+            return
+        before, placement = self._own, Placement(map_frame, reason=reason)
+        known = sorted(settled)
+        for submap in before.keys() - settled.keys():
+            near = min(known, key=lambda one: abs(one - submap))
+            settled[submap] = settled[near] @ before[near].inverse() @ before[submap]
+        self._own = settled
+        self._placement = lambda: placement
+        self.window([], StepOutput([]))
 
     def _corrected(self, submap: int, reason: str) -> MapCorrection:
         self._revisions[submap] = self._revisions.get(submap, -1) + 1

@@ -1,11 +1,14 @@
 """One model that maps the keyframes of several streams, each into a map of its own, one call at a time.
 
 A stream has at most one call under way (`MapperThread`), and calls are taken in the order in which they came: so
-streams take turns, and none waits for more than one call of each other.
+streams take turns, and none waits for more than one call of each other, and for one look. After a keyframe was mapped,
+it is looked for in the maps of the other streams (`cameras_together.py`); no map is changed by that.
 """
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,11 +16,14 @@ from typing import Any, Protocol
 
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.interface import Backbone, ModelFacts
+from spark3r_core.stream.cameras_together import CamerasTogether, Rooted, Together, adjusted_together
 from spark3r_core.stream.dense import DenseDepth
 from spark3r_core.stream.keyframe_map import KeyframeMap
 from spark3r_core.stream.mapper import KeyframeRequest, MapOptions, MapUpdate
 from spark3r_stream.engine.mapper_host import LocalMapper
 from spark3r_stream.map_file.saved_map import MapFacts
+
+log = logging.getLogger(__name__)
 
 
 class StreamMappers(Protocol):
@@ -33,6 +39,14 @@ class StreamMappers(Protocol):
         """A method of the `MapperHost` of a stream."""
         ...
 
+    def look(self, stream: int, frame_id: int) -> dict[int, Rooted] | None:
+        """Look for a keyframe of a stream in the maps of the others; where all maps lie then, if it changed that."""
+        ...
+
+    def finish_together(self) -> list[Together]:
+        """After the last keyframe of all: maps that have places in common, adjusted as one."""
+        ...
+
     def check(self) -> None: ...
 
     def close(self) -> None: ...
@@ -44,13 +58,35 @@ class LocalMappers:
     def __init__(self, model: Backbone, memory: MemoryConfig, options: MapOptions | None = None, streams: int = 1):
         self.model, self.memory, self.options = model, memory, options or MapOptions()
         self._hosts = [LocalMapper(model, memory, self.options) for _ in range(streams)]
+        self._together = CamerasTogether(streams)
+        self._followed: set[int] = set()  # streams with a map that frames were tracked on
+        self._given_up: set[int] = set()  # and those where that was given up: the present one lies where nobody knows
 
     @property
     def facts(self) -> ModelFacts:
         return self.model.facts
 
     def call(self, stream: int, name: str, *arguments: Any) -> Any:
-        return getattr(self._hosts[stream], name)(*arguments)
+        answer = getattr(self._hosts[stream], name)(*arguments)
+        if isinstance(answer, MapUpdate) and answer.reference is not None:
+            self._followed.add(stream)
+        if name == "begin":
+            self._together.forget(stream)
+            if stream in self._followed:  # else nothing lies in the map that is given up
+                self._given_up.add(stream)
+        return answer
+
+    def look(self, stream: int, frame_id: int) -> dict[int, Rooted] | None:
+        worlds = self._worlds()
+        is_there = stream in worlds and frame_id in worlds[stream].keyframes
+        return self._together.rooted if is_there and self._together.look(stream, frame_id, worlds) else None
+
+    def finish_together(self) -> list[Together]:
+        return adjusted_together(self._worlds())
+
+    def _worlds(self) -> dict[int, KeyframeMap]:
+        hosts = enumerate(self._hosts)
+        return {number: host.world for number, host in hosts if number not in self._given_up and host.world.keyframes}
 
     def check(self) -> None:
         pass
@@ -60,14 +96,25 @@ class LocalMappers:
 
 
 class SharedMapper:
-    """Hands out a `MapperHost` for each stream. Close it when all of them are."""
+    """Hands out a `MapperHost` for each stream. Close it when all of them are.
+
+    rooted: where the maps of streams lie among each other, by stream; empty until two of them were joined.
+    """
 
     def __init__(self, mappers: StreamMappers) -> None:
+        self.rooted: dict[int, Rooted] = {}
         self._mappers = mappers
+        self._joins = mappers.options.closes_loops and mappers.options.adjusts
+        self._to_look: dict[int, int] = {}  # by stream, its newest keyframe
+        self._looking = threading.Lock()
         self._turns = ThreadPoolExecutor(1, thread_name_prefix="spark3r-mapping")
 
     def stream(self, number: int) -> MappedStream:
         return MappedStream(self._mappers, number, self._in_turn)
+
+    def finish_together(self) -> list[Together]:
+        """See `StreamMappers.finish_together`; nothing where places are not recognised."""
+        return self._turns.submit(self._mappers.finish_together).result() if self._joins else []
 
     def close(self) -> None:
         """End what is under way. Further calls do nothing."""
@@ -76,7 +123,22 @@ class SharedMapper:
         self._turns.shutdown(wait=True)
 
     def _in_turn(self, stream: int, name: str, *arguments: Any) -> Any:
-        return self._turns.submit(self._mappers.call, stream, name, *arguments).result()
+        answer = self._turns.submit(self._mappers.call, stream, name, *arguments).result()
+        if self._joins and isinstance(answer, MapUpdate) and answer.keyframe is not None:
+            with self._looking:
+                is_waiting = stream in self._to_look
+                self._to_look[stream] = answer.frame_id
+            if not is_waiting:  # else the look that waits takes the newer one
+                self._turns.submit(self._look, stream)
+        return answer
+
+    def _look(self, stream: int) -> None:
+        with self._looking:
+            frame_id = self._to_look.pop(stream)
+        try:
+            self.rooted = self._mappers.look(stream, frame_id) or self.rooted
+        except Exception:  # mapping goes on without
+            log.exception("keyframe %d could not be looked for in other maps", frame_id)
 
 
 class MappedStream:

@@ -25,8 +25,10 @@ def run_report(
     reconstructor: AnyReconstructor,
     comparison: Comparison | None,
     files: Mapping[str, int],
+    map_frame: str = "",
 ) -> dict[str, Any]:
-    """For stats.json. files: what the result files lack, see `FilesSink.counts`."""
+    """For stats.json. files: what the result files lack, see `FilesSink.counts`. map_frame: the map that they are in,
+    with several cameras."""
     import torch
 
     return {
@@ -47,6 +49,7 @@ def run_report(
             "torch_threads": torch.get_num_threads(),
         },
         **{name: count for name, count in files.items() if count},
+        **({"map_frame": map_frame} if map_frame else {}),
         **({} if comparison is None else {"compared_with_recording": comparison.as_dict()}),
     }
 

@@ -11,6 +11,7 @@ import threading
 import uuid
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from spark3r_core.user_paths import expand_home
 from spark3r_stream.clock import Clock, SystemClock
@@ -264,9 +265,12 @@ def opened_run(
             files = FilesSink(writer, lossless=not source.info.is_live, on_error=_results_stopped if goes_on else None)
             (sinks if among is None else placed).append(files)
             truth = ground_truth(source)
-            closing.callback(
-                lambda: writer.close(run_report(config, stats, source, reconstructor, comparison, files.counts), truth)
-            )
+
+            def report() -> dict[str, Any]:
+                lies_in = "" if opened.placed is None else opened.placed.map_frame
+                return run_report(config, stats, source, reconstructor, comparison, files.counts, lies_in)
+
+            closing.callback(lambda: writer.close(report(), truth))
             closing.callback(files.close)  # runs first: what waits is written before the files are closed
         if among is not None:
             opened.placed = among.placed(placed)

@@ -7,7 +7,6 @@ are told to, when the mapping process dies, or when nothing can be published any
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import threading
 import uuid
@@ -15,22 +14,22 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from spark3r_core.errors import Spark3rError
+from spark3r_core.stream.cameras_together import Together
 from spark3r_stream.camera_name import inheriting_thread, working_for
 from spark3r_stream.clock import SystemClock
 from spark3r_stream.config import RunConfig
 from spark3r_stream.engine.mapper_process import MapperEnded, MapperProcess
-from spark3r_stream.engine.placed import Placement
 from spark3r_stream.engine.sinks import WireSink
 from spark3r_stream.errors import StreamError
 from spark3r_stream.pubsub.publisher import Publisher
-from spark3r_stream.running.among import Among
+from spark3r_stream.running.among import Among, Placements
 from spark3r_stream.running.build import build_shared_mapper
 from spark3r_stream.running.cameras import Camera
 from spark3r_stream.running.heartbeat import status_of
 from spark3r_stream.running.opening import open_metrics, open_publisher
 from spark3r_stream.running.run import OpenRun, opened_run
 from spark3r_stream.wire.envelope import Sealer
-from spark3r_stream.wire.messages import MAP_FRAME, SessionState, Status
+from spark3r_stream.wire.messages import SessionState, Status
 
 if TYPE_CHECKING:
     from spark3r_stream.metrics.families import Measured
@@ -45,15 +44,17 @@ class CameraRun:
     """One camera's run in its thread.
 
     run: once its source is open. error: what ended it. stop: set, it ends as a run does. opening: whether its source
-    is still being opened.
+    is still being opened. last: where all wait for each other before they end.
     """
 
-    def __init__(self, camera: Camera, among: Among, on_open: Callable[[CameraRun, OpenRun], None]) -> None:
+    def __init__(
+        self, camera: Camera, among: Among, on_open: Callable[[CameraRun, OpenRun], None], last: LastStep
+    ) -> None:
         self.name, self.config = camera.name, camera.config
         self.run: OpenRun | None = None
         self.error: BaseException | None = None
         self.stop = threading.Event()
-        self._among, self._on_open = among, on_open
+        self._among, self._on_open, self._last = among, on_open, last
         with working_for(self.name):
             self._thread = inheriting_thread(self._live, f"spark3r-{self.name}")
 
@@ -71,6 +72,10 @@ class CameraRun:
     def join(self, timeout_s: float | None = None) -> None:
         self._thread.join(timeout_s)
 
+    def leave(self) -> None:
+        """The others need not wait for it."""
+        self._last.leave(self._among.number)
+
     def _live(self) -> None:
         try:
             with opened_run(self.config, self.stop, lasting=True, among=self._among) as run:
@@ -78,12 +83,60 @@ class CameraRun:
                 self.run = run
                 for _ in run.steps():
                     pass
+                self._settle(run, self._last.wait(self._among.number))
         except (Spark3rError, OSError) as error:
             self.error = error
             log.error("%s", error)
         except BaseException as error:  # whatever it is, the others have nothing to do with it
             self.error = error
             log.exception("this camera's run broke off; this is a fault of the program")
+        finally:
+            self.leave()
+
+    def _settle(self, run: OpenRun, together: Sequence[Together]) -> None:
+        """Where this camera's keyframes lie after all cameras were adjusted together, if it is among those."""
+        assert run.placed is not None, "a run among others"
+        for one in together:
+            if self._among.number in one.places:
+                places = one.places[self._among.number]
+                run.placed.settle(self._among.map_frame(one.root), places, "all cameras adjusted together")
+
+
+class LastStep:
+    """Where runs wait for each other after their last steps; then what they have in common is done, once.
+
+    A run calls `wait`, and `leave` in any case: one that has failed is not waited for.
+    """
+
+    def __init__(self, count: int, work: Callable[[], list[Together]]) -> None:
+        self._missing = set(range(count))
+        self._work = work
+        self._changed = threading.Condition()
+        self._done: list[Together] | None = None
+
+    def wait(self, number: int) -> list[Together]:
+        """What the work gave; nothing if it could not be done."""
+        with self._changed:
+            self._missing.discard(number)
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._missing)
+            if self._done is None:  # the first to wake; the others wait for the lock
+                self._done = self._result()
+            return self._done
+
+    def leave(self, number: int) -> None:
+        with self._changed:
+            self._missing.discard(number)
+            self._changed.notify_all()
+
+    def _result(self) -> list[Together]:
+        try:
+            return self._work()
+        except MapperEnded:
+            raise
+        except Exception:  # each has its own map, which is whole
+            log.exception("the maps of several cameras could not be adjusted together")
+            return []
 
 
 class Several:
@@ -126,7 +179,11 @@ class Several:
             if stop.is_set():
                 self.end()
                 for one in self.runs:
-                    one.join(_LAST_S if one.opening else None)
+                    if one.opening:
+                        one.join(_LAST_S)
+                        one.leave()
+                for one in self.runs:
+                    one.join(0 if one.opening else None)
                 break
             for one in self.runs:
                 one.join(POLL_S / len(self.runs))
@@ -162,12 +219,12 @@ def opened_several(
         with interrupting():
             mapper = build_shared_mapper(config, len(cameras), process)
         closing.callback(mapper.close)
-        placements = {camera.name: _placement(camera.name, number) for number, camera in enumerate(cameras)}
+        last = LastStep(len(cameras), mapper.finish_together)
+        placements = Placements(names, mapper)
         for number, camera in enumerate(cameras):
-            placement = functools.partial(dict.__getitem__, placements, camera.name)
             host = mapper.stream(number)
-            among = Among(camera.name, number, len(cameras), host, session_id, publisher, placement)
-            several.runs.append(CameraRun(camera, among, on_open))
+            among = Among(camera.name, number, len(cameras), host, session_id, publisher, placements)
+            several.runs.append(CameraRun(camera, among, on_open, last))
         several.publisher = publisher
         if metrics is not None:
             metrics.serve(lambda: _measured(several))
@@ -181,11 +238,6 @@ def opened_several(
                 one.join(_LAST_S)
             if publisher is not None:
                 _say_that_all_ended(several, publisher, session_id)
-
-
-def _placement(camera: str, number: int) -> Placement:
-    """The map of the first camera is the map; the others have one each."""
-    return Placement(MAP_FRAME if number == 0 else f"{camera}/{MAP_FRAME}")
 
 
 def _measured(several: Several) -> list[Measured]:

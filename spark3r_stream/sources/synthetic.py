@@ -33,7 +33,9 @@ class SyntheticSpec:
     augment: exposure drift, noise, blur and JPEG as of a real camera. live: paced, and treated like a camera.
     pause: frames in the middle for which the camera stands still. step: video frames (1/30 s) of the path from picture
     to picture, so how fast it is gone. lens: distortion k1,k2,p1,p2…; of a fisheye
-    k1,k2,k3,k4. tag: edge of an AprilTag 36h11:0 on what frame tag_at looks at; 0: none.
+    k1,k2,k3,k4. tag: edge of an AprilTag 36h11:0 on what frame tag_at looks at; 0: none. span: the part of the path
+    that is shown, from where to where: 0:0.6, or 1:0.4 for the other way from the other end. camera: another one has
+    other exposure and noise.
     """
 
     world: str = "room"
@@ -51,6 +53,8 @@ class SyntheticSpec:
     fisheye: bool = False
     tag: float = 0.0
     tag_at: int = 0
+    span: tuple[float, float] = (0.0, 1.0)
+    camera: int = 0
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,8 @@ def parse_synthetic(uri: str) -> SyntheticSpec:
         "fisheye": ("fisheye", _flag),
         "tag": ("tag", lambda v: _bounded(float(v), 0.0, 10.0)),
         "tag_at": ("tag_at", lambda v: _bounded(int(v), 0, 1_000_000)),
+        "span": ("span", _span),
+        "camera": ("camera", lambda v: _bounded(int(v), 0, 1000)),
     }
     values: dict[str, object] = {}
     for key, text in parse_qsl(query, keep_blank_values=True):
@@ -140,13 +146,15 @@ class SyntheticSource:
                 fisheye=spec.fisheye,
                 tag=spec.tag,
                 tag_at=spec.tag_at,
+                span=spec.span,
+                camera=spec.camera,
             )
-        except GeometryError as error:  # a lens that is none
+        except GeometryError as error:  # a lens that is none, or a span
             raise SourceError(f"{uri}: {error}") from None
         self.ground_truth = GroundTruth(
             world_from_camera=np.asarray(self._sequence.world_from_camera, dtype=np.float64),
             intrinsics=np.asarray(self._sequence.intrinsics, dtype=np.float64),
-            pts_ns=np.array([round(i * NS_PER_S / spec.fps) for i in range(spec.frames)], dtype=np.int64),
+            pts_ns=np.array([round(i * NS_PER_S / spec.fps) for i in range(len(self._sequence))], dtype=np.int64),
             camera=self._sequence.camera,
             _sequence=self._sequence,
         )
@@ -156,7 +164,7 @@ class SyntheticSource:
             is_live=False,
             size=spec.size,
             nominal_fps=spec.fps,
-            frame_count=spec.frames,
+            frame_count=len(self._sequence),
         )
         self._state.to(SourceState.STREAMING)
 
@@ -170,7 +178,7 @@ class SyntheticSource:
 
     def read(self) -> Frame:
         """Render the next frame; captured_ns is pts_ns. Raises EndOfStream at the end or once closed."""
-        if self._closed.is_set() or self._next_id >= self.spec.frames:
+        if self._closed.is_set() or self._next_id >= len(self._sequence):
             self._state.finish(SourceState.ENDED)
             raise EndOfStream(f"{self._name} has ended")
         pts_ns = int(self.ground_truth.pts_ns[self._next_id])
@@ -207,6 +215,13 @@ def _size(text: str) -> tuple[int, int]:
     if not x:
         raise ValueError("expected WIDTHxHEIGHT, as in 640x480")
     return _bounded(int(width), 16, 8192), _bounded(int(height), 16, 8192)
+
+
+def _span(text: str) -> tuple[float, float]:
+    begin, colon, end = text.partition(":")
+    if not colon:
+        raise ValueError("expected two shares of the path, as in 0:0.6")
+    return _bounded(float(begin), 0.0, 1.0), _bounded(float(end), 0.0, 1.0)
 
 
 def _flag(text: str) -> bool:

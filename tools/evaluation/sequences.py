@@ -86,15 +86,16 @@ def _synthetic(uri: str, depth_frames: int) -> TrueSequence:
     sequence = SyntheticSequence(
         spec.seed, spec.frames, kind=spec.kind, image_hw=(spec.size[1], spec.size[0]), fov_deg=spec.fov_deg,
         augment=spec.augment, world_kind=spec.world, pause=spec.pause,
-        lens=spec.lens, fisheye=spec.fisheye,
+        lens=spec.lens, fisheye=spec.fisheye, span=spec.span, camera=spec.camera,
     )  # fmt: skip
-    times = np.array([round(i * 1e9 / spec.fps) for i in range(spec.frames)], np.int64)
-    chosen = np.unique(np.linspace(0, spec.frames - 1, min(depth_frames, spec.frames)).astype(int))
+    count = len(sequence)
+    times = np.array([round(i * 1e9 / spec.fps) for i in range(count)], np.int64)
+    chosen = np.unique(np.linspace(0, count - 1, min(depth_frames, count)).astype(int))
     return TrueSequence(
         f"synthetic_{spec.world}_{spec.kind}_{spec.seed}",
         times,
         Trajectory(times, sequence.world_from_camera),
         sequence.camera,
-        lambda: (sequence.frame(i)[0] for i in range(spec.frames)),
+        lambda: (sequence.frame(i)[0] for i in range(count)),
         {int(i): (lambda i=int(i): sequence.frame(i)[1].astype(np.float64)) for i in chosen},
     )

@@ -61,10 +61,24 @@ def test_a_camera_that_is_joined_moves_with_all_it_has() -> None:
         assert same(correction.map_from_submap, DOUBLE @ placed(correction.submap))
     assert same(last.outputs[0].map_from_submap, DOUBLE @ placed(2))
     assert same(last.keyframes[0].map_from_submap, DOUBLE @ placed(2))
-    sink.move({1: placed(5)}, "all cameras adjusted together")
-    (moved,) = kept.steps[-1].corrections
-    assert (moved.submap, moved.revision) == (1, 2)
-    assert same(moved.map_from_submap, DOUBLE @ placed(5))
+
+
+def test_in_the_end_keyframes_lie_where_all_cameras_say_and_the_rest_goes_along() -> None:
+    own = Placement("right/map")
+    kept, maps = Kept(), []
+    sink = PlacedSink(lambda: own, [kept], maps.append)
+    for submap in range(4):
+        sink.window([], step(submap))
+    sink.settle("map", {1: placed(10), 3: DOUBLE, 77: DOUBLE}, "all cameras adjusted together")
+    assert maps[-1] == sink.map_frame == "map"
+    lies = {c.submap: c.map_from_submap for c in kept.steps[-1].corrections}
+    assert {c.revision for c in kept.steps[-1].corrections} == {1}
+    assert same(lies[1], placed(10))
+    assert same(lies[3], DOUBLE)
+    assert same(lies[0], placed(9))  # as far from its neighbour as before
+    assert same(lies[2], placed(11))
+    sink.settle("map", {}, "nothing is known of any")
+    assert len(kept.steps) == 5
 
 
 def test_numbers_of_two_cameras_never_meet() -> None:

@@ -7,17 +7,21 @@ import multiprocessing
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from spark3r_core.geometry.alignment import umeyama
 from spark3r_stream.config import ConfigError, RunConfig
 from spark3r_stream.errors import StreamError
+from spark3r_stream.map.trajectory import read_trajectory
 from spark3r_stream.pubsub.subscriber import Subscriber
 from spark3r_stream.running.cameras import cameras_of
 from spark3r_stream.running.several import opened_several
+from spark3r_stream.sources.synthetic import SyntheticSource
 from spark3r_stream.sources.video import VideoSource
 from spark3r_stream.wire.decode import decode
 from spark3r_stream.wire.envelope import FRAME, MAP_CORRECTION, STATUS, TF, Message
-from spark3r_stream.wire.messages import FrameResult, SessionState, Status, Transform
+from spark3r_stream.wire.messages import FrameResult, MapCorrections, SessionState, Status, Transform
 from tests.helpers import spark3r
 from tests.helpers_media import moving_images, write_video
 from tests.helpers_reprocess import assert_repeated
@@ -193,3 +197,31 @@ def test_other_commands_take_one(
     out = ["--out", tmp_path / "o"] if command == "reconstruct" else []
     assert spark3r(monkeypatch, command, "a.mp4", "b.mp4", *out) == 1
     assert f"{command} takes one source" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_two_cameras_from_both_ends_of_a_way_end_in_one_map(tmp_path: Path) -> None:
+    """As published over the wire and as files: one frame of reference, off by at most a hundredth of the way."""
+    world = "synthetic:room?seed=100702&frames=480&kind=wander&size=320x240"
+    uris = {"a": f"{world}&span=0:0.6", "b": f"{world}&span=1:0.4&camera=1"}
+    endpoint = f"ipc://{tmp_path}/stream"
+    config = RunConfig(f"a={uris['a']}", (f"b={uris['b']}",), out=tmp_path / "out", publish=endpoint)
+    thread, got = followed(endpoint)
+    with opened_several(config, cameras_of(config)) as several:
+        several.wait(threading.Event())
+        assert not several.failed
+    thread.join(60)
+    assert {json.loads((tmp_path / "out" / name / "stats.json").read_text())["map_frame"] for name in uris} == {"map"}
+    paths = {name: read_trajectory(tmp_path / "out" / name / "trajectory.txt") for name in uris}
+    truths = {name: SyntheticSource(uri).ground_truth for name, uri in uris.items()}
+    estimate = np.concatenate([paths[name].centres for name in uris])
+    true = np.concatenate([truths[name].world_from_camera[:, :3, 3] for name in uris])
+    errors = umeyama(estimate, true).apply_to_points(estimate) - true
+    ways = [np.diff(one.world_from_camera[:, :3, 3], axis=0) for one in truths.values()]
+    shorter = min(float(np.linalg.norm(way, axis=1).sum()) for way in ways)
+    assert np.sqrt(np.square(errors).sum(1).mean()) < 0.01 * shorter
+    places = [m for m in got if m.name == f"{MAP_CORRECTION}b/"]
+    frames = [content.map_frame for m in places if isinstance(content := decode(m), MapCorrections)]
+    assert frames[0] == "b/map"
+    assert frames[-1] == "map"
+    assert frames == sorted(frames), "joined once, and for good"

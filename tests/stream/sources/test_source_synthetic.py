@@ -88,3 +88,23 @@ def test_a_pause_and_the_hard_worlds_can_be_asked_for() -> None:
     source = SyntheticSource("synthetic:plain_room?kind=wall_start&pause=20&frames=60&size=32x24")
     truth = source.ground_truth.world_from_camera
     assert int((np.abs(np.diff(truth, axis=0)).max((1, 2)) == 0).sum()) == 20
+
+
+def test_two_cameras_walk_through_one_world_from_its_ends() -> None:
+    uri = "synthetic:room?seed=3&frames=20&size=32x24&kind=wander"
+    whole = SyntheticSource(uri).ground_truth.world_from_camera
+    first, second = SyntheticSource(f"{uri}&span=0:0.5"), SyntheticSource(f"{uri}&span=1:0.5&camera=1")
+    assert first.info.frame_count == second.info.frame_count == 10
+    ways = [one.ground_truth.world_from_camera for one in (first, second)]
+    np.testing.assert_allclose(ways[0][0], whole[0])
+    np.testing.assert_allclose(ways[1][0], whole[-1])
+    np.testing.assert_allclose(ways[0][-1], ways[1][-1], atol=1e-9, err_msg="where they meet is one place")
+    frames = [first.read() for _ in range(10)]
+    assert [frame.frame_id for frame in frames] == list(range(10))
+    with pytest.raises(EndOfStream):
+        first.read()
+    other = SyntheticSource(f"{uri}&span=0:0.5&camera=1").read()
+    assert not np.array_equal(other.image, frames[0].image)
+    for wrong in ("span=0.5", "span=0:2", "span=a:b", "span=0.5:0.5", "span=0:0.5&pause=2"):
+        with pytest.raises(SourceError, match="span"):
+            SyntheticSource(f"{uri}&{wrong}")

@@ -1,0 +1,127 @@
+"""The maps of several cameras among each other: who has met whom, where each lies, and all of them adjusted at the end.
+
+Maps are known by the number of their camera. A map is rooted in the lowest of those that it was joined with, in whose
+frame and unit it lies.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from spark3r_core.geometry.sim3 import Sim3
+from spark3r_core.stream.keyframe_map import KeyframeMap
+from spark3r_core.stream.meeting import Meeting, Met, looked_for, met
+from spark3r_core.stream.merging import NotMerged, merged
+
+log = logging.getLogger(__name__)
+
+LEAST_KEYFRAMES = 3  # of a map that is adjusted together with another one
+
+
+@dataclass(frozen=True, eq=False)
+class Rooted:
+    """Where a camera's map lies: in that of camera `root`. pairs: of keyframes by which it was joined last; 0 for the
+    root itself."""
+
+    root: int
+    root_from_own: Sim3
+    pairs: int = 0
+
+
+class CamerasTogether:
+    """Looks for places that two of `count` cameras have seen. Every method computes first and changes last."""
+
+    def __init__(self, count: int) -> None:
+        self.rooted: dict[int, Rooted] = {number: Rooted(number, Sim3()) for number in range(count)}
+        self._meetings: dict[tuple[int, int], Meeting] = {}
+        self._met: dict[tuple[int, int], Met] = {}
+
+    def look(self, camera: int, frame_id: int, worlds: Mapping[int, KeyframeMap]) -> bool:
+        """Look for a new keyframe of a camera in the maps of those that it is not joined with; whether it was joined.
+        worlds: those maps that may be joined, by camera."""
+        joined = False
+        for other in sorted(worlds):
+            if other == camera or self.rooted[other].root == self.rooted[camera].root:
+                continue
+            pair = min(camera, other), max(camera, other)
+            first, second = worlds[pair[0]], worlds[pair[1]]
+            before = self._meetings.get(pair, Meeting())
+            now = looked_for(before, first, second, frame_id, in_first=camera == pair[0])
+            found = met(now, first, second) if len(now.recognised) > len(before.recognised) else None
+            self._meetings[pair] = now
+            if found is not None:
+                self._met[pair] = found
+                self.rooted = _rooted(len(self.rooted), self._met)
+                joined = True
+        return joined
+
+    def forget(self, camera: int) -> None:
+        """Its map was given up: what waits to be believed of it is about pictures that are gone. Where it was joined
+        already, it stays."""
+        self._meetings = {pair: one for pair, one in self._meetings.items() if camera not in pair}
+
+
+@dataclass(frozen=True, eq=False)
+class Together:
+    """Several maps adjusted as one. places: where keyframes lie in the map of camera `root`, by camera and frame id."""
+
+    root: int
+    places: dict[int, dict[int, Sim3]]
+
+
+def adjusted_together(worlds: Mapping[int, KeyframeMap]) -> list[Together]:
+    """Maps of cameras joined with each other where they have a place in common, and adjusted together; one for each
+    group of at least two. Maps stay apart where no place is common, or where the cameras are not alike (`merging`)."""
+    groups: list[tuple[dict[int, int], KeyframeMap]] = []  # by camera, how much higher its ids are
+    for camera in sorted(worlds):
+        world = worlds[camera]
+        if len(world.keyframes) < LEAST_KEYFRAMES:
+            continue
+        for place, (shifts, both) in enumerate(groups):
+            try:
+                found = merged(both, world)
+            except NotMerged as error:
+                log.debug("camera %d and %s stay apart: %s", camera, sorted(shifts), error)
+                continue
+            groups[place] = {**shifts, camera: found.ids_shift}, found.map
+            break
+        else:
+            groups.append(({camera: 0}, world))
+    return [
+        Together(
+            min(shifts),
+            {
+                camera: {
+                    frame_id: both.keyframes[frame_id + shift].map_from_keyframe
+                    for frame_id in worlds[camera].keyframes
+                    if frame_id + shift in both.keyframes
+                }
+                for camera, shift in shifts.items()
+            },
+        )
+        for shifts, both in groups
+        if len(shifts) > 1
+    ]
+
+
+def _rooted(count: int, meetings: Mapping[tuple[int, int], Met]) -> dict[int, Rooted]:
+    """Every camera from the lowest one that it can be reached from, over as few meetings as that takes."""
+    rooted: dict[int, Rooted] = {}
+    for root in range(count):
+        if root in rooted:
+            continue
+        rooted[root] = Rooted(root, Sim3())
+        reached: Sequence[int] = [root]
+        while reached:
+            nearest = []
+            for (first, second), found in sorted(meetings.items()):
+                for near, far in itertools.permutations((first, second)):
+                    if near in reached and far not in rooted:
+                        step = found.first_from_second if near == first else found.first_from_second.inverse()
+                        rooted[far] = Rooted(root, rooted[near].root_from_own @ step, len(found.pairs))
+                        nearest.append(far)
+            reached = nearest
+    return rooted

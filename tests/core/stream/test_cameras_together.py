@@ -1,0 +1,123 @@
+"""Cameras that map beside each other: joined where they saw one place, each by its own lens, and adjusted as one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from spark3r_core.geometry import se3
+from spark3r_core.geometry.alignment import umeyama
+from spark3r_core.geometry.sim3 import Sim3
+from spark3r_core.stream.cameras_together import CamerasTogether, _rooted, adjusted_together
+from spark3r_core.stream.keyframe_map import KeyframeMap
+from spark3r_core.stream.loops import opened
+from spark3r_core.stream.map_budget import without
+from spark3r_core.stream.meeting import Met
+from tests.core.places.views import HW, Room, pose
+from tests.core.stream.room_map import drifted, make_map, true_poses
+
+COUNT, HALF = 20, 10
+ROOM, TRUTH = Room.of(1, points=1800), true_poses(COUNT)
+
+
+@pytest.fixture(scope="module")
+def halves() -> tuple[KeyframeMap, KeyframeMap]:
+    """Of one walk once round by two cameras, each in a frame of its own, the second at 1.7 times the size."""
+    poses, scales = drifted(TRUTH, turn=0.004, growth=0.005)
+    turned = pose(1.1) @ se3.invert(poses[HALF])
+    second_poses = turned @ poses[HALF:]
+    second_poses[:, :3, 3] = 1.7 * second_poses[:, :3, 3] + np.array([40.0, -3.0, 7.0])
+    first = make_map(ROOM, TRUTH[:HALF], poses[:HALF], scales[:HALF])
+    second = make_map(ROOM, TRUTH[HALF:], second_poses, 1.7 * scales[HALF:])
+    return tuple(opened(replace(one, picture_hw=HW), is_fixed=False) for one in (first, second))  # type: ignore[return-value]
+
+
+@pytest.fixture(scope="module")
+def elsewhere() -> KeyframeMap:
+    truth = true_poses(4)
+    return opened(replace(make_map(Room.of(9, points=1800), truth, truth, np.ones(4)), picture_hw=HW), is_fixed=False)
+
+
+def of_half_size(world: KeyframeMap) -> KeyframeMap:
+    """The same by a camera with half as many pixels."""
+    assert world.given_camera is not None
+    keyframes = {
+        one: replace(key, features=replace(key.features, places=key.features.places / 2))
+        for one, key in world.keyframes.items()
+    }
+    hw = (HW[0] // 2, HW[1] // 2)
+    return replace(world, keyframes=keyframes, given_camera=np.diag([0.5, 0.5, 1]) @ world.given_camera, picture_hw=hw)
+
+
+def all_seen(together: CamerasTogether, worlds: dict[int, KeyframeMap]) -> None:
+    """As if keyframes of all had come in turn."""
+    for place in range(max(len(world.order) for world in worlds.values())):
+        for camera, world in worlds.items():
+            if place < len(world.order):
+                together.look(camera, world.order[place], worlds)
+
+
+def errors(first: KeyframeMap, second: KeyframeMap, first_from_second: Sim3) -> np.ndarray:
+    """Of the second's cameras once the first's lie where they truly do."""
+    own = np.stack([first.keyframes[one].world_from_camera[:3, 3] for one in first.order])
+    its = np.stack([second.keyframes[one].world_from_camera[:3, 3] for one in second.order])
+    placed = umeyama(own, TRUTH[:HALF, :3, 3]).apply_to_points(first_from_second.apply_to_points(its))
+    return np.linalg.norm(placed - TRUTH[HALF:, :3, 3], axis=1)
+
+
+@pytest.mark.parametrize("halved", [False, True])
+def test_two_cameras_that_see_one_place_are_joined_and_a_third_elsewhere_is_not(
+    halves: tuple[KeyframeMap, KeyframeMap], elsewhere: KeyframeMap, halved: bool
+) -> None:
+    first, second = halves
+    worlds = {0: first, 1: of_half_size(second) if halved else second, 2: elsewhere}
+    together = CamerasTogether(3)
+    all_seen(together, worlds)
+    assert [together.rooted[camera].root for camera in range(3)] == [0, 0, 2]
+    joined = together.rooted[1]
+    assert joined.pairs >= 4
+    assert joined.root_from_own.scale == pytest.approx(1 / 1.7, rel=0.1)
+    assert errors(first, second, joined.root_from_own).max() < 0.1, "of a circle of radius 0.5"
+    assert not together.look(1, second.order[0], worlds), "who is joined is not looked for any more"
+
+
+def test_a_few_pictures_that_look_alike_join_nothing(halves: tuple[KeyframeMap, KeyframeMap]) -> None:
+    first, second = halves
+    together = CamerasTogether(2)
+    all_seen(together, {0: first, 1: without(second, second.order[2:])})
+    assert together.rooted[1].root == 1
+
+
+def test_what_was_seen_of_a_map_that_was_given_up_is_forgotten(halves: tuple[KeyframeMap, KeyframeMap]) -> None:
+    first, second = halves
+    worlds = {0: first, 1: second}
+    remembers, forgets = CamerasTogether(2), CamerasTogether(2)
+    joined_at = next(i for i, one in enumerate(second.order) if remembers.look(1, one, worlds))
+    for one in second.order[:joined_at]:
+        assert not forgets.look(1, one, worlds)
+    forgets.forget(1)
+    assert not forgets.look(1, second.order[joined_at], worlds)
+
+
+def test_joined_cameras_are_adjusted_as_one(halves: tuple[KeyframeMap, KeyframeMap], elsewhere: KeyframeMap) -> None:
+    first, second = halves
+    (found,) = adjusted_together({0: elsewhere, 1: first, 3: second})
+    assert found.root == 1
+    assert sorted(found.places) == [1, 3]
+    assert sorted(found.places[3]) == second.order
+    places = [found.places[camera][one] for camera, world in ((1, first), (3, second)) for one in world.order]
+    centres = np.stack([place.translation for place in places])
+    placed = umeyama(centres[:HALF], TRUTH[:HALF, :3, 3]).apply_to_points(centres)
+    assert np.linalg.norm(placed - TRUTH[:, :3, 3], axis=1)[HALF:].max() < 0.1
+    assert adjusted_together({1: first}) == []
+
+
+def test_maps_lie_in_that_of_the_lowest_camera_they_can_be_reached_from() -> None:
+    a, b = Sim3(2.0, pose(0.3)[:3, :3], np.array([1.0, 2, 3])), Sim3(0.5, pose(-0.2)[:3, :3], np.array([0.0, 1, 0]))
+    pairs = ((0, 0),)
+    rooted = _rooted(5, {(1, 2): Met(a, pairs), (0, 2): Met(b, pairs)})
+    assert [rooted[camera].root for camera in range(5)] == [0, 0, 0, 3, 4]
+    np.testing.assert_allclose(rooted[2].root_from_own.matrix, b.matrix)
+    np.testing.assert_allclose(rooted[1].root_from_own.matrix, (b @ a.inverse()).matrix, atol=1e-12)
