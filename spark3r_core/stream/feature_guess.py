@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spark3r_core.features.rootsift import Features, extract, match
-from spark3r_core.features.verify import camera_from_points
+from spark3r_core.features.verify import PNP_PIXELS, camera_from_points
 from spark3r_core.stream.camera_sizes import sampled
 
 Array = NDArray[np.float64]
@@ -51,10 +51,33 @@ class FeaturePoints:
         return FeaturePoints(features, rays, z, fractions, intrinsics, picture_hw)
 
 
+@dataclass(frozen=True)
+class FeatureGuess:
+    """Where features say that a picture was taken.
+
+    camera_from_key: (4, 4). points: (N, 3) of matched features in the keyframe's camera; places: (N, 2) of them in the
+    picture, by `camera` (3, 3). width: of the picture in pixels.
+    """
+
+    camera_from_key: Array
+    points: Array
+    places: NDArray[np.float32]
+    camera: Array
+    width: int
+
+    def agreeing(self, camera_from_key: Array) -> int:
+        """How many matches a pose (4, 4) explains."""
+        seen = self.points @ camera_from_key[:3, :3].T + camera_from_key[:3, 3]
+        in_front = seen[:, 2] > 0
+        pixels = seen[in_front] @ self.camera.T
+        off = np.linalg.norm(pixels[:, :2] / pixels[:, 2:] - self.places[in_front], axis=1)
+        return int((off < PNP_PIXELS * self.width / 640).sum())
+
+
 def guess_pose(
     key: FeaturePoints, picture: NDArray[np.uint8], depth_factors: Array, log_focal: float
-) -> tuple[Array, int] | None:
-    """camera_from_key (4, 4) and how many points agree, or None.
+) -> FeatureGuess | None:
+    """By the features of a keyframe with depth; None where too few agree.
 
     picture: (H, W, 3) of the same camera. depth_factors: (N,) of the keyframe's depth as known now; log_focal: of its
     focal length.
@@ -66,5 +89,6 @@ def guess_pose(
     points = key.rays[pairs[:, 0]] * np.array([1 / wider, 1 / wider, 1])
     points = points * (key.depth * depth_factors)[pairs[:, 0], None]
     camera = key.intrinsics * np.array([[wider, 1, 1], [1, wider, 1], [1, 1, 1]])
-    pose = camera_from_points(points, found.places[pairs[:, 1]], camera, picture.shape[1])
-    return None if pose is None else (pose[0], int(pose[1].sum()))
+    places, width = found.places[pairs[:, 1]], picture.shape[1]
+    pose = camera_from_points(points, places, camera, width)
+    return None if pose is None else FeatureGuess(pose[0], points, places, camera, width)

@@ -27,15 +27,15 @@ from spark3r_core.photometric.knowledge import HELD, Knowledge
 from spark3r_core.photometric.levels import Level
 from spark3r_core.photometric.motion import Motion
 from spark3r_core.photometric.priors import Past
-from spark3r_core.stream.feature_guess import FeaturePoints, guess_pose
+from spark3r_core.stream.feature_guess import FeatureGuess, FeaturePoints, guess_pose
 from spark3r_core.stream.motion_hint import MeasuredTurn, MotionHint
 
 Array = NDArray[np.float64]
-Guess = Callable[[], Array | None]
-"""Finds camera_from_key (4, 4) by other means, when asked; None when it cannot."""
+Guess = Callable[[], FeatureGuess | None]
+"""Finds camera_from_key by features, when asked; None when it cannot."""
 
 LEAST_INLIERS, LEAST_OVERLAP, LEAST_LIKENESS = 0.72, 0.3, 0.5  # below, a frame was not aligned
-UNSURE_INLIERS, INLIERS_FALL = 0.82, 0.08  # below, and by so much less than for the frame before, features are asked
+INLIERS_FALL = 0.08  # so much less than for the frame before: features are asked, since the camera may have jumped
 SURE_INLIERS = 0.85  # below, another first guess is tried
 ASKED_EVERY = 3  # of frames in a row that are not aligned, features are asked for one: a tracker must not fall behind
 DOUBTED_AFTER = (2, 4, 8, 16, 32, 64)  # frames on a keyframe: then what was learnt of its depth is doubted
@@ -106,14 +106,13 @@ class Reference:
         wider = float(np.exp(self.known.log_focal))
         return self.intrinsics * np.array([[wider, 1, 1], [1, wider, 1], [1, 1, 1]])
 
-    def guess(self, picture: NDArray[np.uint8]) -> Array | None:
-        """camera_from_key (4, 4) of a picture by features; None where too few agree."""
+    def guess(self, picture: NDArray[np.uint8]) -> FeatureGuess | None:
+        """Where a picture was taken, by features; None where too few agree."""
         if self.feature_points is None:
             return None
         u, v = self.feature_points.fractions.T
         factors = np.exp(depth_grid.weights_numpy(u, v).astype(np.float64) @ self.known.nodes)
-        found = guess_pose(self.feature_points, picture, factors, self.known.log_focal)
-        return None if found is None else found[0]
+        return guess_pose(self.feature_points, picture, factors, self.known.log_focal)
 
     def points(self) -> NDArray[np.float32]:
         """(N, 3) of its finest level in the keyframe's camera, depth corrected."""
@@ -197,7 +196,7 @@ class Tracker:
             measured = MeasuredTurn(hinted[0], float(se3.relative_angle(hinted[0], unhinted[-1])))
             past = _expecting(hinted[0], past)
         if self.lost_way and (guess := by_features()) is not None:
-            predicted.insert(0, guess)
+            predicted.insert(0, guess.camera_from_key)
         by_feature_guess = False
         coarsest = len(key.levels) - 1
         errors = [misfit(key.levels[coarsest], pyramid[coarsest], guess, key.known) for guess in predicted]
@@ -210,13 +209,13 @@ class Tracker:
             if self._good(best, measured):
                 break
             best = self._better(best, align(key.levels, pyramid, predicted[index], key.known, past, fixed_focal=True))
-        fell = best.inliers < UNSURE_INLIERS and best.inliers < self.last_inliers - INLIERS_FALL
+        fell = best.inliers < self.last_inliers - INLIERS_FALL
         if fell or (not self._good(best, measured) and self.lost_frames % ASKED_EVERY == 0):
             guess = by_features()
             if guess is not None:
-                again = align(key.levels, pyramid, guess, key.known, None, fixed_focal=True)
+                again = align(key.levels, pyramid, guess.camera_from_key, key.known, None, fixed_focal=True)
                 if self._good(again, measured) and (
-                    not self._good(best, measured) or self._better(best, again) is again
+                    not self._good(best, measured) or self._is_righter(guess, again, best)
                 ):
                     best, by_feature_guess = again, True
         if key.frames + 1 in DOUBTED_AFTER:
@@ -285,6 +284,11 @@ class Tracker:
         self.motion = Motion()
         return fresh
 
+    @classmethod
+    def _is_righter(cls, guess: FeatureGuess, a: Aligned, b: Aligned) -> bool:
+        """Whether a is, by pixels or by features: where a pattern repeats, pixels agree in more places than one."""
+        return cls._better(b, a) is a or guess.agreeing(a.camera_from_key) > 2 * guess.agreeing(b.camera_from_key)
+
     @staticmethod
     def _better(a: Aligned, b: Aligned) -> Aligned:
         return b if b.inliers * b.overlap > a.inliers * a.overlap else a
@@ -316,7 +320,7 @@ class Tracker:
         key_from_camera = se3.require_se3(se3.invert(camera_from_key))
         odom_from_camera = se3.require_se3(se3.compose(key.odom_from_key, key_from_camera))
         if good:
-            if self.lost_way:
+            if self.lost_way or by_features:  # it did not come here by steady motion
                 self.motion, self.lost_way = Motion(), False
             self.motion.append(odom_from_camera, time_s)
             self.newest_hint = hint

@@ -70,13 +70,13 @@ def test_features_guess_the_pose_and_not_that_of_another_place() -> None:
     found = guess_pose(key, orbit.picture(16), factors, 0.0)
     assert found is not None
     truth = se3.compose(se3.invert(orbit.pose(16)), orbit.pose(0))
-    turn, distance = orbit.error(found[0], truth)
+    turn, distance = orbit.error(found.camera_from_key, truth)
     assert turn < 0.6
     assert distance < 0.01
-    assert found[1] > 60
+    assert found.agreeing(found.camera_from_key) > 60
     twice = guess_pose(key, orbit.picture(16), 2 * factors, 0.0)
     assert twice is not None
-    np.testing.assert_allclose(twice[0][:3, 3], 2 * found[0][:3, 3], atol=0.02)
+    np.testing.assert_allclose(twice.camera_from_key[:3, 3], 2 * found.camera_from_key[:3, 3], atol=0.02)
     assert guess_pose(key, orbit.elsewhere(), factors, 0.0) is None
     assert guess_pose(key, orbit.picture(16), np.full(len(factors), np.nan), 0.0) is None
 
@@ -86,7 +86,7 @@ def test_a_guess_knows_the_focal_length_as_it_is_known_now() -> None:
     key = FeaturePoints.of(orbit.features(0), orbit.depth(0), wrong, orbit.HW, np.eye(3))
     found = guess_pose(key, orbit.picture(16), np.ones(len(orbit.features(0))), -np.log(1.3))
     assert found is not None
-    turn, distance = orbit.error(found[0], se3.compose(se3.invert(orbit.pose(16)), orbit.pose(0)))
+    turn, distance = orbit.error(found.camera_from_key, se3.compose(se3.invert(orbit.pose(16)), orbit.pose(0)))
     assert turn < 0.6
     assert distance < 0.01
 
