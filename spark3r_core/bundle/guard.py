@@ -16,7 +16,8 @@ HELD_OUT = 6  # every so manieth track is kept from adjustment
 LEAST_TRACKS = 40
 NOISE = 0.5  # standard errors by which held-out sightings may seem worse while those that were seen are better
 MOST_ERROR = 3.0  # pixel sigmas a held-out sighting counts at most
-MOST_LEFT = 0.5  # of that, mean error after adjustment: beyond, most sightings are false matches
+MOST_LEFT, HELPED = 0.5, 0.85  # of that, mean error after adjustment: beyond, most sightings are false matches, unless
+# adjustment has brought it below that share of what it was, which it cannot where they are
 LEAST_FOCAL, MOST_FOCAL = 0.25, 5.0  # of the picture's width: 127 and 11 degrees; beyond, something else is wrong
 
 
@@ -68,7 +69,8 @@ def adjust_guarded(
     unseen = seen.where(held)
     before, after = (held_out_errors(one, unseen, width) for one in (cameras, after_cameras))
     worse = after - before
-    if float(after.mean()) > MOST_LEFT * MOST_ERROR * PIXEL_SIGMA * width / 640:
+    much = MOST_LEFT * MOST_ERROR * PIXEL_SIGMA * width / 640
+    if float(after.mean()) > max(much, HELPED * float(before.mean())):
         why = f"held-out error {after.mean():.2f} pixels: sightings contradict each other"
         return Verdict(adjusted, False, float(before.mean()), float(after.mean()), why)
     noise = float(worse.std()) / math.sqrt(unseen.count)  # sightings of one point err together

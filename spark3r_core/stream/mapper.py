@@ -39,6 +39,7 @@ from spark3r_core.stream.relocalisation import LEAST_FEATURES, NotRecognised, co
 from spark3r_core.stream.resection import resected
 from spark3r_core.stream.session import StreamSession, WindowResult
 from spark3r_core.stream.tracker import Reference, TrackedFrame
+from spark3r_core.stream.way_agreement import way_between, ways_agree
 from spark3r_core.stream.whole_map import adjust_whole
 
 Array = NDArray[np.float64]
@@ -84,7 +85,8 @@ class MapUpdate:
     map_bytes: of the map. dropped: keyframes that left it to keep its budget; what was published of them stays.
     refined: depth of keyframes from several views, by frame id, in their own cameras and units; of the last adjustment.
     loops: pairs of keyframes (earlier, later) that were found to show one place. found_by: the keyframe by which a lost
-    frame was recognised. part: first keyframe of the map that all of this is said of, None where nothing was mapped. It
+    frame was recognised. agrees: whether adjustment left the keyframe about where it was put; None where it cannot say.
+    part: first keyframe of the map that all of this is said of, None where nothing was mapped. It
     is another than before where the map was joined to one that was given up, or a lost frame was recognised in that.
     denied: a tracked frame was not mapped since its features are not those of the place where tracking says it is.
     """
@@ -106,6 +108,7 @@ class MapUpdate:
     found_by: int | None = None
     part: int | None = None
     denied: bool = False
+    agrees: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -248,6 +251,7 @@ class Mapper:
         measured = None if request.tracked is None else hinted_edge(request.tracked, request.frame_id)
         if measured is not None:
             world.measured.append(measured)
+        put = world.draft()
         adjusted = False
         if self.options.adjusts and request.tracked is not None:
             chosen, held = local_set(world, request.frame_id)
@@ -257,6 +261,7 @@ class Mapper:
                 log_ratio, places = found.log_depth[request.frame_id]
                 world.keyframes[request.frame_id] = bent(world.keyframes[request.frame_id], log_ratio, places)
             log.debug("keyframe %d: %s", request.frame_id, found.verdict.summary())
+        agrees = self._agrees(request, put, world) if adjusted else None
         loops: tuple[tuple[int, int], ...] = ()
         if self._closes_loops:
             remembered(world, request.frame_id)
@@ -276,7 +281,7 @@ class Mapper:
         if update.reference is not None:
             update.reference.confirmed, update.reference.mended = confirmed, mended is not None
         found_by = request.tracked.keyframe_id if request.lost and request.tracked is not None else None
-        update = replace(update, loops=loops + met, found_by=found_by, part=world.order[0])
+        update = replace(update, loops=loops + met, found_by=found_by, part=world.order[0], agrees=agrees)
         return _Mapped(world, beside, update)
 
     def _meeting(self, world: KeyframeMap, frame_ids: Sequence[int], focal_is_known: bool, *, adjusts: bool) -> Met:
@@ -295,6 +300,13 @@ class Mapper:
         against. A keyframe of a map that was joined to lies there as it did."""
         keyframes = {one: key for world in [self.world, *self.others] for one, key in world.keyframes.items()}
         return replace(self.world, keyframes=keyframes)
+
+    @staticmethod
+    def _agrees(request: KeyframeRequest, put: KeyframeMap, adjusted: KeyframeMap) -> bool:
+        assert request.tracked is not None
+        before, first, new = request.tracked.keyframe_id, put.keyframes, adjusted.keyframes
+        tracked, mapped = (way_between(world[before], world[request.frame_id]) for world in (first, new))
+        return ways_agree(tracked, mapped, float(np.median(first[before].depth)))
 
     def finish(self, refine_all: bool = True) -> MapUpdate | None:
         """Adjust all keyframes together, once, at the end; None where there is nothing to gain. refine_all: and read

@@ -1,7 +1,8 @@
 """A state for every tracked frame. Pure: the same history gives the same states.
 
-TRACKING: the pixels confirm the pose on a keyframe that was itself confirmed. LOW_CONFIDENCE: a guess, or a pose on a
-map that has yet to prove itself. LOST: so many guesses in a row that the pose means nothing.
+TRACKING: the pixels confirm the pose on a keyframe that was itself confirmed, in a map whose adjustment leaves
+keyframes about where they were tracked. LOW_CONFIDENCE: a guess, or a pose on a map that has yet to prove itself.
+LOST: so many guesses in a row that the pose means nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from spark3r_stream.wire.messages import TrackingState
 
 LOST_FRAMES = 10  # guesses in a row
 AFTER_INTERRUPTION = "after an interruption, this camera has yet to prove that it is where the map says"
+AGREEING_KEYFRAMES = 2  # in a row, after which a map is believed again whose adjustment had moved one far
 SETTLING_FRAMES = 3  # confirmed frames in a row after which a new map, or one after an interruption, is believed
 
 
@@ -27,10 +29,11 @@ class FrameHealth:
     _settling: int = SETTLING_FRAMES
     _settling_reason: str = "the map has just begun"
     _lost: int = 0
+    _disbelieved: int = 0  # keyframes that have yet to agree
 
     def begin(self) -> TrackingState:
         """The first frame of a map."""
-        self._settling, self._lost = SETTLING_FRAMES, 0
+        self._settling, self._lost, self._disbelieved = SETTLING_FRAMES, 0, 0
         self._settling_reason = self.reason = "the map has just begun: no other frame confirms it yet"
         return TrackingState.LOW_CONFIDENCE
 
@@ -38,6 +41,11 @@ class FrameHealth:
         """Frames must prove again that the camera is where the map says."""
         self._settling = SETTLING_FRAMES
         self._settling_reason = why
+
+    def adopted(self, agrees: bool | None) -> None:
+        """A keyframe was: did adjustment leave it about where it was tracked? None: nobody can say."""
+        if agrees is not None:
+            self._disbelieved = max(0, self._disbelieved - 1) if agrees else AGREEING_KEYFRAMES
 
     def update(self, tracked: TrackedFrame) -> TrackingState:
         """State after one frame."""
@@ -50,6 +58,9 @@ class FrameHealth:
         self._lost = 0
         if not tracked.on_confirmed:
             self.reason = "features do not confirm where its keyframe lies"
+            return TrackingState.LOW_CONFIDENCE
+        if self._disbelieved > 0:
+            self.reason = "adjustment moved a keyframe by half of its way: distances here are not to be believed yet"
             return TrackingState.LOW_CONFIDENCE
         if self._settling > 0:
             self._settling -= 1

@@ -410,6 +410,7 @@ class TrackingReconstructor:
                 self._relocaliser = self._new_relocaliser()
                 self._denied = ""
                 self._health.interrupted("the camera was found again; frames after it have yet to confirm that")
+            self._health.adopted(update.agrees)
             self._frames_on_keyframe = 0
             self._urgent = False
 

@@ -112,6 +112,19 @@ def test_keyframes_lie_where_the_camera_was(four: tuple[Mapper, list[MapUpdate]]
     assert not any(update.failure for update in updates)
 
 
+def test_an_update_says_whether_adjustment_left_the_keyframe_where_it_was_tracked(
+    four: tuple[Mapper, list[MapUpdate]],
+) -> None:
+    assert {update.agrees for update in four[1] if update.adjusted} == {True}
+    assert {update.agrees for update in four[1] if not update.adjusted} == {None}
+    mapper, asked = four[0], request(four[0], 24, 16)
+    moved = mapper.world.draft()
+    half = se3.compose(moved.keyframes[16].world_from_camera, se3.exp(0.4 * se3.log(asked.tracked.key_from_camera)))
+    moved.keyframes[24] = moved.keyframes[24].moved(half, 1.0)
+    assert mapper._agrees(asked, mapper.world, mapper.world)
+    assert not mapper._agrees(asked, mapper.world, moved)
+
+
 def test_the_tracker_is_given_the_keyframe_at_its_size(four: tuple[Mapper, list[MapUpdate]]) -> None:
     for update in four[1]:
         reference = update.reference

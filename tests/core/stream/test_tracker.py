@@ -14,6 +14,7 @@ from spark3r_core.geometry import se3
 from spark3r_core.photometric import depth_grid
 from spark3r_core.photometric.knowledge import Knowledge
 from spark3r_core.photometric.levels import grey_levels
+from spark3r_core.stream.feature_guess import FeatureGuess
 from spark3r_core.stream.keyframe_choice import KeyframeRule
 from spark3r_core.stream.motion_hint import MotionHint
 from spark3r_core.stream.tracker import Reference, TrackedFrame, Tracker
@@ -178,13 +179,41 @@ def test_features_find_a_camera_that_turned_between_two_frames(degrees: float) -
     assert turn < 0.5
     assert distance < 0.01
     assert found.turn == pytest.approx(45, abs=2)
+    assert tracker.motion.continued([0.3]) is None, "it did not come here by steady motion, and will not go on so"
+
+
+def test_features_are_asked_where_fewer_pixels_agree_than_before() -> None:
+    """A picture of which a sixth differs is aligned all the same; it could be another place that looks alike."""
+    tracker, asked = begun(), []
+    follow(tracker, 1)
+    follow(tracker, 2)
+    changed = orbit.picture(3).copy()
+    changed[:, :32] = 255 - changed[:, :32]
+    found = follow(tracker, 3, changed, by_features=lambda: asked.append(3))
+    assert found.aligned
+    assert 0.75 < found.inliers < 0.92
+    assert asked == [3]
+
+
+def test_a_guess_counts_what_a_pose_explains() -> None:
+    points = np.random.default_rng(0).uniform([-1, -1, 2], [1, 1, 4], (50, 3))
+    pose = se3.exp([0.1, 0, 0.05, 0, 0.1, 0])
+    seen = points @ pose[:3, :3].T + pose[:3, 3]
+    places = ((seen / seen[:, 2:]) @ orbit.INTRINSICS.T)[:, :2].astype(np.float32)
+    places[:10] += 40
+    guess = FeatureGuess(pose, points, places, orbit.INTRINSICS, 192)
+    assert guess.agreeing(pose) == 40
+    assert guess.agreeing(se3.exp([1.0, 0, 0, 0, 0, 0])) < 5
+    assert guess.agreeing(se3.exp([0, 0, -9.0, 0, 0, 0])) == 0, "points behind the camera"
 
 
 def test_a_wrong_guess_by_features_is_not_believed() -> None:
     tracker = begun()
     follow(tracker, 1)
     before = state(tracker)
-    wrong = np.linalg.inv(orbit.pose(8))
+    wrong = FeatureGuess(
+        np.linalg.inv(orbit.pose(8)), np.ones((9, 3)), np.zeros((9, 2), np.float32), orbit.INTRINSICS, 192
+    )
     found = follow(tracker, 2, orbit.elsewhere(), by_features=lambda: wrong)
     assert not found.aligned
     assert not found.guessed_by_features

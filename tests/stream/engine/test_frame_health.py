@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from spark3r_core.stream.tracker import TrackedFrame
-from spark3r_stream.engine.frame_health import LOST_FRAMES, SETTLING_FRAMES, FrameHealth
+from spark3r_stream.engine.frame_health import AGREEING_KEYFRAMES, LOST_FRAMES, SETTLING_FRAMES, FrameHealth
 from spark3r_stream.wire.messages import TrackingState
 
 GOOD, DOUBTED, LOST = TrackingState.TRACKING, TrackingState.LOW_CONFIDENCE, TrackingState.LOST
@@ -77,6 +77,28 @@ def test_an_interruption_asks_for_proof_again() -> None:
     states("gggg", health)
     health.interrupted()
     assert states("g" * SETTLING_FRAMES, health) == "L" * (SETTLING_FRAMES - 1) + "T"
+
+
+def test_a_map_that_adjustment_moves_far_is_not_believed_until_keyframes_agree() -> None:
+    health = FrameHealth()
+    health.begin()
+    assert states("ggg", health) == "LLT"
+    health.adopted(True)
+    health.adopted(None)
+    assert states("g", health) == "T"
+    health.adopted(False)
+    assert states("gg", health) == "LL"
+    assert "adjustment moved a keyframe" in health.reason
+    health.adopted(None)
+    assert states("g", health) == "L", "nobody could say, and so nothing has changed"
+    for _ in range(AGREEING_KEYFRAMES - 1):
+        health.adopted(True)
+        assert states("g", health) == "L"
+    health.adopted(True)
+    assert states("g", health) == "T"
+    health.adopted(False)
+    health.begin()
+    assert states("ggg", health) == "LLT", "another map"
 
 
 def test_a_map_that_begins_anew_is_not_lost_any_more() -> None:

@@ -1,0 +1,34 @@
+"""Whether the map confirms the way that tracking took from one keyframe to the next.
+
+Pixels agree with many a pose where a keyframe's depth is wrong. Adjustment sees more: the keyframes before, and points
+from several of them. Where it moves a keyframe by half of the way to it, neither that way nor the depths that it was
+tracked on meant much.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spark3r_core.geometry import se3
+from spark3r_core.stream.keyframe_map import Keyframe
+
+Array = NDArray[np.float64]
+
+MOST_SHARE, MOST_TURN = 0.5, float(np.deg2rad(5.0))  # of the longer of the two ways; on clips that go well at most 0.4
+LEAST_DEPTHS = 0.03  # of the first keyframe's median depth: on shorter ways a share says nothing
+
+
+def way_between(first: Keyframe, second: Keyframe) -> Array:
+    """(4, 4) first_from_second, its translation in the unit of the first one's depth, as tracking gives it."""
+    way = se3.compose(se3.invert(first.world_from_camera), second.world_from_camera)
+    way[:3, 3] /= first.scale
+    return way
+
+
+def ways_agree(tracked: Array, mapped: Array, median_depth: float) -> bool:
+    """Two ways (4, 4) from a keyframe to the next, as tracked and as mapped. median_depth: of the first one."""
+    lengths = (float(np.linalg.norm(way[:3, 3])) for way in (tracked, mapped))
+    longer = max(*lengths, LEAST_DEPTHS * median_depth)
+    off = float(np.linalg.norm(tracked[:3, 3] - mapped[:3, 3]))
+    return off <= MOST_SHARE * longer and float(se3.relative_angle(tracked, mapped)) <= MOST_TURN
