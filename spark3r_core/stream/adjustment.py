@@ -19,6 +19,7 @@ from spark3r_core.photometric import depth_grid
 from spark3r_core.stream.camera_sizes import focal_of
 from spark3r_core.stream.keyframe_map import Keyframe, KeyframeMap
 from spark3r_core.stream.units import log_units
+from spark3r_core.stream.way_agreement import ways_agree
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -35,6 +36,7 @@ FOCAL_KNOWN = 0.02  # standard deviation from which on a focal length is only re
 DEPENDENT = 3.0  # errors of sightings depend on each other: factor of the standard deviation that they give it
 MOST_RESIZED = 2.0  # that one adjustment makes of distances, for them to be kept
 UNKNOWN_FOCAL_TRUST = 0.001  # of tracked edges while the focal length that they were tracked with is a guess
+PAID = 0.9  # of the held-out error: an adjustment that bends a tracked way, and does not bring it below, trusts them
 LEAST_BEND_POINTS = 30
 SIGHTINGS = 150  # of tracks per keyframe that an adjustment needs; more cost time and say the same
 
@@ -155,6 +157,9 @@ def adjust(
         learns_focal = False
         cameras = replace(cameras, focal=prior, focal_sigma=0.0)
         verdict = adjust_guarded(cameras, seen, numbers, factors, picture_hw[1], *bounds)
+    if trust < 1 and _bends(verdict, cameras, world, slots):
+        factors = _factors(world, slots, 1.0, np.exp(other_units))
+        verdict = adjust_guarded(cameras, seen, numbers, factors, picture_hw[1], *bounds)
     if not verdict.accepted or verdict.adjusted is None:
         return Adjustment(world, verdict, {})
     found = verdict.adjusted
@@ -175,6 +180,29 @@ def adjust(
         scale = resized * float(np.exp(found.cameras.log_scale[slot_] + other_units[slot_]))
         after.keyframes[frame_id] = world.keyframes[frame_id].moved(pose, scale)
     return Adjustment(after, verdict, log_depth)
+
+
+def _bends(verdict: Verdict, before: Cameras, world: KeyframeMap, slots: dict[int, int]) -> bool:
+    """Whether an adjustment leads a tracked way elsewhere, and explains sightings hardly better for it.
+
+    With few features on few planes, sightings are explained by many a map; what tracking says decides then.
+    """
+    if verdict.adjusted is None or not verdict.accepted or verdict.after < PAID * verdict.before:
+        return False
+    for edge in world.edges:
+        if edge.first in slots and edge.second in slots:
+            first, second = slots[edge.first], slots[edge.second]
+            tracked, adjusted = (_way(cameras, first, second) for cameras in (before, verdict.adjusted.cameras))
+            if not ways_agree(tracked, adjusted, float(np.median(world.keyframes[edge.first].depth))):
+                return True
+    return False
+
+
+def _way(cameras: Cameras, first: int, second: int) -> Array:
+    """(4, 4) first_from_second, in the unit of the first one's depth."""
+    way = se3.compose(cameras.camera_from_world[first], se3.invert(cameras.camera_from_world[second]))
+    way[:3, 3] /= math.exp(cameras.log_scale[first])
+    return way
 
 
 def _told(posterior: float, prior: float) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from spark3r_core.bundle.guard import Verdict
+from spark3r_core.bundle.problem import Cameras
 from spark3r_core.features.rootsift import extract
 from spark3r_core.geometry import se3
 from spark3r_core.photometric import depth_grid
@@ -19,6 +20,8 @@ from spark3r_core.stream.adjustment import (
     LATEST,
     LEAST_BEND_POINTS,
     LOCAL,
+    PAID,
+    _bends,
     _ran_away,
     _told,
     adjust,
@@ -28,7 +31,7 @@ from spark3r_core.stream.adjustment import (
     local_set,
     neighbours,
 )
-from spark3r_core.stream.keyframe_map import KeyframeMap
+from spark3r_core.stream.keyframe_map import KeyframeMap, TrackedEdge
 from tests.core.stream import orbit
 from tests.core.stream.test_camera_sizes_and_map import keyframe
 
@@ -196,3 +199,23 @@ def test_a_focal_length_that_is_only_refined_is_known_no_worse_and_not_by_its_ow
     assert abs(np.log(found.map.focal / FOCAL)) < 2 * found.map.focal_std
     assert _told(0.02, 0.02) == np.inf, "where the equations know no more than the prior, sightings said nothing"
     assert _told(0.012, 0.02) == pytest.approx(DEPENDENT * 0.015), "1/0.012^2 = 1/0.02^2 + 1/0.015^2"
+
+
+def cameras(distance: float) -> Cameras:
+    """Two, the second so far to the right of the first."""
+    poses = np.stack([np.eye(4), se3.exp([-distance, 0, 0, 0, 0, 0])])
+    return Cameras(poses, np.zeros(2), np.array([True, False]), FOCAL, FOCAL, 0.0, np.zeros(2))
+
+
+@pytest.mark.parametrize(
+    ("distance", "after", "bends"),
+    [(0.2, 1.0, False), (0.06, 1.0, True), (0.06, 0.99 * PAID, False), (0.5, 1.0, True)],
+)
+def test_a_way_that_is_bent_must_be_paid_for(distance: float, after: float, bends: bool) -> None:
+    """Tracked as 0.2, and adjusted to another distance, with another error where it was 1."""
+    world = world_of((0, 8))
+    world.edges.append(TrackedEdge(0, 8, se3.exp([-0.2, 0, 0, 0, 0, 0]), np.eye(6)))
+    verdict = Verdict(SimpleNamespace(cameras=cameras(distance)), True, 1.0, after)
+    assert _bends(verdict, cameras(0.2), world, {0: 0, 8: 1}) is bends
+    assert not _bends(replace(verdict, accepted=False), cameras(0.2), world, {0: 0, 8: 1})
+    assert not _bends(verdict, cameras(0.2), replace(world, edges=[]), {0: 0, 8: 1}), "nothing was tracked"
