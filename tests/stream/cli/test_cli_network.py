@@ -54,13 +54,13 @@ def test_subscribers_come_late_die_and_return_and_the_engine_does_not_care(tmp_p
     assert engine.returncode == 0, err
     own = [json.loads(line) for line in out.splitlines()]
     heard = [json.loads(line) for line in faithful.communicate(timeout=60)[0].splitlines()]
-    clouds, _ = stopped.communicate(timeout=60)
+    clouds, said = stopped.communicate(timeout=60)
     assert first["frame_id"] == 0
     assert [r["frame_id"] for r in heard] == [r["frame_id"] for r in own]
     assert [r["translation"] for r in heard] == [r["translation"] for r in own]
     assert results[0].frame_id > 0  # it came late, and knows from where on
     assert [r.frame_id for r in results] == [r["frame_id"] for r in own if r["frame_id"] >= results[0].frame_id]
-    assert stopped.returncode == 0
+    assert stopped.returncode == 0, said
     assert clouds.count("\n") > 0
     handled = len(own) + sum(sum(r["drops_since_last"].values()) for r in own)
     assert handled == FRAMES  # every frame of the camera is a result or a counted loss

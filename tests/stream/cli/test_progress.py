@@ -21,15 +21,15 @@ def stats_after(frames: int, superseded: int, failed: int) -> RunStats:
 
 def test_a_played_file_ends_at_its_last_frame_whatever_was_lost() -> None:
     stats = stats_after(141, superseded=9, failed=2)
-    assert str(LiveLine(stats, 150, None)._line()).startswith("frame 150/150 ")
-    assert str(LiveLine(stats, 150, 150)._line()).startswith("frame 150/150 ")
-    assert str(LiveLine(stats, None, None)._line()).startswith("frame 150 ")
+    assert str(LiveLine(stats, 150, None).line()).startswith("frame 150/150 ")
+    assert str(LiveLine(stats, 150, 150).line()).startswith("frame 150/150 ")
+    assert str(LiveLine(stats, None, None).line()).startswith("frame 150 ")
 
 
 def test_max_frames_counts_what_was_taken() -> None:
     stats = stats_after(141, superseded=9, failed=2)
-    assert str(LiveLine(stats, 500, 141)._line()).startswith("frame 141/141 ")
-    assert str(LiveLine(stats, None, 141)._line()).startswith("frame 141/141 ")
+    assert str(LiveLine(stats, 500, 141).line()).startswith("frame 141/141 ")
+    assert str(LiveLine(stats, None, 141).line()).startswith("frame 141/141 ")
 
 
 def test_the_rate_of_a_finished_run_stands_still() -> None:

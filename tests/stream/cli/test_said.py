@@ -28,7 +28,7 @@ def test_the_last_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: 
     assert err.startswith(f"16 frames reconstructed, 0 lost, {re.findall('([0-9.]+) FPS', err)[0]} FPS; results in ")
     assert re.search(r"^  map: \d keyframes, [\d.]+ MiB$", err, re.MULTILINE)
     assert re.search(r"^  how sure: .*TRACKING \d+%", err, re.MULTILINE)
-    assert re.search(r"^  camera: 128x96, focal length \d+ px \(estimated; ", err, re.MULTILINE)
+    assert re.search(r"^  camera: 128x96, focal length \d+ px ± [\d.]+ % \(estimated; ", err, re.MULTILINE)
     assert re.search(
         rf"^  written: in {out}: trajectory\.txt \(\d+ KiB\), .*preview\.png \(\d+ KiB\)$", err, re.MULTILINE
     )
