@@ -23,7 +23,7 @@ from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.interface import Backbone
 from spark3r_core.photometric import depth_grid
 from spark3r_core.photometric.levels import Level
-from spark3r_core.stream.adjustment import adjust, bent, join_tracks, local_set, neighbours
+from spark3r_core.stream.adjustment import LEAST_SHARED, adjust, bent, join_tracks, local_set, neighbours
 from spark3r_core.stream.camera_sizes import CameraSizes, focal_of, resampled, sampled
 from spark3r_core.stream.dense import DenseDepth, DenseMapping, dense_depths, small_picture
 from spark3r_core.stream.estimates import FrameEstimate
@@ -236,7 +236,7 @@ class Mapper:
             resection = resected(world, request.frame_id, others, request.sizes.picture_hw)
             resection = by_hint(resection, world, request.tracked, request.frame_id)
             mended, confirmed = resection.world_from_camera, resection.confirmed
-            if not confirmed and not request.lost and self._closes_loops and _should_match(world, request.tracked):
+            if not confirmed and not request.lost and self._closes_loops and _is_denied(world, request.tracked):
                 raise NotRecognised(DENIED)
             if mended is not None and points is not None:
                 log.debug("keyframe %d was tracked to a wrong place", request.frame_id)
@@ -415,10 +415,12 @@ class Mapper:
         )
 
 
-def _should_match(world: KeyframeMap, tracked: TrackedFrame) -> bool:
-    """Whether a new keyframe has so much in common with the one it was tracked on that their features must match."""
+def _is_denied(world: KeyframeMap, tracked: TrackedFrame) -> bool:
+    """Whether a new keyframe has so much in common with the one it was tracked on that their features must match, and
+    they do not. Where they do it is the place, and only the pose or the depth is wrong."""
     both = (world.keyframes[one].features for one in (tracked.keyframe_id, tracked.frame_id))
-    return tracked.overlap >= EXPECTED_OVERLAP and min(map(len, both)) >= LEAST_FEATURES
+    must_match = tracked.overlap >= EXPECTED_OVERLAP and min(map(len, both)) >= LEAST_FEATURES
+    return must_match and world.tracks.shared(tracked.frame_id).get(tracked.keyframe_id, 0) < LEAST_SHARED
 
 
 def _ratio(after: NDArray[np.float32], before: NDArray[np.float32]) -> float:
