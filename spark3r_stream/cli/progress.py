@@ -23,30 +23,13 @@ LINE_EVERY_S = 5.0
 
 
 class LiveLine:
-    """How far a run is: a few times per second on a terminal, elsewhere a line every 5 s. camera: its name, where
-    there are several."""
+    """How far a run is, as one line. camera: its name, where there are several."""
 
     def __init__(self, stats: RunStats, frame_count: int | None, max_frames: int | None, camera: str = "") -> None:
         self._camera = camera
         self._stats = stats
         self._frame_count = frame_count
         self._max_frames = max_frames
-        self._console = Console(stderr=True)
-        self._closing = contextlib.ExitStack()
-
-    def __enter__(self) -> LiveLine:
-        if self._console.is_terminal:
-            live = Live(console=self._console, get_renderable=self.line, refresh_per_second=4, redirect_stdout=False)
-            self._closing.enter_context(live)
-        else:
-            self._closing.enter_context(Heartbeat(self._print, lambda error: None, LINE_EVERY_S))
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._closing.close()
-
-    def _print(self) -> None:
-        self._console.print(self.line(), soft_wrap=True)
 
     def _progress(self) -> str:
         """Of a source with an end how far it was read, lost frames included; of --max-frames how many were taken."""
@@ -77,10 +60,10 @@ class LiveLine:
 
 
 class LiveLines:
-    """The same for several runs, each on a line of its own; those that open later join in."""
+    """A line for each run, a few times per second on a terminal, elsewhere every 5 s; runs that open later join in."""
 
-    def __init__(self) -> None:
-        self._lines: list[LiveLine] = []
+    def __init__(self, *lines: LiveLine) -> None:
+        self._lines = list(lines)
         self._console = Console(stderr=True)
         self._closing = contextlib.ExitStack()
 

@@ -7,7 +7,7 @@ import logging
 import sys
 
 from spark3r_stream.cli.closing import closing_lines
-from spark3r_stream.cli.progress import LiveLine
+from spark3r_stream.cli.progress import LiveLine, LiveLines
 from spark3r_stream.cli.stop import Interrupted, Stop
 from spark3r_stream.config import RunConfig
 from spark3r_stream.engine.sinks import JsonSink
@@ -41,7 +41,8 @@ def _run(config: RunConfig, stop: Stop) -> int:
             if config.json:
                 run.sinks.append(JsonSink(sys.stdout))
             elif log.isEnabledFor(logging.INFO):
-                closing.enter_context(LiveLine(run.stats, run.source.info.frame_count, config.max_frames))
+                progress = LiveLine(run.stats, run.source.info.frame_count, config.max_frames)
+                closing.enter_context(LiveLines(progress))
             if config.view and run.publisher is not None:
                 closing.enter_context(launch_viewer(run.publisher.endpoint, config.keys))
             with long_lived_objects():

@@ -21,6 +21,7 @@ from spark3r_stream.plain_text import cleaned, unicode_text
 from spark3r_stream.recording.records import MAX_WINDOW
 from spark3r_stream.recording.reprocess import RecordedRun
 from spark3r_stream.recording.schema import MAX_THREADS, checked_camera, checked_number
+from spark3r_stream.running.remembered import NO_CAMERA
 
 # These decide the numbers; a user may leave them away or repeat them. The rest says how a source is read.
 _NUMERIC = (
@@ -90,10 +91,13 @@ def recorded_config(given: RunConfig, run: RecordedRun) -> RunConfig:
         name = cleaned(run.recording.metadata.get("map_file", ""), 256)
         raise ConfigError(f"{run.path} began from the map {name}, sha256 {run.map_sha256}; give that file with --map")
     file = given.camera_file
-    if file is not None and read_camera(expand_home(file)) != recorded_camera(run):
-        raise ConfigError(f"--camera {file} is not the camera {run.path} was made with; leave it away")
+    if file is not None:
+        camera = None if file == NO_CAMERA else read_camera(expand_home(file))
+        if camera != recorded_camera(run):
+            raise ConfigError(f"--camera {file} is not the camera {run.path} was made with; leave it away")
     config = replace(
         given,
+        camera=None if file == NO_CAMERA else given.camera,
         source=str(run.settings.get("source", run.source_id)),
         # a recording from a stranger names no file that is loaded; the hash says whether the right one was found
         weights=given.weights or ("random" if recorded["weights"] == "random" else None),

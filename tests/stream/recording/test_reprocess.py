@@ -19,6 +19,7 @@ from spark3r_stream.recording.digest import DIGEST
 from spark3r_stream.recording.reader import Recording
 from spark3r_stream.recording.reprocess import RecordedRun
 from spark3r_stream.running.build import build_reconstructor
+from spark3r_stream.running.remembered import NO_CAMERA
 from spark3r_stream.running.rerun import check_weights, recorded_camera, recorded_config, recorded_new_frames
 from spark3r_stream.wire import envelope as wire
 from tests import helpers
@@ -101,6 +102,8 @@ def test_a_folder_of_images_with_a_given_camera(tmp_path: Path, spark3r) -> None
     camera.write_text(json.dumps({**lens, "fx": 101}))
     with pytest.raises(ConfigError, match="is not the camera"):
         recorded_config(RunConfig(source=str(first), intrinsics=camera), RecordedRun.load(first))
+    with pytest.raises(ConfigError, match="--camera none is not the camera"):
+        recorded_config(RunConfig(source=str(first), camera=NO_CAMERA), RecordedRun.load(first))
     camera.unlink()
     stats = assert_repeated(spark3r, first, tmp_path)
     assert stats["frames"]["dropped"] == {"decode_error": 1}
