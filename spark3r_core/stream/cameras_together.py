@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.stream.keyframe_map import KeyframeMap
-from spark3r_core.stream.meeting import Meeting, Met, looked_for, met
+from spark3r_core.stream.meeting import PROPOSALS, VERIFICATIONS, Relation, related
 from spark3r_core.stream.merging import NotMerged, merged
+from spark3r_core.stream.place_search import Recognised, looked_for
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +37,8 @@ class CamerasTogether:
 
     def __init__(self, count: int) -> None:
         self.rooted: dict[int, Rooted] = {number: Rooted(number, Sim3()) for number in range(count)}
-        self._meetings: dict[tuple[int, int], Meeting] = {}
-        self._met: dict[tuple[int, int], Met] = {}
+        self._recognised: dict[tuple[int, int], Recognised] = {}
+        self._relations: dict[tuple[int, int], Relation] = {}
 
     def look(self, camera: int, frame_id: int, worlds: Mapping[int, KeyframeMap]) -> bool:
         """Look for a new keyframe of a camera in the maps of those that it is not joined with; whether it was joined.
@@ -48,20 +49,23 @@ class CamerasTogether:
                 continue
             pair = min(camera, other), max(camera, other)
             first, second = worlds[pair[0]], worlds[pair[1]]
-            before = self._meetings.get(pair, Meeting())
-            now = looked_for(before, first, second, frame_id, in_first=camera == pair[0])
-            found = met(now, first, second) if len(now.recognised) > len(before.recognised) else None
-            self._meetings[pair] = now
+            before = self._recognised.get(pair, Recognised())
+            now = looked_for(
+                before, first, second, frame_id,
+                in_first=camera == pair[0], proposals=PROPOSALS, verifications=VERIFICATIONS,
+            )  # fmt: skip
+            found = related(now, first, second) if len(now.pairs) > len(before.pairs) else None
+            self._recognised[pair] = now
             if found is not None:
-                self._met[pair] = found
-                self.rooted = _rooted(len(self.rooted), self._met)
+                self._relations[pair] = found
+                self.rooted = _rooted(len(self.rooted), self._relations)
                 joined = True
         return joined
 
     def forget(self, camera: int) -> None:
         """Its map was given up: what waits to be believed of it is about pictures that are gone. Where it was joined
         already, it stays."""
-        self._meetings = {pair: one for pair, one in self._meetings.items() if camera not in pair}
+        self._recognised = {pair: one for pair, one in self._recognised.items() if camera not in pair}
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,8 +111,8 @@ def adjusted_together(worlds: Mapping[int, KeyframeMap]) -> list[Together]:
     ]
 
 
-def _rooted(count: int, meetings: Mapping[tuple[int, int], Met]) -> dict[int, Rooted]:
-    """Every camera from the lowest one that it can be reached from, over as few meetings as that takes."""
+def _rooted(count: int, relations: Mapping[tuple[int, int], Relation]) -> dict[int, Rooted]:
+    """Every camera from the lowest one that it can be reached from, over as few others as that takes."""
     rooted: dict[int, Rooted] = {}
     for root in range(count):
         if root in rooted:
@@ -117,7 +121,7 @@ def _rooted(count: int, meetings: Mapping[tuple[int, int], Met]) -> dict[int, Ro
         reached: Sequence[int] = [root]
         while reached:
             nearest = []
-            for (first, second), found in sorted(meetings.items()):
+            for (first, second), found in sorted(relations.items()):
                 for near, far in itertools.permutations((first, second)):
                     if near in reached and far not in rooted:
                         step = found.first_from_second if near == first else found.first_from_second.inverse()

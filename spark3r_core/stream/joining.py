@@ -11,23 +11,22 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spark3r_core.features.tracks import Tracks
-from spark3r_core.geometry import se3
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.graph.problem import Similarities
 from spark3r_core.places.agreement import Places, Recognition, agreeing
 from spark3r_core.places.index import PlaceIndex
-from spark3r_core.places.verification import SamePlace, verify
-from spark3r_core.stream.adjustment import adjust, join_tracks
+from spark3r_core.stream.adjustment import adjust
 from spark3r_core.stream.keyframe_map import KeyframeMap
-from spark3r_core.stream.loops import AROUND, MOST_ERROR, Closed, around, around_loop, by_appearance, overlap, view_of
-from spark3r_core.stream.map_graph import HOLDING_SHARE, bent_by, loop_edges, map_edges, plausible, together
+from spark3r_core.stream.loops import AROUND, MOST_ERROR, Closed, around_loop, join_around
+from spark3r_core.stream.map_graph import HOLDING_SHARE, bent_by, loop_edges, map_edges, moved_to, plausible, together
+from spark3r_core.stream.place_search import Recognised, looked_for
 
 Array = NDArray[np.float64]
 
@@ -36,17 +35,14 @@ log = logging.getLogger(__name__)
 PROPOSALS, VERIFICATIONS = 3, 5  # by appearance for a keyframe; and pairs that are verified, neighbours included
 LEAST_PAIRS, LEAST_PICTURES = 4, 3  # that agree; and different pictures of either map in them,
 SMALLEST = 2  # or all of one that was given up with fewer; of a single keyframe it is not joined
-WAITING = 80  # recognitions that wait for others that agree
 
 
 @dataclass(frozen=True, eq=False)
 class Other:
-    """A map beside the present one. recognised: keyframes of it (first) that are places of the present one (second),
-    waiting for others that agree. looked: pairs that were verified."""
+    """A map beside the present one. known: of it (first) and the present one (second)."""
 
     world: KeyframeMap
-    recognised: tuple[Recognition, ...] = ()
-    looked: frozenset[tuple[int, int]] = frozenset()
+    known: Recognised = field(default_factory=Recognised)
 
 
 class Met(NamedTuple):
@@ -77,12 +73,15 @@ def meet(
     pairs: tuple[tuple[int, int], ...] = ()
     for other in others:
         for frame_id in frame_ids:
-            before = len(other.looked)
             if budget is not None and budget <= 0:
                 break
-            other = looked_for(other, world, frame_id, picture_hw)
+            known = looked_for(
+                other.known, other.world, world, frame_id,
+                in_first=False, proposals=PROPOSALS, verifications=VERIFICATIONS,
+            )  # fmt: skip
             if budget is not None:
-                budget -= len(other.looked) - before
+                budget -= len(known.looked) - len(other.known.looked)
+            other = replace(other, known=known)
         found = joined(other, world, picture_hw, reach=1 if adjusts else AROUND)
         if found is None:
             left.append(other)
@@ -94,31 +93,6 @@ def meet(
     return Met(world, tuple(left), pairs)
 
 
-def looked_for(other: Other, world: KeyframeMap, frame_id: int, picture_hw: tuple[int, int]) -> Other:
-    """Look whether a keyframe of the present map shows a place of the other one; where it does, at its neighbours."""
-    descriptors = world.keyframes[frame_id].features.descriptors
-    order = other.world.order
-    queue = [one for _, one in by_appearance(other.world, descriptors, order)[:PROPOSALS]] or order[-PROPOSALS:]
-    recognised, looked = list(other.recognised), set(other.looked)
-    own, left = view_of(world, frame_id, picture_hw), VERIFICATIONS
-    while queue and left > 0:
-        first = queue.pop(0)
-        if (first, frame_id) in looked:
-            continue
-        looked.add((first, frame_id))
-        left -= 1
-        there = view_of(other.world, first, picture_hw)
-        same = verify(there, own)
-        if isinstance(same, SamePlace):
-            recognised.append(Recognition(first, frame_id, same, there.median_depth))
-            at = order.index(first)
-            near = [order[one] for one in (at - 1, at + 1, at - 2, at + 2) if 0 <= one < len(order)]
-            queue = near + [one for one in queue if one not in near]
-        else:
-            log.debug("keyframe %d and %d of another map: %s", frame_id, first, same)
-    return replace(other, recognised=tuple(recognised[-WAITING:]), looked=frozenset(looked))
-
-
 def joined(other: Other, world: KeyframeMap, picture_hw: tuple[int, int], reach: int) -> Closed | None:
     """Both maps as one, in the frame and unit of the older, with the pairs (earlier, later) by which; None where what
     was recognised does not do. reach: keyframes beside those of a pair that are matched with each other."""
@@ -128,10 +102,10 @@ def joined(other: Other, world: KeyframeMap, picture_hw: tuple[int, int], reach:
         for frame_id, keyframe in one.keyframes.items()
     }
     ids = [*other.world.order, *world.order]
-    known = [one for one in other.recognised if one.first in lies and one.second in lies]
+    known = [one for one in other.known.pairs if one.first in lies and one.second in lies]
     groups = agreeing(known, lies, ids)
     least = min(LEAST_PICTURES, max(SMALLEST, len(other.world.keyframes))), LEAST_PICTURES
-    if not groups or not _enough(list(itertools.chain(*groups)), least):
+    if not groups or not are_enough(list(itertools.chain(*groups)), least):
         return None
     other_from_world = _relation(groups[0], lies)
     if min(ids) == other.world.order[0]:  # the frame and unit of the older one stay
@@ -147,23 +121,15 @@ def joined(other: Other, world: KeyframeMap, picture_hw: tuple[int, int], reach:
     stays = np.array([frame_id in fixed for frame_id in ids])
     found, holds = bent_by(nodes, odometry, loop_edges(believed, number), stays)
     believed = [one for one, held in zip(believed, holds, strict=True) if held]
-    if holds.mean() < HOLDING_SHARE or not _enough(believed, least):
+    if holds.mean() < HOLDING_SHARE or not are_enough(believed, least):
         log.debug("%d pairs of two maps do not fit together", len(holds))
         return None
     both = united(other.world, world)
-    for i, frame_id in enumerate(ids):
-        if not stays[i]:
-            lies_now = found.one(i)
-            pose = se3.require_se3(se3.make_pose(lies_now.rotation, lies_now.translation))
-            both.keyframes[frame_id] = both.keyframes[frame_id].moved(pose, lies_now.scale)
+    both.keyframes = moved_to(found, both.keyframes, ids, stays)
     pairs = tuple((min(one.first, one.second), max(one.first, one.second)) for one in believed)
-    both.places = replace(both.places, looked=both.places.looked | other.looked, closed=both.places.closed + pairs)
-    for first, second in pairs:
-        join_tracks(both, second, [first], picture_hw)
-    for pair in pairs:
-        for first, second in around(both, *pair, reach):
-            if overlap(both, first, second):
-                join_tracks(both, second, [first], picture_hw)
+    looked, closed = both.places.looked | other.known.looked, both.places.closed + pairs
+    both.places = replace(both.places, looked=looked, closed=closed)
+    join_around(both, pairs, picture_hw, reach)
     log.debug("maps joined by %s", ", ".join(f"{a}-{b}" for a, b in pairs))
     return Closed(both, pairs)
 
@@ -201,7 +167,7 @@ def _tracks_of(first: KeyframeMap, second: KeyframeMap) -> Tracks:
     return Tracks.of(track, keyframe, feature)
 
 
-def _enough(believed: Sequence[Recognition], least: Sequence[int]) -> bool:
+def are_enough(believed: Sequence[Recognition], least: Sequence[int]) -> bool:
     """least: pictures of the first and of the second map."""
     pictures = len({one.first for one in believed}), len({one.second for one in believed})
     return len(believed) >= LEAST_PAIRS and pictures[0] >= least[0] and pictures[1] >= least[1]

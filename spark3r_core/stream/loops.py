@@ -8,7 +8,7 @@ looked at. The path: `remembered` → `proposed` → `verify` → `agreeing` →
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -19,10 +19,11 @@ from spark3r_core.geometry import se3
 from spark3r_core.graph.problem import Similarities
 from spark3r_core.places.agreement import Places, Recognition, agreeing
 from spark3r_core.places.index import PlaceIndex
-from spark3r_core.places.verification import SamePlace, View, verify
+from spark3r_core.places.verification import SamePlace, verify
 from spark3r_core.stream.adjustment import LEAST_SHARED, adjust, join_tracks
 from spark3r_core.stream.keyframe_map import KeyframeMap
-from spark3r_core.stream.map_graph import HOLDING_SHARE, bent_by, loop_edges, map_edges, plausible
+from spark3r_core.stream.map_graph import HOLDING_SHARE, bent_by, loop_edges, map_edges, moved_to, plausible
+from spark3r_core.stream.place_search import by_appearance, look_around, view_of
 
 Array = NDArray[np.float64]
 
@@ -64,7 +65,7 @@ def opened(world: KeyframeMap, *, is_fixed: bool) -> KeyframeMap:
 
 def close_loops(world: KeyframeMap, frame_id: int, picture_hw: tuple[int, int], *, focal_is_known: bool) -> Closed:
     """Look whether a new keyframe shows a place seen before, and close the loop if it does. `world` is a draft."""
-    _recognise(world, frame_id, picture_hw, VERIFICATIONS)
+    _recognise(world, frame_id, picture_hw)
     return _closed(world, picture_hw, focal_is_known=focal_is_known, adjusts=True)
 
 
@@ -91,12 +92,7 @@ def close_all_loops(world: KeyframeMap, picture_hw: tuple[int, int], *, focal_is
     return _closed(world, picture_hw, focal_is_known=focal_is_known, adjusts=False)
 
 
-def view_of(world: KeyframeMap, frame_id: int, picture_hw: tuple[int, int]) -> View:
-    keyframe = world.keyframes[frame_id]
-    return View(keyframe.features, keyframe.feature_depth, world.camera_of(picture_hw), picture_hw)
-
-
-def _recognise(world: KeyframeMap, frame_id: int, picture_hw: tuple[int, int], budget: int) -> None:
+def _recognise(world: KeyframeMap, frame_id: int, picture_hw: tuple[int, int]) -> None:
     """Verify proposals for a keyframe and, where one is right, its neighbours."""
     candidates = _candidates(world, frame_id)
     queue = [
@@ -104,16 +100,11 @@ def _recognise(world: KeyframeMap, frame_id: int, picture_hw: tuple[int, int], b
         for _, other in by_appearance(world, world.keyframes[frame_id].features.descriptors, candidates)[:PROPOSALS]
     ]
     queue += [other for _, other in _by_map(world, frame_id, candidates)[:PROPOSALS] if other not in queue]
-    while queue and budget > 0:
-        other = queue.pop(0)
-        found = _look(world, other, frame_id, picture_hw)
-        budget -= found is not None
-        if found:
-            order = world.order
-            place = order.index(other)
-            beside = [order[at] for at in (place - 1, place + 1, place - 2, place + 2) if 0 <= at < len(order)]
-            near = [one for one in beside if one in candidates]
-            queue = near + [one for one in queue if one not in near]
+
+    def look(other: int) -> bool | None:
+        return _look(world, other, frame_id, picture_hw) if other in candidates else None
+
+    look_around(queue, world.order, look, VERIFICATIONS)
 
 
 def _candidates(world: KeyframeMap, frame_id: int) -> list[int]:
@@ -125,14 +116,6 @@ def _candidates(world: KeyframeMap, frame_id: int) -> list[int]:
     for other in near[:NEIGHBOURS]:
         known |= {third for third, count in world.tracks.shared(other).items() if count >= LEAST_SHARED}
     return [other for other in earlier if other not in known]
-
-
-def by_appearance(
-    world: KeyframeMap, descriptors: NDArray[np.float32], candidates: Collection[int]
-) -> list[tuple[float, int]]:
-    """Likeness to a picture with these descriptors (N, 128), and keyframe, most alike first."""
-    likeness = world.places.index.likeness(descriptors, candidates)
-    return sorted(((score, other) for other, score in likeness.items()), key=lambda one: (-one[0], one[1]))
 
 
 def _by_map(world: KeyframeMap, frame_id: int, candidates: Sequence[int]) -> list[tuple[float, int]]:
@@ -194,22 +177,11 @@ def _closed(world: KeyframeMap, picture_hw: tuple[int, int], *, focal_is_known: 
         log.debug("loops of %d pairs do not fit the map", len(holds))
         return Closed(world)
     believed = [one for one, held in zip(believed, holds, strict=True) if held]
-    after = replace(world, keyframes=dict(world.keyframes))
-    for i, frame_id in enumerate(order):
-        if stays[i]:
-            continue
-        moved = found.one(i)
-        pose = se3.require_se3(se3.make_pose(moved.rotation, moved.translation))
-        after.keyframes[frame_id] = world.keyframes[frame_id].moved(pose, moved.scale)
+    after = replace(world, keyframes=moved_to(found, world.keyframes, order, stays))
     pairs = tuple((one.first, one.second) for one in believed)
     waiting = tuple(one for one in world.places.recognised if one not in believed)
     after.places = replace(world.places, recognised=waiting, closed=world.places.closed + pairs)
-    for one in believed:
-        join_tracks(after, one.second, [one.first], picture_hw)
-    for one in believed:
-        for first, second in around(after, one.first, one.second, AROUND if not adjusts else 1):
-            if (first, second) not in after.matched and overlap(after, first, second):
-                join_tracks(after, second, [first], picture_hw)
+    join_around(after, pairs, picture_hw, AROUND if not adjusts else 1)
     log.debug("loops closed: %s", ", ".join(f"{a}-{b}" for a, b in pairs))
     if adjusts:
         chosen, held = around_loop(after, pairs)
@@ -217,9 +189,15 @@ def _closed(world: KeyframeMap, picture_hw: tuple[int, int], *, focal_is_known: 
     return Closed(after, pairs)
 
 
-def overlap(world: KeyframeMap, first: int, second: int) -> bool:
-    """Whether the map has two keyframes so near that matching them is worth its time."""
-    return bool(_by_map(world, second, [first]))
+def join_around(world: KeyframeMap, pairs: Sequence[tuple[int, int]], picture_hw: tuple[int, int], reach: int) -> None:
+    """Join the tracks of recognised pairs (earlier, later) in this draft, and of the keyframes around them, `reach` to
+    either side, that the map has so near each other that matching them is worth its time."""
+    for first, second in pairs:
+        join_tracks(world, second, [first], picture_hw)
+    for pair in pairs:
+        for first, second in around(world, *pair, reach):
+            if (first, second) not in world.matched and _by_map(world, second, [first]):
+                join_tracks(world, second, [first], picture_hw)
 
 
 def around_loop(world: KeyframeMap, pairs: Sequence[tuple[int, int]]) -> tuple[list[int], set[int]]:

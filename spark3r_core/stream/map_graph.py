@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from spark3r_core.geometry import se3
 from spark3r_core.graph.problem import Edges, Similarities
 from spark3r_core.graph.solve import solve
 from spark3r_core.graph.ways import is_plausible, ways_from
 from spark3r_core.places.agreement import Recognition
 from spark3r_core.stream.adjustment import LEAST_SHARED
-from spark3r_core.stream.keyframe_map import KeyframeMap
+from spark3r_core.stream.keyframe_map import Keyframe, KeyframeMap
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +98,19 @@ def bent_by(
         if holds.mean() >= HOLDING_SHARE:
             break
     return bent, holds
+
+
+def moved_to(
+    nodes: Similarities, keyframes: Mapping[int, Keyframe], ids: Sequence[int], stays: NDArray[np.bool_]
+) -> dict[int, Keyframe]:
+    """Keyframes where the nodes (N,) of these ids (N,) lie, but those that stay (N,)."""
+    after = dict(keyframes)
+    for i, frame_id in enumerate(ids):
+        if not stays[i]:
+            lies = nodes.one(i)
+            pose = se3.require_se3(se3.make_pose(lies.rotation, lies.translation))
+            after[frame_id] = keyframes[frame_id].moved(pose, lies.scale)
+    return after
 
 
 def plausible(

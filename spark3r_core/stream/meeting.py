@@ -7,7 +7,6 @@ seen by its own.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -17,85 +16,41 @@ from numpy.typing import NDArray
 from spark3r_core.geometry.alignment import umeyama
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.places.agreement import Recognition, agreeing
-from spark3r_core.places.verification import SamePlace, verify
-from spark3r_core.stream.joining import LEAST_PAIRS, LEAST_PICTURES, WAITING
+from spark3r_core.stream.joining import LEAST_PICTURES, are_enough
 from spark3r_core.stream.keyframe_map import KeyframeMap
-from spark3r_core.stream.loops import by_appearance, view_of
+from spark3r_core.stream.place_search import Recognised
 
 Array = NDArray[np.float64]
-
-log = logging.getLogger(__name__)
 
 PROPOSALS, VERIFICATIONS = 2, 4  # by appearance for a new keyframe; and pairs that are verified, neighbours included
 
 
 @dataclass(frozen=True, eq=False)
-class Meeting:
-    """What is known of two maps, of a first and a second camera. recognised: a keyframe of the first and one of the
-    second, that show one place. looked: pairs that were verified, whatever came of it."""
-
-    recognised: tuple[Recognition, ...] = ()
-    looked: frozenset[tuple[int, int]] = frozenset()
-
-
-@dataclass(frozen=True, eq=False)
-class Met:
+class Relation:
     """first_from_second: where the second map lies in the first. pairs: of keyframes that say so."""
 
     first_from_second: Sim3
     pairs: tuple[tuple[int, int], ...]
 
 
-def looked_for(meeting: Meeting, first: KeyframeMap, second: KeyframeMap, frame_id: int, *, in_first: bool) -> Meeting:
-    """Look for a new keyframe in the other camera's map; where it shows a place of it, at that place's neighbours.
-
-    frame_id: of a keyframe of the second map, or (in_first) of the first.
-    """
-    own, other = (first, second) if in_first else (second, first)
-    if not other.keyframes:
-        return meeting
-    order = other.order
-    likely = by_appearance(other, own.keyframes[frame_id].features.descriptors, order)[:PROPOSALS]
-    queue = [one for _, one in likely] or order[-PROPOSALS:]  # a young map has no words yet
-    recognised, looked, left = list(meeting.recognised), set(meeting.looked), VERIFICATIONS
-    while queue and left > 0:
-        found = queue.pop(0)
-        pair = (frame_id, found) if in_first else (found, frame_id)
-        if pair in looked:
-            continue
-        looked.add(pair)
-        left -= 1
-        there = view_of(first, pair[0], first.picture_hw)
-        same = verify(there, view_of(second, pair[1], second.picture_hw))
-        if not isinstance(same, SamePlace):
-            log.debug("keyframes %d and %d of two cameras: %s", *pair, same)
-            continue
-        recognised.append(Recognition(*pair, same, there.median_depth))
-        at = order.index(found)
-        near = [order[one] for one in (at - 1, at + 1, at - 2, at + 2) if 0 <= one < len(order)]
-        queue = near + [one for one in queue if one not in near]
-    return Meeting(tuple(recognised[-WAITING:]), frozenset(looked))
-
-
-def met(meeting: Meeting, first: KeyframeMap, second: KeyframeMap) -> Met | None:
+def related(known: Recognised, first: KeyframeMap, second: KeyframeMap) -> Relation | None:
     """Where the second map lies in the first, by what several pairs say; None where too few say the same."""
     apart = max(first.keyframes, default=0) + 1  # ids of two cameras may be the same
     lies = {one: key.map_from_keyframe for one, key in first.keyframes.items()}
     lies |= {one + apart: key.map_from_keyframe for one, key in second.keyframes.items()}
-    known = [
+    waiting = [
         replace(one, second=one.second + apart)
-        for one in meeting.recognised
+        for one in known.pairs
         if one.first in first.keyframes and one.second in second.keyframes
     ]
-    groups = agreeing(known, lies, sorted(lies))
+    groups = agreeing(waiting, lies, sorted(lies))
     if not groups:
         return None
     believed = groups[0]
-    sides = {one.first for one in believed}, {one.second for one in believed}
-    if len(believed) < LEAST_PAIRS or min(map(len, sides)) < LEAST_PICTURES:
+    if not are_enough(believed, (LEAST_PICTURES, LEAST_PICTURES)):
         return None
     there, here = zip(*(_tripods(one, lies) for one in believed), strict=True)
-    return Met(
+    return Relation(
         umeyama(np.concatenate(here), np.concatenate(there)),
         tuple((one.first, one.second - apart) for one in believed),
     )

@@ -54,8 +54,8 @@ def merged(first: KeyframeMap, second: KeyframeMap) -> Merged:
     if found.others:
         (other,) = found.others
         raise NotMerged(
-            f"no place is common to both maps: {len(other.looked)} pairs of pictures were compared,"
-            f" {len(other.recognised)} look like one place, and too few of them agree"
+            f"no place is common to both maps: {len(other.known.looked)} pairs of pictures were compared,"
+            f" {len(other.known.pairs)} look like one place, and too few of them agree"
         )
     whole = adjust_whole(found.map.draft(), closes_loops=True, focal_is_known=knows_focal)
     far = own.order[len(own.order) // 2]

@@ -16,7 +16,7 @@ from spark3r_core.features.rootsift import Features, extract
 from spark3r_core.geometry import se3
 from spark3r_core.places.verification import SamePlace, seen_from, verify
 from spark3r_core.stream.keyframe_map import Keyframe, KeyframeMap
-from spark3r_core.stream.loops import view_of
+from spark3r_core.stream.place_search import most_alike, view_of
 from spark3r_core.stream.tracker import TrackedFrame
 
 Array = NDArray[np.float64]
@@ -83,12 +83,9 @@ def placed_in_map(world: KeyframeMap, picture: NDArray[np.uint8]) -> Relocalised
 def relocalised(world: KeyframeMap, features: Features, picture_hw: tuple[int, int]) -> Relocalised | str:
     """Find a picture by its features. Two keyframes must say the same, or one that is very sure; a map that is small
     has but one."""
-    likeness = world.places.index.likeness(features.descriptors, world.keyframes)
-    likely = sorted(likeness, key=lambda one: (-likeness[one], one))[:TRIES]
-    likely = likely or world.order[-TRIES:]  # a young map has no words yet
     found: list[Relocalised] = []
     why = "no keyframe is like it"
-    for frame_id in likely:
+    for frame_id in most_alike(world, features.descriptors, TRIES):
         keyframe = world.keyframes[frame_id]
         seen = seen_from(view_of(world, frame_id, picture_hw), features)
         if isinstance(seen, str):

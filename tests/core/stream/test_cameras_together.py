@@ -14,7 +14,7 @@ from spark3r_core.stream.cameras_together import CamerasTogether, _rooted, adjus
 from spark3r_core.stream.keyframe_map import KeyframeMap
 from spark3r_core.stream.loops import opened
 from spark3r_core.stream.map_budget import without
-from spark3r_core.stream.meeting import Met
+from spark3r_core.stream.meeting import Relation
 from tests.core.places.views import HW, Room, pose
 from tests.core.stream.room_map import drifted, make_map, true_poses
 
@@ -117,7 +117,7 @@ def test_joined_cameras_are_adjusted_as_one(halves: tuple[KeyframeMap, KeyframeM
 def test_maps_lie_in_that_of_the_lowest_camera_they_can_be_reached_from() -> None:
     a, b = Sim3(2.0, pose(0.3)[:3, :3], np.array([1.0, 2, 3])), Sim3(0.5, pose(-0.2)[:3, :3], np.array([0.0, 1, 0]))
     pairs = ((0, 0),)
-    rooted = _rooted(5, {(1, 2): Met(a, pairs), (0, 2): Met(b, pairs)})
+    rooted = _rooted(5, {(1, 2): Relation(a, pairs), (0, 2): Relation(b, pairs)})
     assert [rooted[camera].root for camera in range(5)] == [0, 0, 0, 3, 4]
     np.testing.assert_allclose(rooted[2].root_from_own.matrix, b.matrix)
     np.testing.assert_allclose(rooted[1].root_from_own.matrix, (b @ a.inverse()).matrix, atol=1e-12)
