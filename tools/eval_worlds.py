@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from spark3r_core.errors import Spark3rError
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.interface import Backbone
-from spark3r_core.stream.mapper import MapOptions
+from spark3r_core.stream.map_update import MapOptions
 from spark3r_core.synthetic.seeds import VALIDATION
 from spark3r_stream.engine.mapper_host import LocalMapper
 from spark3r_stream.engine.steady import keep_freed_memory

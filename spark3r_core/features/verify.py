@@ -78,6 +78,17 @@ def camera_from_points(
     return se3.require_se3(pose), mask
 
 
+def reprojection_errors(
+    camera_from_points: Array, points: Array, places: Array | NDArray[np.float32], intrinsics: Array
+) -> Array:
+    """(N,) pixels between where a camera (4, 4) sees points (N, 3) and where they should be, (N, 2); inf behind it."""
+    seen = points @ camera_from_points[:3, :3].T + camera_from_points[:3, 3]
+    ahead = seen[:, 2] > 1e-9
+    pixels = seen @ intrinsics.T
+    at = pixels[:, :2] / np.where(ahead, pixels[:, 2], 1.0)[:, None]
+    return np.where(ahead, np.linalg.norm(at - places, axis=1), np.inf)
+
+
 def _opencv(intrinsics: Array) -> Array:
     """OpenCV puts pixel centres at integers."""
     shifted = np.array(intrinsics, np.float64)

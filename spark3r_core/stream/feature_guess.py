@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spark3r_core.features.rootsift import Features, extract, match
-from spark3r_core.features.verify import PNP_PIXELS, camera_from_points
+from spark3r_core.features.verify import PNP_PIXELS, camera_from_points, reprojection_errors
 from spark3r_core.stream.camera_sizes import sampled
 
 Array = NDArray[np.float64]
@@ -67,10 +67,7 @@ class FeatureGuess:
 
     def agreeing(self, camera_from_key: Array) -> int:
         """How many matches a pose (4, 4) explains."""
-        seen = self.points @ camera_from_key[:3, :3].T + camera_from_key[:3, 3]
-        in_front = seen[:, 2] > 0
-        pixels = seen[in_front] @ self.camera.T
-        off = np.linalg.norm(pixels[:, :2] / pixels[:, 2:] - self.places[in_front], axis=1)
+        off = reprojection_errors(camera_from_key, self.points, self.places, self.camera)
         return int((off < PNP_PIXELS * self.width / 640).sum())
 
 

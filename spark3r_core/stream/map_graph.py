@@ -18,6 +18,7 @@ from spark3r_core.graph.ways import is_plausible, ways_from
 from spark3r_core.places.agreement import Recognition
 from spark3r_core.stream.adjustment import LEAST_SHARED
 from spark3r_core.stream.keyframe_map import Keyframe, KeyframeMap
+from spark3r_core.stream.parts import Parts
 
 log = logging.getLogger(__name__)
 
@@ -57,21 +58,10 @@ def map_edges(world: KeyframeMap, nodes: Similarities, number: dict[int, int]) -
 
 def _bridges(order: Sequence[int], pairs: AbstractSet[tuple[int, int]]) -> set[tuple[int, int]]:
     """Neighbours in time by which what these pairs leave apart is one graph."""
-    part = {frame_id: frame_id for frame_id in order}
-
-    def part_of(frame_id: int) -> int:
-        while part[frame_id] != frame_id:
-            part[frame_id] = frame_id = part[part[frame_id]]
-        return frame_id
-
+    parts = Parts(order)
     for first, second in sorted(pairs):
-        part[part_of(second)] = part_of(first)
-    found = set()
-    for first, second in itertools.pairwise(order):
-        if part_of(first) != part_of(second):
-            part[part_of(second)] = part_of(first)
-            found.add((first, second))
-    return found
+        parts.join(first, second)
+    return {pair for pair in itertools.pairwise(order) if parts.join(*pair)}
 
 
 def loop_edges(believed: Sequence[Recognition], number: dict[int, int]) -> Edges:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -21,10 +21,8 @@ from spark3r_core.geometry import se3
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.interface import Backbone
-from spark3r_core.photometric import depth_grid
-from spark3r_core.photometric.levels import Level
 from spark3r_core.stream.adjustment import LEAST_SHARED, adjust, bent, join_tracks, local_set, neighbours
-from spark3r_core.stream.camera_sizes import CameraSizes, focal_of, resampled, sampled
+from spark3r_core.stream.camera_sizes import focal_of, resampled, sampled
 from spark3r_core.stream.dense import DenseDepth, DenseMapping, dense_depths, small_picture
 from spark3r_core.stream.estimates import FrameEstimate
 from spark3r_core.stream.feature_guess import FeaturePoints
@@ -34,10 +32,11 @@ from spark3r_core.stream.kept_picture import encoded
 from spark3r_core.stream.keyframe_map import Keyframe, KeyframeMap, TrackedEdge
 from spark3r_core.stream.loops import close_loops, remembered
 from spark3r_core.stream.map_budget import thinned_together, to_drop, without
-from spark3r_core.stream.motion_hint import MotionHint
+from spark3r_core.stream.map_update import KeyframeRequest, MapOptions, MapUpdate
 from spark3r_core.stream.relocalisation import LEAST_FEATURES, NotRecognised, confirm_place, placed_in_map
 from spark3r_core.stream.resection import resected
 from spark3r_core.stream.session import StreamSession, WindowResult
+from spark3r_core.stream.tied_depth import seen_from, tied_depth
 from spark3r_core.stream.tracker import Reference, TrackedFrame
 from spark3r_core.stream.way_agreement import way_between, ways_agree
 from spark3r_core.stream.whole_map import adjust_whole
@@ -50,79 +49,6 @@ log = logging.getLogger(__name__)
 FINAL_MEETINGS = 160  # pairs of keyframes of this map and of those given up that are verified at the end of a file
 EXPECTED_OVERLAP = 0.5  # of a keyframe with that it was tracked on, from which on features of both must match
 DENIED = "its features are not those of the place where tracking says it is"
-LEAST_TIES = 50  # points of the old keyframe in view, for a scale
-
-
-@dataclass(frozen=True)
-class KeyframeRequest:
-    """A frame to be mapped.
-
-    picture: (H, W, 3) uint8 RGB, undistorted. pyramid: at the tracker's size. intrinsics: (3, 3) of the picture where
-    the user gave the camera. tracked: on the keyframe before; None where the frame begins a map. points: (N, 3) of that
-    keyframe, depth corrected, in this camera; None likewise. lost: tracking does not know where it is; it is mapped if
-    it is recognised as a place of the map, and only then. hint: what another sensor said of the frame.
-    """
-
-    frame_id: int
-    time_s: float
-    picture: Pixels
-    sizes: CameraSizes
-    pyramid: list[Level]
-    intrinsics: Array | None = None
-    tracked: TrackedFrame | None = None
-    points: NDArray[np.float32] | None = None
-    odom_from_camera: Array = field(default_factory=lambda: np.eye(4))
-    lost: bool = False
-    hint: MotionHint | None = None
-
-
-@dataclass(frozen=True)
-class MapUpdate:
-    """What mapping one keyframe gave. moved: where keyframes lie from now on, the new one included, by frame id.
-    focal, focal_std: see `KeyframeMap`.
-
-    reference: for the tracker; None where the picture has too little texture to track on, or the network failed.
-    map_bytes: of the map. dropped: keyframes that left it to keep its budget; what was published of them stays.
-    refined: depth of keyframes from several views, by frame id, in their own cameras and units; of the last adjustment.
-    loops: pairs of keyframes (earlier, later) that were found to show one place. found_by: the keyframe by which a lost
-    frame was recognised. agrees: whether adjustment left the keyframe about where it was put; None where it cannot say.
-    part: first keyframe of the map that all of this is said of, None where nothing was mapped. It
-    is another than before where the map was joined to one that was given up, or a lost frame was recognised in that.
-    denied: a tracked frame was not mapped since its features are not those of the place where tracking says it is.
-    """
-
-    frame_id: int
-    keyframe: Keyframe | None
-    reference: Reference | None
-    moved: dict[int, Sim3]
-    window: WindowResult | None
-    focal: float
-    focal_std: float
-    failure: str = ""
-    adjusted: bool = False
-    map_ns: int = 0
-    map_bytes: int = 0
-    dropped: tuple[int, ...] = ()
-    refined: dict[int, DenseDepth] = field(default_factory=dict)
-    loops: tuple[tuple[int, int], ...] = ()
-    found_by: int | None = None
-    part: int | None = None
-    denied: bool = False
-    agrees: bool | None = None
-
-
-@dataclass(frozen=True)
-class MapOptions:
-    """What is done with keyframes.
-
-    adjusts: whether they are adjusted together (bundle adjustment), and depth is read off several of them; without, it
-    is an odometer, for comparison. closes_loops: whether places are recognised and loops closed; needs adjustment.
-    max_bytes: of the map; beyond it keyframes are dropped (`map_budget`). None: no limit.
-    """
-
-    adjusts: bool = True
-    closes_loops: bool = True
-    max_bytes: int | None = None
 
 
 class _Mapped(NamedTuple):
@@ -240,8 +166,8 @@ class Mapper:
                 raise NotRecognised(DENIED)
             if mended is not None and points is not None:
                 log.debug("keyframe %d was tracked to a wrong place", request.frame_id)
-                points = _seen_from(mended, pose, scale, points)
-        depth, node_information = self._tied(points, estimate.depth, network_from_picture @ camera)
+                points = seen_from(mended, pose, scale, points)
+        depth, node_information = tied_depth(points, estimate.depth, network_from_picture @ camera)
         keyframe = replace(keyframe, depth=depth, feature_depth=sampled(depth, features.places, network_from_picture))
         world.keyframes[request.frame_id] = keyframe if mended is None else keyframe.moved(mended, scale)
         if request.lost:
@@ -251,8 +177,7 @@ class Mapper:
         measured = None if request.tracked is None else hinted_edge(request.tracked, request.frame_id)
         if measured is not None:
             world.measured.append(measured)
-        put = world.draft()
-        adjusted = False
+        put, adjusted = world, False
         if self.options.adjusts and request.tracked is not None:
             chosen, held = local_set(world, request.frame_id)
             found = adjust(world, chosen, held, request.sizes.picture_hw, focal_is_known=known)
@@ -386,28 +311,6 @@ class Mapper:
                 factors[frame_id] = keyframe.scale / self.world.keyframes[frame_id].scale
         self.session.settle(poses, factors)
 
-    def _tied(
-        self, points: NDArray[np.float32] | None, depth: NDArray[np.float32], camera: Array
-    ) -> tuple[NDArray[np.float32], Array | None]:
-        """The network's depth in the unit of odom, bent to the points of the keyframe before; and how well they know
-        each node."""
-        if points is None:
-            return depth, None
-        x, y, z = points.astype(np.float64).T
-        ahead = np.where(z > depth_grid.MIN_DEPTH, z, np.inf)
-        u, v = camera[0, 0] * x / ahead + camera[0, 2], camera[1, 1] * y / ahead + camera[1, 2]
-        height, width = depth.shape
-        inside = np.isfinite(ahead) & (u >= 0) & (u < width) & (v >= 0) & (v < height)
-        u, v, z = u[inside], v[inside], z[inside]
-        by_network = depth[v.astype(int), u.astype(int)]
-        known = np.isfinite(by_network) & (by_network > depth_grid.MIN_DEPTH)
-        if known.sum() < LEAST_TIES:
-            return depth, None
-        u, v, z, by_network = u[known], v[known], z[known], by_network[known]
-        log_scale, nodes, information = depth_grid.fit(np.log(z / by_network), np.stack([u / width, v / height], -1))
-        bent = depth * np.float32(np.exp(log_scale)) * depth_grid.factors(nodes, height, width)
-        return bent.astype(np.float32), information
-
     def _failed(self, request: KeyframeRequest, window: WindowResult | None, why: str, started_ns: int) -> MapUpdate:
         elapsed_ns = time.perf_counter_ns() - started_ns
         return MapUpdate(
@@ -425,13 +328,6 @@ def _is_denied(world: KeyframeMap, tracked: TrackedFrame) -> bool:
 
 def _ratio(after: NDArray[np.float32], before: NDArray[np.float32]) -> float:
     return float(np.median(after / np.maximum(before, 1e-9)))
-
-
-def _seen_from(mended: Array, tracked: Array, scale: float, points: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Points (N, 3) of the camera at `tracked`, as the one at `mended` sees them. Both world_from_camera (4, 4); scale:
-    units of the world per unit of the points."""
-    step = se3.compose(se3.invert(mended), tracked)
-    return (points @ step[:3, :3].T + step[:3, 3] / scale).astype(np.float32)
 
 
 def _edge(tracked: TrackedFrame, frame_id: int) -> TrackedEdge:

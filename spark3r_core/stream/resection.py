@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from spark3r_core.bundle.problem import Cameras, Observations
 from spark3r_core.bundle.triangulate import triangulate
-from spark3r_core.features.verify import PNP_PIXELS, camera_from_points
+from spark3r_core.features.verify import PNP_PIXELS, camera_from_points, reprojection_errors
 from spark3r_core.geometry import se3
 from spark3r_core.stream.adjustment import LEAST_SHARED, sightings_of
 from spark3r_core.stream.keyframe_map import KeyframeMap
@@ -66,7 +66,8 @@ def resected(world: KeyframeMap, frame_id: int, others: Sequence[int], picture_h
         return Resection(False)
     tracked = se3.invert(world.keyframes[frame_id].world_from_camera)
     most = 3 * PNP_PIXELS * width / 640
-    errors = [_error(pose, points, places, world.focal, most) for pose in (found[0], tracked)]
+    off = (reprojection_errors(pose, points, places, camera) for pose in (found[0], tracked))
+    errors = [float(np.minimum(one, most).mean()) for one in off]
     is_wrong = len(others) > 1 and errors[0] < BETTER * errors[1]
     return Resection(True, se3.require_se3(se3.invert(found[0])) if is_wrong else None)
 
@@ -84,11 +85,3 @@ def mend(world: KeyframeMap, picture_hw: tuple[int, int]) -> list[int]:
             world.keyframes[frame_id] = world.keyframes[frame_id].moved(pose, world.keyframes[frame_id].scale)
             moved.append(frame_id)
     return moved
-
-
-def _error(camera_from_world: Array, points: Array, places: Array, focal: float, most: float) -> float:
-    """Mean bounded distance in pixels between where points are seen and where they should be."""
-    seen = points @ camera_from_world[:3, :3].T + camera_from_world[:3, 3]
-    ahead = seen[:, 2] > 1e-9
-    at = focal * seen[:, :2] / np.where(ahead, seen[:, 2], 1.0)[:, None]
-    return float(np.minimum(np.where(ahead, np.linalg.norm(at - places, axis=1), np.inf), most).mean())

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spark3r_core.stream.keyframe_map import KeyframeMap
+from spark3r_core.stream.parts import Parts
 
 ALIKE = 0.15  # of the logarithm, up to which two parts have one unit: a mended keyframe has no tracked edge either
 
@@ -18,20 +19,14 @@ def log_units(world: KeyframeMap, chosen: Sequence[int], unit: float) -> NDArray
 
     A part is what tracked edges join; its unit is the median of its keyframes' scales.
     """
-    part = {frame_id: frame_id for frame_id in world.keyframes}
-
-    def part_of(frame_id: int) -> int:
-        while part[frame_id] != frame_id:
-            part[frame_id] = frame_id = part[part[frame_id]]
-        return frame_id
-
+    parts = Parts(world.keyframes)
     for edge in world.edges:
-        if edge.first in part and edge.second in part:
-            part[part_of(edge.second)] = part_of(edge.first)
+        if edge.first in parts and edge.second in parts:
+            parts.join(edge.first, edge.second)
     scales: dict[int, list[float]] = {}
     for frame_id in chosen:
-        scales.setdefault(part_of(frame_id), []).append(float(np.log(world.keyframes[frame_id].scale / unit)))
+        scales.setdefault(parts.of(frame_id), []).append(float(np.log(world.keyframes[frame_id].scale / unit)))
     medians = {one: float(np.median(found)) for one, found in scales.items()}
     if max(medians.values()) - min(medians.values()) <= ALIKE:
         return np.zeros(len(chosen))
-    return np.array([medians[part_of(frame_id)] for frame_id in chosen])
+    return np.array([medians[parts.of(frame_id)] for frame_id in chosen])

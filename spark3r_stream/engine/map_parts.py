@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from spark3r_core.stream.mapper import MapUpdate
+from spark3r_core.stream.map_update import MapUpdate
 from spark3r_stream.engine.map_gauge import MapGauge, PartGauge
 from spark3r_stream.engine.submap import Submap
 

@@ -13,7 +13,8 @@ from spark3r_core.stream.dense import DenseDepth
 from spark3r_core.stream.joining import SMALLEST
 from spark3r_core.stream.keyframe_map import KeyframeMap
 from spark3r_core.stream.loops import opened
-from spark3r_core.stream.mapper import KeyframeRequest, MapOptions, Mapper, MapUpdate
+from spark3r_core.stream.map_update import KeyframeRequest, MapOptions, MapUpdate
+from spark3r_core.stream.mapper import Mapper
 from spark3r_core.stream.session import StreamSession
 from spark3r_stream.errors import MapFileError
 from spark3r_stream.map_file.saved_map import MapFacts

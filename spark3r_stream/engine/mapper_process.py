@@ -25,7 +25,7 @@ from spark3r_core.models.interface import ModelFacts
 from spark3r_core.stream.cameras_together import Rooted, Together
 from spark3r_core.stream.dense import DenseDepth
 from spark3r_core.stream.keyframe_map import KeyframeMap
-from spark3r_core.stream.mapper import KeyframeRequest, MapOptions, MapUpdate
+from spark3r_core.stream.map_update import KeyframeRequest, MapOptions, MapUpdate
 from spark3r_stream.engine.shared_mapper import LocalMappers
 from spark3r_stream.errors import StreamError
 from spark3r_stream.map_file.saved_map import MapFacts

@@ -19,7 +19,7 @@ from spark3r_core.models.interface import Backbone, ModelFacts
 from spark3r_core.stream.cameras_together import CamerasTogether, Rooted, Together, adjusted_together
 from spark3r_core.stream.dense import DenseDepth
 from spark3r_core.stream.keyframe_map import KeyframeMap
-from spark3r_core.stream.mapper import KeyframeRequest, MapOptions, MapUpdate
+from spark3r_core.stream.map_update import KeyframeRequest, MapOptions, MapUpdate
 from spark3r_stream.engine.mapper_host import LocalMapper
 from spark3r_stream.map_file.saved_map import MapFacts
 

@@ -27,7 +27,7 @@ from spark3r_core.stream.camera_sizes import CameraSizes, intrinsics_of
 from spark3r_core.stream.dense import DenseDepth
 from spark3r_core.stream.estimates import WindowResult
 from spark3r_core.stream.keyframe_choice import KeyframeRule
-from spark3r_core.stream.mapper import KeyframeRequest, MapUpdate
+from spark3r_core.stream.map_update import KeyframeRequest, MapUpdate
 from spark3r_core.stream.relocalisation import TOO_LITTLE
 from spark3r_core.stream.tracker import TrackedFrame, Tracker
 from spark3r_stream.engine.frame_cloud import CloudConfig

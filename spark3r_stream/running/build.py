@@ -20,7 +20,7 @@ from spark3r_stream.engine.tracking import TrackingReconstructor
 from spark3r_stream.sources.open import is_surely_a_file
 
 if TYPE_CHECKING:
-    from spark3r_core.stream.mapper import MapOptions
+    from spark3r_core.stream.map_update import MapOptions
 
 
 def build_reconstructor(
@@ -89,7 +89,7 @@ def build_shared_mapper(config: RunConfig, streams: int, process: MapperProcess 
 
 
 def _map_options(config: RunConfig) -> MapOptions:
-    from spark3r_core.stream.mapper import MapOptions
+    from spark3r_core.stream.map_update import MapOptions
 
     return MapOptions(closes_loops=config.loops == "on", max_bytes=parse_bytes(config.map_memory))
 

@@ -10,7 +10,7 @@ from spark3r_core.geometry import se3
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.stream import mapper
-from spark3r_core.stream.mapper import MapOptions
+from spark3r_core.stream.map_update import MapOptions
 from spark3r_core.synthetic.sequence import SyntheticSequence
 from spark3r_stream.engine.mapper_host import LocalMapper
 from spark3r_stream.engine.results import StepOutput

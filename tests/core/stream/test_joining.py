@@ -13,7 +13,8 @@ from spark3r_core.stream.joining import Other, meet
 from spark3r_core.stream.keyframe_map import KeyframeMap
 from spark3r_core.stream.loops import opened
 from spark3r_core.stream.map_budget import thinned_together
-from spark3r_core.stream.mapper import KeyframeRequest, MapOptions, Mapper, MapUpdate
+from spark3r_core.stream.map_update import KeyframeRequest, MapOptions, MapUpdate
+from spark3r_core.stream.mapper import Mapper
 from tests.core.stream import orbit
 from tests.core.stream.test_mapper import follow, new_mapper, request
 from tests.core.stream.truthful import TruthfulDA3

@@ -10,7 +10,8 @@ from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.photometric.levels import grey_levels
 from spark3r_core.stream import mapper as mapper_module
 from spark3r_core.stream.camera_sizes import CameraSizes
-from spark3r_core.stream.mapper import KeyframeRequest, MapOptions, Mapper, MapUpdate
+from spark3r_core.stream.map_update import KeyframeRequest, MapOptions, MapUpdate
+from spark3r_core.stream.mapper import Mapper
 from tests.core.stream import orbit
 from tests.core.stream.truthful import TruthfulDA3
 
@@ -222,7 +223,7 @@ FAULTS = {
     "the network's decoder": "decode",
     "the network's heads": "predict",
     "features": "extract",
-    "tie": "_tied",
+    "tie": "tied_depth",
     "matching": "neighbours",
     "adjustment": "adjust",
     "bending": "bent",

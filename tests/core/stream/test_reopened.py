@@ -14,7 +14,8 @@ from spark3r_core.stream.adjustment import adjust
 from spark3r_core.stream.keyframe_map import KeyframeMap
 from spark3r_core.stream.loops import close_all_loops, opened
 from spark3r_core.stream.map_budget import to_drop
-from spark3r_core.stream.mapper import MapOptions, Mapper
+from spark3r_core.stream.map_update import MapOptions
+from spark3r_core.stream.mapper import Mapper
 from spark3r_core.stream.resection import mend
 from tests.core.places.views import HW, Room
 from tests.core.stream import orbit

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from spark3r_core.memory.config import MemoryConfig
-from spark3r_core.stream.mapper import MapOptions, MapUpdate
+from spark3r_core.stream.map_update import MapOptions, MapUpdate
 from spark3r_core.stream.tracker import Reference
 from spark3r_stream.engine import shared_mapper
 from spark3r_stream.engine.mapper_process import MapperProcess, ModelChoice
