@@ -48,5 +48,10 @@ class InputPacket:
     stream: StreamFormat | None = None
     is_discarded: bool = False
 
+    @staticmethod
+    def of_picture(data: bytes, codec: str, time_ns: int) -> InputPacket:
+        """A picture that is a file of its own, upright."""
+        return InputPacket(data, time_ns, time_ns, Fraction(1, 10**9), True, codec, b"", None, 0)
+
 
 PacketHook = Callable[[InputPacket], None]

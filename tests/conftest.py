@@ -7,12 +7,21 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 
+from tests import helpers
 from tests.system_packages import GROUPS, closing_line, why_skipped
 
 LACKING = "lacks system packages"
+
+
+@pytest.fixture
+def spark3r(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Runs the command line in this process; its exit code."""
+    return partial(helpers.spark3r, monkeypatch)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -136,12 +136,8 @@ class FactorErrors:
         by_second[:, :3, :3] = np.eye(3)
         by_second[:, :3, 3:] = -skew(rho)
         by_second[:, 3:, 3:] = np.eye(3) - 0.5 * skew(phi) + skew(phi) @ skew(phi) / 12
-        rotation = self.predicted[:, :3, :3]
-        adjoint = np.zeros((len(rho), 6, 6))
-        adjoint[:, :3, :3] = adjoint[:, 3:, 3:] = rotation
-        adjoint[:, :3, 3:] = skew(self.predicted[:, :3, 3]) @ rotation
         found = np.zeros((len(rho), 6, 2 * CAMERA))
-        found[:, :, :6] = -by_second @ adjoint
+        found[:, :, :6] = -by_second @ se3.adjoint(self.predicted)
         found[:, :3, 6] = -self.turned
         found[:, :, CAMERA : CAMERA + 6] = by_second
         return found

@@ -33,6 +33,7 @@ def sweep(
     """(D, H, W) as `sweep.sweep`."""
     size_hw = (grey.shape[0], grey.shape[1])
     here = _centred(grey, device)
+    mean, variance = _moments(here[None], window)
     base = torch.from_numpy(inverse_depth).to(device)
     factors = torch.exp(-torch.from_numpy(np.asarray(steps, np.float32))).to(device)
     costs, seers = [], torch.zeros(size_hw, device=device)
@@ -41,7 +42,8 @@ def sweep(
         a = torch.from_numpy(np.stack(maps)).to(device)
         b = torch.from_numpy(offset.astype(np.float32)).to(device)
         picture = _centred(view.grey, device)
-        costs.append(_dissimilarity(here, _seen(picture, *_places(a, b, factors[:, None, None] * base)), window))
+        there = _seen(picture, *_places(a, b, factors[:, None, None] * base))
+        costs.append(_dissimilarity(here, mean, variance, there, window))
         seers += _inside(picture, *_places(a, b, base[None]))[0]
     kept = torch.ceil(seers.clamp(min=1) / 2)
     ordered = torch.stack(costs).sort(0).values
@@ -118,12 +120,15 @@ def _average(images: Tensor, window: int) -> Tensor:
     return sum((float(share) * across[:, at : at + height] for at, share in enumerate(bell)), torch.zeros_like(images))
 
 
-def _dissimilarity(here: Tensor, there: Tensor, window: int) -> Tensor:
-    """(D, H, W) one minus ZNCC, at most 1, and 1 of windows that are not seen whole."""
-    noise = (NOISE / GREY_UNIT) ** 2
-    mean, other_mean = _average(here[None], window), _average(there, window)
-    variance = _average(here[None] ** 2, window) - mean**2 + noise
-    other_variance = _average(there**2, window) - other_mean**2 + noise
+def _moments(images: Tensor, window: int) -> tuple[Tensor, Tensor]:
+    """(N, H, W) mean and variance over windows, the variance of noise added."""
+    mean = _average(images, window)
+    return mean, _average(images**2, window) - mean**2 + (NOISE / GREY_UNIT) ** 2
+
+
+def _dissimilarity(here: Tensor, mean: Tensor, variance: Tensor, there: Tensor, window: int) -> Tensor:
+    """(D, H, W) one minus ZNCC, at most 1, and 1 of windows that are not seen whole. mean, variance: of here."""
+    other_mean, other_variance = _moments(there, window)
     covariance = _average(here * there, window) - mean * other_mean
     cost = 1 - covariance / torch.sqrt(variance * other_variance)
     return torch.nan_to_num(cost, nan=1.0).clamp(max=1)

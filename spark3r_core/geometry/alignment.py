@@ -125,9 +125,14 @@ def robust_scale(source_depth: ArrayLike, target_depth: ArrayLike, weights: Arra
     if usable.sum() < 16:
         raise GeometryError(f"{int(usable.sum())} usable depth pairs; a scale needs at least 16")
     ratio = np.log(target[usable] / source[usable])
-    order = np.argsort(ratio)
-    cumulative = np.cumsum(weight[usable][order])
-    return float(np.exp(ratio[order][np.searchsorted(cumulative, 0.5 * cumulative[-1])]))
+    return float(np.exp(weighted_median(ratio, weight[usable])))
+
+
+def weighted_median(values: Array, weights: Array) -> float:
+    """The lower one, of values (n,) with weights (n,)."""
+    order = np.argsort(values)
+    heaped = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(heaped, 0.5 * heaped[-1])])
 
 
 def huber_weights(residuals: Array, median_of_unit: float) -> Array:

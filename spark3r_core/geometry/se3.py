@@ -143,3 +143,13 @@ def relative_angle(a: ArrayLike, b: ArrayLike) -> Array:
     """Angle between the orientations of two poses (..., 4, 4), radians in [0, pi]."""
     a, b = as_float64(a, (4, 4), "pose"), as_float64(b, (4, 4), "pose")
     return rotation_angle(np.swapaxes(a[..., :3, :3], -1, -2) @ b[..., :3, :3])
+
+
+def adjoint(pose: ArrayLike) -> Array:
+    """(..., 6, 6) of poses (..., 4, 4): exp(adjoint(T) x) T = T exp(x) for a twist x = [rho, phi]
+    (Barfoot, *State Estimation for Robotics*, 2017, §7.1)."""
+    poses = np.asarray(pose, np.float64)
+    rotation, full = poses[..., :3, :3], np.zeros((*poses.shape[:-2], 6, 6))
+    full[..., :3, :3] = full[..., 3:, 3:] = rotation
+    full[..., :3, 3:] = skew(poses[..., :3, 3]) @ rotation
+    return full

@@ -34,12 +34,11 @@ DEPTH_STD = 0.015  # of depth along the floor that all keyframes share, as measu
 @dataclass(frozen=True, eq=False)
 class Floor:
     """normal: (3,) up, unit. offset: normal @ point of every point on it. heights: (K,) of the keyframes' cameras, in
-    units of the map. share: of the points that lie on it."""
+    units of the map."""
 
     normal: Array
     offset: float
     heights: Array
-    share: float
 
 
 class FloorEvidence:
@@ -121,10 +120,9 @@ def find_floor(points: Array, centres: Array, up: Array) -> Floor | None:
         normal = normal * np.sign(normal @ up)
         offset = float(normal @ middle)
     heights = centres @ normal - offset
-    share = float((np.abs(points @ normal - offset) < THICK * height).mean())
     if normal @ up < MOST_LEAN or heights.min() <= 0:
         return None
-    return Floor(np.asarray(normal), offset, heights, share)
+    return Floor(np.asarray(normal), offset, heights)
 
 
 def low_points(depth: NDArray[np.float32], trust: NDArray[np.float32], intrinsics: Array) -> NDArray[np.float32]:

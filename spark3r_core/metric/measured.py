@@ -27,7 +27,6 @@ _ORIGIN_AXES = {
     "floor": np.eye(3),
     "wall": np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]),
 }
-_UP_OF_TAG = {"floor": np.array([0.0, 0.0, 1.0]), "wall": np.array([0.0, 1.0, 0.0])}
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +125,6 @@ def robot_from_map(measured: Measured, placed: Sim3, is_level: bool) -> Sim3:
 def _mean_up(fits: Sequence[TagFit], mounted: str | None) -> Array | None:
     if mounted is None or not fits:
         return None
-    ups = np.stack([fit.map_from_tag.rotation @ _UP_OF_TAG[mounted] / fit.turn_std for fit in fits])
+    ups = np.stack([fit.map_from_tag.rotation @ _ORIGIN_AXES[mounted][2] / fit.turn_std for fit in fits])
     mean = ups.sum(0)
     return np.asarray(mean / np.linalg.norm(mean))

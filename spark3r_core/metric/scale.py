@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from spark3r_core.geometry.alignment import weighted_median
+
 MOST_STD = 0.2  # of the logarithm; a scale that is known worse than this is not known
 LEAST_STD = 0.001  # of one piece of evidence: nobody measures a printed tag or a height better
 CAUCHY = 2.4  # standard deviations at which a piece of evidence counts half
@@ -44,7 +46,7 @@ def joined(evidence: Sequence[ScaleEvidence]) -> Scale | None:
         return None
     values = np.array([one.log_scale for one in usable])
     stds = np.maximum([one.log_std for one in usable], LEAST_STD)
-    centre = _weighted_median(values, 1 / stds**2)
+    centre = weighted_median(values, 1 / stds**2)
     weights = np.ones_like(values)
     for _ in range(_ROUNDS):
         weights = 1 / (1 + np.square((values - centre) / (stds * CAUCHY)))
@@ -54,9 +56,3 @@ def joined(evidence: Sequence[ScaleEvidence]) -> Scale | None:
     std = float(np.sqrt(max(1.0, misfit) / (weights / stds**2).sum()))
     heard = sorted({one.source for one, weight in zip(usable, weights, strict=True) if weight >= 0.5})
     return Scale(float(np.exp(centre)), std, ", ".join(heard)) if std <= MOST_STD else None
-
-
-def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
-    order = np.argsort(values, kind="stable")
-    heaped = np.cumsum(weights[order])
-    return float(values[order][np.searchsorted(heaped, heaped[-1] / 2)])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,11 @@ class TagView:
     map_from_camera: Array
     depth: float | None
     group: int
+
+    @cached_property
+    def camera_from_map(self) -> Array:
+        """(4, 4)."""
+        return np.asarray(se3.invert(self.map_from_camera), np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +156,7 @@ def _linearised(
     by_point[:, :, 6] = arms
     residuals, rows = [], []
     for view in views:
-        camera_from_map = se3.invert(view.map_from_camera)
+        camera_from_map = view.camera_from_map
         seen = points @ camera_from_map[:3, :3].T + camera_from_map[:3, 3]
         if seen[:, 2].min() <= 1e-9:
             return np.zeros(0), np.zeros((0, 7)), False
@@ -173,7 +179,7 @@ def _depth_rows(
     for view in views:
         if view.depth is None or view.group in found:
             continue
-        camera_from_map = se3.invert(view.map_from_camera)
+        camera_from_map = view.camera_from_map
         z = float(camera_from_map[2, :3] @ translation + camera_from_map[2, 3])
         row = np.zeros(7)
         row[3:6] = camera_from_map[2, :3] / z

@@ -87,8 +87,7 @@ class TagDetector:
         import cv2
 
         self.spec = spec
-        self._dictionary = _dictionary(spec.family)
-        self._detector = cv2.aruco.ArucoDetector(self._dictionary, cv2.aruco.DetectorParameters())
+        self._detector = cv2.aruco.ArucoDetector(_dictionary(spec.family), cv2.aruco.DetectorParameters())
 
     def __call__(self, picture: NDArray[np.uint8]) -> list[TagSighting]:
         import cv2

@@ -113,7 +113,7 @@ def chained(first: TrackedEdge, second: TrackedEdge, world: KeyframeMap) -> Trac
     from c (Barfoot, *State Estimation for Robotics*, 2017, §7.3), all in the unit of a's depth."""
     assert first.second == second.first, "edges that do not meet"
     step, size = _in_unit_of(second, first.first, world)
-    seen = adjoint(step)
+    seen = se3.adjoint(step)
     covariance = size @ _inverse(second.information) @ size + seen @ _inverse(first.information) @ seen.T
     pose = se3.compose(step, first.second_from_first)
     return TrackedEdge(first.first, second.second, pose, _inverse(covariance))
@@ -123,16 +123,9 @@ def inverted(edge: TrackedEdge, world: KeyframeMap) -> TrackedEdge:
     """b -> a from a -> b, in the unit of b's depth."""
     pose, size = _in_unit_of(edge, edge.second, world)
     back = se3.invert(pose)
-    seen = adjoint(back)
+    seen = se3.adjoint(back)
     covariance = seen @ (size @ _inverse(edge.information) @ size) @ seen.T
     return TrackedEdge(edge.second, edge.first, back, _inverse(covariance))
-
-
-def adjoint(pose: Array) -> Array:
-    """(6, 6): exp(adjoint(T) x) T = T exp(x) for a twist x = [rho, phi]."""
-    rotation, (x, y, z) = pose[:3, :3], pose[:3, 3]
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return np.block([[rotation, cross @ rotation], [np.zeros((3, 3)), rotation]])
 
 
 def _in_unit_of(edge: TrackedEdge, frame_id: int, world: KeyframeMap) -> tuple[Array, Array]:

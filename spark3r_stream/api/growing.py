@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from spark3r_stream.api.results import Map, time_ns_of
+from spark3r_stream.api.results import Map
 from spark3r_stream.config import ConfigError
 from spark3r_stream.engine.results import StepOutput
 from spark3r_stream.frame import Frame
@@ -30,7 +30,7 @@ class GrowingMap:
         for keyframe in result.refined:
             self._map.refine_keyframe(keyframe)
         for output in result.outputs:
-            self._map.add(output, time_ns_of(output, self._own_times))
+            self._map.add(output, output.result.time_ns(self._own_times))
 
     @staticmethod
     def taken(growing: GrowingMap | None) -> Map:

@@ -106,18 +106,12 @@ def results_of(step: EngineStep, has_own_times: bool) -> list[Result]:
     return results
 
 
-def time_ns_of(output: FrameOutput, has_own_times: bool) -> int:
-    """When in its sequence a frame comes, or when it was captured."""
-    result = output.result
-    return result.pts_ns if has_own_times and result.pts_ns is not None else result.captured_ns
-
-
 def _result(frame: Frame, output: FrameOutput, keyframes: Sequence[Keyframe], has_own_times: bool) -> Result:
     result = output.result
     pose = result.world_from_camera if result.valid else None
     return Result(
         frame_id=result.frame_id,
-        time_s=time_ns_of(output, has_own_times) / 1e9,
+        time_s=result.time_ns(has_own_times) / 1e9,
         image=frame.image,
         state=result.state,
         state_reason=result.state_reason,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -64,18 +64,7 @@ class Compared:
         return found
 
     def as_dict(self) -> dict[str, Any]:
-        names = (
-            "poses",
-            "coverage",
-            "ate",
-            "ate_units",
-            "spread",
-            "scale",
-            "rotation_deg",
-            "rotation_p95_deg",
-            "apart_s",
-        )
-        return {name: getattr(self, name) for name in names}
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.repr}
 
 
 def compare_paths(estimate: str, reference: str, tolerance_s: float = TOLERANCE_S, offset_s: float = 0.0) -> Compared:

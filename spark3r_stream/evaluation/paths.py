@@ -62,8 +62,7 @@ def recorded_path(path: Path) -> Trajectory:
                 if one.revision >= revision.get(one.submap, 0):
                     placed[one.submap], revision[one.submap] = one.map_from_submap, one.revision
         elif isinstance(content, FrameResult) and content.valid and content.world_from_camera is not None:
-            time_ns = content.pts_ns if own_times and content.pts_ns is not None else content.captured_ns
-            final.add(content.submap, time_ns, content.world_from_camera, content.frame_id)
+            final.add(content.submap, content.time_ns(own_times), content.world_from_camera, content.frame_id)
             submap_of[content.frame_id] = content.submap
         elif isinstance(content, Calibration) and content.frame_name == submap_frame(message.envelope.submap):
             begun[message.envelope.submap] = message.envelope.frame_id

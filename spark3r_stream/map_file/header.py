@@ -15,7 +15,7 @@ from spark3r_core.stream.keyframe_map import Array, KeyframeMap
 from spark3r_stream.map_file.layout import COUNTS, MAJOR, MAX_PIXELS, MAX_SIDE, MINOR
 from spark3r_stream.map_file.saved_map import MapFacts, Metres
 from spark3r_stream.plain_text import cleaned
-from spark3r_stream.rules import Rule, integer, number, one_of, optional, read_json, text
+from spark3r_stream.rules import Rule, integer, number, one_of, optional, read_json, text, yes_or_no
 
 _FOCAL = number(1e-3, 1e7)
 _CENTRE = number(-1e7, 1e7)
@@ -66,7 +66,7 @@ _METRES: dict[str, Rule] = {
     ),
     "std": number(0, 1e3),
     "source": text(),
-    "z_up": Rule(lambda value: isinstance(value, bool), "true or false"),
+    "z_up": yes_or_no(),
 }
 _SOURCE: dict[str, Rule] = {
     "source_id": text(),

@@ -103,7 +103,7 @@ class ResultWriter:
             )
         self._unit, self._z_up = result.unit, result.map_z_up
         placed = output.map_from_submap.apply_to_poses(result.world_from_camera)
-        time_ns = result.pts_ns if self._own_times and result.pts_ns is not None else result.captured_ns
+        time_ns = result.time_ns(self._own_times)
         self._trajectory.add(time_ns, placed)
         self._map.add(output, time_ns)
         if result.camera is not None:

@@ -120,17 +120,8 @@ def decode_packet(topic: str, payload: bytes, index: int, received_ns: int) -> R
         if topic == INPUT_IMAGE:
             image = CompressedImage.FromString(payload)
             pts_ns = image.timestamp.seconds * NS_PER_S + image.timestamp.nanos
-            packet = InputPacket(
-                data=image.data,
-                pts=pts_ns,
-                dts=pts_ns,
-                time_base=Fraction(1, NS_PER_S),
-                is_keyframe=True,
-                codec="jpg" if image.format == "jpeg" else image.format,
-                extradata=b"",
-                display_matrix=None,
-                epoch=0,
-            )
+            codec = "jpg" if image.format == "jpeg" else image.format
+            packet = InputPacket.of_picture(image.data, codec, pts_ns)
             return RecordedPacket(packet, index, received_ns)
         m = recording_pb2.InputPacket.FromString(payload)
     except DecodeError as error:

@@ -167,7 +167,7 @@ class Converter:
             return made
         self._tracked_id = frame.frame_id
         in_map = self._placed.get(frame.frame_name, Sim3()).apply_to_poses(frame.world_from_camera)
-        base = self._of_base(in_map, self._map_axes)
+        base = self._of_base(in_map)
         made.append(Outgoing(naming.POSE, self._messages.pose(frame.captured_ns, base, self._map)))
         if frame.odom_from_camera is None:  # windows of every frame
             self._poses[frame.frame_id] = frame.world_from_camera
@@ -228,7 +228,7 @@ class Converter:
         lost = status.state is SessionState.RUNNING and status.tracking is TrackingState.LOST
         level = WARN if lost else _LEVELS.get(status.state, OK)
         message = status.last_error or ("tracking is lost" if lost else status.state.name)
-        name = self._names.topic(Topic("spark3r", "", naming.Delivery.RELIABLE)).removeprefix("/")
+        name = self._names.frame("spark3r")
         return self._messages.diagnostics(self.now_ns, name, level, message, values)
 
     def _know_unit(self, unit: LengthUnit, map_z_up: bool) -> None:
@@ -241,14 +241,11 @@ class Converter:
         """Metres per unit of what is given in a submap."""
         return self._placed.get(frame_name, Sim3()).scale if self._is_metric else self._scale
 
-    def _of_base(self, world_from_camera: Array, axes: Array) -> Array:
+    def _of_base(self, world_from_camera: Array) -> Array:
         """A camera in the stream's axes as the base in ROS's."""
-        return np.asarray(axes @ self._scaled(world_from_camera) @ BODY_FROM_OPTICAL.T, np.float64)
-
-    def _scaled(self, pose: Array) -> Array:
-        scaled = np.array(pose, np.float64)
+        scaled = np.array(world_from_camera, np.float64)
         scaled[:3, 3] *= self._scale
-        return scaled
+        return np.asarray(self._map_axes @ scaled @ BODY_FROM_OPTICAL.T, np.float64)
 
     def _tf(self, time_ns: int, pose: Array, parent: str, child: str) -> Outgoing:
         return Outgoing(naming.TF, self._messages.transform(time_ns, pose, parent, child))

@@ -41,10 +41,6 @@ DEPTH = Topic("depth/image_rect", "sensor_msgs/msg/Image", Delivery.SENSOR)
 DEPTH_INFO = Topic("depth/camera_info", "sensor_msgs/msg/CameraInfo", Delivery.SENSOR)
 POINTS = Topic("points", "sensor_msgs/msg/PointCloud2", Delivery.RELIABLE)
 CAMERA_POINTS = Topic("camera_points", "sensor_msgs/msg/PointCloud2", Delivery.SENSOR)
-TOPICS = (
-    TF, TF_STATIC, CLOCK, DIAGNOSTICS, ODOMETRY, POSE, PATH, IMAGE, CAMERA_INFO, DEPTH, DEPTH_INFO, POINTS,
-    CAMERA_POINTS,
-)  # fmt: skip
 
 
 @dataclass(frozen=True)

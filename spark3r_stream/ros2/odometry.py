@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from spark3r_core.geometry import se3
-from spark3r_core.geometry.rotation import Array, skew
+from spark3r_core.geometry.rotation import Array
 from spark3r_stream.wire.messages import FrameResult
 
 UNKNOWN = 1e6  # a variance that says so: (1 km)², and more turns than there are
@@ -46,7 +46,7 @@ class OdometryCovariance:
             self._keyframe_id = frame.keyframe_id
         if frame.covariance is None:
             return None
-        carried = adjoint(se3.invert(pose))
+        carried = se3.adjoint(se3.invert(pose))
         covariance = carried @ self._of_keyframe @ carried.T + frame.covariance
         self._of_frames[frame.frame_id] = covariance
         if len(self._of_frames) > _KEPT:
@@ -72,14 +72,6 @@ class Velocity:
             return np.zeros(6), UNKNOWN * np.eye(6)
         twist = se3.log(se3.invert(before[1]) @ pose) / seconds
         return twist, (before[2] + covariance) / seconds**2
-
-
-def adjoint(pose: Array) -> Array:
-    """(6, 6) Ad with pose · exp(ξ) · pose⁻¹ = exp(Ad ξ), twists (translation, rotation)."""
-    rotation, full = pose[:3, :3], np.zeros((6, 6))
-    full[:3, :3] = full[3:, 3:] = rotation
-    full[:3, 3:] = skew(pose[:3, 3]) @ rotation
-    return full
 
 
 def turned(covariance: Array, rotation: Array, scale: float = 1.0) -> Array:

@@ -14,6 +14,7 @@ from spark3r_core.geometry.rotation import log_so3
 from spark3r_core.stream.motion_hint import MotionHint
 from spark3r_stream.frame import Frame
 from spark3r_stream.sensors.feed import Feed, frame_time_ns
+from spark3r_stream.sensors.lines import Rows
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,8 @@ class GyroSensor:
         self._offset_ns = round((offset_s or 0.0) * 1e9)
         self._is_sure = offset_s is not None
         self._sensor_from_camera = camera_from_sensor.T
+        self._turned_rows: Rows | None = None  # what `_camera_rates` was made of
+        self._camera_rates = np.empty((0, 3))
         self._run = 0
         self._newest_ns: int | None = None
         self._turned = np.eye(3)  # first_from_camera, since the run began
@@ -46,7 +49,7 @@ class GyroSensor:
         """Where the frame's camera is turned; where samples are missing, another run begins."""
         time_ns = frame_time_ns(self.feed, frame)
         if self._newest_ns is not None:
-            turn = turn_between(*self._camera_rows(), self._newest_ns, time_ns)
+            turn = turn_between(*self._rates(), self._newest_ns - self._offset_ns, time_ns - self._offset_ns)
             if turn is None:
                 self._run, self._turned = self._run + 1, np.eye(3)
                 self.missing += 1
@@ -85,7 +88,7 @@ class GyroSensor:
         self.feed.close()
 
     def _learn(self) -> None:
-        times_ns, rates = self._camera_rows(shifted=False)
+        times_ns, rates = self._rates()
         found = clock_offset(times_ns, rates, np.array(self._spans, np.int64), np.stack(self._turns))
         if found is None or not found.is_clear:
             return
@@ -94,6 +97,9 @@ class GyroSensor:
         self._run, self._turned = self._run + 1, np.eye(3)  # turns by the old offset are not continued
         log.info("gyroscope: its clock is off by %+.3f ± %.3f s", found.seconds, found.sigma)
 
-    def _camera_rows(self, shifted: bool = True) -> tuple[NDArray[np.int64], Array]:
+    def _rates(self) -> tuple[NDArray[np.int64], Array]:
+        """Times (N,) by the sensor's own clock, and rates (N, 3) in the camera; turned once per set of samples."""
         rows = self.feed.rows()
-        return rows.times_ns + (self._offset_ns if shifted else 0), rows.values @ self._sensor_from_camera
+        if self._turned_rows is not rows:
+            self._turned_rows, self._camera_rates = rows, rows.values @ self._sensor_from_camera
+        return rows.times_ns, self._camera_rates

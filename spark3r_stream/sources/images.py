@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from spark3r_stream.sources.base import SourceInfo, SourceKind, SourceState, Sou
 from spark3r_stream.sources.image_names import IMAGE_SUFFIXES, choose_images
 from spark3r_stream.sources.image_times import times_of
 from spark3r_stream.sources.options import SourceOptions
-from spark3r_stream.sources.timing import NS_PER_S
 from spark3r_stream.stats import DropCause, DropCounter
 
 # Of the suffixes that are frames, by what the files are; never one that runs another program, as EPS does.
@@ -140,20 +138,6 @@ class ImageFolderSource:
                 self.drops.add(DropCause.DECODE_ERROR)
                 continue
             if self._on_packet is not None:
-                self._on_packet(_packet_of(path, data, pts_ns))
+                self._on_packet(InputPacket.of_picture(data, path.suffix.lower().lstrip("."), pts_ns))
             return image, pts_ns
         return None
-
-
-def _packet_of(path: Path, data: bytes, pts_ns: int) -> InputPacket:
-    return InputPacket(
-        data=data,
-        pts=pts_ns,
-        dts=pts_ns,
-        time_base=Fraction(1, NS_PER_S),
-        is_keyframe=True,
-        codec=path.suffix.lower().lstrip("."),
-        extradata=b"",
-        display_matrix=None,
-        epoch=0,
-    )

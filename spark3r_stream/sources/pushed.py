@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from fractions import Fraction
 
 import numpy as np
 
@@ -86,14 +85,4 @@ def _png(image: np.ndarray, time_ns: int) -> InputPacket:
 
     data = io.BytesIO()
     Image.fromarray(image).save(data, "PNG", compress_level=1)
-    return InputPacket(
-        data=data.getvalue(),
-        pts=time_ns,
-        dts=time_ns,
-        time_base=Fraction(1, 10**9),
-        is_keyframe=True,
-        codec="png",
-        extradata=b"",
-        display_matrix=None,
-        epoch=0,
-    )
+    return InputPacket.of_picture(data.getvalue(), "png", time_ns)

@@ -161,6 +161,10 @@ class FrameResult:
         """The frame of reference of the pose: `submap_<k>`."""
         return submap_frame(self.submap)
 
+    def time_ns(self, has_own_times: bool) -> int:
+        """When in its sequence it comes, where its source has times of its own; otherwise when it was captured."""
+        return self.pts_ns if has_own_times and self.pts_ns is not None else self.captured_ns
+
 
 @dataclass(frozen=True, eq=False)
 class FrameOutput:

@@ -16,7 +16,7 @@ from evo.core.trajectory import PosePath3D
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from spark3r_core.geometry import se3
+from spark3r_core.geometry import se3, trajectory_errors
 from spark3r_core.geometry.rotation import rotation_angle
 
 Array = NDArray[np.float64]
@@ -26,8 +26,7 @@ MOVED = 0.005  # shortest baseline, as a share of the path's spread, that has a 
 
 def spread(poses: Array) -> float:
     """Root mean square distance of the camera centres from their mean."""
-    centres = poses[:, :3, 3]
-    return float(np.sqrt(((centres - centres.mean(0)) ** 2).sum(1).mean()))
+    return trajectory_errors.spread(poses[:, :3, 3])
 
 
 def path_length(poses: Array) -> float:
@@ -50,7 +49,8 @@ def ate(estimate: Array, truth: Array) -> tuple[dict[str, float], Array]:
         try:
             path.align(reference, correct_scale=True)
         except GeometryException:
-            path = PosePath3D(poses_se3=list(closest_similarity(estimate, truth)))
+            similarity = trajectory_errors.closest_similarity(estimate, truth)
+            path = PosePath3D(poses_se3=list(similarity.apply_to_poses(estimate)))
         error = evo_metrics.APE(evo_metrics.PoseRelation.translation_part)
         error.process_data((reference, path))
         rmse = float(error.get_statistic(evo_metrics.StatisticsType.rmse))
@@ -58,20 +58,6 @@ def ate(estimate: Array, truth: Array) -> tuple[dict[str, float], Array]:
     size, length = spread(truth), path_length(truth)
     numbers = {"rmse": rmse, "of_spread": rmse / size if size else 0.0, "of_path": rmse / length if length else 0.0}
     return numbers, aligned
-
-
-def closest_similarity(estimate: Array, truth: Array) -> Array:
-    """The estimate after the Sim(3) of least squares (Umeyama 1991), any of them where it is not unique."""
-    source, target = estimate[:, :3, 3], truth[:, :3, 3]
-    centred = source - source.mean(0)
-    u, d, vt = np.linalg.svd((target - target.mean(0)).T @ centred)
-    signs = np.array([1.0, 1.0, np.sign(np.linalg.det(u) * np.linalg.det(vt))])
-    rotation = (u * signs) @ vt
-    scale = float((d * signs).sum() / (centred**2).sum())
-    aligned = estimate.copy()
-    aligned[:, :3, :3] = rotation @ estimate[:, :3, :3]
-    aligned[:, :3, 3] = scale * centred @ rotation.T + target.mean(0)
-    return aligned
 
 
 def relative(poses: Array, first: Sequence[int] | Indices, second: Sequence[int] | Indices) -> Array:

@@ -9,7 +9,7 @@ import pytest
 
 from spark3r_core.geometry import se3
 from spark3r_core.stream.keyframe_map import KeyframeMap, TrackedEdge
-from spark3r_core.stream.map_budget import adjoint, chained, inverted, to_drop, without
+from spark3r_core.stream.map_budget import chained, inverted, to_drop, without
 from tests.core.stream import orbit
 from tests.core.stream.test_camera_sizes_and_map import keyframe
 from tests.core.stream.test_mapper import KEYFRAMES, follow, new_mapper, world_of
@@ -146,7 +146,7 @@ def test_uncertainty_is_what_many_draws_show(turned: bool) -> None:
 
 def test_the_adjoint_moves_a_twist_through_a_pose() -> None:
     pose, twist = orbit.pose(8), np.array([0.1, -0.2, 0.3, 0.05, 0.02, -0.07])
-    left = se3.compose(se3.exp(adjoint(pose) @ twist), pose)
+    left = se3.compose(se3.exp(se3.adjoint(pose) @ twist), pose)
     np.testing.assert_allclose(left, se3.compose(pose, se3.exp(twist)), atol=1e-12)
 
 

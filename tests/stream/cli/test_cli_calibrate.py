@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,13 +12,7 @@ from spark3r_core.calibration.board import Board
 from spark3r_core.geometry.camera_files import read_camera
 from spark3r_stream.config import RunConfig
 from spark3r_stream.running.remembered import camera_file, remember, with_remembered_camera
-from tests import helpers
 from tests.core.calibration.shown_board import CAMERA, Renderer, poses
-
-
-@pytest.fixture
-def spark3r(monkeypatch: pytest.MonkeyPatch):
-    return partial(helpers.spark3r, monkeypatch)
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -37,11 +36,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         options = ("--tag", "36h11:0.8", "--record", folder / "run.mcap", "--out", folder / "out")
         assert helpers.spark3r(patch, "run", SOURCE, *options) == 0
     return folder
-
-
-@pytest.fixture
-def spark3r(monkeypatch: pytest.MonkeyPatch):
-    return partial(helpers.spark3r, monkeypatch)
 
 
 def contents(run: Path) -> list[tuple[Message, object]]:

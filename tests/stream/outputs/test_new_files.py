@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +13,10 @@ from spark3r_stream.config import ConfigError
 from spark3r_stream.files import open_new, write_whole
 from spark3r_stream.outputs.result_writer import ResultWriter
 from spark3r_stream.running.targets import check_picture
-from tests import helpers
 from tests.helpers_media import moving_images, write_video
 
 SMALL = ["--weights", "random", "--size", "96"]
 NAMES = ("trajectory.txt", "cloud.ply", "intrinsics.json", "stats.json", "preview.png")
-
-
-@pytest.fixture
-def spark3r(monkeypatch: pytest.MonkeyPatch):
-    return partial(helpers.spark3r, monkeypatch)
 
 
 def test_no_result_follows_a_link(tmp_path: Path, spark3r) -> None:

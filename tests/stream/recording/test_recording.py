@@ -311,7 +311,6 @@ import resource, sys, threading
 from pathlib import Path
 sys.path.insert(0, ".")
 from spark3r_stream.clock import SystemClock
-from spark3r_stream.recording.schema import check_decisions
 from spark3r_stream.recording.writer import Recorder
 from tests.helpers_wire import frames, make_sealer
 resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,19 +21,12 @@ from spark3r_stream.running.build import build_reconstructor
 from spark3r_stream.running.remembered import NO_CAMERA
 from spark3r_stream.running.rerun import check_weights, recorded_camera, recorded_config, recorded_new_frames
 from spark3r_stream.wire import envelope as wire
-from tests import helpers
 from tests.helpers_media import moving_images, write_video
 from tests.helpers_recording import rewrite
 from tests.helpers_reprocess import assert_repeated, payloads
 from tests.helpers_rtsp import RtspServer
 
 SMALL = ["--weights", "random", "--size", "96", "--track", "off"]
-
-
-@pytest.fixture
-def spark3r(monkeypatch: pytest.MonkeyPatch):
-    """Runs the command line in this process; its exit code."""
-    return partial(helpers.spark3r, monkeypatch)
 
 
 def test_a_video_comes_out_again_byte_by_byte(tmp_path: Path, spark3r, capfd: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +18,10 @@ from spark3r_stream.sources.synthetic import SyntheticSource
 from spark3r_stream.wire import envelope as wire
 from spark3r_stream.wire.decode import decode_payload
 from spark3r_stream.wire.messages import TrackingState
-from tests import helpers
 from tests.helpers_reprocess import assert_repeated
 
 SEED, STEP, FRAMES, FPS, HERTZ = 2, 16, 10, 30, 200
 SOURCE = f"synthetic:room?kind=turn&step={STEP}&frames={FRAMES}&seed={SEED}&size=160x120"
-
-
-@pytest.fixture
-def spark3r(monkeypatch: pytest.MonkeyPatch):
-    return partial(helpers.spark3r, monkeypatch)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,17 +10,10 @@ from spark3r_stream.map_file.reading import read_map
 from spark3r_stream.proto import wire_pb2
 from spark3r_stream.recording.reprocess import RecordedRun
 from spark3r_stream.wire import envelope as wire
-from tests import helpers
 from tests.helpers_recording import rewrite
 from tests.helpers_reprocess import assert_repeated, payloads
 
 ROOM = "synthetic:room?frames={frames}&size=160x120&fps={fps}{more}"
-
-
-@pytest.fixture
-def spark3r(monkeypatch: pytest.MonkeyPatch):
-    """Runs the command line in this process; its exit code."""
-    return partial(helpers.spark3r, monkeypatch)
 
 
 def adopted(path: Path) -> list[int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,16 +12,10 @@ from spark3r_stream.clock import SystemClock
 from spark3r_stream.errors import RecordingError
 from spark3r_stream.recording.reader import Recording
 from spark3r_stream.recording.writer import Recorder
-from tests import helpers
 from tests.helpers_media import moving_images, write_video
 from tests.helpers_wire import frames, make_sealer
 
 SMALL = ["--weights", "random", "--size", "96", "--track", "off"]
-
-
-@pytest.fixture
-def spark3r(monkeypatch: pytest.MonkeyPatch):
-    return partial(helpers.spark3r, monkeypatch)
 
 
 def record(path: Path, count: int, **options: bool) -> None:
