@@ -31,6 +31,11 @@ def parse_bytes(text: str) -> int:
     return int(float(match[1]) * _UNITS[match[2].lower()])
 
 
+def option_name(name: str) -> str:
+    """Of a setting on the command line."""
+    return f"--{name.replace('_', '-')}"
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """Reconstruct a live camera, a stream or a recording.
@@ -190,7 +195,7 @@ class RunConfig:
         for name in ("max_frames", "size", "max_points", "depth_every"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ConfigError(f"--{name.replace('_', '-')} is {value}; expected at least 1")
+                raise ConfigError(f"{option_name(name)} is {value}; expected at least 1")
         if self.fps is not None and not 0.001 <= self.fps <= 1000:  # NaN too
             raise ConfigError(f"--fps is {self.fps}; expected 0.001 to 1000 frames per second")
         if self.max_restarts < 0:
@@ -217,7 +222,7 @@ class RunConfig:
             raise ConfigError("--gyro-offset and --gyro-axes are about the samples of --gyro; give it with them")
         for name in ("gyro_offset", "odometry_offset"):
             if not abs(getattr(self, name) or 0.0) <= 1e10:  # NaN too
-                raise ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)}; expected seconds")
+                raise ConfigError(f"{option_name(name)} is {getattr(self, name)}; expected seconds")
         try:
             is_metric = bool(self.metric) or self.depth_images is not None
         except GeometryError as error:
@@ -245,11 +250,11 @@ class RunConfig:
         for name, limit in (("rate", 1000.0), ("cloud_voxel", 1e6)):
             value = getattr(self, name)
             if value is not None and not 1e-6 <= value <= limit:  # NaN too
-                raise ConfigError(f"--{name.replace('_', '-')} is {value}; expected a positive number up to {limit:g}")
+                raise ConfigError(f"{option_name(name)} is {value}; expected a positive number up to {limit:g}")
         for name in ("topics", "rate", "depth_every", "cloud_voxel"):
             is_default = getattr(self, name) == getattr(type(self), name)
             if not is_default and self.publish is None:
-                raise ConfigError(f"--{name.replace('_', '-')} is about what is published; give --publish with it")
+                raise ConfigError(f"{option_name(name)} is about what is published; give --publish with it")
         if self.low_latency and self.track == "off":
             raise ConfigError("--low-latency is about tracking; with --track off give --window 1")
         if self.images and self.publish is None and self.record is None:

@@ -77,7 +77,7 @@ def evaluate(world: str, frames: int, given_camera: bool) -> dict[str, Any]:
     index = np.searchsorted(truth.pts_ns, found_path.time_ns)
     found = umeyama(found_path.centres, truth.world_from_camera[index, :3, 3])
     off = found.apply_to_points(found_path.centres) - truth.world_from_camera[index, :3, 3]
-    submaps = reconstructor._submaps  # type: ignore[union-attr]
+    submaps = reconstructor._map.submaps  # type: ignore[union-attr]
     lies = {frame_id: submap.part_from_submap for frame_id, submap in submaps.items()}
     camera = truth.camera.matrix if last.camera is None else last.camera.matrix
     report: dict[str, Any] = {

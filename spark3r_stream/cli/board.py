@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spark3r_core.calibration.board import Board
 from spark3r_core.errors import GeometryError
+from spark3r_stream.cli.printed import MOST_PIXELS, check_kind, check_new, write_page
 from spark3r_stream.config import ConfigError
-from spark3r_stream.errors import OutputError
-from spark3r_stream.files import open_new, write_all
 
 _MM_PER_INCH = 25.4
 _DPI = 600
-MOST_PIXELS = 20_000  # along an edge
 
 
 def board_of(words: str) -> Board:
@@ -28,17 +26,9 @@ def board_of(words: str) -> Board:
 def board_command(out: Path, words: str) -> int:
     """Write it; a file that is there is never replaced."""
     board = board_of(words)
-    kind = out.suffix.lower()
-    if kind not in (".pdf", ".png"):
-        raise ConfigError(f"{out} is neither a .pdf nor a .png file; a PDF prints in true size")
-    if out.exists() or out.is_symlink():
-        raise OutputError(f"{out} is there already; name another file")
-    data = _page(board, "PDF" if kind == ".pdf" else "PNG")
-    try:
-        with open_new(out) as file:
-            write_all(file, data)
-    except OSError as error:
-        raise OutputError(f"cannot write {out}: {error.strerror}") from error
+    check_kind(out)
+    check_new(out)
+    write_page(out, *_page(board))
     width, height = (f"{edge / 10:g}" for edge in board.size_mm)
     print(f"{out}: {board.columns}x{board.rows} squares, {width} x {height} cm")
     print("print it, glue it to something flat, or show it on a screen that does not shine")
@@ -46,10 +36,9 @@ def board_command(out: Path, words: str) -> int:
     return 0
 
 
-def _page(board: Board, kind: str) -> bytes:
-    """With a white border of half a square, without which markers at the edge are not found."""
-    from PIL import Image
-
+def _page(board: Board) -> tuple[NDArray[np.uint8], float]:
+    """(H, W) and its dots per inch, with a white border of half a square, without which markers at the edge are not
+    found."""
     pixels = round(board.square_mm / _MM_PER_INCH * _DPI)
     if max(board.columns, board.rows) * pixels > MOST_PIXELS:
         raise ConfigError(
@@ -58,9 +47,4 @@ def _page(board: Board, kind: str) -> bytes:
         )
     page = np.pad(board.picture(pixels), pixels // 2, constant_values=255)
     dots = pixels / board.square_mm * _MM_PER_INCH  # what makes a square as long as it should be
-    data = io.BytesIO()
-    if kind == "PDF":
-        Image.fromarray(page > 127).save(data, "PDF", resolution=dots)
-    else:
-        Image.fromarray(page).save(data, "PNG", dpi=(dots, dots))
-    return data.getvalue()
+    return page, dots

@@ -90,7 +90,8 @@ def gathered(source: Source, board: Board, stop: threading.Event) -> Coverage | 
     far it is."""
     coverage, frames = None, 0
     console = Console(stderr=True, highlight=False)
-    with Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else _plain() as live:
+    on_terminal = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
+    with on_terminal or contextlib.nullcontext() as live:
         for image in _images(source, stop):
             frames += 1
             size_wh = (image.shape[1], image.shape[0])
@@ -122,11 +123,6 @@ def _images(source: Source, stop: threading.Event) -> Iterator[np.ndarray]:
             except EndOfStream:
                 return
             yield from (frame.image for frame in frames)
-
-
-@contextlib.contextmanager
-def _plain() -> Iterator[None]:
-    yield None
 
 
 def status(coverage: Coverage, view: BoardView | None, frames: int) -> Text:

@@ -26,7 +26,7 @@ from rich.table import Table
 from tyro.conf import Positional
 
 from spark3r_core.user_paths import config_dir, expand_home
-from spark3r_stream.config import ConfigError, RunConfig
+from spark3r_stream.config import ConfigError, RunConfig, option_name
 from spark3r_stream.plain_text import cleaned
 
 VARIABLE = "SPARK3R_CONFIG"  # names the file
@@ -50,7 +50,7 @@ class Setting:
     @property
     def arguments(self) -> list[str]:
         """As they would be typed."""
-        name = f"--{self.option.replace('_', '-')}"
+        name = option_name(self.option)
         if isinstance(self.value, bool):
             return [name] if self.value else []
         return [] if self.value is None else [name, self.value]
@@ -172,6 +172,6 @@ def config_command(commands: Commands, as_json: bool) -> int:
         shown = (
             "(default)" if one.value is None else str(one.value).lower() if isinstance(one.value, bool) else one.value
         )
-        table.add_row(one.command, f"--{one.option.replace('_', '-')}", cleaned(shown), cleaned(one.origin))
+        table.add_row(one.command, option_name(one.option), cleaned(shown), cleaned(one.origin))
     console.print(table)
     return 0

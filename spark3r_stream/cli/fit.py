@@ -16,13 +16,13 @@ from typing import Any
 import psutil
 import torch
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 import spark3r_stream
 from spark3r_core.models.registry import BUNDLED, MODELS, find_weights, model_spec
 from spark3r_core.stream.keyframe_cost import KeyframeCost, keyframe_cost, operations_per_second
 from spark3r_core.user_paths import cache_dir
+from spark3r_stream.cli.info import table_console
 from spark3r_stream.files import write_whole
 from spark3r_stream.running.build import device_of, dtype_of
 
@@ -97,10 +97,7 @@ def _print(fits: list[Fit], known: _Known, free: int) -> None:
             f"{fps:.1f}" if fps >= 1 else f"{fps:.2g}",
             "no" if find_weights(fit.name) is None else "yes",
         )
-    console = Console(soft_wrap=False)
-    if not console.is_terminal:
-        console = Console(width=100)
-    console.print(table, highlight=False)
+    table_console().print(table, highlight=False)
     print(f"{known.machine}, {known.dtype_name}: {free / GIB:.1f} GiB free now")
     print(
         f"needs about: {ALLOWANCE:g} times what tensors take. keyframes/s: of the network alone; measured for {BUNDLED}"

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 PIPE_WIDTH = 100  # columns where no terminal says how wide it is
 
 
+def table_console() -> Console:
+    """Tables are as wide as the terminal, and without one as wide as `PIPE_WIDTH`."""
+    console = Console(soft_wrap=False)
+    return console if console.is_terminal else Console(width=PIPE_WIDTH)
+
+
 def cameras_command() -> int:
     """One line per camera, with the URI that `spark3r run` takes."""
     from spark3r_stream.sources.camera import list_cameras
@@ -51,10 +57,7 @@ def models_command(name: str | None = None, as_json: bool = False) -> int:
         for spec in specs:
             print(json.dumps(_as_json(spec)))
         return 0
-    console = Console(soft_wrap=False)
-    if not console.is_terminal:
-        console = Console(width=PIPE_WIDTH)
-    console.print(_table(specs), highlight=False)
+    table_console().print(_table(specs), highlight=False)
     try:
         place = (
             f"weights are looked for in {registry.weights_dir()} (${registry.WEIGHTS_DIR_VARIABLE} sets another place)"

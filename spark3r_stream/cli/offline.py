@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from spark3r_core.geometry.camera import with_square_pixels
 from spark3r_stream.clock import SystemClock
-from spark3r_stream.config import ConfigError, RunConfig
+from spark3r_stream.config import ConfigError, RunConfig, option_name
 from spark3r_stream.engine.frame_cloud import CloudConfig, cloud_of
 from spark3r_stream.engine.reconstructor import Reconstructor
 from spark3r_stream.errors import EndOfStream
@@ -47,7 +47,7 @@ def refuse_ignored(command: str, config: RunConfig, ignored: Sequence[str]) -> N
         value = getattr(config, name)
         if value != getattr(plain, name):
             given = "" if value is True else f" {value}"
-            raise ConfigError(f"--{name.replace('_', '-')}{given} means nothing to {command}; leave it away")
+            raise ConfigError(f"{option_name(name)}{given} means nothing to {command}; leave it away")
 
 
 @dataclass(frozen=True)

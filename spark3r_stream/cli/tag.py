@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spark3r_core.errors import GeometryError
 from spark3r_core.metric.tags import TagSpec, cells, tag_picture
+from spark3r_stream.cli.printed import MOST_PIXELS, check_kind, check_new, write_page
 from spark3r_stream.config import ConfigError
-from spark3r_stream.errors import OutputError
-from spark3r_stream.files import open_new
 
 LEAST_DPI, MOST_DPI = 72, 1200
-MOST_PIXELS = 20_000  # along an edge
 _INCH_M = 0.0254
 _PDF_DPI = 1200  # cells end on whole dots of a printer
 _RULER_M = (0.1, 0.05, 0.02, 0.01)
@@ -25,27 +23,20 @@ def tag_command(out: Path, tag: str, dpi: int) -> int:
         spec = TagSpec.parse(tag)
     except GeometryError as error:
         raise ConfigError(str(error)) from None
-    if out.suffix.lower() not in (".pdf", ".png"):
-        raise ConfigError(f"{out} is neither a .pdf nor a .png file; a PDF prints in true size")
+    check_kind(out)
     if not LEAST_DPI <= dpi <= MOST_DPI:
         raise ConfigError(f"--dpi is {dpi}; expected {LEAST_DPI} to {MOST_DPI}")
-    if out.exists() or out.is_symlink():
-        raise OutputError(f"{out} is there already; name another file")
+    check_new(out)
     dots = dpi if out.suffix.lower() == ".png" else _PDF_DPI
-    data = _page(TagSpec(spec.family, spec.size_m, spec.tag_id or 0), dots, out.suffix.lower()[1:].upper())
-    try:
-        with open_new(out) as file:
-            file.write(data)
-    except OSError as error:
-        raise OutputError(f"cannot write {out}: {error.strerror}") from error
+    write_page(out, _page(TagSpec(spec.family, spec.size_m, spec.tag_id or 0), dots), dots)
     print(f"{out}: tag {spec.family}, id {spec.tag_id or 0}, black square of {100 * spec.size_m:g} cm")
     print("print it at 100 % (no fit to page), measure the ruler below it, and glue it to something flat")
     print(f"then: spark3r run … --tag {spec.family}:{spec.size_m:g}")
     return 0
 
 
-def _page(spec: TagSpec, dots: int, kind: str) -> bytes:
-    """A page that is white around the tag for two of its cells at least, which a detector needs."""
+def _page(spec: TagSpec, dots: int) -> NDArray[np.uint8]:
+    """(H, W), white around the tag for two of its cells at least, which a detector needs."""
     from PIL import Image, ImageDraw, ImageFont
 
     edge = spec.size_m / _INCH_M * dots
@@ -71,10 +62,4 @@ def _page(spec: TagSpec, dots: int, kind: str) -> bytes:
         for x in (margin, right):
             pen.line([(x, line - text // 3), (x, line + text // 3)], 0, width)
         pen.text((margin, line + text // 3), f"this line is {100 * ruler_m:g} cm long", 0, font)
-    data = io.BytesIO()
-    if kind == "PDF":
-        # Bilevel pages compress to nothing and stay sharp; every length follows from the resolution.
-        Image.fromarray(np.asarray(page) > 127).save(data, "PDF", resolution=dots)
-    else:
-        page.save(data, "PNG", dpi=(dots, dots))
-    return data.getvalue()
+    return np.asarray(page)

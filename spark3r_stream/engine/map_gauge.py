@@ -38,10 +38,9 @@ Array = NDArray[np.float64]
 
 MOST_BEFORE = 64  # maps of a run whose metres are remembered
 EVERY = 3  # frames, of which one is searched for tags; keyframes always are
-MOVED_STDS = (
-    0.5  # standard deviations of the scale by which it must be off before subscribers are told of a better one,
-)
-MOVED_TURN, MOVED_METRES = 0.01, 0.02  # or radians, or the origin's place
+# Subscribers are told of a better scale when the one they have is off by so many standard deviations, and of a better
+# turn or origin from so many radians or metres on.
+MOVED_STDS, MOVED_TURN, MOVED_METRES = 0.5, 0.01, 0.02
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import abc
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
+from spark3r_core.features.rootsift import extract
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.interface import Backbone, ModelFacts
 from spark3r_core.stream.dense import DenseDepth
@@ -15,6 +17,7 @@ from spark3r_core.stream.keyframe_map import KeyframeMap
 from spark3r_core.stream.loops import opened
 from spark3r_core.stream.map_update import KeyframeRequest, MapOptions, MapUpdate
 from spark3r_core.stream.mapper import Mapper
+from spark3r_core.stream.relocalisation import TOO_LITTLE, relocalised
 from spark3r_core.stream.session import StreamSession
 from spark3r_stream.errors import MapFileError
 from spark3r_stream.map_file.saved_map import MapFacts
@@ -76,6 +79,35 @@ class MapperHost(Protocol):
     def close(self) -> None: ...
 
 
+class CalledMapper(abc.ABC):
+    """The calls of a `MapperHost` that is somewhere else, each by its name."""
+
+    @abc.abstractmethod
+    def _call(self, name: str, *arguments: Any) -> Any:
+        """Call the method of that name there."""
+
+    def open(self, world: KeyframeMap, is_fixed: bool) -> None:
+        self._call("open", world, is_fixed)
+
+    def begin(self) -> None:
+        self._call("begin")
+
+    def map(self, request: KeyframeRequest) -> MapUpdate:
+        return self._call("map", request)  # type: ignore[no-any-return]
+
+    def refine(self) -> dict[int, DenseDepth]:
+        return self._call("refine")  # type: ignore[no-any-return]
+
+    def finish(self, refine_all: bool = True) -> MapUpdate | None:
+        return self._call("finish", refine_all)  # type: ignore[no-any-return]
+
+    def save_map(self, path: Path, facts: MapFacts, overwrite: bool) -> int:
+        return self._call("save_map", path, facts, overwrite)  # type: ignore[no-any-return]
+
+    def warm_up(self, image_hw: tuple[int, int]) -> None:
+        self._call("warm_up", image_hw)
+
+
 class LocalMapper:
     """Maps in the process of the caller: where the work is the GPU's, and where a model is at hand already."""
 
@@ -105,8 +137,14 @@ class LocalMapper:
         update = self._mapper.map(request)
         if not request.lost or update.keyframe is not None:
             return update
+        if update.failure == TOO_LITTLE:
+            return update
+        hw, features = request.sizes.picture_hw, None
         for world in self._mapper.others:  # a map that was given up, in which the camera is again
-            if world.picture_hw != request.sizes.picture_hw:
+            if world.picture_hw != hw or not self.options.closes_loops:
+                continue
+            features = extract(request.picture) if features is None else features
+            if isinstance(relocalised(world, features, hw), str):
                 continue
             beside = [one for one in [self._mapper.world, *self._mapper.others] if one is not world]
             mapper = Mapper(self.model, self.memory, self.options, world, beside)

@@ -23,14 +23,11 @@ from typing import Any
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.interface import ModelFacts
 from spark3r_core.stream.cameras_together import Rooted, Together
-from spark3r_core.stream.dense import DenseDepth
-from spark3r_core.stream.keyframe_map import KeyframeMap
-from spark3r_core.stream.map_update import KeyframeRequest, MapOptions, MapUpdate
+from spark3r_core.stream.map_update import MapOptions
+from spark3r_stream.engine.mapper_host import CalledMapper
 from spark3r_stream.engine.shared_mapper import LocalMappers
 from spark3r_stream.errors import StreamError
-from spark3r_stream.map_file.saved_map import MapFacts
 
-_OF_ALL = ("look", "finish_together")  # what is asked of no stream
 _CLOSE_S = 2.0  # a keyframe is mapped within that; what is not is killed
 
 
@@ -49,7 +46,7 @@ class ModelChoice:
     threads: int
 
 
-class MapperProcess:
+class MapperProcess(CalledMapper):
     """The caller's end of a mapping process; a `MapperHost`.
 
     Start it before there are threads: it is forked then, and so needs no second import of everything. `load` comes
@@ -90,28 +87,7 @@ class MapperProcess:
         Raises what `load_model` raises, and SettingsError where the memory does not fit.
         """
         self.memory, self.options = memory, options or MapOptions()
-        self._facts = self._call("load", choice, memory, self.options, streams)
-
-    def begin(self) -> None:
-        self._call("begin")
-
-    def map(self, request: KeyframeRequest) -> MapUpdate:
-        return self._call("map", request)  # type: ignore[no-any-return]
-
-    def refine(self) -> dict[int, DenseDepth]:
-        return self._call("refine")  # type: ignore[no-any-return]
-
-    def finish(self, refine_all: bool = True) -> MapUpdate | None:
-        return self._call("finish", refine_all)  # type: ignore[no-any-return]
-
-    def open(self, world: KeyframeMap, is_fixed: bool) -> None:
-        self._call("open", world, is_fixed)
-
-    def save_map(self, path: Path, facts: MapFacts, overwrite: bool) -> int:
-        return self._call("save_map", path, facts, overwrite)  # type: ignore[no-any-return]
-
-    def warm_up(self, image_hw: tuple[int, int]) -> None:
-        self._call("warm_up", image_hw)
+        self._facts = self._ask("load", choice, memory, self.options, streams)
 
     def check(self) -> None:
         if self._process.exitcode is not None:
@@ -129,15 +105,19 @@ class MapperProcess:
         return self.call(0, name, *arguments)
 
     def look(self, stream: int, frame_id: int) -> dict[int, Rooted] | None:
-        return self._call("look", stream, frame_id)  # type: ignore[no-any-return]
+        return self._ask("look", stream, frame_id)  # type: ignore[no-any-return]
 
     def finish_together(self) -> list[Together]:
-        return self._call("finish_together")  # type: ignore[no-any-return]
+        return self._ask("finish_together")  # type: ignore[no-any-return]
 
     def call(self, stream: int, name: str, *arguments: Any) -> Any:
         """A method of the `MapperHost` of a stream; one call at a time."""
+        return self._ask("call", stream, name, *arguments)
+
+    def _ask(self, name: str, *arguments: Any) -> Any:
+        """A method of the `LocalMappers` there."""
         try:
-            self._connection.send((stream, name, arguments))
+            self._connection.send((name, arguments))
             answer, error = self._connection.recv()
         except (EOFError, OSError):
             self._process.join(1.0)
@@ -185,7 +165,7 @@ def _serve(connection: Connection, theirs: Connection) -> None:
     mappers: LocalMappers | None = None
     while True:
         try:
-            stream, name, arguments = connection.recv()
+            name, arguments = connection.recv()
         except (EOFError, OSError):
             os._exit(0)  # nothing here needs to be put in order
         answer: Any = None
@@ -196,8 +176,7 @@ def _serve(connection: Connection, theirs: Connection) -> None:
                 answer = mappers.facts
             else:
                 assert mappers is not None, "no model was loaded"
-                of_all = getattr(mappers, name) if name in _OF_ALL else None
-                answer = mappers.call(stream, name, *arguments) if of_all is None else of_all(*arguments)
+                answer = getattr(mappers, name)(*arguments)
         except Exception as failure:
             error = _portable(failure)
         with contextlib.suppress(OSError):

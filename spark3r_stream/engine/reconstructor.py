@@ -173,7 +173,8 @@ class Reconstructor:
     def prepare(
         self, frames: Sequence[Frame]
     ) -> tuple[list[tuple[Frame, np.ndarray, np.ndarray, CameraView | None]], list[tuple[Frame, str]]]:
-        """Undistort and resize; frames that do not fit the user's camera come back with the reason."""
+        """Undistort and resize; frames that do not fit the user's camera come back with the reason. `Frame.prepared` is
+        the picture for /image/, empty where it is not published."""
         prepared, failures = [], []
         for frame in frames:
             image, camera = frame.image, None
@@ -187,7 +188,8 @@ class Reconstructor:
                 self._resize = self._fit(image.shape[:2])
                 self._aspect = image.shape[1] / image.shape[0]
             small, pixel_map = self._resize(image)
-            prepared.append((frame, small, pixel_map, camera))
+            jpeg = jpeg_of(image) if self.pictures else b""
+            prepared.append((replace(frame, prepared=jpeg), small, pixel_map, camera))
         return prepared, failures
 
     def _fit(self, frame_hw: tuple[int, int]) -> StreamResize:
@@ -218,6 +220,8 @@ class Reconstructor:
             return replace(failed, result=replace(failed.result, **common))
         height, width = estimate.depth.shape
         source_h, source_w = frame.image.shape[:2]
+        jpeg = frame.prepared
+        assert isinstance(jpeg, bytes), "frames come from `prepare`"
         if given is not None and self._undistorter is not None:
             camera, depth_k = self._undistorter.seen_by(source_w, source_h), pixel_map @ given.matrix
         else:
@@ -250,14 +254,8 @@ class Reconstructor:
             colours=colours,
             point_confidence=confidence,
             map_from_submap=self._map_from_submap,
-            jpeg=self._jpeg(frame),
+            jpeg=jpeg,
         )
-
-    def _jpeg(self, frame: Frame) -> bytes:
-        """The picture for /image/, if it is published."""
-        if not self.pictures:
-            return b""
-        return jpeg_of(frame.image if self._undistorter is None else self._undistorter(frame.image)[0])
 
     def _new_submap(self, reason: str) -> MapCorrection:
         """Forget the memory and go on in a new gauge, placed at the last good camera (its scale is a guess: 1)."""

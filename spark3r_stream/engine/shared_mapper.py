@@ -11,17 +11,14 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, Protocol
 
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.interface import Backbone, ModelFacts
 from spark3r_core.stream.cameras_together import CamerasTogether, Rooted, Together, adjusted_together
-from spark3r_core.stream.dense import DenseDepth
 from spark3r_core.stream.keyframe_map import KeyframeMap
-from spark3r_core.stream.map_update import KeyframeRequest, MapOptions, MapUpdate
-from spark3r_stream.engine.mapper_host import LocalMapper
-from spark3r_stream.map_file.saved_map import MapFacts
+from spark3r_core.stream.map_update import MapOptions, MapUpdate
+from spark3r_stream.engine.mapper_host import CalledMapper, LocalMapper
 
 log = logging.getLogger(__name__)
 
@@ -141,37 +138,19 @@ class SharedMapper:
             log.exception("keyframe %d could not be looked for in other maps", frame_id)
 
 
-class MappedStream:
+class MappedStream(CalledMapper):
     """The `MapperHost` of one stream of several."""
 
-    def __init__(self, mappers: StreamMappers, number: int, call: Callable[..., Any]) -> None:
+    def __init__(self, mappers: StreamMappers, number: int, in_turn: Callable[..., Any]) -> None:
         self.memory, self.options = mappers.memory, mappers.options
-        self._mappers, self._number, self._call = mappers, number, call
+        self._mappers, self._number, self._in_turn = mappers, number, in_turn
 
     @property
     def facts(self) -> ModelFacts:
         return self._mappers.facts
 
-    def open(self, world: KeyframeMap, is_fixed: bool) -> None:
-        self._call(self._number, "open", world, is_fixed)
-
-    def begin(self) -> None:
-        self._call(self._number, "begin")
-
-    def map(self, request: KeyframeRequest) -> MapUpdate:
-        return self._call(self._number, "map", request)  # type: ignore[no-any-return]
-
-    def refine(self) -> dict[int, DenseDepth]:
-        return self._call(self._number, "refine")  # type: ignore[no-any-return]
-
-    def finish(self, refine_all: bool = True) -> MapUpdate | None:
-        return self._call(self._number, "finish", refine_all)  # type: ignore[no-any-return]
-
-    def save_map(self, path: Path, facts: MapFacts, overwrite: bool) -> int:
-        return self._call(self._number, "save_map", path, facts, overwrite)  # type: ignore[no-any-return]
-
-    def warm_up(self, image_hw: tuple[int, int]) -> None:
-        self._call(self._number, "warm_up", image_hw)
+    def _call(self, name: str, *arguments: Any) -> Any:
+        return self._in_turn(self._number, name, *arguments)
 
     def check(self) -> None:
         self._mappers.check()

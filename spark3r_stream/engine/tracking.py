@@ -8,7 +8,7 @@ points and where keyframes lie from now on.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -22,9 +22,8 @@ from spark3r_core.metric.options import MetricOptions
 from spark3r_core.metric.sensor_depth import DepthRatio, depth_ratio
 from spark3r_core.metric.steady_odometry import SteadyOdometry
 from spark3r_core.models.interface import ModelFacts
-from spark3r_core.photometric.levels import Level, grey_levels
+from spark3r_core.photometric.levels import grey_levels
 from spark3r_core.stream.camera_sizes import CameraSizes, intrinsics_of
-from spark3r_core.stream.dense import DenseDepth
 from spark3r_core.stream.estimates import WindowResult
 from spark3r_core.stream.keyframe_choice import KeyframeRule
 from spark3r_core.stream.map_update import KeyframeRequest, MapUpdate
@@ -33,14 +32,13 @@ from spark3r_core.stream.tracker import TrackedFrame, Tracker
 from spark3r_stream.engine.frame_cloud import CloudConfig
 from spark3r_stream.engine.frame_health import FrameHealth
 from spark3r_stream.engine.map_gauge import MapGauge
-from spark3r_stream.engine.map_parts import GivenUpMaps
 from spark3r_stream.engine.mapper_host import MapperHost
 from spark3r_stream.engine.mapper_thread import MapperThread
 from spark3r_stream.engine.picture import jpeg_of
+from spark3r_stream.engine.published_map import PublishedMap
 from spark3r_stream.engine.relocaliser import MOST_TRIES, TRIES_AT_FIRST, Relocaliser
 from spark3r_stream.engine.reopening import Reopening
-from spark3r_stream.engine.results import MapSize, StepOutput, failed_output, first_line
-from spark3r_stream.engine.submap import Submap
+from spark3r_stream.engine.results import StepOutput, failed_output, first_line
 from spark3r_stream.engine.tracking_step import (
     DepthSensor,
     MotionSensor,
@@ -50,7 +48,6 @@ from spark3r_stream.engine.tracking_step import (
     Tracked,
     covariance_of,
     focal_std,
-    time_ns,
     time_s,
 )
 from spark3r_stream.engine.undistort import Undistorter
@@ -61,13 +58,11 @@ from spark3r_stream.wire.messages import (
     CameraView,
     FrameOutput,
     FrameResult,
-    MapCorrection,
     TrackingState,
 )
 
 log = logging.getLogger(__name__)
 
-LEAST_CONFIDENCE = 0.5  # of a point from several views: its depth is more likely right to 3 percent than not
 LONGEST_LAG = 16  # frames from a keyframe to its adoption, with a file
 FRAMES_PER_LAG = 2  # frames that a keyframe served, per frame of lag: where views change fast, the next one is due soon
 CALM_FRAMES = (15, 30, 45, 60)  # on a keyframe without need of another: then there is time for depth from several views
@@ -104,7 +99,6 @@ class TrackingReconstructor:
         metric: MetricOptions | None = None,
     ) -> None:
         self.memory, self.camera = host.memory, camera
-        self.cloud = cloud or CloudConfig()
         self.waits, self.refines = waits, refines
         self.pictures = False
         self.sensor: MotionSensor | None = None
@@ -113,10 +107,8 @@ class TrackingReconstructor:
         self._undistorter = Undistorter(camera) if camera is not None else None
         self._host = host
         self._thread: MapperThread[PublishFacts] = MapperThread(host)
-        self._submaps: dict[int, Submap] = {}  # of the present map, by the keyframe's frame id
-        self._next_submap = 0
-        self._given_up = GivenUpMaps()
         self._gauge = MapGauge(metric)
+        self._map = PublishedMap(self._gauge, cloud or CloudConfig(), host.options.max_bytes)
         self._odometry = SteadyOdometry()
         self._tracker = Tracker()
         self._health = FrameHealth()
@@ -135,7 +127,6 @@ class TrackingReconstructor:
         self._odom_from_camera = np.eye(4)  # of the newest tracked frame: odometry goes on when a new map begins
         self._last_good: np.ndarray | None = None  # newest confirmed camera in the map of all, (4, 4)
         self._newest: Tracked | None = None  # the newest frame, if it is confirmed and no keyframe
-        self.loops: list[tuple[int, int]] = []  # pairs of keyframes that were recognised as one place
         if reopening is not None:
             assert reopening.world is not None, "another run has begun with it"
             host.open(reopening.world, reopening.is_read_only)
@@ -151,12 +142,17 @@ class TrackingReconstructor:
 
     @property
     def submap(self) -> int:
-        return max(0, self._next_submap - 1)
+        return max(0, self._map.next_number - 1)
+
+    @property
+    def loops(self) -> list[tuple[int, int]]:
+        """Pairs of keyframes that were recognised as one place."""
+        return self._map.loops
 
     @property
     def metres(self) -> tuple[Metres, ...]:
         """Of the maps of this run, for their file."""
-        return self._gauge.metres(self._submaps)
+        return self._gauge.metres(self._map.submaps)
 
     def save_map(self, path: Path, facts: MapFacts, overwrite: bool) -> Future[int]:
         """See `MapperHost.save_map`, after what was asked for before; before `close`."""
@@ -179,7 +175,6 @@ class TrackingReconstructor:
         if isinstance(prepared, Spark3rError):
             return step.result(failed_output(frame, self.submap, str(prepared)), {DropCause.UNDISTORT_ERROR: 1})
         assert isinstance(prepared, Prepared)
-        picture, view, pyramid = prepared.picture, prepared.view, prepared.pyramid
         if self._epoch is not None and frame.epoch != self._epoch:
             self._health.interrupted()
         self._epoch = frame.epoch
@@ -188,18 +183,18 @@ class TrackingReconstructor:
         assert self._sizes is not None
         self._adopt_if_due(frame, step, adopt)
         if self._reopening is not None:
-            step.keyframes += self._reopening.next_outputs(self.cloud)
+            step.keyframes += self._reopening.next_outputs(self._map.cloud)
         if self._is_searching:
             return self._search(frame, prepared, step)
         if self._tracker.reference is None:
             return self._begin_map(frame, prepared, step)
-        tracked = self._track(frame, picture, pyramid)
+        tracked = self._track(frame, prepared)
         if self._denied:
             self._health.interrupted(self._denied)
         state = self._health.update(tracked)
         output = self._output(frame, tracked, prepared, state)
         if state is TrackingState.TRACKING:
-            self._last_good = self._in_all(tracked)
+            self._last_good = self._map.camera_in_all(tracked)
             self._gauge.saw_frame(time_s(frame), tracked)
             step.depth_ratio = frame.depth_ratio or self._depth_ratio(frame, prepared, tracked)
             self._gauge.saw_depth_image(step.depth_ratio)
@@ -214,7 +209,7 @@ class TrackingReconstructor:
         else:
             reference = self._tracker.reference
             assert reference is not None
-            newest = Tracked(frame, picture, view, pyramid, tracked, reference, self._sizes)
+            newest = Tracked(frame, prepared, tracked, reference)
             self._newest = newest if is_good else None
             self._ask(newest)
         return step.result(output)
@@ -224,16 +219,11 @@ class TrackingReconstructor:
         height, width = prepared.sizes.picture_hw
         reopening, is_first = self._reopening, self._sizes is None
         if reopening is not None and (is_first or reopening.is_read_only):
-            camera = None if prepared.view is None else prepared.view.matrix
-            reopening.check(frame.frame_id, prepared.sizes.picture_hw, camera)
+            reopening.check(frame.frame_id, prepared.sizes.picture_hw, prepared.intrinsics)
         if not is_first:
             self._begin_part(f"the picture's size changed to {width}x{height} at frame {frame.frame_id}")
         elif reopening is not None:
-            self._submaps = reopening.begin(time_s(frame))
-            for metres in reopening.facts.metres:
-                self._gauge.go_on_with(metres)
-            self._next_submap = len(self._submaps)
-            step.corrections += self._placed(self._submaps, "a saved map was opened")
+            self._map.reopen(reopening, time_s(frame), step)
         self._sizes, self._view = prepared.sizes, prepared.view
 
     def _search(self, frame: Frame, prepared: Prepared, step: Step) -> StepOutput:
@@ -273,19 +263,14 @@ class TrackingReconstructor:
         if not self._thread.is_free:
             self._adopt(step)
         if self._reopening is not None:
-            step.keyframes += self._reopening.next_outputs(self.cloud, most=None)
-        self._publish_refined(self._thread.take_refined(), step)
+            step.keyframes += self._reopening.next_outputs(self._map.cloud, most=None)
+        self._map.refine(self._thread.take_refined(), step)
         if adjust_all:
             self._map_last_frame(step)
             update = self._thread.finish(not self.refines)
             if update is not None:
-                self._submaps = self._given_up.follow(update, self._submaps, self._gauge)
-                for frame_id, dense in sorted(update.refined.items()):
-                    self._gauge.refined(frame_id, dense)
-                step.corrections += self._corrections(update, "all keyframes adjusted together", at_end=True)
+                self._map.settle(update, self._camera_as_known(update), step)
                 step.camera = self._camera_of_map(update)
-                self._measure(update, step)
-                self._publish_refined(update.refined, step)
         return self._gauge.stamped(step.result(None))
 
     def close(self) -> None:
@@ -303,15 +288,15 @@ class TrackingReconstructor:
     def _map_last_frame(self, step: Step) -> None:
         """The end of a file is a keyframe: the frames since the last one are held from both sides."""
         newest, self._newest = self._newest, None
-        if newest is not None and newest.frame.frame_id not in self._submaps:
+        if newest is not None and newest.frame.frame_id not in self._map.submaps:
             self._submit(newest, self._request(newest), 0)
             self._adopt(step)
 
-    def _track(self, frame: Frame, picture: np.ndarray, pyramid: list[Level]) -> TrackedFrame:
+    def _track(self, frame: Frame, prepared: Prepared) -> TrackedFrame:
         reference = self._tracker.reference
         assert reference is not None
         tracked = self._tracker.track(
-            frame.frame_id, pyramid, time_s(frame), lambda: reference.guess(picture), frame.hint
+            frame.frame_id, prepared.pyramid, time_s(frame), lambda: reference.guess(prepared.picture), frame.hint
         )
         if self.sensor is not None:
             self.sensor.tracked(frame, tracked.odom_from_camera if tracked.aligned else None)
@@ -354,26 +339,16 @@ class TrackingReconstructor:
         self._newest = None
 
     def _submit(self, newest: Tracked, request: KeyframeRequest, lag: int) -> None:
-        facts = PublishFacts(newest.frame, self._submaps[newest.tracked.keyframe_id].number)
+        facts = PublishFacts(newest.frame, self._map.submaps[newest.tracked.keyframe_id].number)
         self._thread.submit(request, facts, newest.frame.frame_id + lag)
 
     def _request(self, newest: Tracked) -> KeyframeRequest:
         """That a tracked frame be mapped."""
-        frame, tracked = newest.frame, newest.tracked
+        tracked = newest.tracked
         camera_from_key = se3.invert(tracked.key_from_camera).astype(np.float32)
         points = newest.reference.points() @ camera_from_key[:3, :3].T + camera_from_key[:3, 3]
-        return KeyframeRequest(
-            frame.frame_id,
-            self._map_time_s(frame),
-            newest.picture,
-            newest.sizes,
-            newest.pyramid,
-            None if newest.view is None else newest.view.matrix,
-            tracked,
-            points,
-            tracked.odom_from_camera,
-            hint=frame.hint,
-        )
+        request = self._first_request(newest.frame, newest.prepared)
+        return replace(request, tracked=tracked, points=points, odom_from_camera=tracked.odom_from_camera)
 
     def _adopt_if_due(self, frame: Frame, step: Step, recorded: Sequence[int | None] | None) -> None:
         pending = self._thread.pending
@@ -388,7 +363,7 @@ class TrackingReconstructor:
 
     def _adopt(self, step: Step) -> None:
         """Take the pending keyframe: publish it, and track on it from now on."""
-        self._publish_refined(self._thread.take_refined(), step)
+        self._map.refine(self._thread.take_refined(), step)
         pending, update = self._thread.take()
         request = pending.request
         step.adopted = request.frame_id
@@ -415,56 +390,13 @@ class TrackingReconstructor:
             self._urgent = False
 
     def _publish(self, request: KeyframeRequest, facts: PublishFacts, update: MapUpdate, step: Step) -> None:
-        """Number the keyframe's submap, make its depth and points, and say where submaps lie now."""
-        keyframe = update.keyframe
-        assert keyframe is not None
-        self._submaps = self._given_up.follow(update, self._submaps, self._gauge)
-        tracked_submap = facts.tracked_submap if update.found_by is None else self._submaps[update.found_by].number
-        submap = Submap(
-            self._next_submap, request.frame_id, facts.frame.captured_ns, facts.frame.epoch, time_ns(facts.frame),
-            tracked_submap,
-        )  # fmt: skip
-        self._next_submap += 1
-        self._submaps[request.frame_id] = submap
-        self._gauge.mapped(keyframe, request.picture, time_s(facts.frame))
-        step.corrections += self._corrections(update, "a keyframe was mapped")
-        self._last_window = step.window = update.window
-        self._measure(update, step)
-        image, _ = request.sizes.for_network(request.picture)
-        camera = keyframe.depth_intrinsics
-        step.keyframes.append(submap.output(self.cloud, image, keyframe.depth, keyframe.confidence, camera))
+        self._map.add(request, facts, update, self._camera_as_known(update), step)
+        self._last_window = update.window
 
-    def _publish_refined(self, refined: dict[int, DenseDepth], step: Step) -> None:
-        """Keyframes that are out already, once more, with their depth from several views."""
-        cloud = replace(self.cloud, least_confidence=LEAST_CONFIDENCE)
-        for frame_id, dense in sorted(refined.items()):
-            submap = self._submaps.get(frame_id)
-            self._gauge.refined(frame_id, dense)
-            if submap is not None:  # else it could not be tracked on, and nobody has heard of it
-                output = submap.output(cloud, dense.picture, dense.depth, dense.confidence, dense.intrinsics)
-                step.refined.append(output)
-
-    def _measure(self, update: MapUpdate, step: Step) -> None:
-        before = 0 if step.map_size is None else step.map_size.dropped
-        step.map_size = MapSize(update.map_bytes, self._host.options.max_bytes or 0, before + len(update.dropped))
-
-    def _corrections(self, update: MapUpdate, reason: str, *, at_end: bool = False) -> list[MapCorrection]:
-        """Where submaps lie now that some moved; where the gauge changed, all of them."""
-        self.loops += update.loops
-        for frame_id, lies in update.moved.items():
-            self._submaps[frame_id].part_from_submap = lies
+    def _camera_as_known(self, update: MapUpdate) -> np.ndarray:
+        """(3, 3) of the pictures."""
         assert self._sizes is not None
-        camera = intrinsics_of(update.focal, self._sizes.picture_hw) if self._view is None else self._view.matrix
-        why = self._gauge.measure(self._submaps, camera, at_end=at_end)
-        return self._placed(self._submaps if why else update.moved, why or reason)
-
-    def _placed(self, frame_ids: Iterable[int], reason: str) -> list[MapCorrection]:
-        corrections = []
-        for frame_id in sorted(frame_ids):
-            submap = self._submaps[frame_id]
-            self._gauge.place(submap)
-            corrections.append(self._gauge.correction(submap, reason))
-        return corrections
+        return intrinsics_of(update.focal, self._sizes.picture_hw) if self._view is None else self._view.matrix
 
     def _begin_map(self, frame: Frame, prepared: Prepared, step: Step) -> StepOutput:
         """The first frame of a map is mapped before anything is published."""
@@ -495,11 +427,9 @@ class TrackingReconstructor:
 
     def _first_request(self, frame: Frame, prepared: Prepared) -> KeyframeRequest:
         """Of a frame that was not tracked."""
-        assert self._sizes is not None
-        intrinsics = None if prepared.view is None else prepared.view.matrix
         return KeyframeRequest(
-            frame.frame_id, self._map_time_s(frame), prepared.picture, self._sizes, prepared.pyramid, intrinsics,
-            odom_from_camera=self._odom_from_camera, hint=frame.hint,
+            frame.frame_id, self._map_time_s(frame), prepared.picture, prepared.sizes, prepared.pyramid,
+            prepared.intrinsics, odom_from_camera=self._odom_from_camera, hint=frame.hint,
         )  # fmt: skip
 
     def _map_time_s(self, frame: Frame) -> float:
@@ -513,9 +443,7 @@ class TrackingReconstructor:
         """Give the map up and begin another, placed at the last confirmed camera; its scale is a guess."""
         log.warning("a new map begins: %s", reason)
         self._thread.begin()
-        self._given_up.add(self._submaps, self._gauge)
-        self._gauge.begin_part(self._last_good, self._submaps)
-        self._submaps = {}
+        self._map.begin_part(self._last_good)
         self._tracker = Tracker()
         self._health = FrameHealth()
         self._relocaliser = self._new_relocaliser()
@@ -524,11 +452,6 @@ class TrackingReconstructor:
         self._urgent = False
         self._denied = ""
         self._newest = None
-
-    def _in_all(self, tracked: TrackedFrame) -> np.ndarray:
-        """(4, 4) the camera in the map of all."""
-        submap = self._submaps[tracked.keyframe_id]
-        return submap.map_from_submap.apply_to_poses(submap.pose(tracked.key_from_camera))
 
     def _output(
         self,
@@ -540,7 +463,7 @@ class TrackingReconstructor:
     ) -> FrameOutput:
         assert self._sizes is not None
         view = prepared.view
-        submap, window = self._submaps[tracked.keyframe_id], self._last_window
+        submap, window = self._map.submaps[tracked.keyframe_id], self._last_window
         reference = self._tracker.reference
         source_h, source_w = frame.image.shape[:2]
         if view is not None and self._undistorter is not None:

@@ -56,18 +56,20 @@ class Prepared:
     jpeg: bytes = b""
     tags: tuple[TagSighting, ...] = ()
 
+    @property
+    def intrinsics(self) -> NDArray[np.float64] | None:
+        """(3, 3) of the picture, where the user gave the camera."""
+        return None if self.view is None else self.view.matrix
+
 
 @dataclass(frozen=True)
 class Tracked:
-    """A frame that was tracked, with what a keyframe would be made of. picture: undistorted, seen by `view`."""
+    """A frame that was tracked, with what a keyframe would be made of."""
 
     frame: Frame
-    picture: np.ndarray
-    view: CameraView | None
-    pyramid: list[Level]
+    prepared: Prepared
     tracked: TrackedFrame
     reference: Reference
-    sizes: CameraSizes
 
 
 @dataclass(frozen=True)

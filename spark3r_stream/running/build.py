@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,9 @@ from spark3r_stream.engine.tracking import TrackingReconstructor
 from spark3r_stream.sources.open import is_surely_a_file
 
 if TYPE_CHECKING:
+    from spark3r_core.models.interface import Backbone
     from spark3r_core.stream.map_update import MapOptions
+    from spark3r_core.stream.session import MemoryConfig
 
 
 def build_reconstructor(
@@ -41,28 +42,19 @@ def build_reconstructor(
         camera = read_camera(expand_home(config.camera_file))
     if host is not None:
         return TrackingReconstructor(host, config.size, camera)
-    from spark3r_core.models.registry import load_model
-    from spark3r_core.stream.session import MemoryConfig
-
     device = device_of(config.device)
-    if max_new_frames is None:
-        max_new_frames = most_new_frames(None if config.window == "auto" else int(config.window), is_file(config))
-    memory = MemoryConfig(
-        max_bytes=None if config.memory is None else parse_bytes(config.memory),
-        fill=config.fill,
-        eviction=config.eviction,
-        max_new_frames=max_new_frames,
-    )
-    dtype = dtype_of(config.dtype, device)
     if config.track == "on":
-        memory, options = replace(memory, max_new_frames=1), _map_options(config)
+        memory, dtype, options = _memory(config, 1), dtype_of(config.dtype, device), _map_options(config)
         if mapper is not None and device == "cpu":
             mapper.load(_choice(config, device, dtype), memory, options)
-            return TrackingReconstructor(mapper, config.size, camera, reopening=reopening, metric=config.metric)
-        model = load_model(config.model, device=device, dtype=dtype, weights=config.weights)
-        host = LocalMapper(model, memory, options)
-        return TrackingReconstructor(host, config.size, camera, reopening=reopening, metric=config.metric)
-    model = load_model(config.model, device=device, dtype=dtype, weights=config.weights)
+            found: MapperHost = mapper
+        else:
+            found = LocalMapper(_model(config, device, dtype), memory, options)
+        return TrackingReconstructor(found, config.size, camera, reopening=reopening, metric=config.metric)
+    if max_new_frames is None:
+        max_new_frames = most_new_frames(None if config.window == "auto" else int(config.window), is_file(config))
+    memory = _memory(config, max_new_frames)
+    model = _model(config, device, dtype_of(config.dtype, device))
     refine = None if config.refine == "auto" else config.refine == "on"
     return Reconstructor(model, memory, config.size, camera, refine=refine)
 
@@ -70,22 +62,29 @@ def build_reconstructor(
 def build_shared_mapper(config: RunConfig, streams: int, process: MapperProcess | None) -> SharedMapper:
     """One model for so many streams, each with a map and a memory of its own. process: where it maps on a CPU; None: in
     this process. Imports torch."""
-    from spark3r_core.models.registry import load_model
-    from spark3r_core.stream.session import MemoryConfig
-
     device = device_of(config.device)
-    dtype, options = dtype_of(config.dtype, device), _map_options(config)
-    memory = MemoryConfig(
-        max_bytes=None if config.memory is None else parse_bytes(config.memory),
-        fill=config.fill,
-        eviction=config.eviction,
-        max_new_frames=1,
-    )
+    dtype, options, memory = dtype_of(config.dtype, device), _map_options(config), _memory(config, 1)
     if process is not None and device == "cpu":
         process.load(_choice(config, device, dtype), memory, options, streams)
         return SharedMapper(process)
-    model = load_model(config.model, device=device, dtype=dtype, weights=config.weights)
-    return SharedMapper(LocalMappers(model, memory, options, streams))
+    return SharedMapper(LocalMappers(_model(config, device, dtype), memory, options, streams))
+
+
+def _memory(config: RunConfig, max_new_frames: int) -> MemoryConfig:
+    from spark3r_core.stream.session import MemoryConfig
+
+    return MemoryConfig(
+        max_bytes=None if config.memory is None else parse_bytes(config.memory),
+        fill=config.fill,
+        eviction=config.eviction,
+        max_new_frames=max_new_frames,
+    )
+
+
+def _model(config: RunConfig, device: str, dtype: Any) -> Backbone:
+    from spark3r_core.models.registry import load_model
+
+    return load_model(config.model, device=device, dtype=dtype, weights=config.weights)
 
 
 def _map_options(config: RunConfig) -> MapOptions:

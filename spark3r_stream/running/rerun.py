@@ -13,7 +13,7 @@ from typing import Any
 from spark3r_core.geometry.camera import Intrinsics
 from spark3r_core.geometry.camera_files import read_camera
 from spark3r_core.user_paths import expand_home
-from spark3r_stream.config import ConfigError, RunConfig, parse_bytes
+from spark3r_stream.config import ConfigError, RunConfig, option_name, parse_bytes
 from spark3r_stream.engine.loop import AnyReconstructor
 from spark3r_stream.engine.reopening import Reopening
 from spark3r_stream.errors import RecordingError
@@ -70,20 +70,25 @@ def recorded_config(given: RunConfig, run: RecordedRun) -> RunConfig:
     for name in _READING:
         if getattr(given, name) != getattr(plain, name):
             raise ConfigError(
-                f"{_option(name)} is about live sources and folders of images; {run.path} is read as it was recorded"
+                f"{option_name(name)} is about live sources and folders of images;"
+                f" {run.path} is read as it was recorded"
             )
     for name in _HINTS:
         if getattr(given, name) != getattr(plain, name):
-            raise ConfigError(f"{_option(name)} is about a sensor, and {run.path} holds what that said; leave it away")
+            raise ConfigError(
+                f"{option_name(name)} is about a sensor, and {run.path} holds what that said; leave it away"
+            )
     recorded = run.settings
     missing = [name for name in (*_NUMERIC, "weights") if name not in recorded]
     if missing:
-        raise RecordingError(f"{run.path} does not say what {_option(missing[0])} was; it was made by another version")
+        raise RecordingError(
+            f"{run.path} does not say what {option_name(missing[0])} was; it was made by another version"
+        )
     for name in _NUMERIC:
         value = getattr(given, name)
         if value != getattr(plain, name) and _meaning(name, value) != _meaning(name, recorded[name]):
             raise ConfigError(
-                f"{_option(name)} {value}, but {run.path} was made with {recorded[name]}; leave the option away to"
+                f"{option_name(name)} {value}, but {run.path} was made with {recorded[name]}; leave the option away to"
                 " repeat that run"
             )
     _refuse_unasked(given, run)
@@ -122,7 +127,7 @@ def _refuse_unasked(given: RunConfig, run: RecordedRun) -> None:
     ):
         if is_large and getattr(given, name) == getattr(plain, name):
             raise ConfigError(
-                f"{run.path} was made with {_option(name)} {recorded[name]}, which may take much memory; repeat the"
+                f"{run.path} was made with {option_name(name)} {recorded[name]}, which may take much memory; repeat the"
                 " option if you trust the file"
             )
 
@@ -183,10 +188,6 @@ def notes_of(run: RecordedRun) -> list[str]:
         if then != now:
             notes.append(f"{run.path} was made with {name} {then}, this is {now}; the last bits may differ")
     return notes
-
-
-def _option(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
 
 
 def _meaning(name: str, value: Any) -> Any:

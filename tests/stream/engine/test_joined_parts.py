@@ -121,7 +121,7 @@ def test_it_goes_on_as_another_map_until_it_meets_the_first(followed) -> None:
 
 def test_both_parts_are_where_they_are_in_one_unit(followed) -> None:
     run, began, _, _ = followed
-    placed = run.engine._submaps
+    placed = run.engine._map.submaps
     for one in run.results:
         if one.frame_id < len(BEFORE) or one.frame_id >= began:
             index = BEFORE[one.frame_id] if one.frame_id < len(BEFORE) else AFTER[one.frame_id - began]
@@ -140,8 +140,8 @@ def test_odometry_does_not_jump(followed) -> None:
 
 def test_subscribers_have_the_same_map_late_or_not(followed) -> None:
     run, _, early, late = followed
-    assert len(early) == run.engine._next_submap
-    for submap in run.engine._submaps.values():
+    assert len(early) == run.engine._map.next_number
+    for submap in run.engine._map.submaps.values():
         for name, seen in (("early", early), ("late", late)):
             np.testing.assert_allclose(
                 seen[submap.number].matrix, submap.map_from_submap.matrix, atol=1e-12, err_msg=f"{name} {submap.number}"
@@ -181,6 +181,6 @@ def test_a_lost_camera_is_found_in_a_map_that_was_given_up() -> None:
         run.show(orbit.picture(8))
     last = run.results[-1]
     assert last.state is TrackingState.TRACKING
-    assert run.engine._submaps[last.keyframe_id].number > second
-    found = run.engine._submaps[last.keyframe_id].map_from_submap.apply_to_poses(last.world_from_camera)
+    assert run.engine._map.submaps[last.keyframe_id].number > second
+    found = run.engine._map.submaps[last.keyframe_id].map_from_submap.apply_to_poses(last.world_from_camera)
     assert orbit.error(found, orbit.pose(8))[1] < 0.05

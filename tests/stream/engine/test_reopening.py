@@ -123,17 +123,19 @@ def test_a_run_is_found_in_the_map_and_late_joiners_have_both(tmp_path) -> None:
     assert not results[0].valid
     assert "not recognised in the saved map yet" in results[0].failure_reason
     assert all(one.valid for one in results[1:])
-    found = engine._submaps[NEXT_ID]
+    found = engine._map.submaps[NEXT_ID]
     assert results[1].submap == found.number == len(IDS)
     assert set(snapshot.corrections) == set(snapshot.clouds) == {*range(len(IDS)), found.number}
     saved = orbit_map()
     for number, frame_id in enumerate(IDS):
         np.testing.assert_allclose(
             snapshot.corrections[number].map_from_submap.matrix,
-            engine._submaps[frame_id].map_from_submap.matrix,
+            engine._map.submaps[frame_id].map_from_submap.matrix,
             atol=1e-9,
         )
-        assert engine._submaps[frame_id].map_from_submap.scale == pytest.approx(saved.keyframes[frame_id].scale, 0.05)
+        assert engine._map.submaps[frame_id].map_from_submap.scale == pytest.approx(
+            saved.keyframes[frame_id].scale, 0.05
+        )
     there = snapshot.corrections[found.number].map_from_submap
     assert orbit.error(se3.make_pose(there.rotation, there.translation), orbit.pose(FOUND))[1] < 0.05
     path = tmp_path / "room.s3rmap"
