@@ -57,13 +57,13 @@ class WireSink:
         messages: list[Unsealed] = []
         if frames:
             self._newest_ns, self._epoch = frames[-1].captured_ns, frames[-1].epoch
-        if self._numbering is not None:
-            result = self._numbering.applied(result)
-        result = self._thinning.step(result)
+        own = self._thinning.step(result)
+        result = own if self._numbering is None else self._numbering.applied(own)
         if result.corrections:
             messages += encode_map_corrections(result.corrections, self._newest_ns, self._epoch, self.names.map)
-        for keyframe in [*result.keyframes, *result.refined]:
-            messages += self._thinning.of_keyframe(encode_keyframe(keyframe))
+        numbers = [one.submap for one in [*own.keyframes, *own.refined]]
+        for number, keyframe in zip(numbers, [*result.keyframes, *result.refined], strict=True):
+            messages += self._thinning.of_keyframe(encode_keyframe(keyframe), number)
         for output in result.outputs:
             messages += self._thinning.wanted(encode_frame(output, self.names))
         self._send(messages)

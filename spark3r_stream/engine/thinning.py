@@ -65,10 +65,11 @@ class Thinning:
             refined=[self._with_fewer_points(keyframe) for keyframe in result.refined],
         )
 
-    def of_keyframe(self, messages: list[Unsealed]) -> list[Unsealed]:
-        """Its messages that are wanted; the same ones when its depth comes once more."""
-        every = self._options.depth_every
-        return [one for one in self.wanted(messages) if one.topic != wire.DEPTH or one.submap % every == 0]
+    def of_keyframe(self, messages: list[Unsealed], number: int) -> list[Unsealed]:
+        """Its messages that are wanted; the same ones when its depth comes once more. number: of its submap among its
+        own camera's, whatever that is called where several cameras are published."""
+        has_depth = number % self._options.depth_every == 0
+        return [one for one in self.wanted(messages) if one.topic != wire.DEPTH or has_depth]
 
     def wanted(self, messages: list[Unsealed]) -> list[Unsealed]:
         """Those of the topics that were asked for."""

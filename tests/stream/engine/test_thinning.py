@@ -11,15 +11,18 @@ import pytest
 
 from spark3r_stream import Subscriber
 from spark3r_stream.config import ConfigError, RunConfig
+from spark3r_stream.engine.placed import Numbering
 from spark3r_stream.engine.results import StepOutput
+from spark3r_stream.engine.sinks import WireSink
 from spark3r_stream.engine.thinning import Thinning, ThinningOptions
 from spark3r_stream.recording.reader import Recording
 from spark3r_stream.running.run import opened_run
 from spark3r_stream.wire import envelope as wire
 from spark3r_stream.wire.decode import decode
 from spark3r_stream.wire.encode import encode_keyframe
+from spark3r_stream.wire.envelope import Message
 from spark3r_stream.wire.messages import FrameOutput, FrameResult
-from tests.helpers_wire import make_keyframe, make_tracked
+from tests.helpers_wire import make_keyframe, make_sealer, make_tracked
 
 MS = 1_000_000
 
@@ -59,11 +62,28 @@ def test_depth_of_some_keyframes_and_the_same_again_when_it_is_refined() -> None
     thinning = Thinning(ThinningOptions(depth_every=3))
     for _ in range(2):
         topics = [
-            [m.topic for m in thinning.of_keyframe(encode_keyframe(replace(make_keyframe(k), submap=k)))]
+            [m.topic for m in thinning.of_keyframe(encode_keyframe(replace(make_keyframe(k), submap=k)), k)]
             for k in range(4)
         ]
         assert [wire.DEPTH in each for each in topics] == [True, False, False, True]
         assert all(wire.CLOUD in each and wire.DEPTH_CALIB in each for each in topics)
+
+
+@pytest.mark.parametrize("camera", [0, 1])
+def test_every_second_keyframe_is_every_second_of_each_camera(camera: int) -> None:
+    class Target:
+        def __init__(self) -> None:
+            self.topics: list[str] = []
+
+        def send(self, messages: list[Message]) -> None:
+            self.topics += [one.topic for one in messages]
+
+    target = Target()
+    sink = WireSink(make_sealer(), [target], Numbering(camera, 2), Thinning(ThinningOptions(depth_every=2)))
+    for k in range(4):
+        sink.window([], StepOutput([], keyframes=[replace(make_keyframe(k), submap=k)]))
+    assert target.topics.count(wire.DEPTH) == 2
+    assert target.topics.count(wire.CLOUD) == 4
 
 
 def test_of_each_cell_the_most_trusted_point_stays() -> None:
