@@ -31,6 +31,9 @@ def parse_bytes(text: str) -> int:
     return int(float(match[1]) * _UNITS[match[2].lower()])
 
 
+NO_CAMERA = Path("none")
+
+
 def option_name(name: str) -> str:
     """Of a setting on the command line."""
     return f"--{name.replace('_', '-')}"
@@ -174,7 +177,16 @@ class RunConfig:
 
     @property
     def camera_file(self) -> Path | None:
-        """The calibration, by whichever of its two names."""
+        """The calibration, by whichever of its two names; None also where it is to be none."""
+        return None if self.wants_no_camera else self._camera_given
+
+    @property
+    def wants_no_camera(self) -> bool:
+        """--camera none: without a calibration, even where one is remembered."""
+        return self._camera_given == NO_CAMERA
+
+    @property
+    def _camera_given(self) -> Path | None:
         return self.intrinsics if self.camera is None else self.camera
 
     @property

@@ -19,7 +19,6 @@ from spark3r_stream.plain_text import cleaned
 
 log = logging.getLogger(__name__)
 
-NO_CAMERA = Path("none")  # --camera none
 BY_ID = Path("/dev/v4l/by-id")
 
 
@@ -43,8 +42,8 @@ def remember(source: str, content: bytes) -> Path | None:
 
 def with_remembered_camera(config: RunConfig) -> RunConfig:
     """The settings with the calibration of their source, where none is given; --camera none means none."""
-    if config.camera == NO_CAMERA:
-        return replace(config, camera=None)
+    if config.wants_no_camera:
+        return replace(config, camera=None, intrinsics=None)
     path = None if config.camera_file is not None else camera_file(config.source)
     if path is None or not path.is_file():
         return config

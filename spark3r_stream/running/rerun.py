@@ -13,7 +13,7 @@ from typing import Any
 from spark3r_core.geometry.camera import Intrinsics
 from spark3r_core.geometry.camera_files import read_camera
 from spark3r_core.user_paths import expand_home
-from spark3r_stream.config import ConfigError, RunConfig, option_name, parse_bytes
+from spark3r_stream.config import NO_CAMERA, ConfigError, RunConfig, option_name, parse_bytes
 from spark3r_stream.engine.loop import AnyReconstructor
 from spark3r_stream.engine.reopening import Reopening
 from spark3r_stream.errors import RecordingError
@@ -21,7 +21,6 @@ from spark3r_stream.plain_text import cleaned, unicode_text
 from spark3r_stream.recording.records import MAX_WINDOW
 from spark3r_stream.recording.reprocess import RecordedRun
 from spark3r_stream.recording.schema import MAX_THREADS, checked_camera, checked_number
-from spark3r_stream.running.remembered import NO_CAMERA
 
 # These decide the numbers; a user may leave them away or repeat them. The rest says how a source is read.
 _NUMERIC = (
@@ -96,13 +95,12 @@ def recorded_config(given: RunConfig, run: RecordedRun) -> RunConfig:
         name = cleaned(run.recording.metadata.get("map_file", ""), 256)
         raise ConfigError(f"{run.path} began from the map {name}, sha256 {run.map_sha256}; give that file with --map")
     file = given.camera_file
-    if file is not None:
-        camera = None if file == NO_CAMERA else read_camera(expand_home(file))
+    if given.wants_no_camera or file is not None:
+        camera = None if file is None else read_camera(expand_home(file))
         if camera != recorded_camera(run):
-            raise ConfigError(f"--camera {file} is not the camera {run.path} was made with; leave it away")
+            raise ConfigError(f"--camera {file or NO_CAMERA} is not the camera {run.path} was made with; leave it away")
     config = replace(
         given,
-        camera=None if file == NO_CAMERA else given.camera,
         source=str(run.settings.get("source", run.source_id)),
         # a recording from a stranger names no file that is loaded; the hash says whether the right one was found
         weights=given.weights or ("random" if recorded["weights"] == "random" else None),

@@ -114,5 +114,8 @@ def test_what_was_kept_is_taken_unless_another_camera_or_none_is_given(tmp_path:
     assert with_remembered_camera(plain).camera == kept
     given = RunConfig(source, intrinsics=Path("own.yaml"))
     assert with_remembered_camera(given) == given
-    assert with_remembered_camera(RunConfig(source, camera=Path("none"))).camera is None
+    for none in (RunConfig(source, camera=Path("none")), RunConfig(source, intrinsics=Path("none"))):
+        assert with_remembered_camera(none).camera is None
+        assert with_remembered_camera(none).camera_file is None
+        assert none.camera_file is None, "commands that remember nothing take it as well"
     assert remember("clip.mp4", b"{}") is None

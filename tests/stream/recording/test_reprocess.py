@@ -10,7 +10,7 @@ from mcap.reader import make_reader
 from mcap.writer import CompressionType
 from PIL import Image
 
-from spark3r_stream.config import ConfigError, RunConfig
+from spark3r_stream.config import NO_CAMERA, ConfigError, RunConfig
 from spark3r_stream.errors import RecordingError
 from spark3r_stream.proto import recording_pb2, wire_pb2
 from spark3r_stream.recording.comparison import TIMINGS, without_timings
@@ -18,7 +18,6 @@ from spark3r_stream.recording.digest import DIGEST
 from spark3r_stream.recording.reader import Recording
 from spark3r_stream.recording.reprocess import RecordedRun
 from spark3r_stream.running.build import build_reconstructor
-from spark3r_stream.running.remembered import NO_CAMERA
 from spark3r_stream.running.rerun import check_weights, recorded_camera, recorded_config, recorded_new_frames
 from spark3r_stream.wire import envelope as wire
 from tests.helpers_media import moving_images, write_video
