@@ -137,6 +137,14 @@ class Intrinsics:
         normalised = distort(points[..., :2] / z, self.distortion, self.fisheye)
         return normalised * np.array([self.fx, self.fy]) + np.array([self.cx, self.cy])
 
+    def rays(self, pixels: ArrayLike) -> Array:
+        """Pixels (..., 2) of any lens -> the rays that it images there (..., 3), z = 1; see `undistort`."""
+        places = as_float64(pixels, (2,), "pixels")
+        seen = undistort(
+            (places - np.array([self.cx, self.cy])) / np.array([self.fx, self.fy]), self.distortion, self.fisheye
+        )
+        return np.concatenate([seen, np.ones((*seen.shape[:-1], 1))], -1)
+
     def unproject(self, pixels: ArrayLike, depth: ArrayLike) -> Array:
         """Pixels (..., 2) and z-depths (...) -> camera points (..., 3). Only for cameras without distortion."""
         if self.is_distorted:

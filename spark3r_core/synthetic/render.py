@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from spark3r_core.errors import GeometryError
-from spark3r_core.geometry.camera import Intrinsics, undistort
+from spark3r_core.geometry.camera import Intrinsics
 from spark3r_core.synthetic.intersect import box_distances, cylinder_distances, shell_distances, sphere_distances
 from spark3r_core.synthetic.shading import Hits, shade, surface_table
 from spark3r_core.synthetic.world import SHELL_FACES, Worlds
@@ -54,14 +54,13 @@ def lens_rays(camera: Intrinsics) -> Tensor:
     Raises GeometryError where a pixel shows nothing in front of the camera: z-depth would mean nothing there.
     """
     u, v = np.meshgrid(np.arange(camera.width) + 0.5, np.arange(camera.height) + 0.5)
-    imaged = np.stack([(u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy], -1)
-    rays = undistort(imaged, camera.distortion, camera.fisheye)
+    rays = camera.rays(np.stack([u, v], -1))
     if not np.isfinite(rays).all():
         raise GeometryError(
             f"the lens {list(camera.distortion)} sees nothing ahead of it in a corner of its image;"
             " choose a narrower field of view or other coefficients"
         )
-    return torch.from_numpy(np.concatenate([rays, np.ones((*rays.shape[:2], 1))], -1)).float().permute(2, 0, 1)
+    return torch.from_numpy(rays).float().permute(2, 0, 1)
 
 
 def _tiles(rays: Tensor, tile_hw: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from spark3r_core.errors import GeometryError
 from spark3r_core.geometry import se3
-from spark3r_core.geometry.camera import Intrinsics, distort, undistort
+from spark3r_core.geometry.camera import Intrinsics
 
 Array = NDArray[np.float64]
 Pattern = NDArray[np.uint8]
@@ -42,8 +42,7 @@ class PaintedTag:
         seen = se3.transform_points(camera_from_tag, corners)
         if seen[:, 2].min() <= 0.05 or camera_from_tag[:3, 2] @ camera_from_tag[:3, 3] >= 0:
             return False
-        places = distort(seen[:, :2] / seen[:, 2:], camera.distortion, camera.fisheye)
-        places = places * [camera.fx, camera.fy] + [camera.cx, camera.cy]
+        places = camera.project(seen)
         left, top = np.maximum(np.floor(places.min(0)).astype(int) - 1, 0)
         right, bottom = np.minimum(np.ceil(places.max(0)).astype(int) + 1, [camera.width, camera.height])
         if right <= left or bottom <= top:
@@ -51,9 +50,7 @@ class PaintedTag:
         offsets = (np.arange(SAMPLES) + 0.5) / SAMPLES
         u = (np.arange(left, right)[:, None] + offsets).ravel()
         v = (np.arange(top, bottom)[:, None] + offsets).ravel()
-        imaged = np.stack(np.meshgrid((u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy), -1)
-        rays = undistort(imaged, camera.distortion, camera.fisheye)
-        rays = np.concatenate([rays, np.ones((*rays.shape[:2], 1))], -1)
+        rays = camera.rays(np.stack(np.meshgrid(u, v), -1))
         z = (camera_from_tag[:3, 2] @ camera_from_tag[:3, 3]) / (rays @ camera_from_tag[:3, 2])
         on_paper = (rays * z[..., None] - camera_from_tag[:3, 3]) @ camera_from_tag[:3, :2]
         here = (np.abs(on_paper) < half).all(-1) & (z > 0)
@@ -90,12 +87,7 @@ def place_on_surface(
         if reach < 4 or rows[0] < 0 or columns[0] < 0 or rows[2] >= height or columns[2] >= width:
             continue
         r, c = (one.ravel() for one in np.meshgrid(rows, columns, indexing="ij"))
-        rays = undistort(
-            np.stack([(c + 0.5 - camera.cx) / camera.fx, (r + 0.5 - camera.cy) / camera.fy], -1),
-            camera.distortion,
-            camera.fisheye,
-        )
-        points = np.column_stack([rays, np.ones(len(rays))]) * depth[r, c][:, None].astype(np.float64)
+        points = camera.rays(np.stack([c + 0.5, r + 0.5], -1)) * depth[r, c][:, None].astype(np.float64)
         if not np.isfinite(points).all():
             continue
         middle = points.mean(0)

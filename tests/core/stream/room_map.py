@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 
@@ -54,3 +55,19 @@ def off(world: KeyframeMap, truth: np.ndarray) -> float:
     """RMS distance of keyframes from the truth; the first one is held."""
     centres = np.stack([world.keyframes[one].world_from_camera[:3, 3] for one in world.order])
     return float(np.sqrt(np.square(centres - truth[:, :3, 3]).sum(1).mean()))
+
+
+HALF = 10  # keyframes of each of the two `halves`
+ROOM, TRUTH = Room.of(1, points=1800), true_poses(2 * HALF)
+SECOND_BEGINS = np.array([40.0, -3.0, 7.0])  # where the second half's own frame puts it
+
+
+def halves() -> tuple[KeyframeMap, KeyframeMap]:
+    """Of one walk once round, each in a frame of its own, the second at 1.7 times the size."""
+    poses, scales = drifted(TRUTH, turn=0.004, growth=0.005)
+    turned = pose(1.1) @ se3.invert(poses[HALF])
+    second_poses = turned @ poses[HALF:]
+    second_poses[:, :3, 3] = 1.7 * second_poses[:, :3, 3] + SECOND_BEGINS
+    first = make_map(ROOM, TRUTH[:HALF], poses[:HALF], scales[:HALF])
+    second = make_map(ROOM, TRUTH[HALF:], second_poses, 1.7 * scales[HALF:])
+    return replace(first, picture_hw=HW), replace(second, picture_hw=HW)

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from spark3r_core.geometry import se3
 from spark3r_core.geometry.alignment import umeyama
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.stream.cameras_together import CamerasTogether, _rooted, adjusted_together
@@ -16,22 +15,15 @@ from spark3r_core.stream.loops import opened
 from spark3r_core.stream.map_budget import without
 from spark3r_core.stream.meeting import Relation
 from tests.core.places.views import HW, Room, pose
-from tests.core.stream.room_map import drifted, make_map, true_poses
-
-COUNT, HALF = 20, 10
-ROOM, TRUTH = Room.of(1, points=1800), true_poses(COUNT)
+from tests.core.stream import room_map
+from tests.core.stream.room_map import HALF, TRUTH, make_map, true_poses
 
 
 @pytest.fixture(scope="module")
 def halves() -> tuple[KeyframeMap, KeyframeMap]:
-    """Of one walk once round by two cameras, each in a frame of its own, the second at 1.7 times the size."""
-    poses, scales = drifted(TRUTH, turn=0.004, growth=0.005)
-    turned = pose(1.1) @ se3.invert(poses[HALF])
-    second_poses = turned @ poses[HALF:]
-    second_poses[:, :3, 3] = 1.7 * second_poses[:, :3, 3] + np.array([40.0, -3.0, 7.0])
-    first = make_map(ROOM, TRUTH[:HALF], poses[:HALF], scales[:HALF])
-    second = make_map(ROOM, TRUTH[HALF:], second_poses, 1.7 * scales[HALF:])
-    return tuple(opened(replace(one, picture_hw=HW), is_fixed=False) for one in (first, second))  # type: ignore[return-value]
+    """Of one walk by two cameras."""
+    first, second = room_map.halves()
+    return opened(first, is_fixed=False), opened(second, is_fixed=False)
 
 
 @pytest.fixture(scope="module")

@@ -7,28 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from spark3r_core.geometry import se3
 from spark3r_core.geometry.alignment import umeyama
 from spark3r_core.stream.keyframe_map import KeyframeMap
 from spark3r_core.stream.map_budget import without
 from spark3r_core.stream.merging import NotMerged, merged, renumbered
-from tests.core.places.views import HW, Room, pose
-from tests.core.stream.room_map import drifted, make_map, true_poses
-
-COUNT, HALF = 20, 10
-ROOM, TRUTH = Room.of(1, points=1800), true_poses(COUNT)
-BEGINS = np.array([40.0, -3.0, 7.0])
-
-
-def halves() -> tuple[KeyframeMap, KeyframeMap]:
-    """Of one walk once round, each in a frame of its own, the second at 1.7 times the size."""
-    poses, scales = drifted(TRUTH, turn=0.004, growth=0.005)
-    first = make_map(ROOM, TRUTH[:HALF], poses[:HALF], scales[:HALF])
-    turned = pose(1.1) @ se3.invert(poses[HALF])
-    second_poses = turned @ poses[HALF:]
-    second_poses[:, :3, 3] = 1.7 * second_poses[:, :3, 3] + BEGINS
-    second = make_map(ROOM, TRUTH[HALF:], second_poses, 1.7 * scales[HALF:])
-    return replace(first, picture_hw=HW), replace(second, picture_hw=HW)
+from tests.core.places.views import HW, Room
+from tests.core.stream.room_map import HALF, TRUTH, halves, make_map, true_poses
 
 
 @pytest.fixture(scope="module")

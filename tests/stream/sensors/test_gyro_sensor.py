@@ -19,13 +19,10 @@ from spark3r_stream.sensors import gyro
 from spark3r_stream.sensors.axes import camera_from_sensor
 from spark3r_stream.sensors.feed import TopicFeed, open_feed
 from spark3r_stream.sensors.gyro import GyroSensor
+from tests.core.geometry.test_gyro import rates_at
 
 PICTURE = np.zeros((4, 4, 3), np.uint8)
 HERTZ, FPS = 200, 30
-
-
-def rates_at(seconds: np.ndarray) -> np.ndarray:
-    return np.stack([0.5 * np.sin(2 * seconds), np.sin(3.1 * seconds + 1), 0.3 * np.cos(5 * seconds)], -1)
 
 
 @cache
