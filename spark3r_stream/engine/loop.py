@@ -71,7 +71,7 @@ class AnyReconstructor(Protocol):
         ...
 
     def close(self) -> None:
-        """End what runs beside, whatever it is doing. The caller of `run_stream` does that."""
+        """End what runs beside, whatever it is doing. The caller of `stream_steps` does that."""
         ...
 
 
@@ -105,21 +105,6 @@ class Window:
     drops: dict[DropCause, int] = field(default_factory=dict)
     taken_ns: int = 0
     adopted: tuple[int | None] | None = None
-
-
-def run_stream(
-    source: Source,
-    reconstructor: AnyReconstructor,
-    sinks: Sequence[Sink],
-    config: EngineConfig,
-    stats: RunStats,
-    clock: Clock,
-    stop: threading.Event,
-    decided: Sequence[Decisions] | None = None,
-) -> None:
-    """All of `stream_steps`, for a caller who wants nothing but what the sinks get."""
-    for _ in stream_steps(source, reconstructor, sinks, config, stats, clock, stop, decided):
-        pass
 
 
 def stream_steps(

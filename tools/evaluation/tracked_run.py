@@ -1,7 +1,7 @@
 """A source through the engine as `spark3r run` drives it, and what came out: as it was published, and in the end.
 
-The path of a frame is that of the command line (`run_stream`, its buffer, its reading thread, its files); only what is
-published goes into a `Collector` instead of a socket.
+The path of a frame is that of the command line (`stream_steps`, its buffer, its reading thread, its files); only what
+is published goes into a `Collector` instead of a socket.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.models.interface import ModelFacts
 from spark3r_stream.clock import SystemClock
 from spark3r_stream.engine.files_sink import FilesSink
-from spark3r_stream.engine.loop import AnyReconstructor, EngineConfig, Sink, run_stream
+from spark3r_stream.engine.loop import AnyReconstructor, EngineConfig, Sink, stream_steps
 from spark3r_stream.engine.results import StepOutput
 from spark3r_stream.engine.run_stats import RunStats
 from spark3r_stream.engine.scheduler import WindowPlan
@@ -185,7 +185,8 @@ def run_tracked(
         all_sinks.append(files)
     engine = EngineConfig(plan or WindowPlan(1, 1), max_frames=max_frames, adjusts_all=adjusts_all)
     try:
-        run_stream(source, timed, all_sinks, engine, stats, clock, threading.Event())
+        for _ in stream_steps(source, timed, all_sinks, engine, stats, clock, threading.Event()):
+            pass
     finally:
         source.close()
         if files is not None and writer is not None:

@@ -18,7 +18,7 @@ from spark3r_core.models.interface import Decoded
 from spark3r_core.stream import session
 from spark3r_core.stream.session import MemoryConfig
 from spark3r_stream.clock import SystemClock
-from spark3r_stream.engine.loop import EngineConfig, run_stream
+from spark3r_stream.engine.loop import EngineConfig, stream_steps
 from spark3r_stream.engine.reconstructor import Reconstructor
 from spark3r_stream.engine.results import StepOutput
 from spark3r_stream.engine.run_stats import RunStats
@@ -92,7 +92,8 @@ def run(
     clock = SystemClock()
     sink, stats = Collect(), RunStats(clock, "scripted", "tiny")
     config = EngineConfig(plan, max_frames=max_frames)
-    run_stream(source, reconstructor, [sink], config, stats, clock, stop or threading.Event())
+    for _ in stream_steps(source, reconstructor, [sink], config, stats, clock, stop or threading.Event()):
+        pass
     return sink, stats
 
 
@@ -132,16 +133,17 @@ def test_a_failing_source_raises_after_its_frames_were_processed(model: DA3, per
     source = ScriptedSource([frame(i) for i in range(3)], error=SourceError("cable pulled"))
     sink = Collect()
     clock = SystemClock()
+    steps = stream_steps(
+        source,
+        mapper(model),
+        [sink],
+        EngineConfig(WindowPlan(per_window, per_window)),
+        RunStats(clock, "scripted", "tiny"),
+        clock,
+        threading.Event(),
+    )
     with pytest.raises(SourceError, match="cable pulled"):
-        run_stream(
-            source,
-            mapper(model),
-            [sink],
-            EngineConfig(WindowPlan(per_window, per_window)),
-            RunStats(clock, "scripted", "tiny"),
-            clock,
-            threading.Event(),
-        )
+        list(steps)
     assert [o.result.frame_id for o in sink.outputs] == [0, 1, 2]
 
 
