@@ -145,6 +145,7 @@ class Relay:
         due_s = now_s + _IDLE_TURN_S if self._linger_until_s is None else self._linger_until_s
         for link in tuple(self._links):
             link.waiting_cost = max(0, link.waiting_cost - taken)
+            self._note_full(link, now_s)  # before anything is called stuck: room may have been made since
             stalled = bool(link.to_near) and now_s - link.moved_s > self._limits.stall_s
             stuck = hang_up == "stuck" and link.full_since_s is not None and now_s - link.full_since_s >= _STUCK_S
             if stuck or stalled or now_s >= min(link.close_at_s, link.opened_s + self._limits.age_s):
@@ -246,15 +247,26 @@ class Relay:
         """Wait for what can be done next with each side; a side that cannot take more stops the other one."""
         if not link.open:
             return
-        limit = self._limits.download_bytes
-        full = limit is not None and link.waiting_cost >= limit
-        link.full_since_s = (link.full_since_s or now_s) if full else None
+        full = self._note_full(link, now_s)
         near = (_WRITE if link.to_near else 0) | (0 if link.to_far else _READ)
         self._set_interest(link.near, near, link)
         if link.far is not None:
             idle = link.ended or full or bool(link.to_near)
             far = ((0 if idle else _READ) | (_WRITE if link.to_far else 0)) if link.reached else _WRITE
             self._set_interest(link.far, far, link)
+
+    def _note_full(self, link: Link, now_s: float) -> bool:
+        """Whether this connection may bring nothing more until messages are taken."""
+        limit = self._limits.download_bytes
+        full = limit is not None and link.waiting_cost >= limit
+        if full and link.full_since_s is None:
+            link.full_since_s = now_s
+            with self._lock:  # `taken` wakes only who is full already: look for what came just before
+                if self._taken:
+                    self._look_at_s = 0.0
+        elif not full:
+            link.full_since_s = None
+        return full
 
     def _set_interest(self, sock: socket.socket, events: int, link: Link | None) -> None:
         known = self._selector.get_map().get(sock)

@@ -18,6 +18,7 @@ from spark3r_stream.map.scene_map import SceneMap
 from spark3r_stream.proto import wire_pb2
 from spark3r_stream.pubsub import endpoints
 from spark3r_stream.pubsub import publisher as publisher_module
+from spark3r_stream.pubsub import relay as relay_module
 from spark3r_stream.pubsub import subscriber as subscriber_module
 from spark3r_stream.pubsub.publisher import Publisher
 from spark3r_stream.pubsub.snapshot import SnapshotKeeper, parse_reply
@@ -159,6 +160,30 @@ def test_messages_kept_for_later_are_bounded_in_bytes(publisher: Publisher, monk
             subscriber._buffer_one()
         assert len(subscriber._pending) == 2
         assert subscriber.missed[wire.DEPTH] == 8
+
+
+def test_room_made_just_before_the_bound_is_noticed_loses_no_message(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `taken` adds wakes the relay only if it is full by then; it lost a connection in CI that was not."""
+    monkeypatch.setattr(subscriber_module, "MAX_WAITING_BYTES", 20_000)
+    monkeypatch.setattr(relay_module, "_IDLE_TURN_S", 60.0)  # nothing but the caller's impatience wakes it
+    monkeypatch.setattr(relay_module, "_STUCK_S", 0.0)
+    with Subscriber(publisher.endpoint, [wire.DEPTH]) as subscriber:
+        assert subscriber.wait_connected(WAIT_S)
+        relay = subscriber._connection.relay
+
+        def taken_unnoticed(cost: int) -> None:
+            with relay._lock:
+                relay._taken += cost
+
+        monkeypatch.setattr(relay, "taken", taken_unnoticed)
+        sealer = make_sealer()
+        for i in range(10):
+            publisher.send(frames(sealer, [i], size=(40, 50))[0])
+        for _ in range(10):
+            assert subscriber._connection.wait_readable(time.monotonic() + WAIT_S)
+            subscriber._buffer_one()
 
 
 def test_the_cost_of_what_comes_is_counted_however_it_is_cut() -> None:
