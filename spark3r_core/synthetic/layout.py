@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from spark3r_core.synthetic import furniture, materials
+from spark3r_core.synthetic.doors import furnish_doors
 from spark3r_core.synthetic.primitives import Layout
 from spark3r_core.synthetic.twin_rooms import CORRIDOR, furnish_twin_rooms
 
-KINDS = ("room", "corridor", "court", "plain_room", "twin_rooms")
+KINDS = ("room", "corridor", "court", "plain_room", "twin_rooms", "doors")
 
 
 def build_layout(rng: np.random.Generator, kind: str) -> Layout:
@@ -17,16 +18,18 @@ def build_layout(rng: np.random.Generator, kind: str) -> Layout:
         width, depth, height = rng.uniform(2.6, 8.0), rng.uniform(2.6, 8.0), rng.uniform(2.3, 3.6)
     elif kind == "twin_rooms":
         width, depth, height = 2 * rng.uniform(3.2, 4.2), rng.uniform(3.2, 4.2) + CORRIDOR, rng.uniform(2.4, 3.0)
+    elif kind == "doors":
+        width, depth, height = rng.uniform(1.9, 2.6), rng.uniform(9, 12), rng.uniform(2.4, 2.8)
     elif kind == "corridor":
         width, depth, height = rng.uniform(1.7, 3.6), rng.uniform(10, 40), rng.uniform(2.2, 3.6)
     else:
         width, depth, height = rng.uniform(10, 40), rng.uniform(10, 40), rng.uniform(2.5, 9.0)
-    if kind not in ("court", "twin_rooms") and rng.random() < 0.5:
+    if kind not in ("court", "twin_rooms", "doors") and rng.random() < 0.5:
         width, depth = depth, width
     wall = materials.wall(rng)
     walls = [wall if rng.random() < 0.6 else materials.wall(rng) for _ in range(4)]
     ceiling, floor = materials.ceiling(rng), materials.floor(rng)
-    if kind == "plain_room":
+    if kind in ("plain_room", "doors"):
         walls, ceiling, floor = [materials.painted(rng)] * 4, materials.painted(rng), materials.painted(rng)
     layout = Layout(
         kind=kind,
@@ -41,6 +44,7 @@ def build_layout(rng: np.random.Generator, kind: str) -> Layout:
         "court": _furnish_court,
         "plain_room": _furnish_plain_room,
         "twin_rooms": furnish_twin_rooms,
+        "doors": furnish_doors,
     }
     furnish[kind](layout, rng)
     return layout

@@ -152,7 +152,7 @@ def _orbit(rng: np.random.Generator, distance: WorldDistance, times: np.ndarray,
 
 
 def _gait(rng: np.random.Generator, kind: str, world_kind: str) -> Gait:
-    pace = {"room": 1.0, "plain_room": 1.0, "twin_rooms": 1.0, "corridor": 1.3, "court": 2.0}[world_kind]
+    pace = {"corridor": 1.3, "court": 2.0}.get(world_kind, 1.0)
     height, turn = rng.uniform(1.1, 1.7), np.deg2rad(rng.uniform(0.5, 1.5))
     if kind == "robot":
         height = rng.uniform(0.35, 1.2)

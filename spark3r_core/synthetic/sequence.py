@@ -13,6 +13,7 @@ from spark3r_core.errors import GeometryError
 from spark3r_core.geometry.camera import Intrinsics
 from spark3r_core.metric.tags import cells, tag_picture
 from spark3r_core.synthetic.augment import augment_images
+from spark3r_core.synthetic.movers import walking, with_movers
 from spark3r_core.synthetic.paths import make_path, paused_times
 from spark3r_core.synthetic.render import lens_rays, render
 from spark3r_core.synthetic.tag import PaintedTag, place_on_surface
@@ -46,12 +47,14 @@ class SyntheticSequence:
         tag_at: int = 0,
         span: tuple[float, float] = (0.0, 1.0),
         camera: int = 0,
+        movers: int = 0,
     ) -> None:
         """`kind` is one of paths.PATH_KINDS, `world_kind` of layout.KINDS or None (the seed decides). `pause`: the
         camera stands still for so many frames in the middle. `lens`, `fisheye`: distortion, see `Intrinsics`; the focal
         length is that of a pinhole of this field of view. `tag`: edge of an AprilTag 36h11:0 where frame `tag_at` shows
         a flat surface; 0: none. `span`: the part of the path of `frames` frames that is shown, from where to where;
-        (1, 0) is the way back. `camera`: another one has other exposure and other noise.
+        (1, 0) is the way back. `camera`: another one has other exposure and other noise. `movers`: so many things as
+        large as a person walk through the world.
 
         Raises GeometryError for fewer than one frame, an unusable field of view or unknown kinds.
         """
@@ -74,6 +77,7 @@ class SyntheticSequence:
         pinhole = Intrinsics.from_matrix(self.intrinsics, image_hw[1], image_hw[0])
         self.camera = replace(pinhole, distortion=lens, fisheye=fisheye)
         self._rays = lens_rays(self.camera) if self.camera.is_distorted else None
+        self.movers = walking(self.worlds, seed, self.world_from_camera, movers) if movers else None
         self.tag: PaintedTag | None = None
         if tag > 0:
             _, depth = self._rendered(min(tag_at, len(self) - 1))
@@ -102,7 +106,8 @@ class SyntheticSequence:
     def _rendered(self, index: int) -> tuple[Tensor, Tensor]:
         pose = torch.from_numpy(self.world_from_camera[index]).float()[None, None]
         camera = torch.from_numpy(self.intrinsics).float()[None, None]
-        return render(self.worlds, pose, camera, self.image_hw, rays=self._rays)
+        worlds = self.worlds if self.movers is None else with_movers(self.worlds, self.movers, index)
+        return render(worlds, pose, camera, self.image_hw, rays=self._rays)
 
 
 def _spanned(span: tuple[float, float], frames: int, pause: int) -> np.ndarray:

@@ -1,4 +1,5 @@
-"""Rendered streams that ask a map to hold: loops, ways there and back, a look away, equal rooms, darkness, a kidnap."""
+"""Rendered worlds that ask a map to hold: loops, ways there and back, a look away, a rest, places that look alike,
+things that move, darkness, kidnaps."""
 
 from __future__ import annotations
 
@@ -8,102 +9,119 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spark3r_core.geometry import se3
+from spark3r_core.synthetic.doors import doors_walk
 from spark3r_core.synthetic.paths import make_path, poses_from_angles
 from spark3r_core.synthetic.sequence import SyntheticSequence
 
 Array = NDArray[np.float64]
-OVERLAP_STEP, OCCLUDED = 6, 0.05  # pixels between those looked at; of depth, by which one is hidden
-DARK_FRAMES = 50
+DARK_FRAMES, MOVED_IN_THE_DARK = 50, 15
+PAUSE = 0.3  # of the frames
+TURN_FRAMES = 400  # of a video, in which there is time to turn all the way round
+FULL_TURN_DEG = 320.0  # of the viewing direction along a path, and more
+ANOTHER_ROOM = 1000  # to the seed, where a room's path does not turn so far
+MOVERS = 3
+BESIDE = (0.06, 0.03, 0.03, 0.0, 0.06, 0.02)  # of a camera that goes the same way again: units, radians
+
+MAP_WORLDS = (
+    "loop", "corridor", "look_away", "stand_still", "twin_rooms", "doors", "moving",
+    "blackout", "kidnap", "kidnap_unseen", "turn_unseen",
+)  # fmt: skip
+LOST_WORLDS = ("blackout", "kidnap", "kidnap_unseen", "turn_unseen")
 
 
 @dataclass(frozen=True)
 class MapWorld:
-    """One stream. frames: indices into the sequence, in the order shown; dark: (n,) which of them are covered. began:
-    the frame from which on the camera is to be found again (or to begin a map of its own); None where it is never lost.
-    """
+    """One stream. dark: (n,) which frames are covered. began: the frame from which on the camera is to be found again
+    (or to begin a map of its own); None where it is never lost."""
 
     name: str
+    seed: int
     sequence: SyntheticSequence
-    frames: NDArray[np.int64]
     dark: NDArray[np.bool_]
     began: int | None = None
 
-    @property
-    def truth(self) -> Array:
-        """(n, 4, 4) world_from_camera of the stream's frames."""
-        return np.asarray(self.sequence.world_from_camera[self.frames])
-
-    def images(self) -> list[NDArray[np.uint8]]:
-        shown: dict[int, NDArray[np.uint8]] = {}
-        black = np.zeros((*self.sequence.image_hw, 3), np.uint8)
-        for index, dark in zip(self.frames.tolist(), self.dark.tolist(), strict=True):
-            if not dark and index not in shown:
-                shown[index] = np.ascontiguousarray(self.sequence.frame(index)[0])
-        return [black if dark else shown[int(i)] for i, dark in zip(self.frames, self.dark, strict=True)]
-
-    def overlap(self, first: int, second: int) -> float:
-        """Share of what stream frame `first` shows that `second` shows too, hidden surfaces taken out."""
-        camera = self.sequence.intrinsics
-        depths = [self.sequence.frame(int(self.frames[one]))[1] for one in (first, second)]
-        height, width = self.sequence.image_hw
-        v, u = np.mgrid[OVERLAP_STEP // 2 : height : OVERLAP_STEP, OVERLAP_STEP // 2 : width : OVERLAP_STEP]
-        z = depths[0][v, u].ravel().astype(np.float64)
-        rays = np.stack(
-            [(u.ravel() + 0.5 - camera[0, 2]) / camera[0, 0], (v.ravel() + 0.5 - camera[1, 2]) / camera[1, 1]]
-        )
-        known = np.isfinite(z)
-        points = np.concatenate([rays, np.ones((1, len(z)))]).T[known] * z[known, None]
-        step = se3.compose(se3.invert(self.truth[second]), self.truth[first])
-        at = se3.transform_points(step, points)
-        ahead = at[:, 2] > 1e-3
-        uv = at[:, :2] / np.where(ahead, at[:, 2], 1.0)[:, None] * camera[[0, 1], [0, 1]] + camera[:2, 2]
-        inside = ahead & ((uv >= 0) & (uv < np.array([width, height]))).all(1)
-        there = depths[1][uv[inside, 1].astype(int), uv[inside, 0].astype(int)]
-        seen = np.abs(there - at[inside, 2]) < OCCLUDED * at[inside, 2]
-        return float(seen.sum()) / max(1, int(known.sum()))
-
 
 def make_world(name: str, seed: int, frames: int, size_wh: tuple[int, int]) -> MapWorld:
-    """Stream `name` of MAP_WORLDS; about `frames` frames."""
+    """Stream `name` of MAP_WORLDS; about `frames` frames.
+
+    loop: a closed way, with a full turn. corridor: forwards, and back on the same way, looking the same way. look_away:
+    150 degrees, and back. stand_still: a third of the time. twin_rooms: two that are equal. doors: a corridor of
+    equal ones, there and back. moving: a loop among things that walk. blackout: dark for 50 frames, while the camera
+    goes on by 15. kidnap: carried back by half a loop. kidnap_unseen: carried on by half a loop, from where it goes
+    round to where it was first. turn_unseen: the same for a camera that hardly does more than turn.
+    """
     hw = (size_wh[1], size_wh[0])
 
-    def room(kind: str, world: str = "room", count: int = frames) -> SyntheticSequence:
-        return SyntheticSequence(seed, count, kind, hw, world_kind=world)
+    def room(kind: str, world: str = "room", count: int = frames, pause: int = 0) -> SyntheticSequence:
+        return SyntheticSequence(seed, count, kind, hw, world_kind=world, pause=pause)
 
+    def shown(sequence: SyntheticSequence) -> MapWorld:
+        return MapWorld(name, seed, sequence, np.zeros(len(sequence), bool))
+
+    def carried(sequence: SyntheticSequence, order: NDArray[np.int64], cut: int) -> MapWorld:
+        """On the way of `sequence` in this order; from `cut` on beside it, as nobody goes the same way twice."""
+        poses = sequence.world_from_camera[order]
+        poses[cut:] = se3.compose(poses[cut:], se3.exp(np.array(BESIDE)))
+        sequence.world_from_camera = poses
+        return MapWorld(name, seed, sequence, np.zeros(len(order), bool), cut)
+
+    order = np.arange(frames)
     if name == "loop":
-        return _shown(name, room("loop"))
-    if name == "twin_rooms":
-        return _shown(name, room("twin_rooms", "twin_rooms", frames * 3 // 2))
-    if name == "corridor":  # forwards, and back on the same way, looking the same way
+        return shown(_full_turn(seed, frames, hw))
+    if name == "moving":
+        return shown(_full_turn(seed, frames, hw, MOVERS))
+    if name == "corridor":
         sequence = room("forward", "corridor")
         there = np.linspace(0, frames / 2, frames // 2)
         times = np.concatenate([there, there[::-1]])
         sequence.world_from_camera = make_path("forward", 0, seed, sequence.worlds, 0, times=times)
-        return _shown(name, sequence)
+        return shown(sequence)
+    if name == "doors":
+        sequence = room("still", "doors")
+        share = 1 - np.abs(np.linspace(-1, 1, frames))
+        position, yaw = doors_walk(*sequence.worlds.bounds[0].double().numpy(), share)
+        sequence.world_from_camera = poses_from_angles(position, yaw, np.full(frames, 0.05), np.zeros(frames))
+        return shown(sequence)
     if name == "look_away":
-        return _shown(name, _looking_away(room("still"), frames))
-    if name == "kidnap_unseen":
-        return _turning_and_kidnapped(room("still"), frames)
+        return shown(_looking_away(room("still"), frames))
+    if name == "stand_still":
+        return shown(room("handheld", pause=round(PAUSE * frames)))
+    if name == "twin_rooms":
+        return shown(room("twin_rooms", "twin_rooms", frames * 3 // 2))
+    if name == "turn_unseen":
+        return carried(_turning(room("still"), frames), order, frames // 4)
+    if name == "kidnap":
+        cut = 2 * frames // 3
+        back = order[frames // 6 : frames // 2]
+        return carried(_full_turn(seed, frames, hw), np.concatenate([order[:cut], back]), cut)
+    if name == "kidnap_unseen":  # a third of the loop; its second half, and on over the first third
+        cut = frames // 3
+        return carried(
+            _full_turn(seed, frames, hw), np.concatenate([order[:cut], order[frames // 2 :], order[:cut]]), cut
+        )
+    begin = frames // 2
+    after = begin + MOVED_IN_THE_DARK
     sequence = room("handheld")
-    order = np.arange(len(sequence))
-    if name == "blackout":
-        dark = (order >= frames // 2) & (order < frames // 2 + DARK_FRAMES)
-        still = np.where(order >= frames // 2, np.maximum(frames // 2, order - DARK_FRAMES), order)
-        return MapWorld(name, sequence, still, dark, frames // 2 + DARK_FRAMES)
-    back = order[frames // 6 : frames // 2]  # carried back, and let go
-    shown = np.concatenate([order[: 2 * frames // 3], back])
-    return MapWorld(name, sequence, shown, np.zeros(len(shown), bool), 2 * frames // 3)
+    in_the_dark = np.linspace(begin, after, DARK_FRAMES, endpoint=False).astype(np.int64)
+    sequence.world_from_camera = sequence.world_from_camera[np.concatenate([order[:begin], in_the_dark, order[after:]])]
+    dark = np.zeros(len(sequence), bool)
+    dark[begin : begin + DARK_FRAMES] = True
+    return MapWorld(name, seed, sequence, dark, begin + DARK_FRAMES)
 
 
-MAP_WORLDS = ("loop", "corridor", "look_away", "twin_rooms", "blackout", "kidnap", "kidnap_unseen")
+def _full_turn(seed: int, frames: int, hw: tuple[int, int], movers: int = 0) -> SyntheticSequence:
+    """A loop in the first room, from this seed on, in which the camera turns all the way round."""
+    while True:
+        step = max(1.0, TURN_FRAMES / frames)
+        sequence = SyntheticSequence(seed, frames, "loop", hw, world_kind="room", step=step, movers=movers)
+        ahead = sequence.world_from_camera[:, :3, 2]
+        turned = np.ptp(np.unwrap(np.arctan2(ahead[:, 0], ahead[:, 2])))
+        if np.degrees(turned) > FULL_TURN_DEG:
+            return sequence
+        seed += ANOTHER_ROOM
 
 
-def _shown(name: str, sequence: SyntheticSequence) -> MapWorld:
-    count = len(sequence)
-    return MapWorld(name, sequence, np.arange(count), np.zeros(count, bool))
-
-
-def _turning_and_kidnapped(sequence: SyntheticSequence, frames: int) -> MapWorld:
+def _turning(sequence: SyntheticSequence, frames: int) -> SyntheticSequence:
     """A camera that turns on a small circle by a third of a turn, is carried to what is behind it within one frame, and
     turns on until it sees all of that first third again."""
     start = sequence.world_from_camera[0]
@@ -113,7 +131,7 @@ def _turning_and_kidnapped(sequence: SyntheticSequence, frames: int) -> MapWorld
     circle = 0.3 * np.stack([np.sin(own + yaw), 0.1 * np.sin(2 * yaw), np.cos(own + yaw)], 1)
     position = start[:3, 3] + circle - circle[0]
     sequence.world_from_camera = poses_from_angles(position, own + yaw, np.full(frames, 0.08), np.zeros(frames))
-    return MapWorld("kidnap_unseen", sequence, np.arange(frames), np.zeros(frames, bool), cut)
+    return sequence
 
 
 def _looking_away(sequence: SyntheticSequence, frames: int) -> SyntheticSequence:

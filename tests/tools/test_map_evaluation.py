@@ -1,0 +1,117 @@
+"""The numbers of eval_map, on cases whose answer is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spark3r_core.features.tracks import Tracks
+from spark3r_core.geometry.sim3 import Sim3
+from spark3r_stream.wire.messages import FrameResult, TrackingState
+from tools.evaluation.map_numbers import after_loss, places, summarise
+from tools.evaluation.map_streams import MapStream, rendered
+from tools.evaluation.map_worlds import DARK_FRAMES, LOST_WORLDS, MAP_WORLDS, make_world
+from tools.evaluation.tracked_run import Collector, TrackedRun
+
+SIZE = (64, 48)
+
+
+@pytest.fixture(scope="module")
+def turning() -> MapStream:
+    """Sixty frames, carried away at frame 15; of the last ones some show what the first ones showed."""
+    return rendered(make_world("turn_unseen", 100800, 60, SIZE), None)
+
+
+def test_every_world_is_told_where_its_camera_is_lost() -> None:
+    for name in MAP_WORLDS:
+        world = make_world(name, 100800, 60, SIZE)
+        assert len(world.dark) == len(world.sequence.world_from_camera)
+        assert (world.began is not None) == (name in LOST_WORLDS)
+        assert world.dark.sum() == (DARK_FRAMES if name == "blackout" else 0)
+
+
+def test_what_two_frames_share(turning: MapStream) -> None:
+    assert turning.overlap(3, 3) > 0.99
+    assert turning.overlap(3, 14) < turning.overlap(3, 5)
+    assert turning.overlap(0, 15) == 0
+    assert replace(turning, dark=np.ones(60, bool)).overlap(3, 3) == 0
+
+
+def test_rendered_streams_are_kept(tmp_path: Path) -> None:
+    world = make_world("turn_unseen", 100800, 60, (16, 12))
+    first = rendered(world, tmp_path)
+    (kept,) = tmp_path.iterdir()
+    kept.write_bytes(kept.read_bytes())
+    second = rendered(make_world("turn_unseen", 100800, 60, (16, 12)), tmp_path)
+    np.testing.assert_array_equal(first.images, second.images)
+    np.testing.assert_array_equal(first.depth, second.depth)
+    rendered(make_world("turn_unseen", 100801, 60, (16, 12)), tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_revisits_are_found_by_loops_or_tracks_and_false_loops_are_not_missed(turning: MapStream) -> None:
+    keyframes = [0, 5, 10, 15, 25, 35, 45, 50, 55, 59]
+    none = places(turning, keyframes, [], Tracks(), 30)
+    assert none["revisits"] >= 2
+    assert none["revisits_found"] == 0
+    loops = [(0, 45), (5, 50), (0, 25)]
+    found = places(turning, keyframes, loops, Tracks(), 30)
+    assert found["false_loops"] == [(0, 25)]
+    assert found["found_by_loops"] == found["revisits_found"] >= 2
+    joined = Tracks()
+    for later in (45, 50, 55, 59):
+        for earlier in (0, 5, 10):
+            joined.add(earlier, later, [(100 * later + i + 50 * earlier, 100 * earlier + i) for i in range(40)])
+    assert places(turning, keyframes, [], joined, 30)["revisits_found"] == none["revisits"]
+
+
+def _run(stream: MapStream, wrong_from: int) -> TrackedRun:
+    """Frames before the loss in the first map, lost for eight, in a second map for ten, and in the first one again;
+    ten units off from `wrong_from` on."""
+    collected = Collector()
+    collected.keyframe_ids = [0, 10, 25]
+    collected._tracked_on = {0: None, 1: 0, 2: None}
+    for frame, pose in enumerate(stream.truth):
+        lost, second = 15 <= frame < 23, 23 <= frame < 33
+        state = TrackingState.LOST if lost else TrackingState.TRACKING
+        submap = 2 if second else 1 if frame >= 10 else 0
+        collected.results.append(FrameResult(frame, "", 0, submap, frame, 0, world_from_camera=pose, state=state))
+        there = pose.copy()
+        there[:3, 3] += 10.0 * (frame >= wrong_from)
+        collected.published[frame] = there
+        collected._placed[submap] = Sim3()
+    return TrackedRun(collected, 1.0, 0.0, {}, None)
+
+
+def test_a_loss_that_was_survived(turning: MapStream) -> None:
+    found = after_loss(_run(turning, 60), turning, [(0, 10), (10, 25)])
+    assert found["found_again_after"] == 18
+    assert found["told_after"] == 0
+    assert found["joined_after"] == 10
+    assert found["wrong"] == 0
+    assert 20 < found["met_after"] < 45
+
+
+def test_a_loss_that_was_not(turning: MapStream) -> None:
+    found = after_loss(_run(turning, 40), turning, [(0, 10)])
+    assert found["joined_after"] is None
+    assert found["wrong"] == pytest.approx(20 / 27, abs=1e-3)
+
+
+def test_what_is_asked_for_is_counted() -> None:
+    row = {"revisits": 4, "revisits_found": 3, "false_loops": [], "on": {"ate_of_path": 0.004, "wrong_tracking": 0.0}}
+    rows = [
+        row | {"off": {"ate_of_path": 0.01, "wrong_tracking": None}},
+        row | {"off": {"ate_of_path": 0.005, "wrong_tracking": None}, "false_loops": [(1, 2)]},
+    ]
+    found = summarise(rows)
+    assert found["recall"] == 0.75
+    assert found["loops_do"] == [1, 2]
+    assert found["false_loops"] == 1
+    lost = row | {"off": None, "told_after": 3, "joined_after": None, "found_again_after": 16, "wrong": 0.1}
+    found = summarise([lost, lost | {"found_again_after": 15, "wrong": 0.0, "joined_after": 90}])
+    assert found["found_again_in_time"] == found["joined"] == found["worlds_with_wrong"] == [1, 2]
+    assert found["told_in_time"] == [2, 2]

@@ -1,0 +1,164 @@
+"""What became of a map: revisits found, false loops, errors with loops and without, losses survived."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spark3r_core.features.tracks import Tracks
+from spark3r_core.geometry.alignment import umeyama
+from spark3r_core.stream.adjustment import LEAST_SHARED
+from spark3r_stream.wire.messages import TrackingState
+from tools.evaluation import metrics
+from tools.evaluation.map_streams import MapStream
+from tools.evaluation.tracked_run import TrackedRun, path_numbers, states_of
+from tools.evaluation.truth_of_states import wrong_tracking
+
+Array = NDArray[np.float64]
+Pairs = list[tuple[int, int]]
+REVISIT, FALSE_BELOW, WITHIN = 0.5, 0.05, 3  # overlaps; keyframes
+WRONG_OF_PATH = 0.1
+MET_STEP = 3  # frames between those asked whether they show what was seen before
+FOUND_WITHIN, TOLD_WITHIN = 15, 10  # frames: what issue 13 asks for
+ATE_OF_PATH, ATE_OF_OFF = 0.006, 0.5
+
+
+def run_numbers(run: TrackedRun, stream: MapStream) -> dict[str, Any]:
+    """States, maps begun, and ATE of all frames of the final map over the true path; frames that say TRACKING and are
+    wrong."""
+    final, frames = run.collected.final(), np.flatnonzero(~stream.dark)
+    truth = stream.truth[frames]
+    every = path_numbers(final, frames, truth, 1)
+    states = wrong_tracking(run.collected, dict(zip(frames.tolist(), truth, strict=True)))
+    return {
+        "states": states_of(run.collected.results),
+        "parts": len(set(run.collected.part_of.values())),
+        "ate_of_path": None if every is None else round(every["ate"] / metrics.path_length(stream.truth), 5),
+        "wrong_tracking": states.get("wrong_share"),
+        "finish_seconds": round(run.finish_seconds, 2),
+        "fps": round(len(stream.dark) / run.seconds, 2),
+    }
+
+
+def places(stream: MapStream, keyframes: list[int], loops: Pairs, tracks: Tracks, apart: int) -> dict[str, Any]:
+    """True revisits and what found them; loops, and how many of them are false.
+
+    A revisit is a pair of keyframes, `apart` frames or more apart, of which half of one is seen in the other. It is
+    found when a loop was closed within three keyframes of it, or when tracks of features join the two.
+    """
+    revisits = _true_revisits(stream, keyframes, apart)
+    place = {frame_id: i for i, frame_id in enumerate(keyframes)}
+    closed = [loop for loop in loops if loop[0] in place and loop[1] in place]
+
+    def by_loop(pair: tuple[int, int]) -> bool:
+        return any(all(abs(place[a] - place[b]) <= WITHIN for a, b in zip(pair, loop, strict=True)) for loop in closed)
+
+    def by_tracks(pair: tuple[int, int]) -> bool:
+        return tracks.shared(pair[1]).get(pair[0], 0) >= LEAST_SHARED
+
+    found = [(by_loop(pair), by_tracks(pair)) for pair in revisits]
+    false = [pair for pair in loops if max(stream.overlap(*pair), stream.overlap(*pair[::-1])) < FALSE_BELOW]
+    return {
+        "keyframes": len(keyframes),
+        "revisits": len(revisits),
+        "revisits_found": sum(a or b for a, b in found),
+        "found_by_loops": sum(a for a, _ in found),
+        "loops": len(loops),
+        "false_loops": false,
+    }
+
+
+def _true_revisits(stream: MapStream, keyframes: list[int], apart: int) -> Pairs:
+    """Pairs of keyframes (earlier, later): for each later one the earlier one that shares most with it."""
+    found = []
+    for later in keyframes:
+        earlier = [one for one in keyframes if later - one >= apart]
+        near = [one for one in earlier if stream.truth[one, :3, 2] @ stream.truth[later, :3, 2] > 0.5]
+        shared = {one: stream.overlap(one, later) for one in near}
+        best = max(shared, key=lambda one: shared[one], default=None)
+        if best is not None and shared[best] >= REVISIT:
+            found.append((best, later))
+    return found
+
+
+def after_loss(run: TrackedRun, stream: MapStream, loops: Pairs) -> dict[str, Any]:
+    """What happened from the end of the darkness, or from the kidnap, on. As frames from there: met_after, the first
+    that truly shows half of what a keyframe before shows; found_again_after, the first that is TRACKING in the first
+    map; told_after, the first that is not TRACKING or lies in another map; joined_after, the later keyframe of the
+    first loop between that map and another. wrong: share of the frames that are TRACKING in the first map more than a
+    tenth of the path from where they are, that map aligned by what it had before."""
+    began, collected = stream.began, run.collected
+    assert began is not None
+    parts = collected.part_of
+    submap_of = {one.frame_id: one.submap for one in collected.results if one.valid}
+    first = min(parts.values())
+    later = [one for one in collected.results if one.frame_id >= began]
+    tracking = [one for one in later if one.valid and one.state is TrackingState.TRACKING]
+    again = [one.frame_id for one in tracking if parts[one.submap] == first]
+    told = [one.frame_id for one in later if one.frame_id not in again]
+    across = [b for a, b in loops if {a, b} <= submap_of.keys() and parts[submap_of[a]] != parts[submap_of[b]]]
+    before = [one for one in collected.keyframe_ids if one < began]
+    met = (
+        frame
+        for frame in range(began, len(stream.dark), MET_STEP)
+        if any(stream.overlap(one, frame) >= REVISIT for one in before)
+    )
+
+    def after(frame: int | None) -> int | None:
+        return None if frame is None else frame - began
+
+    return {
+        "met_after": after(next(met, None)),
+        "found_again_after": after(min(again, default=None)),
+        "told_after": after(min(told, default=None)),
+        "joined_after": after(min(across, default=None)),
+        "wrong": _wrong(run, stream, again, began),
+    }
+
+
+def _wrong(run: TrackedRun, stream: MapStream, frames: list[int], began: int) -> float:
+    published = run.collected.published
+    before = sorted(one for one in published if one < began)
+    if not frames or len(before) < 3:
+        return 0.0
+    placed = umeyama(np.stack([published[i][:3, 3] for i in before]), stream.truth[before, :3, 3])
+    found = placed.apply_to_points(np.stack([published[i][:3, 3] for i in frames]))
+    off = np.linalg.norm(found - stream.truth[frames, :3, 3], axis=1)
+    return round(float((off > WRONG_OF_PATH * metrics.path_length(stream.truth)).mean()), 4)
+
+
+def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of all seeds of one world; counts as [such, of]."""
+    revisits = sum(row["revisits"] for row in rows)
+    summary: dict[str, Any] = {
+        "false_loops": sum(len(row["false_loops"]) for row in rows),
+        "revisits": revisits,
+        "recall": round(sum(row["revisits_found"] for row in rows) / revisits, 3) if revisits else None,
+    }
+    for state in ("on", "off"):
+        for which in ("ate_of_path", "wrong_tracking"):
+            values = [row[state][which] for row in rows if row[state] is not None and row[state][which] is not None]
+            if values:
+                summary[f"{which}_{state}"] = {
+                    "median": float(np.median(values)), "min": min(values), "max": max(values)
+                }  # fmt: skip
+    pairs = [(row["on"]["ate_of_path"], row["off"]["ate_of_path"]) for row in rows if row["off"] is not None]
+    if pairs:
+        good = [
+            on is not None and off is not None and on <= ATE_OF_PATH and on <= ATE_OF_OFF * off for on, off in pairs
+        ]
+        summary["loops_do"] = [sum(good), len(pairs)]
+    lost = [row for row in rows if "told_after" in row]
+    if lost:
+        summary["found_again_in_time"] = _count(lost, "found_again_after", FOUND_WITHIN)
+        summary["told_in_time"] = _count(lost, "told_after", TOLD_WITHIN)
+        summary["joined"] = _count(lost, "joined_after", None)
+        summary["worlds_with_wrong"] = [sum(row["wrong"] > 0 for row in lost), len(lost)]
+    return summary
+
+
+def _count(rows: list[dict[str, Any]], name: str, most: int | None) -> list[int]:
+    """[rows whose number is at most so large, rows]."""
+    return [sum(row[name] is not None and (most is None or row[name] <= most) for row in rows), len(rows)]
