@@ -2,6 +2,7 @@
 
     python tools/train_bundled.py --out runs/bundled --minutes 90 --resume auto --device cpu
     python tools/train_bundled.py --out runs/streams --minutes 90 --resume runs/bundled/last.pt --phase streams
+    python tools/train_bundled.py --out runs/keyframes --minutes 90 --resume shipped --phase keyframes --frozen-blocks 6
 
 One checkpoint file (`last.pt`) holds everything: the run can be stopped at any moment (SIGINT and SIGTERM save first)
 and goes on where it was. Logs: `log.jsonl` (every 50 steps) and `validation.jsonl` (every 10 minutes).
@@ -27,8 +28,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from spark3r_core.models.bundled import build_bundled
 from tools.training import checkpoint
-from tools.training.curriculum import ASPECTS, PHASES, plan_step
-from tools.training.pool import Pool, fill_forever
+from tools.training.curriculum import ASPECTS, KEYFRAME_ASPECTS, PHASES, plan_step
+from tools.training.pool import FIRST_FRAMES, Pool, fill_forever
 from tools.training.trainer import TrainConfig, Trainer
 from tools.training.validation import HeldOut, validate
 
@@ -78,7 +79,8 @@ RESUME_HELP = (
 )
 PHASE_HELP = (
     "bidirectional: pairs, then windows that see all of themselves; streams: mostly streams, window by window over a "
-    "memory (default: that of the checkpoint, bidirectional when training begins)"
+    "memory; keyframes: windows of keyframes as the mapper sees them, in worlds of every kind (default: that of the "
+    "checkpoint, bidirectional when training begins)"
 )
 
 
@@ -93,8 +95,9 @@ def main() -> int:
     last = args.out / "last.pt" if args.resume == "auto" else Path(args.resume)
     state = checkpoint.load(last) if args.resume not in ("no", "shipped") and last.exists() else None
     config = TrainConfig(**state["train_config"]) if state else TrainConfig(seed=args.seed)
-    chosen = {"learning_rate": args.learning_rate, "phase": args.phase}
-    config = replace(config, **{name: value for name, value in chosen.items() if value})
+    chosen = {"learning_rate": args.learning_rate, "phase": args.phase, "ema_decay": args.ema_decay}
+    chosen |= {"frozen_blocks": args.frozen_blocks, "decay_share": args.decay_share}
+    config = replace(config, **{name: value for name, value in chosen.items() if value is not None})
     trainer = Trainer(model, config, args.device)
     if state:
         trainer.load_state_dict(state)
@@ -104,10 +107,10 @@ def main() -> int:
         print(f"started from the shipped weights of step {trainer.steps}", flush=True)
     print(f"phase {config.phase}", flush=True)
     pool_folder = args.pool or args.out / "pool"
-    pool = Pool(pool_folder, ASPECTS, args.slots)
-    renderer = multiprocessing.get_context("spawn").Process(
-        target=fill_forever, args=(str(pool_folder), ASPECTS, args.slots, args.fresh, os.getpid()), daemon=True
-    )
+    views, aspects = ("keyframes", KEYFRAME_ASPECTS) if config.phase == "keyframes" else ("neighbours", ASPECTS)
+    pool = Pool(pool_folder, aspects, args.slots)
+    filling = (str(pool_folder), aspects, args.slots, args.fresh, os.getpid(), views, FIRST_FRAMES)
+    renderer = multiprocessing.get_context("spawn").Process(target=fill_forever, args=filling, daemon=True)
     renderer.start()
     pool.wait_until_ready(0, min(32, args.slots // 4))
     held_out = HeldOut.kept_in(pool_folder)
@@ -159,6 +162,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--learning-rate", type=float, default=None, help="replaces that of the checkpoint")
     parser.add_argument("--phase", choices=PHASES, default=None, help=PHASE_HELP)
+    parser.add_argument(
+        "--frozen-blocks", type=int, default=None, help="first blocks of the trunk that are not trained"
+    )
+    parser.add_argument("--ema-decay", type=float, default=None, help="of the average; replaces that of the checkpoint")
+    parser.add_argument("--decay-share", type=float, default=None, help="last part of the run in which the rate falls")
     parser.add_argument("--pool", type=Path, default=None, help="folder of rendered sequences (default OUT/pool)")
     parser.add_argument("--slots", type=int, default=600, help="rendered sequences kept, about 1.6 MB each")
     parser.add_argument("--fresh", type=float, default=0.5, help="frames rendered per frame drawn")

@@ -1,15 +1,15 @@
-"""What stands where: one procedural room, corridor or court per seed."""
+"""What stands where: one procedural room, corridor, court, street or terrace per seed."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from spark3r_core.synthetic import furniture, materials
+from spark3r_core.synthetic import furniture, materials, outdoor
 from spark3r_core.synthetic.doors import furnish_doors
 from spark3r_core.synthetic.primitives import Layout
 from spark3r_core.synthetic.twin_rooms import CORRIDOR, furnish_twin_rooms
 
-KINDS = ("room", "corridor", "court", "plain_room", "twin_rooms", "doors")
+KINDS = ("room", "corridor", "court", "plain_room", "twin_rooms", "doors", "street", "terrace")
 
 
 def build_layout(rng: np.random.Generator, kind: str) -> Layout:
@@ -22,21 +22,30 @@ def build_layout(rng: np.random.Generator, kind: str) -> Layout:
         width, depth, height = rng.uniform(1.9, 2.6), rng.uniform(9, 12), rng.uniform(2.4, 2.8)
     elif kind == "corridor":
         width, depth, height = rng.uniform(1.7, 3.6), rng.uniform(10, 40), rng.uniform(2.2, 3.6)
+    elif kind in ("street", "terrace"):
+        width, depth, height = rng.uniform(80, 240), rng.uniform(100, 300), rng.uniform(0.5, 6.0)
     else:
         width, depth, height = rng.uniform(10, 40), rng.uniform(10, 40), rng.uniform(2.5, 9.0)
-    if kind not in ("court", "twin_rooms", "doors") and rng.random() < 0.5:
+    if kind not in ("court", "twin_rooms", "doors", "street", "terrace") and rng.random() < 0.5:
         width, depth = depth, width
     wall = materials.wall(rng)
     walls = [wall if rng.random() < 0.6 else materials.wall(rng) for _ in range(4)]
     ceiling, floor = materials.ceiling(rng), materials.floor(rng)
     if kind in ("plain_room", "doors"):
         walls, ceiling, floor = [materials.painted(rng)] * 4, materials.painted(rng), materials.painted(rng)
+    walk = np.array([width / 2, height, depth / 2])
+    if kind == "street":
+        walk, floor = np.array([rng.uniform(3, 8), 8.0, rng.uniform(12, 40)]), materials.ground(rng)
+    elif kind == "terrace":
+        walk, floor = np.array([rng.uniform(2.0, 7.0), 6.0, rng.uniform(2.0, 7.0)]), materials.ground(rng)
     layout = Layout(
         kind=kind,
         room_min=np.array([-width / 2, -height, -depth / 2]),
         room_max=np.array([width / 2, 0.0, depth / 2]),
-        open_sky=kind == "court",
+        open_sky=kind in ("court", "street", "terrace"),
         shell=[walls[0], walls[1], ceiling, floor, walls[2], walls[3]],
+        walk_min=-walk,
+        walk_max=walk * [1, 0, 1],
     )
     furnish = {
         "room": _furnish_room,
@@ -45,6 +54,8 @@ def build_layout(rng: np.random.Generator, kind: str) -> Layout:
         "plain_room": _furnish_plain_room,
         "twin_rooms": furnish_twin_rooms,
         "doors": furnish_doors,
+        "street": outdoor.furnish_street,
+        "terrace": outdoor.furnish_terrace,
     }
     furnish[kind](layout, rng)
     return layout
@@ -195,28 +206,14 @@ def _furnish_court(layout: Layout, rng: np.random.Generator) -> None:
     for _ in range(int(rng.integers(10, 22))):
         x, z = rng.uniform(low[0] + 1, high[0] - 1), rng.uniform(low[2] + 1, high[2] - 1)
         yaw, pick = rng.uniform(0, 2 * np.pi), rng.random()
-        if pick < 0.25:  # a tree
-            trunk, crown = rng.uniform(1.0, 2.2), rng.uniform(0.6, 1.6)
-            layout.cylinder([x, -trunk / 2, z], rng.uniform(0.08, 0.2), trunk / 2, materials.bark(rng))
-            leaf = materials.leaf(rng)
-            for _ in range(int(rng.integers(1, 4))):
-                dx, dz = rng.uniform(-0.5, 0.5, 2) * crown
-                layout.sphere(
-                    [x + dx, -trunk - rng.uniform(0.2, 0.8) * crown, z + dz], crown * rng.uniform(0.6, 1.0), leaf, yaw
-                )
-        elif pick < 0.4:  # a kiosk or a shed with a roof
-            half = np.array([rng.uniform(0.7, 2.5), rng.uniform(0.9, 1.6), rng.uniform(0.7, 2.5)])
-            layout.box([x, -half[1], z], half, materials.wall(rng), yaw)
-            layout.box([x, -2 * half[1] - 0.06, z], [half[0] + 0.2, 0.06, half[2] + 0.2], materials.plain(rng), yaw)
-        elif pick < 0.52:  # a car
-            paint = materials.furniture(rng)
-            layout.box([x, -0.55, z], [0.85, 0.3, 2.0], paint, yaw)
-            layout.box([x, -1.1, z], [0.72, 0.27, 1.1], materials.window(rng), yaw)
-            layout.box([x, -0.15, z], [0.8, 0.15, 1.7], materials.plain(rng), yaw)
+        if pick < 0.25:
+            outdoor.tree(layout, rng, x, z, yaw)
+        elif pick < 0.4:
+            outdoor.kiosk(layout, rng, x, z, yaw)
+        elif pick < 0.52:
+            outdoor.car(layout, rng, x, z, yaw)
         elif pick < 0.62:
-            tall = rng.uniform(1.2, 2.4)
-            layout.cylinder([x, -tall, z], rng.uniform(0.04, 0.12), tall, materials.plain(rng))
-            layout.box([x, -2 * tall + 0.3, z], [0.3, 0.25, 0.02], materials.picture(rng), yaw)
+            outdoor.sign(layout, rng, x, z, yaw)
         elif pick < 0.72:
             furniture.stairs(layout, rng, x, z, yaw)
         elif pick < 0.85:

@@ -176,6 +176,32 @@ def plain(rng: np.random.Generator) -> Material:
     )
 
 
+def facade(rng: np.random.Generator) -> Material:
+    """Rows of windows in a wall, or a wall without any."""
+    if rng.random() < 0.7:
+        palette = _tones(rng, (0.0, 0.16), (0.0, 0.45), (0.05, 0.4), (0.5, 0.95))
+        return _make(rng, "tiles tiles checker stripes", (5.0, 18.0), palette, detail="bricks grain tiles cloud")
+    return _make(rng, "bricks cloud plain", (2.0, 6.0), _tones(rng, (0, 0.15), (0.0, 0.5), (0.2, 0.5), (0.5, 0.9)))
+
+
+def road(rng: np.random.Generator) -> Material:
+    return _make(rng, "grain cloud stripes", (1.0, 6.0), _tones(rng, (0, 1), (0.0, 0.1), (0.15, 0.4), (0.3, 0.7)))
+
+
+def ground(rng: np.random.Generator) -> Material:
+    """Grass, earth, sand or gravel."""
+    palette = _tones(rng, (0.06, 0.38), (0.1, 0.7), (0.15, 0.45), (0.35, 0.85))
+    return _make(rng, "grain cloud spots", (2.0, 12.0), palette, strength=(0.2, 0.7))
+
+
+def hill(rng: np.random.Generator) -> Material:
+    """What distance leaves of woods and rock: little contrast."""
+    tone = rng.uniform(0.35, 0.75)
+    return _make(
+        rng, "cloud grain", (10.0, 60.0), _tones(rng, (0.1, 0.65), (0.05, 0.4), (tone - 0.1, tone), (tone, tone + 0.1))
+    )
+
+
 def sky(rng: np.random.Generator) -> Material:
     """What is seen above an open court, looked up by direction; it glows by itself and is infinitely far."""
     blue = _colour(rng, (0.52, 0.65), (0.1, 0.6), (0.5, 0.95))

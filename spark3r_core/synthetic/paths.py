@@ -152,7 +152,7 @@ def _orbit(rng: np.random.Generator, distance: WorldDistance, times: np.ndarray,
 
 
 def _gait(rng: np.random.Generator, kind: str, world_kind: str) -> Gait:
-    pace = {"corridor": 1.3, "court": 2.0}.get(world_kind, 1.0)
+    pace = {"corridor": 1.3, "court": 2.0, "street": 2.0, "terrace": 1.2}.get(world_kind, 1.0)
     height, turn = rng.uniform(1.1, 1.7), np.deg2rad(rng.uniform(0.5, 1.5))
     if kind == "robot":
         height = rng.uniform(0.35, 1.2)

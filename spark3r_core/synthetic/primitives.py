@@ -14,13 +14,16 @@ from spark3r_core.synthetic.materials import Material
 
 @dataclass
 class Layout:
-    """A world under construction. Sizes are half extents; rotations are world_from_object."""
+    """A world under construction. Sizes are half extents; rotations are world_from_object. walk_min, walk_max: the part
+    of the room that cameras keep to."""
 
     kind: str
     room_min: np.ndarray
     room_max: np.ndarray
     open_sky: bool
     shell: list[Material]  # -x, +x, ceiling, floor, -z, +z
+    walk_min: np.ndarray
+    walk_max: np.ndarray
     boxes: list[tuple[np.ndarray, np.ndarray, np.ndarray, Material]] = field(default_factory=list)
     cylinders: list[tuple[np.ndarray, np.ndarray, np.ndarray, Material]] = field(default_factory=list)
     spheres: list[tuple[np.ndarray, np.ndarray, np.ndarray, Material]] = field(default_factory=list)

@@ -24,7 +24,8 @@ def furnish_twin_rooms(layout: Layout, rng: np.random.Generator) -> None:
     """A shell twice as wide as a room, and deeper by the corridor, becomes two rooms side by side."""
     low, high = layout.room_min, layout.room_max
     half_x, depth, height = (high[0] - low[0]) / 4 - 2 * THICK, high[2] - low[2] - CORRIDOR - 2 * THICK, -low[1]
-    room = Layout("room", np.array([-half_x, -height, 0.0]), np.array([half_x, 0.0, depth]), False, layout.shell)
+    room_min, room_max = np.array([-half_x, -height, 0.0]), np.array([half_x, 0.0, depth])
+    room = Layout("room", room_min, room_max, False, layout.shell, room_min, room_max)
     _walls(room, rng, half_x, depth, height)
     _things(room, rng, half_x, depth, height)
     for side in (-1, 1):

@@ -44,6 +44,8 @@ class Worlds:
     cylinder_count: int
     room_min: Tensor  # (W, 3)
     room_max: Tensor  # (W, 3)
+    walk_min: Tensor  # (W, 3) the part of the room that cameras keep to; outdoors there is more to see
+    walk_max: Tensor  # (W, 3)
     open_sky: Tensor  # (W,) bool
     centre: Tensor  # (W, P, 3)
     rotation: Tensor  # (W, P, 3, 3)
@@ -77,12 +79,12 @@ class Worlds:
         return dataclasses.replace(self, **tensors)
 
     def distance(self, index: int) -> WorldDistance:
-        """Signed distance to everything solid in world `index`, in numpy float64."""
+        """Signed distance to all solids of world `index` and to the end of where cameras may be; numpy float64."""
         first = np.cumsum([0, SHELL_FACES, self.box_count, self.sphere_count, self.cylinder_count])
         centre, rotation, half = (t[index].double().cpu().numpy() for t in (self.centre, self.rotation, self.half))
         real = centre[:, 1] < PADDING_Y / 2
         parts = [np.flatnonzero(real[a:b]) + a for a, b in pairwise(first[1:])]
-        low, high = self.room_min[index].double().cpu().numpy(), self.room_max[index].double().cpu().numpy()
+        low, high = self.walk_min[index].double().cpu().numpy(), self.walk_max[index].double().cpu().numpy()
         return WorldDistance(
             room_min=low,
             room_max=high,
@@ -157,6 +159,8 @@ def make_worlds(seeds: Sequence[int], device: str | torch.device = "cpu", kinds:
         cylinder_count=cylinder_count,
         room_min=placed([layout.room_min for layout in layouts]),
         room_max=placed([layout.room_max for layout in layouts]),
+        walk_min=placed([layout.walk_min for layout in layouts]),
+        walk_max=placed([layout.walk_max for layout in layouts]),
         open_sky=placed([layout.open_sky for layout in layouts]),
         centre=placed(centre),
         rotation=placed(rotation),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from spark3r_core.synthetic.sequence import SyntheticSequence
 
 PREFIX = "synthetic:"
-WORLDS = ("room", "corridor", "court", "plain_room", "twin_rooms", "doors")
+WORLDS = ("room", "corridor", "court", "plain_room", "twin_rooms", "doors", "street", "terrace")
 PATHS = ("loop", "handheld", "robot", "orbit", "forward", "still", "wander", "wall_start", "twin_rooms", "turn")
 _EXAMPLE = "synthetic:room?seed=3&frames=300&kind=loop&size=640x480&fov=62&fps=30"
 

@@ -97,7 +97,8 @@ def test_relative_pose_of_the_second_camera_in_the_first() -> None:
 
 def test_best_confidence_is_alpha_over_error() -> None:
     error, depth = 0.05, torch.full((1, 8, 8), 2.0)
-    predicted = depth * np.exp(error)
+    sign = torch.tensor([1.0, -1.0]).repeat(1, 8, 4)  # after one scale the mean error is the same
+    predicted = depth * (error * sign).exp()
     best = CONFIDENCE_ALPHA / error
     losses = [
         depth_losses(predicted, torch.full_like(depth, c), depth)["confidence"] for c in (0.8 * best, best, 1.25 * best)

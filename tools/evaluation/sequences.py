@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,19 +49,32 @@ def open_sequence(what: str, depth_frames: int = 12) -> TrueSequence:
     if missing:
         raise SystemExit(f"{folder} has no {' and no '.join(missing)}; expected a folder as described in shared/data")
     times = np.array([round(float(line) * 1e9) for line in (folder / "timestamps.txt").read_text().split()], np.int64)
-    depth = {int(path.stem): _depth_reader(path) for path in sorted((folder / "depth").glob("*.png"))}
     camera = folder / "intrinsics.json"
     return TrueSequence(
         folder.name,
         times,
         read_trajectory(folder / "groundtruth.txt"),
         read_camera(camera) if camera.exists() else None,
-        lambda: _frames(folder),
-        depth,
+        lambda: frames_of(folder),
+        true_depth_maps(folder),
     )
 
 
-def _frames(folder: Path) -> Iterator[NDArray[np.uint8]]:
+def known_camera(folder: Path) -> Intrinsics | None:
+    """Of intrinsics.json; None where there is none, or where nobody knows it."""
+    path = folder / "intrinsics.json"
+    if not path.exists() or json.loads(path.read_text()).get("fx") is None:
+        return None
+    return read_camera(path)
+
+
+def true_depth_maps(folder: Path) -> dict[int, Callable[[], Array]]:
+    """What reads the true z-depth of a frame, by its index."""
+    return {int(path.stem): _depth_reader(path) for path in sorted((folder / "depth").glob("*.png"))}
+
+
+def frames_of(folder: Path) -> Iterator[NDArray[np.uint8]]:
+    """The pictures of a folder in order, RGB."""
     if (folder / "frames").is_dir():
         for path in sorted((folder / "frames").iterdir()):
             image = cv2.imread(str(path), cv2.IMREAD_COLOR)

@@ -16,9 +16,11 @@ from tools.training.schedule import Schedule, draw_schedule
 ONE_ASPECT_FRAMES = 16_000
 PAIRS_FRAMES = 200_000  # windows at 22,000 frames already left matching at 55 % and translations unlearned
 GROWTH_FRAMES = 30_000
-PHASES = ("bidirectional", "streams")
+PHASES = ("bidirectional", "streams", "keyframes")
 STREAM_SHARE = 0.65  # of the steps of phase "streams"; the rest keeps pairs and windows alive
 STREAM_FRAMES = {6: 0.2, 8: 0.3, 12: 0.5}  # length: share; divisors of the 24 frames of a step
+# Of a keyframe's window the mapper sees the anchor, the newest keyframe and itself, and of older ones their pages.
+KEYFRAME_WINDOWS = {("single", 1): 0.15, ("pair", 2): 0.2, ("stream", 3): 0.35, ("stream", 6): 0.15, ("any", 6): 0.15}
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,14 @@ ASPECTS = (
     Aspect((192, 144), 0.06),  # 3:4
     Aspect((216, 120), 0.05),  # 5:9
     Aspect((168, 168), 0.05),  # square
+)
+KEYFRAME_ASPECTS = (
+    Aspect((144, 192), 0.36),
+    Aspect((120, 216), 0.25),
+    Aspect((96, 312), 0.09),
+    Aspect((192, 144), 0.12),
+    Aspect((216, 120), 0.12),
+    Aspect((168, 168), 0.06),
 )
 
 
@@ -62,8 +72,14 @@ def plan_step(
 ) -> Step:
     """Pairs first; then windows grow from 3 to `max_frames` while pairs, stills and singles stay in the mix.
 
-    In phase "streams" most steps are streams instead: runs of neighbours that begin at any frame, cut into windows.
+    In phase "streams" most steps are streams instead: runs of neighbours that begin at any frame, cut into windows. In
+    phase "keyframes", windows of the sizes that the mapper shows the network.
     """
+    if phase == "keyframes":
+        aspect = int(rng.choice(len(aspects), p=[a.share / sum(b.share for b in aspects) for a in aspects]))
+        which = int(rng.choice(len(KEYFRAME_WINDOWS), p=list(KEYFRAME_WINDOWS.values())))
+        kind, frames = list(KEYFRAME_WINDOWS)[which]
+        return Step(frames, kind, aspect, max(1, frames_per_batch // frames))
     if frames_seen < ONE_ASPECT_FRAMES:
         aspect = 0  # one grid until matching has emerged
     else:

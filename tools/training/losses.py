@@ -27,8 +27,10 @@ class Weights:
     translation: float = 3.0
     direction: float = 1.0
     fov: float = 1.5
+    fov_together: float = 0.0
     relative: float = 1.0
     depth: float = 1.5
+    shape: float = 0.0
     gradient: float = 1.0
     confidence: float = 0.05
     attention: float = 5.0
@@ -36,6 +38,21 @@ class Weights:
     position: float = 4.0
     flow: float = 4.0  # carries the fractions of a patch that translations are made of
     rays: float = 3.0
+
+
+# With a tracker in front: depth up to a scale, which sparse points settle, and the lens; poses as far as not to lose
+# them. The trunk's matching is not trained.
+KEYFRAME_WEIGHTS = Weights(
+    rotation=3.0,
+    translation=1.5,
+    direction=0.5,
+    fov=3.0,
+    fov_together=2.0,
+    depth=1.0,
+    shape=2.5,
+    gradient=1.5,
+    confidence=0.2,
+)
 
 
 def rotation_distance(a: Tensor, b: Tensor) -> Tensor:
@@ -101,6 +118,7 @@ def pose_losses(
         "translation": mean(translation_error(world_from_camera[..., :3, 3], true[..., :3, 3]), frame_share),
         "direction": mean(direction_error(world_from_camera[..., :3, 3], true[..., :3, 3]), frame_share),
         "fov": (fov - true_fov(window)).abs().mean(),
+        "fov_together": focal_together(fov, window),
     }
     if matches is not None:
         rotation, translation = relative_poses(world_from_camera, matches.pairs)
@@ -118,21 +136,31 @@ def true_fov(window: Window) -> Tensor:
     return torch.stack([2 * torch.atan(height / (2 * fy)), 2 * torch.atan(width / (2 * fx))], -1)
 
 
-def depth_losses(predicted: Tensor, confidence: Tensor, depth: Tensor) -> dict[str, Tensor]:
-    """L1 in log depth, its gradient, and a confidence that tells the error; all inputs (N, H, W).
+def focal_together(fov: Tensor, window: Window) -> Tensor:
+    """Error of the log focal length that all frames of a window say together: what a stream uses is their middle."""
+    found, true = ((0.5 * angle.clamp(0.05, 3.0)).tan().log().mean((1, 2)) for angle in (fov, true_fov(window)))
+    return (found - true).abs().mean()
 
-    `confidence` is c = 1 + exp(raw). It minimises c e - alpha log c for the error e as it is (not differentiated
-    through), so that it is calibrated without bending the depth; sky is given none.
+
+def depth_losses(predicted: Tensor, confidence: Tensor, depth: Tensor) -> dict[str, Tensor]:
+    """L1 in log depth, the same after one scale per map ("shape"), its gradient, and a confidence; inputs (N, H, W).
+
+    `confidence` is c = 1 + exp(raw). It minimises c e - alpha log c for the error e of the shape as it is (not
+    differentiated through), so that it is calibrated without bending the depth; sky is given none. The scale is left
+    out because sparse points settle it, whatever the network says.
     """
     solid = torch.isfinite(depth) & (depth > 0)
     target = torch.where(solid, depth, 1.0).clamp(1e-3, FAR).log()
     residual = torch.where(solid, predicted.clamp_min(1e-6).log() - target, 0.0)
     count = solid.sum().clamp_min(1)
     error = residual.abs()
-    told = torch.where(solid, confidence * error.detach() - CONFIDENCE_ALPHA * confidence.log(), 0.0).sum() / count
+    shift = torch.where(solid, residual.detach(), torch.nan).flatten(1).nanmedian(1).values.nan_to_num(0.0)
+    shape = torch.where(solid, residual - shift[:, None, None], 0.0).abs()
+    told = torch.where(solid, confidence * shape.detach() - CONFIDENCE_ALPHA * confidence.log(), 0.0).sum() / count
     sky = torch.where(solid, 0.0, (confidence - 1).clamp(max=20.0)).mean()
     return {
         "depth": error.sum() / count,
+        "shape": shape.sum() / count,
         "gradient": 0.5 * (_gradient(residual, solid, -1) + _gradient(residual, solid, -2)),
         "confidence": told + sky,
     }

@@ -33,7 +33,7 @@ class AuxiliaryHeads(nn.Module):
 
 
 def window_losses(
-    decoded: Decoded, target: Window, plan: SupervisedDense, heads: AuxiliaryHeads, queries: Tensor, patch: int
+    decoded: Decoded, target: Window, plan: SupervisedDense, heads: AuxiliaryHeads | None, queries: Tensor, patch: int
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Losses of everything but dense maps, and measures, of all frames of a window.
 
@@ -41,6 +41,7 @@ def window_losses(
         decoded: the window; its patch tokens are the last tokens of each tap.
         target: the same frames in the gauge of the first one.
         plan: that it was decoded with, and nothing since.
+        heads: None: no rays and no matching, which only layers that are trained can learn.
         queries: (Q,) patches of every frame whose attention is supervised.
         patch: side of a patch in pixels.
     """
@@ -51,6 +52,8 @@ def window_losses(
     encoding = decoded.pose.float()
     pose = pose_matrix(encoding)
     losses = pose_losses(pose, encoding[..., 7:9], target, matches)
+    if heads is None:
+        return losses, {} if matches is None else pose_measures(pose.detach(), target.world_from_camera)
     last = decoded.taps[-1][:, :, -patches:].float()
     losses["rays"] = ray_loss(heads.rays(last), target, patch)
     if matches is None:

@@ -12,12 +12,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from tools.training.curriculum import Aspect, Step, choose_frames
 from tools.training.window import Window
+
+if TYPE_CHECKING:
+    from spark3r_core.synthetic.sequence import TrainingBatch
 
 SEQUENCE_FRAMES = 12
 WORLDS_PER_RENDER = 2
@@ -120,7 +124,9 @@ def open_counters(folder: Path) -> np.memmap:
     return np.memmap(path, dtype="int64", mode="r+" if path.exists() else "w+", shape=(4,))
 
 
-def fill_forever(folder: str, aspects: Sequence[Aspect], slots: int, fresh_share: float, parent: int) -> None:
+def fill_forever(
+    folder: str, aspects: Sequence[Aspect], slots: int, fresh_share: float, parent: int, views: str, stock: int
+) -> None:
     """Body of the rendering process: a first stock at once, then as many frames as training pays for.
 
     When all slots are full the oldest give way.
@@ -128,6 +134,8 @@ def fill_forever(folder: str, aspects: Sequence[Aspect], slots: int, fresh_share
     Args:
         fresh_share: frames rendered per frame drawn.
         parent: process id to follow; rendering ends when it is gone.
+        views: what the sequences are, one of VIEWS.
+        stock: frames rendered before any is drawn.
     """
     from spark3r_core.synthetic.seeds import TRAIN
 
@@ -139,13 +147,13 @@ def fill_forever(folder: str, aspects: Sequence[Aspect], slots: int, fresh_share
     written = np.array([float(len(pool.ready())) for pool in pools])
     share = np.array([a.share for a in aspects])
     while os.getppid() == parent:
-        if counters[RENDERED] > FIRST_FRAMES + fresh_share * counters[DRAWN]:
+        if counters[RENDERED] > stock + fresh_share * counters[DRAWN]:
             time.sleep(0.2)
             continue
         which = 0 if len(pools[0].ready()) < 24 else int(np.argmin(written / share))
         seeds = [TRAIN.start + int(counters[NEXT_SEED] + i) % len(TRAIN) for i in range(WORLDS_PER_RENDER)]
         counters[NEXT_SEED] += len(seeds)
-        for sequence in render_sequences(seeds, aspects[which]):
+        for sequence in VIEWS[views](seeds, aspects[which]):
             pools[which].write(position[which], *sequence)
             position[which] = (position[which] + 1) % len(pools[which].stamp)
             counters[RENDERED] += SEQUENCE_FRAMES
@@ -160,7 +168,25 @@ def render_sequences(
 
     rng = np.random.default_rng(seeds[0])
     low = int(rng.choice([3, 6, 10, 15], p=[0.15, 0.3, 0.35, 0.2]))
-    batch = sample_batch(seeds, frames, aspect.image_hw, "cpu", spacing=(low, 2 * low), revisit_probability=0.3)
+    return _as_stored(
+        sample_batch(seeds, frames, aspect.image_hw, "cpu", spacing=(low, 2 * low), revisit_probability=0.3)
+    )
+
+
+def render_keyframes(
+    seeds: Sequence[int], aspect: Aspect, frames: int = SEQUENCE_FRAMES, *, as_before: bool = False
+) -> list[tuple[np.ndarray, ...]]:
+    """As `render_sequences`, of views as the mapper sees them; see `keyframe_batch`."""
+    from tools.training.keyframes import keyframe_batch
+
+    batches = (keyframe_batch(seed, frames, aspect.image_hw, as_before=as_before) for seed in seeds)
+    return [sequence for batch in batches for sequence in _as_stored(batch)]
+
+
+VIEWS = {"neighbours": render_sequences, "keyframes": render_keyframes}
+
+
+def _as_stored(batch: TrainingBatch) -> list[tuple[np.ndarray, ...]]:
     images = (batch.images.clamp(0, 1) * 255 + 0.5).to(torch.uint8).numpy()
     depth = batch.depth.to(torch.float16).numpy()
     poses = batch.world_from_camera.float().numpy()

@@ -16,7 +16,7 @@ from spark3r_core.models.da3 import DA3
 from tools.training.augment import augment
 from tools.training.checkpoint import Ema
 from tools.training.curriculum import GROWTH_FRAMES, PAIRS_FRAMES
-from tools.training.losses import Weights
+from tools.training.losses import KEYFRAME_WEIGHTS, Weights
 from tools.training.objective import AuxiliaryHeads, DenseFrames, FrameMeans, window_losses
 from tools.training.optimiser import Optimiser
 from tools.training.schedule import Schedule, whole
@@ -43,6 +43,7 @@ class TrainConfig:
     seed: int = 0
     autocast: bool = True
     phase: str = "bidirectional"  # one of curriculum.PHASES
+    frozen_blocks: int = 0  # first blocks of the trunk that stay as they are, with stem, positions and tokens
 
 
 class Trainer:
@@ -61,7 +62,9 @@ class Trainer:
         decoder.forward = torch.autocast(device, enabled=False)(decoder.forward)
         self.config = config
         self.device = torch.device(device)
-        self.weights = weights or Weights()
+        self.weights = weights or (KEYFRAME_WEIGHTS if config.phase == "keyframes" else Weights())
+        if config.frozen_blocks:
+            freeze(model, config.frozen_blocks)
         self.auxiliary = AuxiliaryHeads(2 * model.config.embed_dim).to(device)
         self.ema = Ema(model, config.ema_decay)
         self.optimiser = Optimiser([self.model, self.auxiliary], config.learning_rate, config.weight_decay)
@@ -131,7 +134,8 @@ class Trainer:
                 decoded = decode_window(self.model, encoded, window, plan)
             target = to_gauge(stream.of_frames(window.frames))
             dense.add(window, decoded, target)
-            told, seen = window_losses(decoded, target, plan, self.auxiliary, queries, patch)
+            heads = None if self.config.frozen_blocks else self.auxiliary
+            told, seen = window_losses(decoded, target, plan, heads, queries, patch)
             losses.add(told, len(window.new))
             measures.add(seen, len(window.new))
         return losses.means() | dense.losses(self.model), measures.means()
@@ -179,6 +183,17 @@ class Trainer:
         self.ema = Ema(self.model, self.config.ema_decay)
         self.steps = self.first_step = steps
         self.frames_seen = frames_seen
+
+
+def freeze(model: DA3, blocks: int) -> None:
+    """Leave stem, positions, tokens and the first blocks of the trunk as they are: what they match is kept, and no
+    gradient has to be brought there."""
+    trunk: Any = model.model.backbone.pretrained
+    trained = [parameter for block in trunk.blocks[blocks:] for parameter in block.parameters()]
+    trained += list(trunk.norm.parameters())
+    trunk.requires_grad_(False)
+    for parameter in trained:
+        parameter.requires_grad_(True)
 
 
 def matching_share(frames_seen: int) -> float:
