@@ -56,6 +56,7 @@ class MapUpdate:
     frame was recognised. agrees: whether adjustment left the keyframe about where it was put; None where it cannot say.
     part: first keyframe of the map that all of this is said of, None where nothing was mapped. It is another than
     before where the map was joined to one that was given up, or a lost frame was recognised in that.
+    moved_beside: where keyframes of maps that were given up lie from now on, each in its own; of the last adjustment.
     denied: a tracked frame was not mapped since its features are not those of the place where tracking says it is.
     """
 
@@ -77,6 +78,7 @@ class MapUpdate:
     part: int | None = None
     denied: bool = False
     agrees: bool | None = None
+    moved_beside: dict[int, Sim3] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

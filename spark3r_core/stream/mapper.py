@@ -46,6 +46,7 @@ Pixels = NDArray[np.uint8]
 
 log = logging.getLogger(__name__)
 
+LEAST_TO_ADJUST = 3  # keyframes of a map that are adjusted together at the end of a file
 FINAL_MEETINGS = 160  # pairs of keyframes of this map and of those given up that are verified at the end of a file
 EXPECTED_OVERLAP = 0.5  # of a keyframe with that it was tracked on, from which on features of both must match
 DENIED = "its features are not those of the place where tracking says it is"
@@ -233,11 +234,12 @@ class Mapper:
         tracked, mapped = (way_between(world[before], world[request.frame_id]) for world in (first, new))
         return ways_agree(tracked, mapped, float(np.median(first[before].depth)))
 
-    def finish(self, refine_all: bool = True) -> MapUpdate | None:
-        """Adjust all keyframes together, once, at the end; None where there is nothing to gain. refine_all: and read
-        the depth of each off several views."""
+    def finish(self, refine_all: bool = True, stays: KeyframeMap | None = None) -> MapUpdate | None:
+        """Adjust all keyframes together, once, at the end; None where there is nothing to gain. So are those of each
+        map that was given up and not met again, in its own frame. refine_all: and read the depth of each off several
+        views. stays: one of those maps that is left as it is."""
         started_ns = time.perf_counter_ns()
-        if not self.options.adjusts or self.world is self._begun_as or len(self.world.keyframes) < 3:
+        if not self.options.adjusts or self.world is self._begun_as or len(self.world.keyframes) < LEAST_TO_ADJUST:
             return None
         before, known = self._all_before(), self._focal_is_known
         world, beside, met = self._meeting(self.world, self.world.order, known, adjusts=False)
@@ -245,7 +247,11 @@ class Mapper:
         found = adjust_whole(world.draft(), closes_loops=self._closes_loops, focal_is_known=known)
         moved = found.map.placed(before)
         self._settle(found.map, moved, {})
-        self.world, self._others = found.map, beside
+        self.world, self._others = found.map, tuple(self._adjusted(other, known, stays) for other in beside)
+        moved_beside = {
+            one: lies for after, other in zip(self.others, beside, strict=True)
+            for one, lies in after.placed(other.world).items()
+        }  # fmt: skip
         refined = {}
         if refine_all and self._dense is not None:
             refined = dense_depths(found.map, order, found.map.picture_hw, self._device)
@@ -254,8 +260,17 @@ class Mapper:
         accepted = found.verdict.accepted
         return MapUpdate(
             order[-1], None, None, moved, None, self.world.focal, self.world.focal_std, "", accepted, elapsed_ns,
-            self.world.nbytes, refined=refined, loops=met + found.loops, part=order[0],
+            self.world.nbytes, refined=refined, loops=met + found.loops, part=order[0], moved_beside=moved_beside,
         )  # fmt: skip
+
+    def _adjusted(self, other: Other, focal_is_known: bool, stays: KeyframeMap | None) -> Other:
+        """A map that was given up, all of its keyframes adjusted together."""
+        world = other.world
+        if world is stays or world.fixed or len(world.keyframes) < LEAST_TO_ADJUST:
+            return other
+        found = adjust_whole(world.draft(), closes_loops=self._closes_loops, focal_is_known=focal_is_known)
+        log.debug("a map that was given up: %s", found.verdict.summary())
+        return replace(other, world=found.map)
 
     def _placed(self, world: KeyframeMap, request: KeyframeRequest) -> tuple[Array, float]:
         """Pose (4, 4) and scale of the new keyframe, by the one it was tracked on."""

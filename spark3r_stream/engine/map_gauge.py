@@ -175,17 +175,18 @@ class MapGauge:
         log.log(logging.INFO if was is None else logging.DEBUG, "%s", known)
         return "the scale became known" if was is None else "the scale is known better"
 
-    def place(self, submap: Submap) -> None:
+    def place(self, submap: Submap, part: PartGauge | None = None) -> None:
         """Say where a submap lies, with the next revision. The first time, its unit is chosen: a metre if one is
-        known."""
-        if submap.revision < 0 and self.scale is not None:
-            submap.unit = self.all_from_part.scale * submap.part_from_submap.scale
+        known. part: of its map; None: the present one."""
+        part = part or self.part
+        if submap.revision < 0 and part.scale is not None:
+            submap.unit = part.all_from_part.scale * submap.part_from_submap.scale
         submap.revision += 1
-        submap.map_from_submap = self.all_from_part @ submap.part_from_submap @ Sim3(1 / submap.unit)
+        submap.map_from_submap = part.all_from_part @ submap.part_from_submap @ Sim3(1 / submap.unit)
 
-    def correction(self, submap: Submap, reason: str) -> MapCorrection:
-        """That a submap was placed."""
-        unit = LengthUnit.MODEL if self.scale is None else LengthUnit.METRE
+    def correction(self, submap: Submap, reason: str, part: PartGauge | None = None) -> MapCorrection:
+        """That a submap was placed. part: as before."""
+        unit = LengthUnit.MODEL if (part or self.part).scale is None else LengthUnit.METRE
         return MapCorrection(submap.number, submap.revision, submap.map_from_submap, reason, unit, self.z_up)
 
     def metres_per_unit(self, submap: Submap) -> float:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
+from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.stream.map_update import MapUpdate
 from spark3r_stream.engine.map_gauge import MapGauge, PartGauge
 from spark3r_stream.engine.submap import Submap
+from spark3r_stream.wire.messages import MapCorrection
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +26,16 @@ class GivenUpMaps:
         """The present map is given up; one without a keyframe leaves nothing."""
         if submaps:
             self._maps[min(submaps)] = submaps, gauge.part
+
+    def moved(self, lies: Mapping[int, Sim3], gauge: MapGauge, reason: str) -> list[MapCorrection]:
+        """Say where keyframes of these maps lie now, each in its own map, which stays where it is."""
+        corrections = []
+        for submaps, part in self._maps.values():
+            for frame_id in sorted(submaps.keys() & lies.keys()):
+                submaps[frame_id].part_from_submap = lies[frame_id]
+                gauge.place(submaps[frame_id], part)
+                corrections.append(gauge.correction(submaps[frame_id], reason, part))
+        return corrections
 
     def follow(self, update: MapUpdate, submaps: Submaps, gauge: MapGauge) -> Submaps:
         """The submaps of the map that an update speaks of: those of the present one, with those of maps that it was

@@ -158,7 +158,7 @@ class LocalMapper:
         return self._mapper.refine()
 
     def finish(self, refine_all: bool = True) -> MapUpdate | None:
-        return self._mapper.finish(refine_all)
+        return self._mapper.finish(refine_all, stays=self._opened)
 
     def save_map(self, path: Path, facts: MapFacts, overwrite: bool) -> int:
         if self._is_read_only:

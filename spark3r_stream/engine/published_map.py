@@ -84,7 +84,9 @@ class PublishedMap:
         self.submaps = self._given_up.follow(update, self.submaps, self._gauge)
         for frame_id, dense in sorted(update.refined.items()):
             self._gauge.refined(frame_id, dense)
-        step.corrections += self._corrections(update, camera, "all keyframes adjusted together", at_end=True)
+        why = "all keyframes adjusted together"
+        step.corrections += self._corrections(update, camera, why, at_end=True)
+        step.corrections += self._given_up.moved(update.moved_beside, self._gauge, why)
         self._measure(update, step)
         self._publish_refined(update.refined, step)
 

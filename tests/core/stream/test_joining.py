@@ -120,3 +120,25 @@ def test_the_older_map_keeps_its_frame_and_unit_whichever_is_the_present_one() -
         key = met.map.keyframes[index + LATER]
         assert np.linalg.norm(key.world_from_camera[:3, 3] - orbit.pose(index)[:3, 3]) < 0.05
         assert key.scale == pytest.approx(1 / UNIT, rel=0.05)
+
+
+def test_a_map_that_is_not_met_again_is_adjusted_at_the_end() -> None:
+    world = given_up()
+    pushed = world.keyframes[8].world_from_camera.copy()
+    pushed[:3, 3] += 0.05
+    world.keyframes[8] = world.keyframes[8].moved(pushed, world.keyframes[8].scale)
+    mapper = after_it(world, closes_loops=False)
+    follow_later(mapper)
+    update = mapper.finish(refine_all=False)
+    assert update is not None
+    (after,) = mapper.others
+    before, now = (orbit.error(one.keyframes[8].world_from_camera, orbit.pose(8))[1] for one in (world, after))
+    assert now < before / 2
+    np.testing.assert_array_equal(update.moved_beside[8].translation, after.keyframes[8].world_from_camera[:3, 3])
+    assert update.moved.keys().isdisjoint(update.moved_beside)
+    again = after_it(world, closes_loops=False)
+    follow_later(again)
+    untouched = again.finish(refine_all=False, stays=world)
+    assert untouched is not None
+    assert untouched.moved_beside == {}
+    assert again.others == [world]

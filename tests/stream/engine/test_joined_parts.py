@@ -13,6 +13,7 @@ import pytest
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.stream.camera_sizes import CameraSizes
+from spark3r_core.stream.map_update import MapOptions
 from spark3r_stream.engine.mapper_host import LocalMapper
 from spark3r_stream.engine.sinks import WireSink
 from spark3r_stream.engine.tracking import TrackingReconstructor
@@ -31,20 +32,24 @@ from tests.helpers_wire import SESSION, make_sealer
 
 BEFORE, AFTER = range(0, 46, 2), range(44, -1, -2)  # of the orbit, before the camera is lost and after
 MOST_LOST = 40
+DARK = np.zeros((*orbit.HW, 3), np.uint8)
 WAIT_S = 10.0
 
 
 class Run:
     """An engine, and what came out of it."""
 
-    def __init__(self, sinks: list[WireSink]) -> None:
+    def __init__(self, sinks: list[WireSink], options: MapOptions | None = None) -> None:
         self.model = TruthfulDA3.make(range(48))
-        small, _ = CameraSizes.fit(orbit.HW, self.model.facts, None).for_network(orbit.elsewhere())
-        self.model.by_image[small.transpose(2, 0, 1).tobytes()] = 0
-        self.engine = TrackingReconstructor(LocalMapper(self.model, MemoryConfig(max_pages=12, max_new_frames=1)))
+        for picture in (orbit.elsewhere(), DARK):
+            small, _ = CameraSizes.fit(orbit.HW, self.model.facts, None).for_network(picture)
+            self.model.by_image[small.transpose(2, 0, 1).tobytes()] = 0
+        self.host = LocalMapper(self.model, MemoryConfig(max_pages=12, max_new_frames=1), options)
+        self.engine = TrackingReconstructor(self.host)
         self.sinks = sinks
         self.results: list[FrameResult] = []
         self.corrections: list[list[MapCorrection]] = []
+        self.submap_of: dict[int, int] = {}  # by the keyframe's frame id
         self.encoded: list[str] = []
 
     def show(self, picture: np.ndarray) -> None:
@@ -55,6 +60,7 @@ class Run:
             sink.window([frame], step)
         self.results += [output.result for output in step.outputs]
         self.corrections.append(step.corrections)
+        self.submap_of |= {one.frame_id: one.submap for one in step.keyframes}
         for output in step.outputs:  # but for how long the network took
             self.encoded.append(repr(encode_frame(replace(output, result=replace(output.result, model_ms=0.0)))))
 
@@ -163,6 +169,23 @@ def test_what_is_saved_has_both(followed, tmp_path: Path) -> None:
     order = read_map(path).world.order
     assert order[0] == 0
     assert began in order
+
+
+def test_a_map_that_is_not_met_again_is_adjusted_at_the_end_too() -> None:
+    run = Run([], MapOptions(closes_loops=False))
+    for picture in [*map(orbit.picture, BEFORE), *[DARK] * MOST_LOST, *map(orbit.picture, AFTER)]:
+        run.show(picture)
+    told = {one.submap: one for step in run.corrections for one in step}
+    again = {one.submap: one for one in run.engine.finish(adjust_all=True).corrections}
+    (world,) = run.host._mapper.others
+    assert len(world.order) >= 3
+    assert set(world.order).isdisjoint(run.engine._map.submaps)
+    moved = [frame_id for frame_id in world.order if run.submap_of[frame_id] in again]
+    assert moved[-1] == world.order[-1]
+    for frame_id in moved:
+        correction, lies = again[run.submap_of[frame_id]], world.keyframes[frame_id].map_from_keyframe
+        assert correction.revision == told[correction.submap].revision + 1
+        np.testing.assert_allclose(correction.map_from_submap.matrix, lies.matrix, atol=1e-9)
 
 
 def test_a_lost_camera_is_found_in_a_map_that_was_given_up() -> None:
