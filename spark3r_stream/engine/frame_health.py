@@ -1,7 +1,8 @@
 """A state for every tracked frame. Pure: the same history gives the same states.
 
 TRACKING: the pixels confirm the pose on a keyframe that was itself confirmed, in a map whose adjustment leaves
-keyframes about where they were tracked. LOW_CONFIDENCE: a guess, or a pose on a map that has yet to prove itself.
+keyframes about where they were tracked. LOW_CONFIDENCE: a guess, or a pose on a map that has yet to prove itself; after
+a doubt, also the first confirmed one whose pixels agree so-so: a camera that was carried away finds what looks alike.
 LOST: so many guesses in a row that the pose means nothing.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spark3r_core.stream.tracker import TrackedFrame
+from spark3r_core.stream.tracker import SURE_INLIERS, TrackedFrame
 from spark3r_stream.wire.messages import TrackingState
 
 LOST_FRAMES = 10  # guesses in a row
@@ -55,6 +56,7 @@ class FrameHealth:
             self._settling_reason = "the frame before was not confirmed"
             self.reason = tracked.doubt
             return TrackingState.LOST if self._lost >= LOST_FRAMES else TrackingState.LOW_CONFIDENCE
+        so_so = self._lost > 0 and tracked.inliers < SURE_INLIERS
         self._lost = 0
         if not tracked.on_confirmed:
             self.reason = "features do not confirm where its keyframe lies"
@@ -64,7 +66,7 @@ class FrameHealth:
             return TrackingState.LOW_CONFIDENCE
         if self._settling > 0:
             self._settling -= 1
-            if self._settling > 0 or tracked.guessed_by_features:
+            if self._settling > 0 or tracked.guessed_by_features or so_so:
                 self.reason = self._settling_reason
                 return TrackingState.LOW_CONFIDENCE
         self.reason = ""

@@ -102,10 +102,11 @@ def test_a_loss_that_was_not(turning: MapStream) -> None:
 
 
 def test_what_is_asked_for_is_counted() -> None:
-    row = {"revisits": 4, "revisits_found": 3, "false_loops": [], "on": {"ate_of_path": 0.004, "wrong_tracking": 0.0}}
+    on = {"ate_of_path": 0.02, "keyframes_ate_of_path": 0.004, "wrong_tracking": 0.0}
+    row = {"revisits": 4, "revisits_found": 3, "false_loops": [], "on": on}
     rows = [
-        row | {"off": {"ate_of_path": 0.01, "wrong_tracking": None}},
-        row | {"off": {"ate_of_path": 0.005, "wrong_tracking": None}, "false_loops": [(1, 2)]},
+        row | {"off": on | {"keyframes_ate_of_path": 0.01}},
+        row | {"off": on | {"keyframes_ate_of_path": 0.005}, "false_loops": [(1, 2)]},
     ]
     found = summarise(rows)
     assert found["recall"] == 0.75

@@ -26,19 +26,20 @@ ATE_OF_PATH, ATE_OF_OFF = 0.006, 0.5
 
 
 def run_numbers(run: TrackedRun, stream: MapStream) -> dict[str, Any]:
-    """States, maps begun, and ATE of all frames of the final map over the true path; frames that say TRACKING and are
-    wrong."""
+    """States, maps begun, and ATE of the final map over the true path, of its keyframes and of all frames; share of the
+    frames that say TRACKING and are wrong."""
     final, frames = run.collected.final(), np.flatnonzero(~stream.dark)
-    truth = stream.truth[frames]
-    every = path_numbers(final, frames, truth, 1)
-    states = wrong_tracking(run.collected, dict(zip(frames.tolist(), truth, strict=True)))
+    truth, length = stream.truth[frames], metrics.path_length(stream.truth)
+    keyframes = {one: final[one] for one in run.collected.keyframe_ids if one in final}
+    every, only = (path_numbers(poses, frames, truth, 1) for poses in (final, keyframes))
     return {
         "states": states_of(run.collected.results),
         "parts": len(set(run.collected.part_of.values())),
-        "ate_of_path": None if every is None else round(every["ate"] / metrics.path_length(stream.truth), 5),
-        "wrong_tracking": states.get("wrong_share"),
-        "finish_seconds": round(run.finish_seconds, 2),
-        "fps": round(len(stream.dark) / run.seconds, 2),
+        "ate_of_path": None if every is None else round(every["ate"] / length, 5),
+        "keyframes_ate_of_path": None if only is None else round(only["ate"] / length, 5),
+        "wrong_tracking": wrong_tracking(run.collected, dict(zip(frames.tolist(), truth, strict=True))).get(
+            "wrong_share"
+        ),
     }
 
 
@@ -138,13 +139,14 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "recall": round(sum(row["revisits_found"] for row in rows) / revisits, 3) if revisits else None,
     }
     for state in ("on", "off"):
-        for which in ("ate_of_path", "wrong_tracking"):
+        for which in ("ate_of_path", "keyframes_ate_of_path", "wrong_tracking"):
             values = [row[state][which] for row in rows if row[state] is not None and row[state][which] is not None]
             if values:
                 summary[f"{which}_{state}"] = {
                     "median": float(np.median(values)), "min": min(values), "max": max(values)
                 }  # fmt: skip
-    pairs = [(row["on"]["ate_of_path"], row["off"]["ate_of_path"]) for row in rows if row["off"] is not None]
+    which = "keyframes_ate_of_path"
+    pairs = [(row["on"][which], row["off"][which]) for row in rows if row["off"] is not None]
     if pairs:
         good = [
             on is not None and off is not None and on <= ATE_OF_PATH and on <= ATE_OF_OFF * off for on, off in pairs

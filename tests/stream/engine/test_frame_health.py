@@ -13,7 +13,8 @@ GOOD, DOUBTED, LOST = TrackingState.TRACKING, TrackingState.LOW_CONFIDENCE, Trac
 
 
 def frame(kind: str) -> TrackedFrame:
-    """g: good, f: good by a guess from features, u: good on a keyframe that features do not confirm, b: not aligned."""
+    """g: good, s: good, but pixels agree so-so, f: good by a guess from features, u: good on a keyframe that features
+    do not confirm, b: not aligned."""
     aligned, doubt = kind != "b", "" if kind != "b" else "only 40% of the pixels agree with the keyframe"
     return TrackedFrame(
         1,
@@ -21,7 +22,7 @@ def frame(kind: str) -> TrackedFrame:
         np.eye(4),
         np.eye(4),
         aligned,
-        0.9,
+        0.76 if kind == "s" else 0.9,
         0.9,
         0.9,
         0.0,
@@ -52,6 +53,9 @@ def states(kinds: str, health: FrameHealth | None = None) -> str:
         ("gggugg", "LLTLTT"),  # its keyframe may lie anywhere
         ("gggf", "LLTT"),  # confirmed by pixels; where it was found first does not matter any more
         ("gggbfg", "LLTLLT"),  # the first after doubt, found by features alone: not yet
+        ("gggbsg", "LLTLLT"),  # the first after doubt, and it might be another place: not yet
+        ("gggbss", "LLTLLT"),
+        ("ggsss", "LLTTT"),
         ("gbggg", "LLLTT"),
         ("bggg", "LLLT"),
     ],
