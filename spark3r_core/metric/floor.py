@@ -9,12 +9,13 @@ keyframe is drift, and says how well the scale is known.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spark3r_core.geometry.sim3 import Sim3
+from spark3r_core.metric.bent import Bends, log_factors
 from spark3r_core.metric.scale import ScaleEvidence
 
 Array = NDArray[np.float64]
@@ -41,17 +42,27 @@ class Floor:
     heights: Array
 
 
+@dataclass(frozen=True, eq=False)
+class LowPoints:
+    """points: (N, 3) of a keyframe that may be of a floor, in its camera and unit. fractions: (N, 2) where they are
+    seen, of width and height. of_several_views: their depth is not the network's."""
+
+    points: NDArray[np.float32]
+    fractions: Array
+    of_several_views: bool = False
+
+
 class FloorEvidence:
     """Of one map whose camera is carried at `height_m` over the floor."""
 
     def __init__(self, height_m: float) -> None:
         self.height_m = height_m
-        self._points: dict[int, NDArray[np.float32]] = {}
+        self._points: dict[int, LowPoints] = {}
 
-    def add(self, keyframe_id: int, points: NDArray[np.float32]) -> None:
-        """points: (N, 3) of a keyframe in its own camera and unit; those of an earlier call are forgotten."""
-        chosen = np.linspace(0, len(points) - 1, min(POINTS, len(points))).astype(int)
-        self._points[keyframe_id] = points[chosen]
+    def add(self, keyframe_id: int, low: LowPoints) -> None:
+        """Of a keyframe in its own camera and unit; those of an earlier call are forgotten."""
+        chosen = np.linspace(0, len(low.points) - 1, min(POINTS, len(low.points))).astype(int)
+        self._points[keyframe_id] = replace(low, points=low.points[chosen], fractions=low.fractions[chosen])
         while len(self._points) > KEYFRAMES:
             del self._points[min(self._points)]
 
@@ -61,17 +72,24 @@ class FloorEvidence:
         while len(self._points) > KEYFRAMES:
             del self._points[min(self._points)]
 
-    def floor(self, map_from_key: Mapping[int, Sim3]) -> Floor | None:
-        """None where no plane is one."""
+    def floor(self, map_from_key: Mapping[int, Sim3], bends: Bends) -> Floor | None:
+        """None where no plane is one. bends: of the keyframes' own depth."""
         ids = [one for one in sorted(self._points) if one in map_from_key]
         if len(ids) < LEAST_KEYFRAMES:
             return None
-        points = np.concatenate([map_from_key[one].apply_to_points(self._points[one]) for one in ids])
+        points = np.concatenate([map_from_key[one].apply_to_points(self._bent(one, bends)) for one in ids])
         centres = np.stack([map_from_key[one].translation for one in ids])
         up = -np.mean([map_from_key[one].rotation[:, 1] for one in ids], axis=0)
         if np.linalg.norm(up) < 0.3:
             return None  # a camera that rolls all around
         return find_floor(points, centres, up / np.linalg.norm(up))
+
+    def _bent(self, keyframe_id: int, bends: Bends) -> Array:
+        low = self._points[keyframe_id]
+        if low.of_several_views:
+            return low.points.astype(np.float64)
+        factors = np.exp(log_factors(bends, keyframe_id, low.fractions))
+        return np.asarray(low.points * factors[:, None], np.float64)
 
     def scale(self, floor: Floor) -> ScaleEvidence:
         height = float(np.median(floor.heights))
@@ -125,9 +143,11 @@ def find_floor(points: Array, centres: Array, up: Array) -> Floor | None:
     return Floor(np.asarray(normal), offset, heights)
 
 
-def low_points(depth: NDArray[np.float32], trust: NDArray[np.float32], intrinsics: Array) -> NDArray[np.float32]:
-    """Points (N, 3) of a depth map (h, w) that may be of a floor: below the camera's middle, and of those the half that
-    is trusted more. intrinsics: (3, 3)."""
+def low_points(
+    depth: NDArray[np.float32], trust: NDArray[np.float32], intrinsics: Array, *, of_several_views: bool = False
+) -> LowPoints:
+    """Of a depth map (h, w): below the camera's middle, and of those the half that is trusted more. intrinsics:
+    (3, 3)."""
     rows = slice(int(intrinsics[1, 2]) + 1, None, STEP)
     z, trusted = depth[rows, ::STEP], trust[rows, ::STEP]
     v, u = np.mgrid[rows.start : depth.shape[0] : STEP, 0 : depth.shape[1] : STEP] + 0.5
@@ -136,4 +156,5 @@ def low_points(depth: NDArray[np.float32], trust: NDArray[np.float32], intrinsic
     keep = np.isfinite(z) & (z > 0)
     if keep.any():
         keep &= trusted >= np.median(trusted[keep])
-    return np.stack([x, y, z], -1)[keep].astype(np.float32)
+    fractions = np.stack([u[keep], v[keep]], -1) / np.array(depth.shape[::-1])
+    return LowPoints(np.stack([x, y, z], -1)[keep].astype(np.float32), fractions, of_several_views)

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.metric.baseline import BaselineEvidence
-from spark3r_core.metric.floor import FloorEvidence, low_points
+from spark3r_core.metric.bent import Bends
+from spark3r_core.metric.floor import Floor, FloorEvidence, low_points
 from spark3r_core.metric.gravity import ROBOT_FROM_OPTICAL, levelled
 from spark3r_core.metric.options import MetricOptions
-from spark3r_core.metric.scale import Scale, joined
+from spark3r_core.metric.scale import Scale, ScaleEvidence, joined
 from spark3r_core.metric.sensor_depth import DepthRatio, SensorDepthEvidence
-from spark3r_core.metric.tag_evidence import TagEvidence
+from spark3r_core.metric.tag_evidence import TagDepth, TagEvidence
 from spark3r_core.metric.tag_fit import TagFit
 from spark3r_core.metric.tags import TagSighting
 
@@ -48,23 +49,52 @@ class MetricMap:
         self._floor = None if options.camera_height_m is None else FloorEvidence(options.camera_height_m)
         self._sensor = SensorDepthEvidence()
         self._baseline = None if options.baseline is None else BaselineEvidence(*options.baseline)
+        self._bends: dict[int, Array] = {}
 
-    def saw_tag(self, sighting: TagSighting, keyframe_id: int, key_from_camera: Array, depth: float | None) -> None:
+    @property
+    def asks(self) -> bool:
+        """Whether anything may be measured here."""
+        return bool(self.options) or self._sensor.has_any
+
+    def bent(self, bends: Bends) -> None:
+        """By what the depth of these keyframes is off, as known from now on."""
+        self._bends.update(bends)
+
+    def bend(self, keyframe_id: int) -> Array | None:
+        """What is known of a keyframe, see `Bends`."""
+        return self._bends.get(keyframe_id)
+
+    def saw_tag(self, sighting: TagSighting, keyframe_id: int, depth: TagDepth | None) -> None:
         """See `TagEvidence.add`."""
         if self._tags is not None:
-            self._tags.add(sighting, keyframe_id, key_from_camera, depth)
+            self._tags.add(sighting, keyframe_id, depth)
 
-    def saw_frame(self, time_s: float, keyframe_id: int, key_from_camera: Array) -> None:
+    def wants_view(self, tags: Sequence[TagSighting], keyframe_id: int, distance: float) -> bool:
+        """See `TagEvidence.wants_view`."""
+        return self._tags is not None and self._tags.wants_view(tags, keyframe_id, distance)
+
+    def wants_time(self, time_s: float) -> bool:
+        """See `BaselineEvidence.wants_keyframe`."""
+        return self._baseline is not None and self._baseline.wants_keyframe(time_s)
+
+    def saw_frame(self, time_s: float, keyframe_id: int, key_from_camera: Array | None) -> None:
         """See `BaselineEvidence.add`."""
         if self._baseline is not None:
             self._baseline.add(time_s, keyframe_id, key_from_camera)
 
     def saw_depth(
-        self, keyframe_id: int, depth: NDArray[np.float32], trust: NDArray[np.float32], intrinsics: Array
+        self,
+        keyframe_id: int,
+        depth: NDArray[np.float32],
+        trust: NDArray[np.float32],
+        intrinsics: Array,
+        *,
+        of_several_views: bool = False,
     ) -> None:
         """Depth of a keyframe, (h, w) in its unit, and how far it is trusted; a later one of the same replaces it."""
         if self._floor is not None:
-            self._floor.add(keyframe_id, low_points(depth, trust, intrinsics))
+            low = low_points(depth, trust, intrinsics, of_several_views=of_several_views)
+            self._floor.add(keyframe_id, low)
 
     def take_in(self, other: MetricMap) -> None:
         """The evidence of a map that this one was joined with."""
@@ -75,24 +105,35 @@ class MetricMap:
         if self._baseline is not None and other._baseline is not None:
             self._baseline.take_in(other._baseline)
         self._sensor.take_in(other._sensor)
+        self._bends.update(other._bends)
 
     def saw_depth_image(self, ratio: DepthRatio) -> None:
         """See `SensorDepthEvidence.add`."""
-        self._sensor.add(ratio)
+        self._sensor.add(ratio, self._bends)
+
+    def scales(self, map_from_key: Mapping[int, Sim3], camera: Array) -> list[ScaleEvidence]:
+        """What each piece of evidence says of the scale; see `measured`."""
+        return self._asked(map_from_key, camera)[2]
+
+    def _asked(
+        self, map_from_key: Mapping[int, Sim3], camera: Array
+    ) -> tuple[dict[int, TagFit], Floor | None, list[ScaleEvidence]]:
+        fits = {} if self._tags is None else self._tags.fits(map_from_key, camera, self._bends)
+        floor = None if self._floor is None else self._floor.floor(map_from_key, self._bends)
+        evidence = self._sensor.scales(map_from_key, self._bends)
+        evidence += [] if self._tags is None else self._tags.scales(fits)
+        if self._floor is not None and floor is not None:
+            evidence.append(self._floor.scale(floor))
+        moved = None if self._baseline is None else self._baseline.scale(map_from_key)
+        return fits, floor, evidence if moved is None else [*evidence, moved]
 
     def measured(self, map_from_key: Mapping[int, Sim3], camera: Array) -> Measured | None:
         """By all evidence, with keyframes where they are now. None while the scale is not known.
 
         map_from_key: of keyframes by id. camera: (3, 3) of the picture as known now.
         """
-        fits = {} if self._tags is None else self._tags.fits(map_from_key, camera)
-        floor = None if self._floor is None else self._floor.floor(map_from_key)
-        evidence = self._sensor.scales(map_from_key)
-        evidence += [] if self._tags is None else self._tags.scales(fits)
-        if self._floor is not None and floor is not None:
-            evidence.append(self._floor.scale(floor))
-        moved = None if self._baseline is None else self._baseline.scale(map_from_key)
-        scale = joined(evidence if moved is None else [*evidence, moved])
+        fits, floor, evidence = self._asked(map_from_key, camera)
+        scale = joined(evidence)
         if scale is None:
             return None
         placed = [fits[tag_id] for tag_id in sorted(fits) if fits[tag_id].turn_std <= MOST_LEAN_STD]

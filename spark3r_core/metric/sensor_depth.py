@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spark3r_core.geometry.sim3 import Sim3
+from spark3r_core.metric.bent import Bends, mean_log_factor
 from spark3r_core.metric.scale import ScaleEvidence
 
 Array = NDArray[np.float64]
@@ -51,24 +52,33 @@ class SensorDepthEvidence:
     """Of one map."""
 
     def __init__(self) -> None:
-        self._ratios: list[DepthRatio] = []
+        self._ratios: list[tuple[DepthRatio, float]] = []  # with the bend that was known when they were taken
 
-    def add(self, ratio: DepthRatio) -> None:
-        self._ratios.append(ratio)
+    @property
+    def has_any(self) -> bool:
+        return bool(self._ratios)
+
+    def add(self, ratio: DepthRatio, bends: Bends) -> None:
+        """A ratio to depth that these bends had corrected."""
+        self._keep(ratio, mean_log_factor(bends, ratio.keyframe_id))
+
+    def _keep(self, ratio: DepthRatio, known: float) -> None:
+        self._ratios.append((ratio, known))
         if len(self._ratios) > MOST_KEPT:
             del self._ratios[1::2]
 
     def take_in(self, other: SensorDepthEvidence) -> None:
         """What was said in a map that this one was joined with."""
-        for ratio in other._ratios:
-            self.add(ratio)
+        for ratio, known in other._ratios:
+            self._keep(ratio, known)
 
-    def scales(self, map_from_key: Mapping[int, Sim3]) -> list[ScaleEvidence]:
+    def scales(self, map_from_key: Mapping[int, Sim3], bends: Bends) -> list[ScaleEvidence]:
         """One for each picture."""
-        return [
-            ScaleEvidence(
-                one.log_ratio - float(np.log(map_from_key[one.keyframe_id].scale)), one.log_std, "depth images"
-            )
-            for one in self._ratios
-            if one.keyframe_id in map_from_key
-        ]
+        found = []
+        for one, known in self._ratios:
+            lies = map_from_key.get(one.keyframe_id)
+            if lies is not None:
+                since = mean_log_factor(bends, one.keyframe_id) - known
+                log_scale = one.log_ratio - since - float(np.log(lies.scale))
+                found.append(ScaleEvidence(log_scale, one.log_std, "depth images"))
+        return found

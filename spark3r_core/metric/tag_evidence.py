@@ -1,14 +1,19 @@
-"""Sightings of tags, kept with the keyframe that each was tracked on, so that they follow where keyframes go."""
+"""Sightings of tags by keyframes, so that they follow where keyframes go.
+
+A frame that is no keyframe says nothing here: tracking knows its pose to a centimetre, which is a tenth of the way that
+a camera moves while it passes a tag. So frames that show a tag are wanted as keyframes until its place is known.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spark3r_core.geometry.sim3 import Sim3
+from spark3r_core.metric.bent import Bends, log_factors
 from spark3r_core.metric.scale import ScaleEvidence
 from spark3r_core.metric.tag_fit import TagFit, TagView, fit_tag
 from spark3r_core.metric.tags import TagSighting, TagSpec
@@ -16,18 +21,28 @@ from spark3r_core.metric.tags import TagSighting, TagSpec
 Array = NDArray[np.float64]
 
 MOST_TAGS = 32  # ids; more are false ones, or a wall of tags of which 32 say enough
-MOST_PER_KEYFRAME = 4  # sightings of a tag by the frames of one keyframe
 MOST_KEYFRAMES = 24  # with sightings of a tag
-LEAST_DEPTH_POINTS = 4
+DEPTH_STD = 0.15  # of the logarithm of a keyframe's depth at one place, as the network has it,
+BENT_DEPTH_STD = 0.05  # and where it goes through the points around
+WELL_KNOWN = 0.005  # standard deviation of the scale by a tag, from which on no more keyframes are wanted for it
+APART = 0.03  # of the median depth, from a keyframe that sees a tag to the next that is wanted for it
+
+
+@dataclass(frozen=True)
+class TagDepth:
+    """z of a tag's centre in the unit of a keyframe, by the keyframe's own depth, and where it is seen there, as
+    fractions of width and height."""
+
+    z: float
+    fraction: tuple[float, float]
 
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """A sighting by a frame. key_from_camera: (4, 4); depth: see `TagView`; both in the unit of the keyframe."""
+    """corners: (4, 2) pixels."""
 
     corners: Array
-    key_from_camera: Array
-    depth: float | None
+    depth: TagDepth | None
 
 
 class TagEvidence:
@@ -35,37 +50,44 @@ class TagEvidence:
 
     def __init__(self, spec: TagSpec) -> None:
         self.spec = spec
-        self._seen: dict[int, dict[int, list[_Seen]]] = {}  # by tag and keyframe
+        self._seen: dict[int, dict[int, _Seen]] = {}  # by tag and keyframe
+        self._stds: dict[int, float] = {}  # of the scale by each tag, when it was last asked for
 
-    def add(self, sighting: TagSighting, keyframe_id: int, key_from_camera: Array, depth: float | None) -> None:
-        """By a frame, see `_Seen`; a keyframe sees it from (4, 4) the identity."""
+    def add(self, sighting: TagSighting, keyframe_id: int, depth: TagDepth | None) -> None:
+        """By a keyframe."""
         if sighting.tag_id not in self._seen and len(self._seen) >= MOST_TAGS:
             return
         by_keyframe = self._seen.setdefault(sighting.tag_id, {})
-        held = by_keyframe.setdefault(keyframe_id, [])
-        if len(held) >= MOST_PER_KEYFRAME:
-            held.pop()  # the first ones and the newest lie farthest apart
-        held.append(_Seen(sighting.corners, key_from_camera, depth))
+        by_keyframe[keyframe_id] = _Seen(sighting.corners, depth)
         while len(by_keyframe) > MOST_KEYFRAMES:
             ids = sorted(by_keyframe)
             closest = min(range(1, len(ids) - 1), key=lambda i: ids[i + 1] - ids[i - 1])
             del by_keyframe[ids[closest]]
 
+    def wants_view(self, tags: Sequence[TagSighting], keyframe_id: int, distance: float) -> bool:
+        """Whether a frame that shows these tags would say more of one, as a keyframe. keyframe_id: on which it was
+        tracked; distance: from there, in median depths of it."""
+        for tag in tags:
+            is_new_view = distance > APART or keyframe_id not in self._seen.get(tag.tag_id, {})
+            if is_new_view and self._stds.get(tag.tag_id, np.inf) > WELL_KNOWN:
+                return True
+        return False
+
     def take_in(self, other: TagEvidence) -> None:
         """What was seen in a map that this one was joined with; within the same limits."""
         for tag_id, by_keyframe in other._seen.items():
-            for keyframe_id, seen in by_keyframe.items():
-                for one in seen:
-                    self.add(TagSighting(tag_id, one.corners), keyframe_id, one.key_from_camera, one.depth)
+            for keyframe_id, one in by_keyframe.items():
+                self.add(TagSighting(tag_id, one.corners), keyframe_id, one.depth)
 
-    def fits(self, map_from_key: Mapping[int, Sim3], camera: Array) -> dict[int, TagFit]:
+    def fits(self, map_from_key: Mapping[int, Sim3], camera: Array, bends: Bends) -> dict[int, TagFit]:
         """By tag id, those that the sightings agree on. map_from_key: of keyframes by id; camera: (3, 3) of the picture
-        as known now."""
+        as known now; bends: of the keyframes' depth."""
         found = {}
         for tag_id, by_keyframe in sorted(self._seen.items()):
-            fit = fit_tag(self.spec, self._views(by_keyframe, map_from_key, camera))
+            fit = fit_tag(self.spec, self._views(by_keyframe, map_from_key, camera, bends))
             if fit is not None:
                 found[tag_id] = fit
+        self._stds = {tag_id: fit.log_std for tag_id, fit in found.items()}
         return found
 
     def scales(self, fits: Mapping[int, TagFit]) -> list[ScaleEvidence]:
@@ -76,29 +98,17 @@ class TagEvidence:
 
     @staticmethod
     def _views(
-        by_keyframe: Mapping[int, list[_Seen]], map_from_key: Mapping[int, Sim3], camera: Array
+        by_keyframe: Mapping[int, _Seen], map_from_key: Mapping[int, Sim3], camera: Array, bends: Bends
     ) -> list[TagView]:
         views = []
-        for keyframe_id, seen in by_keyframe.items():
+        for keyframe_id, one in by_keyframe.items():
             lies = map_from_key.get(keyframe_id)
             if lies is None:
                 continue
-            for one in seen:
-                depth = None if one.depth is None else one.depth * lies.scale
-                pose = lies.apply_to_poses(one.key_from_camera)
-                views.append(TagView(one.corners, camera, pose, depth, keyframe_id))
+            depth = None
+            if one.depth is not None:
+                bend = float(log_factors(bends, keyframe_id, [one.depth.fraction])[0])
+                depth = one.depth.z * float(np.exp(bend)) * lies.scale
+            std = BENT_DEPTH_STD if keyframe_id in bends else DEPTH_STD
+            views.append(TagView(one.corners, camera, lies.apply_to_poses(np.eye(4)), depth, std))
         return views
-
-
-def depth_at(corners: Array, points: NDArray[np.floating], camera: Array) -> float | None:
-    """Median z of those of `points` (N, 3), in the camera's axes, that are seen inside a tag; None where too few are.
-
-    corners: (4, 2) pixels of `camera` (3, 3), in either sense of rotation.
-    """
-    ahead = np.asarray(points, np.float64)[np.asarray(points)[:, 2] > 1e-9]
-    pixels = ahead[:, :2] / ahead[:, 2:] * np.diag(camera)[:2] + camera[:2, 2]
-    edges = np.roll(corners, -1, axis=0) - corners
-    offsets = pixels[:, None] - corners
-    side = edges[:, 0] * offsets[..., 1] - edges[:, 1] * offsets[..., 0]
-    inside = (side > 0).all(1) | (side < 0).all(1)
-    return float(np.median(ahead[inside, 2])) if inside.sum() >= LEAST_DEPTH_POINTS else None

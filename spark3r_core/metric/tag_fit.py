@@ -22,9 +22,8 @@ from spark3r_core.metric.tags import TagSpec
 
 Array = NDArray[np.float64]
 
-DEPTH_STD = 0.15  # of the logarithm of a keyframe's depth at one place, as the network has it
-LEAST_PIXEL_STD = 0.5  # corners are found to 0.1; the poses of the views are not so good
-CALIBRATED_STDS = 3.0  # poses of views depend on each other: factor of the standard deviation, from synthetic worlds
+LEAST_PIXEL_STD = 0.2  # corners are found to 0.1; the poses of the views are not so good
+CALIBRATED_STDS = 2.0  # poses of views depend on each other: factor of the standard deviation, from synthetic worlds
 MOST_PIXEL_STD = 6.0  # of a fit that is believed
 CAUCHY = 2.4
 _ITERATIONS = 25
@@ -34,15 +33,15 @@ _ITERATIONS = 25
 class TagView:
     """One sighting. corners: (4, 2) pixels. camera: (3, 3). map_from_camera: (4, 4), translation in the map's unit.
 
-    depth: z of the tag's centre as the map has it, in its unit; None where it does not say. group: views of one group
-    share their errors, as those that were tracked on one keyframe do.
+    depth: z of the tag's centre as the map has it, in its unit; None where it does not say. depth_std: of its
+    logarithm.
     """
 
     corners: Array
     camera: Array
     map_from_camera: Array
     depth: float | None
-    group: int
+    depth_std: float
 
     @cached_property
     def camera_from_map(self) -> Array:
@@ -84,9 +83,9 @@ def _fitted(corners_m: Array, views: Sequence[TagView], begin: Sim3) -> TagFit |
         normal = jacobian.T @ (weight[:, None] * jacobian)
         said_by_corners = normal.copy()
         gradient = jacobian.T @ (weight * residuals)
-        for residual, row in _depth_rows(views, corners_m, log_scale, rotation, translation):
-            normal += np.outer(row, row) / DEPTH_STD**2
-            gradient += row * residual / DEPTH_STD**2
+        for residual, row in _depth_rows(views, translation):
+            normal += np.outer(row, row)
+            gradient += row * residual
         step = np.linalg.solve(normal + damping * np.diag(np.diag(normal) + 1e-12), -gradient)
         step[:3] = np.clip(step[:3], -0.5, 0.5)
         log_scale += float(np.clip(step[6], -0.5, 0.5))
@@ -98,10 +97,8 @@ def _fitted(corners_m: Array, views: Sequence[TagView], begin: Sim3) -> TagFit |
         cost = now
     if pixel_std > MOST_PIXEL_STD:
         return None
-    groups = len({view.group for view in views})
     try:
-        shared = CALIBRATED_STDS**2 * len(views) / groups  # views of one keyframe share its error
-        covariance = np.linalg.inv(said_by_corners / shared + normal - said_by_corners)
+        covariance = np.linalg.inv(said_by_corners / CALIBRATED_STDS**2 + normal - said_by_corners)
     except np.linalg.LinAlgError:
         return None
     log_std = float(np.sqrt(max(covariance[6, 6], 0)))
@@ -171,17 +168,15 @@ def _linearised(
     return np.concatenate(residuals), np.concatenate(rows), True
 
 
-def _depth_rows(
-    views: Sequence[TagView], corners_m: Array, log_scale: float, rotation: Array, translation: Array
-) -> list[tuple[float, Array]]:
-    """Residual and row of the logarithm of the centre's depth, one for each group of views that has it."""
-    found: dict[int, tuple[float, Array]] = {}
+def _depth_rows(views: Sequence[TagView], translation: Array) -> list[tuple[float, Array]]:
+    """Residual and row, in standard deviations, of the logarithm of the centre's depth, for each view that has it."""
+    found = []
     for view in views:
-        if view.depth is None or view.group in found:
+        if view.depth is None:
             continue
         camera_from_map = view.camera_from_map
         z = float(camera_from_map[2, :3] @ translation + camera_from_map[2, 3])
         row = np.zeros(7)
-        row[3:6] = camera_from_map[2, :3] / z
-        found[view.group] = (float(np.log(z / view.depth)), row)
-    return [found[group] for group in sorted(found)]
+        row[3:6] = camera_from_map[2, :3] / (z * view.depth_std)
+        found.append((float(np.log(z / view.depth)) / view.depth_std, row))
+    return found

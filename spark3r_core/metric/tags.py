@@ -21,6 +21,7 @@ FAMILIES: dict[str, str] = {
 }
 LEAST_SIZE_M, MOST_SIZE_M = 0.005, 10.0
 LEAST_LIKENESS = 0.85  # correlation of a tag's pattern with the picture
+STEP = 12  # pixels along a cell where pattern and picture are compared: smoothing there must not reach the next edge
 LEAST_SIDE_PX = 12.0  # of a tag in the picture: a smaller one says nothing about a scale
 _EXAMPLE = "36h11:0.16 (AprilTag 36h11 with a black square of 16 cm), or 4x4_50:0.1:7 for ArUco with one id"
 
@@ -121,23 +122,22 @@ def refined(
 
     count = len(pattern) + 2  # with the white around it
     side = np.linalg.norm(corners - np.roll(corners, 1, axis=0), axis=1).mean()
-    step = int(np.clip(round(side / len(pattern)), 4, 12))
     template = np.full((count, count), 255, np.uint8)
     template[1:-1, 1:-1] = pattern
-    template = np.kron(template, np.ones((step, step), np.uint8))
+    template = np.kron(template, np.ones((STEP, STEP), np.uint8))
     # Half of the white: what lies beyond it shines into the rest.
-    template = template[step // 2 : -(step // 2), step // 2 : -(step // 2)]
+    template = template[STEP // 2 : -(STEP // 2), STEP // 2 : -(STEP // 2)]
     low = np.maximum(np.floor(corners.min(0) - 3 * side / len(pattern) - 2).astype(int), 0)
     high = np.ceil(corners.max(0) + 3 * side / len(pattern) + 3).astype(int)
     part = grey[low[1] : high[1], low[0] : high[0]]
     # Cells as large in the one as in the other: both are smoothed by the same number of pixels.
-    wider = step * len(pattern) / side
+    wider = STEP * len(pattern) / side
     size = np.maximum(1, np.round(np.array(part.shape[::-1]) * wider)).astype(int)
     wider = size / part.shape[::-1]
     part = np.asarray(
         cv2.resize(part, size.tolist(), interpolation=cv2.INTER_CUBIC if wider[0] > 1 else cv2.INTER_AREA)
     )
-    edge = np.array([step, (count - 1) * step]) - step // 2 - 0.5
+    edge = np.array([STEP, (count - 1) * STEP]) - STEP // 2 - 0.5
     in_template = np.array([[edge[0], edge[0]], [edge[1], edge[0]], [edge[1], edge[1]], [edge[0], edge[1]]])
     rough = (corners - low + 0.5) * wider - 0.5
     begin = cv2.getPerspectiveTransform(in_template.astype(np.float32), rough.astype(np.float32))

@@ -28,7 +28,8 @@ class KeyframeRequest:
     picture: (H, W, 3) uint8 RGB, undistorted. pyramid: at the tracker's size. intrinsics: (3, 3) of the picture where
     the user gave the camera. tracked: on the keyframe before; None where the frame begins a map. points: (N, 3) of that
     keyframe, depth corrected, in this camera; None likewise. lost: tracking does not know where it is; it is mapped if
-    it is recognised as a place of the map, and only then. hint: what another sensor said of the frame.
+    it is recognised as a place of the map, and only then. hint: what another sensor said of the frame. wants_bends:
+    whether the update, and the last adjustment, are to say by what depth is off.
     """
 
     frame_id: int
@@ -42,6 +43,7 @@ class KeyframeRequest:
     odom_from_camera: Array = field(default_factory=lambda: np.eye(4))
     lost: bool = False
     hint: MotionHint | None = None
+    wants_bends: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class MapUpdate:
     before where the map was joined to one that was given up, or a lost frame was recognised in that.
     moved_beside: where keyframes of maps that were given up lie from now on, each in its own; of the last adjustment.
     denied: a tracked frame was not mapped since its features are not those of the place where tracking says it is.
+    bends: of keyframes that moved, where they were asked for, see `depth_bends`.
     """
 
     frame_id: int
@@ -79,6 +82,7 @@ class MapUpdate:
     denied: bool = False
     agrees: bool | None = None
     moved_beside: dict[int, Sim3] = field(default_factory=dict)
+    bends: dict[int, Array] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

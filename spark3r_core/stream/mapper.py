@@ -24,6 +24,7 @@ from spark3r_core.models.interface import Backbone
 from spark3r_core.stream.adjustment import LEAST_SHARED, adjust, bent, join_tracks, local_set, neighbours
 from spark3r_core.stream.camera_sizes import focal_of, resampled, sampled
 from spark3r_core.stream.dense import DenseDepth, DenseMapping, dense_depths, small_picture
+from spark3r_core.stream.depth_bends import depth_bends
 from spark3r_core.stream.estimates import FrameEstimate
 from spark3r_core.stream.feature_guess import FeaturePoints
 from spark3r_core.stream.hinted import by_hint, hinted_edge
@@ -89,6 +90,7 @@ class Mapper:
         self._device = None if device.type == "cpu" else device  # for depth from several views
         self._dense = DenseMapping(self._device) if self.options.adjusts else None
         self._focal_is_known = False
+        self._wants_bends = False
         half = None if self.options.max_bytes is None else self.options.max_bytes // 2
         thinned, self._thinned_away = thinned_together(others, half)
         self._others = tuple(Other(one) for one in thinned)
@@ -127,7 +129,7 @@ class Mapper:
         self._thinned_away = ()
         self._settle(world, update.moved, {request.frame_id: estimate.depth})
         self.world = world
-        self._focal_is_known = request.intrinsics is not None
+        self._focal_is_known, self._wants_bends = request.intrinsics is not None, request.wants_bends
         return replace(update, window=window, map_ns=time.perf_counter_ns() - started_ns)
 
     def refine(self) -> dict[int, DenseDepth]:
@@ -207,7 +209,8 @@ class Mapper:
         if update.reference is not None:
             update.reference.confirmed, update.reference.mended = confirmed, mended is not None
         found_by = request.tracked.keyframe_id if request.lost and request.tracked is not None else None
-        update = replace(update, loops=loops + met, found_by=found_by, part=world.order[0], agrees=agrees)
+        bends = depth_bends(world, moved) if request.wants_bends else {}
+        update = replace(update, loops=loops + met, found_by=found_by, part=world.order[0], agrees=agrees, bends=bends)
         return _Mapped(world, beside, update)
 
     def _meeting(self, world: KeyframeMap, frame_ids: Sequence[int], focal_is_known: bool, *, adjusts: bool) -> Met:
@@ -261,6 +264,7 @@ class Mapper:
         return MapUpdate(
             order[-1], None, None, moved, None, self.world.focal, self.world.focal_std, "", accepted, elapsed_ns,
             self.world.nbytes, refined=refined, loops=met + found.loops, part=order[0], moved_beside=moved_beside,
+            bends=depth_bends(found.map, moved) if self._wants_bends else {},
         )  # fmt: skip
 
     def _adjusted(self, other: Other, focal_is_known: bool, stays: KeyframeMap | None) -> Other:

@@ -118,6 +118,11 @@ class Reference:
         """(N, 3) of its finest level in the keyframe's camera, depth corrected."""
         return self.levels[0].camera_points(self.known.nodes, self.known.log_focal)
 
+    def mapped_points(self, bend: Array | None) -> NDArray[np.float32]:
+        """The same with depth as it was mapped, bent by (ROWS, COLUMNS) instead of by what tracking learnt."""
+        nodes = np.zeros(depth_grid.NODES) if bend is None else bend.ravel()
+        return self.levels[0].camera_points(nodes, self.known.log_focal)
+
 
 @dataclass(frozen=True)
 class TrackedFrame:

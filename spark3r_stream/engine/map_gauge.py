@@ -14,19 +14,19 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from spark3r_core.geometry import se3
 from spark3r_core.geometry.rotation import rotation_angle
 from spark3r_core.geometry.sim3 import Sim3
+from spark3r_core.metric.bent import Bends
 from spark3r_core.metric.measured import MetricMap, robot_from_map
 from spark3r_core.metric.options import MetricOptions
 from spark3r_core.metric.scale import Scale
 from spark3r_core.metric.sensor_depth import DepthRatio
-from spark3r_core.metric.tag_evidence import depth_at
+from spark3r_core.metric.tag_evidence import TagDepth
 from spark3r_core.metric.tags import TagDetector, TagSighting
 from spark3r_core.stream.camera_sizes import sampled
 from spark3r_core.stream.dense import DenseDepth
 from spark3r_core.stream.keyframe_map import Keyframe
-from spark3r_core.stream.tracker import Reference, TrackedFrame
+from spark3r_core.stream.tracker import TrackedFrame
 from spark3r_stream.engine.results import MapUnit, StepOutput
 from spark3r_stream.engine.submap import Submap
 from spark3r_stream.map_file.saved_map import Metres
@@ -134,29 +134,42 @@ class MapGauge:
         if ratio is not None:
             self._metric.saw_depth_image(ratio)
 
+    @property
+    def asks(self) -> bool:
+        """Whether anything may be measured, so that it counts how far depth is off."""
+        return self._metric.asks
+
+    def bent(self, bends: Bends) -> None:
+        """By what the depth of keyframes is off, as the map's points have it now."""
+        self._metric.bent(bends)
+
+    def bend(self, keyframe_id: int) -> Array | None:
+        """What is known of that for a keyframe."""
+        return self._metric.bend(keyframe_id)
+
     def refined(self, frame_id: int, dense: DenseDepth) -> None:
         """The depth of a keyframe once several views have said what it is."""
-        self._metric.saw_depth(frame_id, dense.depth, dense.confidence, dense.intrinsics)
+        self._metric.saw_depth(frame_id, dense.depth, dense.confidence, dense.intrinsics, of_several_views=True)
 
-    def saw(self, tags: Sequence[TagSighting], tracked: TrackedFrame, reference: Reference, camera: Array) -> None:
-        """Tags in a frame whose pose the pixels confirm. camera: (3, 3) of its picture."""
-        if not tags:
-            return
-        points = se3.transform_points(se3.invert(tracked.key_from_camera), reference.points())
-        for tag in tags:
-            depth = depth_at(tag.corners, points, camera)
-            self._metric.saw_tag(tag, tracked.keyframe_id, tracked.key_from_camera, depth)
+    def wants_time(self, time_s: float) -> bool:
+        """Whether the frame at this time should be a keyframe, since a time was named."""
+        return self._metric.wants_time(time_s - self._first_s(time_s))
+
+    def wants_view(self, tags: Sequence[TagSighting], tracked: TrackedFrame) -> bool:
+        """Whether a frame that shows these tags should be a keyframe for their sake."""
+        return self._metric.wants_view(tags, tracked.keyframe_id, tracked.distance)
 
     def mapped(self, keyframe: Keyframe, picture: NDArray[np.uint8], time_s: float) -> None:
         """A keyframe with its picture."""
-        self._metric.saw_frame(time_s - self._first_s(time_s), keyframe.frame_id, np.eye(4))
+        self._metric.saw_frame(time_s - self._first_s(time_s), keyframe.frame_id, None)
         self._metric.saw_depth(keyframe.frame_id, keyframe.depth, keyframe.confidence, keyframe.depth_intrinsics)
         for tag in () if self._detector is None else self._detector(picture):
             centre = tag.corners.mean(0, keepdims=True).astype(np.float32)
             depth_from_picture = np.asarray(np.linalg.inv(keyframe.picture_from_depth), np.float64)
-            depth = float(sampled(keyframe.depth, centre, depth_from_picture)[0])
-            known = depth if np.isfinite(depth) and depth > 0 else None
-            self._metric.saw_tag(tag, keyframe.frame_id, np.eye(4), known)
+            z = float(sampled(keyframe.depth, centre, depth_from_picture)[0])
+            u, v = centre[0] / picture.shape[1::-1]
+            depth = TagDepth(z, (float(u), float(v))) if np.isfinite(z) and z > 0 else None
+            self._metric.saw_tag(tag, keyframe.frame_id, depth)
 
     def measure(self, submaps: Mapping[int, Submap], camera: Array, *, at_end: bool = False) -> str:
         """Ask all evidence, with keyframes where they lie now. Why every submap lies elsewhere from now on; empty where

@@ -66,6 +66,7 @@ class PublishedMap:
         self.next_number += 1
         self.submaps[request.frame_id] = submap
         self._gauge.mapped(keyframe, request.picture, time_s(facts.frame))
+        self._gauge.bent(update.bends)
         step.corrections += self._corrections(update, camera, "a keyframe was mapped")
         step.window = update.window
         self._measure(update, step)
@@ -84,6 +85,7 @@ class PublishedMap:
         self.submaps = self._given_up.follow(update, self.submaps, self._gauge)
         for frame_id, dense in sorted(update.refined.items()):
             self._gauge.refined(frame_id, dense)
+        self._gauge.bent(update.bends)
         why = "all keyframes adjusted together"
         step.corrections += self._corrections(update, camera, why, at_end=True)
         step.corrections += self._given_up.moved(update.moved_beside, self._gauge, why)

@@ -198,9 +198,6 @@ class TrackingReconstructor:
             self._gauge.saw_frame(time_s(frame), tracked)
             step.depth_ratio = frame.depth_ratio or self._depth_ratio(frame, prepared, tracked)
             self._gauge.saw_depth_image(step.depth_ratio)
-            if prepared.tags and self._tracker.reference is not None:
-                camera = np.linalg.inv(self._sizes.tracker_map) @ tracked.camera
-                self._gauge.saw(prepared.tags, tracked, self._tracker.reference, camera)
         is_good = tracked.aligned and not self._denied
         self._relocaliser.tracked() if is_good else self._relocaliser.missed()
         gives_up = self._relocaliser.gives_up or not self._host.options.closes_loops
@@ -320,7 +317,9 @@ class TrackingReconstructor:
         if depth_m is None:
             return None
         from_tracker = np.linalg.inv(resize_map(depth_m.shape[::-1], self._sizes.tracker.image_hw[::-1]))
-        points = se3.transform_points(se3.invert(tracked.key_from_camera), self._tracker.reference.points())
+        reference = self._tracker.reference
+        mapped = reference.mapped_points(self._gauge.bend(reference.frame_id))
+        points = se3.transform_points(se3.invert(tracked.key_from_camera), mapped)
         return depth_ratio(depth_m, points, from_tracker @ tracked.camera, tracked.keyframe_id)
 
     def _ask(self, newest: Tracked) -> None:
@@ -330,16 +329,23 @@ class TrackingReconstructor:
         if self._host.options.closes_loops and (self._relocaliser.should_ask or self._denied):
             self._submit(newest, replace(self._request(newest), tracked=None, points=None, lost=True), 1)
             return
-        if not self._rule.reason(newest.tracked, self._frames_on_keyframe):
+        by_rule = bool(self._rule.reason(newest.tracked, self._frames_on_keyframe))
+        if not by_rule and not self._is_wanted(newest):
             if self.refines and self._frames_on_keyframe in CALM_FRAMES:
                 self._thread.refine()
             return
         lag = min(LONGEST_LAG, max(1, self._frames_on_keyframe // FRAMES_PER_LAG))
-        self._submit(newest, self._request(newest), lag)
+        self._submit(newest, self._request(newest), lag, is_extra=not by_rule)
         self._newest = None
 
-    def _submit(self, newest: Tracked, request: KeyframeRequest, lag: int) -> None:
-        facts = PublishFacts(newest.frame, self._map.submaps[newest.tracked.keyframe_id].number)
+    def _is_wanted(self, newest: Tracked) -> bool:
+        """Whether what is known in metres needs this frame as a keyframe: only those are adjusted together."""
+        gauge, tracked = self._gauge, newest.tracked
+        wanted = gauge.wants_time(time_s(newest.frame)) or gauge.wants_view(newest.prepared.tags, tracked)
+        return wanted and tracked.aligned
+
+    def _submit(self, newest: Tracked, request: KeyframeRequest, lag: int, *, is_extra: bool = False) -> None:
+        facts = PublishFacts(newest.frame, self._map.submaps[newest.tracked.keyframe_id].number, is_extra)
         self._thread.submit(request, facts, newest.frame.frame_id + lag)
 
     def _request(self, newest: Tracked) -> KeyframeRequest:
@@ -355,7 +361,8 @@ class TrackingReconstructor:
         if recorded is not None:
             due = recorded[0] is not None
         elif self.waits:
-            due = pending is not None and (frame.frame_id >= pending.due or self._urgent)
+            at_once = self._urgent or self._gauge.wants_time(time_s(frame))
+            due = pending is not None and (frame.frame_id >= pending.due or at_once)
         else:
             due = self._thread.is_ready
         if due and pending is not None:
@@ -385,7 +392,7 @@ class TrackingReconstructor:
                 self._relocaliser = self._new_relocaliser()
                 self._denied = ""
                 self._health.interrupted("the camera was found again; frames after it have yet to confirm that")
-            self._health.adopted(update.agrees)
+            self._health.adopted(None if pending.facts.is_extra else update.agrees)
             self._frames_on_keyframe = 0
             self._urgent = False
 
@@ -430,6 +437,7 @@ class TrackingReconstructor:
         return KeyframeRequest(
             frame.frame_id, self._map_time_s(frame), prepared.picture, prepared.sizes, prepared.pyramid,
             prepared.intrinsics, odom_from_camera=self._odom_from_camera, hint=frame.hint,
+            wants_bends=self._gauge.asks,
         )  # fmt: skip
 
     def _map_time_s(self, frame: Frame) -> float:

@@ -74,10 +74,15 @@ class Tracked:
 
 @dataclass(frozen=True)
 class PublishFacts:
-    """What the request of a keyframe carries for its publication."""
+    """What the request of a keyframe carries for its publication.
+
+    is_extra: the camera has hardly moved; it is a keyframe for what it shows of the scene's size. On so short a way
+    tracking and the map need not agree.
+    """
 
     frame: Frame
     tracked_submap: int | None
+    is_extra: bool = False
 
 
 class Step:

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from spark3r_core.stream.kept_picture import decoded
 from spark3r_core.stream.keyframe_map import Array, Keyframe, KeyframeMap
+from spark3r_core.stream.sparse_points import SparsePoints, sparse_points
 from spark3r_stream.errors import OutputError
 from spark3r_stream.export.folder import ExportFolder
-from spark3r_stream.export.sparse import SparsePoints, sparse_points
 
 Z_UP = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
 """From the map's axes, its first camera's in OpenCV's way (x right, y down, z ahead), to x right, y ahead, z up."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from spark3r_core.errors import GeometryError
 from spark3r_core.geometry.rotation import exp_so3
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.metric.baseline import BaselineEvidence
-from spark3r_core.metric.floor import FloorEvidence, find_floor, low_points
+from spark3r_core.metric.floor import FloorEvidence, LowPoints, find_floor, low_points
 from spark3r_core.metric.measured import MetricMap, robot_from_map
 from spark3r_core.metric.options import MetricOptions
 from spark3r_core.metric.sensor_depth import SensorDepthEvidence, depth_ratio
@@ -25,8 +27,8 @@ def camera(x: float, height: float = HEIGHT) -> Sim3:
     return Sim3(1.0, turn, UNITS * (WORLD @ [x, -height, 0.0]))
 
 
-def seen(lies: Sim3, rng: np.random.Generator, with_table: bool = True, noise: float = 0.01) -> np.ndarray:
-    """Points of the floor, a table, a wall and clutter, (N, 3) float32 in the camera, in units of the map."""
+def seen(lies: Sim3, rng: np.random.Generator, with_table: bool = True, noise: float = 0.01) -> LowPoints:
+    """Points of the floor, a table, a wall and clutter, in the camera, in units of the map."""
     n = 150
     floor = np.column_stack([rng.uniform(-2, 2, n), np.zeros(n), rng.uniform(0.8, 5, n)])
     many = 2 * n  # a table that is seen better than the floor
@@ -35,7 +37,8 @@ def seen(lies: Sim3, rng: np.random.Generator, with_table: bool = True, noise: f
     clutter = np.column_stack([rng.uniform(-2, 2, n), rng.uniform(-0.6, 0, n), rng.uniform(1, 5, n)])
     points = np.concatenate([floor, table, wall, clutter] if with_table else [floor, wall, clutter])
     inside = lies.inverse().apply_to_points(UNITS * (points @ WORLD.T))
-    return (inside * np.exp(noise * rng.normal(size=(len(inside), 1)))).astype(np.float32)
+    noisy = (inside * np.exp(noise * rng.normal(size=(len(inside), 1)))).astype(np.float32)
+    return LowPoints(noisy, np.clip(0.5 + noisy[:, :2] / noisy[:, 2:], 0, 1).astype(np.float64))
 
 
 def test_the_floor_under_a_table_gives_scale_and_up() -> None:
@@ -45,7 +48,7 @@ def test_the_floor_under_a_table_gives_scale_and_up() -> None:
     lies = {k: camera(0.2 * k, HEIGHT * (1 + 0.02 * rng.normal())) for k in range(8)}
     for k, place in lies.items():
         evidence.add(k, seen(place, rng))
-    floor = evidence.floor(lies)
+    floor = evidence.floor(lies, {})
     assert floor is not None
     assert np.degrees(np.arccos(floor.normal @ WORLD @ [0.0, -1.0, 0.0])) < 1.0
     scale = evidence.scale(floor)
@@ -69,7 +72,7 @@ def test_a_height_that_varies_is_known_worse() -> None:
         lies = {k: camera(0.2 * k, HEIGHT * (1 + varies * np.sin(k))) for k in range(8)}
         for k, place in lies.items():
             evidence.add(k, seen(place, rng))
-        floor = evidence.floor(lies)
+        floor = evidence.floor(lies, {})
         assert floor is not None
         stds.append(evidence.scale(floor).log_std)
     assert stds[1] > 2 * stds[0]
@@ -84,17 +87,61 @@ def test_walls_and_clutter_are_no_floor() -> None:
         assert find_floor(UNITS * points @ WORLD.T, centres, WORLD @ [0.0, -1.0, 0.0]) is None
     evidence = FloorEvidence(HEIGHT)
     evidence.add(0, seen(camera(0), rng))
-    assert evidence.floor({0: camera(0)}) is None, "one keyframe is too little"
+    assert evidence.floor({0: camera(0)}, {}) is None, "one keyframe is too little"
 
 
 def test_low_points_are_below_the_middle_and_of_the_better_half() -> None:
     depth = np.full((60, 80), 2.0, np.float32)
     trust = np.linspace(0, 1, 80, dtype=np.float32)[None].repeat(60, 0)
-    points = low_points(depth, trust, np.array([[70.0, 0, 40], [0, 70, 30], [0, 0, 1]]))
+    low = low_points(depth, trust, np.array([[70.0, 0, 40], [0, 70, 30], [0, 0, 1]]))
+    points = low.points
+    np.testing.assert_allclose(low.fractions, points[:, :2] / 2 * 70 / [80, 60] + 0.5, atol=1e-6)
     assert len(points) > 50
     assert (points[:, 1] > 0).all()
     assert (points[:, 0] > -0.2).all(), "trusted columns are on the right"
     np.testing.assert_allclose(points[:, 2], 2.0)
+
+
+def test_the_floor_is_where_the_points_of_the_map_have_it() -> None:
+    """The network sees everything a tenth too near; its depth of several views is right as it is."""
+    rng = np.random.default_rng(4)
+    lies = {k: camera(0.2 * k) for k in range(6)}
+    bends = dict.fromkeys(lies, np.full((5, 6), np.log(1.1)))
+    heights = {}
+    for several in (False, True):
+        evidence = FloorEvidence(HEIGHT)
+        for k, place in lies.items():
+            low = seen(place, rng, noise=0.002)
+            evidence.add(
+                k, replace(low, points=low.points / np.float32(1.1 if not several else 1), of_several_views=several)
+            )
+        floor = evidence.floor(lies, bends)
+        assert floor is not None
+        heights[several] = float(np.median(floor.heights))
+    assert heights[False] == pytest.approx(UNITS * HEIGHT, rel=0.01)
+    assert heights[True] == pytest.approx(UNITS * HEIGHT, rel=0.01)
+
+
+def test_a_keyframe_is_wanted_at_a_named_time_and_says_more_than_a_frame() -> None:
+    evidence = BaselineEvidence(1.0, 3.0, 0.8)
+    lies = {0: camera(0.0), 1: camera(0.3), 50: camera(1.0)}
+    assert [evidence.wants_keyframe(time_s) for time_s in (0.95, 0.9995, 1.05, 1.2)] == [False, True, True, False]
+    evidence.add(1.0, 0, np.eye(4))
+    assert evidence.wants_keyframe(1.0), "a frame is no keyframe"
+    evidence.add(1.03, 1, None)
+    assert not evidence.wants_keyframe(1.06)
+    evidence.add(1.0, 0, np.eye(4))
+    evidence.add(3.0, 50, None)
+    found = evidence.scale(lies)
+    assert found is not None
+    distance = np.linalg.norm(lies[50].translation - lies[1].translation)
+    assert np.exp(found.log_scale) == pytest.approx(0.8 / distance), "between keyframes"
+    frames = BaselineEvidence(1.0, 3.0, 0.8)
+    frames.add(1.0, 0, np.eye(4))
+    frames.add(3.0, 50, np.eye(4))
+    by_frames = frames.scale(lies)
+    assert by_frames is not None
+    assert by_frames.log_std > 5 * found.log_std
 
 
 def test_a_known_way_gives_the_scale_by_the_frames_nearest_in_time() -> None:
@@ -141,7 +188,14 @@ def test_depth_images_give_a_ratio_and_each_follows_its_keyframe() -> None:
     assert np.exp(found.log_ratio) == pytest.approx(1 / UNITS, rel=0.01)
     assert depth_ratio(np.zeros_like(depth_m), points, intrinsics, 7) is None
     evidence = SensorDepthEvidence()
-    evidence.add(found)
-    (one,) = evidence.scales({7: Sim3(4.0)})
+    evidence.add(found, {})
+    (one,) = evidence.scales({7: Sim3(4.0)}, {})
     assert np.exp(one.log_scale) == pytest.approx(1 / UNITS / 4, rel=0.01)
-    assert evidence.scales({8: Sim3()}) == []
+    assert evidence.scales({8: Sim3()}, {}) == []
+    longer = {7: np.full((5, 6), np.log(1.1))}
+    (one,) = evidence.scales({7: Sim3(4.0)}, longer)
+    assert np.exp(one.log_scale) == pytest.approx(1 / UNITS / 4 / 1.1, rel=0.01), "depth was a tenth too short"
+    known = SensorDepthEvidence()
+    known.add(found, longer)
+    (one,) = known.scales({7: Sim3(4.0)}, longer)
+    assert np.exp(one.log_scale) == pytest.approx(1 / UNITS / 4, rel=0.01), "that was known when it was measured"

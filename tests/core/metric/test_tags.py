@@ -14,7 +14,7 @@ from spark3r_core.geometry.camera import Intrinsics
 from spark3r_core.geometry.rotation import exp_so3
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.metric.options import MetricOptions
-from spark3r_core.metric.tag_evidence import TagEvidence, depth_at
+from spark3r_core.metric.tag_evidence import TagDepth, TagEvidence
 from spark3r_core.metric.tag_fit import TagView, fit_tag
 from spark3r_core.metric.tags import TagDetector, TagSighting, TagSpec, cells, tag_picture
 from spark3r_core.synthetic.tag import PaintedTag
@@ -86,13 +86,13 @@ def test_another_id_and_an_id_twice_are_left_out() -> None:
 def views_of(lies: Sim3, poses: np.ndarray, noise: float, depth_error: float, seed: int) -> list[TagView]:
     rng = np.random.default_rng(seed)
     views = []
-    for group, pose in enumerate(poses):
+    for pose in poses:
         camera_from_map = se3.invert(pose)
         seen = se3.transform_points(camera_from_map, lies.apply_to_points(SPEC.corners_m))
         pixels = seen @ CAMERA.matrix.T
         corners = pixels[:, :2] / pixels[:, 2:] + rng.normal(size=(4, 2)) * noise
         depth = float(seen[:, 2].mean() * np.exp(depth_error * rng.normal()))
-        views.append(TagView(corners, CAMERA.matrix, pose, depth, group))
+        views.append(TagView(corners, CAMERA.matrix, pose, depth, 0.15))
     return views
 
 
@@ -134,27 +134,53 @@ def test_sightings_follow_their_keyframe_and_are_bounded() -> None:
         shift[0, 3] = 0.4 * np.sin(keyframe)
         (view,) = views_of(lies, shift[None], 0.0, 0.0, 0)
         poses.append(shift)
-        for _ in range(6):
-            evidence.add(TagSighting(3, view.corners), keyframe, np.eye(4), view.depth)
+        evidence.add(TagSighting(3, view.corners), keyframe, None)
     places = {i: Sim3.from_matrix(pose) for i, pose in enumerate(poses)}
     grown = {i: Sim3(2.0) @ place for i, place in places.items()}
-    small, large = (evidence.fits(lie, CAMERA.matrix)[3] for lie in (places, grown))
+    small, large = (evidence.fits(lie, CAMERA.matrix, {})[3] for lie in (places, grown))
     assert small.map_from_tag.scale == pytest.approx(1.0, rel=1e-3)
     assert large.map_from_tag.scale == pytest.approx(2.0, rel=1e-3)
     (scale,) = evidence.scales({3: large})
     assert (np.exp(scale.log_scale), scale.source) == (pytest.approx(0.5, rel=1e-3), "tag 36h11:3")
-    assert small.views <= 24 * 4
-    assert evidence.fits({}, CAMERA.matrix) == {}
+    assert small.views <= 24
+    assert evidence.fits({}, CAMERA.matrix, {}) == {}
 
 
-def test_depth_at_a_tag_is_that_of_the_points_inside_it() -> None:
-    corners = np.array([[100.0, 80], [200, 80], [200, 160], [100, 160]])
-    z = np.r_[np.full(20, 3.0), np.full(50, 9.0)]
-    u, v = np.r_[np.linspace(110, 190, 20), np.linspace(210, 300, 50)], np.full(70, 120.0)
-    points = np.column_stack([(u - 160) / 300 * z, (v - 120) / 300 * z, z])
-    assert depth_at(corners, points, CAMERA.matrix) == pytest.approx(3.0)
-    assert depth_at(corners[::-1], points, CAMERA.matrix) == pytest.approx(3.0)
-    assert depth_at(corners + 1000, points, CAMERA.matrix) is None
+def test_the_depth_at_a_tag_is_that_of_the_points_around_it_once_they_are_known() -> None:
+    """The keyframe's own is a fifth too large on its right side, where the tag is, and right elsewhere."""
+    lies = Sim3(1.0, np.diag([1.0, -1, -1]), np.array([0.4, 0.0, 2.0]))
+    (view,) = views_of(lies, np.eye(4)[None], 0.0, 0.0, 0)
+    evidence = TagEvidence(SPEC)
+    evidence.add(TagSighting(3, view.corners), 7, TagDepth(2.0 * 1.2, (0.75, 0.5)))
+    nodes = np.zeros((5, 6))
+    nodes[:, 3:] = -np.log(1.2)
+    keyframes = {7: Sim3()}
+    (own, bent) = (evidence.fits(keyframes, CAMERA.matrix, bends)[3] for bends in ({}, {7: nodes}))
+    assert own.map_from_tag.scale == pytest.approx(1.2, rel=0.01)
+    assert bent.map_from_tag.scale == pytest.approx(1.0, rel=0.01)
+    assert own.log_std == pytest.approx(0.15, rel=0.1)
+    assert bent.log_std < 0.5 * own.log_std
+
+
+def test_a_keyframe_is_wanted_for_a_new_view_of_a_tag_until_it_is_known() -> None:
+    lies = Sim3(1.0, np.diag([1.0, -1, -1]), np.array([0.0, 0.0, 2.0]))
+    evidence = TagEvidence(SPEC)
+    places = {}
+    for keyframe in range(12):
+        pose = np.eye(4)
+        pose[0, 3] = 0.2 * keyframe - 1
+        places[keyframe] = Sim3.from_matrix(pose)
+        (view,) = views_of(lies, pose[None], 0.0, 0.0, 0)
+        tag = TagSighting(3, view.corners)
+        assert evidence.wants_view([tag], keyframe - 1, 0.1)
+        evidence.add(tag, keyframe, None)
+        assert not evidence.wants_view([tag], keyframe, 0.01), "from the same place"
+        assert evidence.wants_view([tag], keyframe, 0.1)
+        assert evidence.wants_view([tag], 99, 0.01), "the keyframe it was tracked on does not see it"
+        assert not evidence.wants_view([], 99, 0.1)
+    fit = evidence.fits(places, CAMERA.matrix, {})[3]
+    assert fit.log_std < 0.005
+    assert not evidence.wants_view([tag], 11, 0.1), "its place is known"
 
 
 def test_what_two_maps_saw_is_known_of_the_one_that_they_became() -> None:
@@ -167,8 +193,8 @@ def test_what_two_maps_saw_is_known_of_the_one_that_they_became() -> None:
         poses[keyframe] = Sim3.from_matrix(pose)
         (view,) = views_of(lies, pose[None], 0.0, 0.0, 0)
         for evidence in (both, first if keyframe < 3 else second):
-            evidence.add(TagSighting(3, view.corners), keyframe, np.eye(4), view.depth)
+            evidence.add(TagSighting(3, view.corners), keyframe, None)
     first.take_in(second)
-    together, expected = (one.fits(poses, CAMERA.matrix)[3] for one in (first, both))
+    together, expected = (one.fits(poses, CAMERA.matrix, {})[3] for one in (first, both))
     assert together.log_std == pytest.approx(expected.log_std)
     assert together.map_from_tag.scale == pytest.approx(expected.map_from_tag.scale)

@@ -195,7 +195,7 @@ def test_depth_images_say_how_long_a_metre_is_and_are_not_needed_again(
             depths[content.frame_name] = (message.envelope.frame_id, content.depth)
     for name, (picture, depth) in depths.items():
         ratio = scales[name] * np.median(depth) / np.median(truth.depth(picture))
-        assert ratio == pytest.approx(1.0, abs=0.15), "as good as a small network's depth"
+        assert ratio == pytest.approx(1.0, abs=0.2), "as good as a small network's depth of two keyframes"
     assert_repeated(spark3r, first, tmp_path)
     capfd.readouterr()
     assert spark3r("run", first, "--depth-images", folder) == 1

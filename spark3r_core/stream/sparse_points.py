@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +28,7 @@ class SparsePoints:
     """P points and the M sightings of them, sorted by point.
 
     places: (P, 3) in the map. error: (P,) mean distance in pixels from where they are seen. point, slot, feature: (M,)
-    which point, which keyframe in the order of the map, which of its features.
+    which point, which keyframe in the order of those that were asked for, which of its features.
     """
 
     places: Array
@@ -53,9 +54,10 @@ class SparsePoints:
         return np.rint(total / np.maximum(views, 1)[:, None]).astype(np.uint8)
 
 
-def sparse_points(world: KeyframeMap) -> SparsePoints:
-    """Points that at least two keyframes see within OUTLIER pixels of a picture 640 wide, at LEAST_ANGLE or more."""
-    order = world.order
+def sparse_points(world: KeyframeMap, order: Sequence[int] | None = None) -> SparsePoints:
+    """Points that at least two keyframes see within OUTLIER pixels of a picture 640 wide, at LEAST_ANGLE or more.
+    order: which keyframes are asked; None: all, in their order."""
+    order = world.order if order is None else list(order)
     slots = {frame_id: slot for slot, frame_id in enumerate(order)}
     track, keyframe, feature = world.tracks.seen_by(order, 2)
     if not len(track):
