@@ -16,7 +16,7 @@ Array = NDArray[np.float64]
 
 LEAST_PIXELS = 50  # with depth in both
 MOST_KEPT = 256  # pictures
-PICTURE_STD = 0.05  # of one picture at least: a network's depth bends by more than its pixels say
+PICTURE_STD = 0.03  # of one picture at least: a keyframe's depth bends by more than its points say
 
 
 @dataclass(frozen=True)

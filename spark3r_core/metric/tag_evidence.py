@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 MOST_TAGS = 32  # ids; more are false ones, or a wall of tags of which 32 say enough
 MOST_KEYFRAMES = 24  # with sightings of a tag
 DEPTH_STD = 0.15  # of the logarithm of a keyframe's depth at one place, as the network has it,
-BENT_DEPTH_STD = 0.05  # and where it goes through the points around
+BENT_DEPTH_STD = 0.1  # and where it goes through the points around
 WELL_KNOWN = 0.005  # standard deviation of the scale by a tag, from which on no more keyframes are wanted for it
 APART = 0.03  # of the median depth, from a keyframe that sees a tag to the next that is wanted for it
 

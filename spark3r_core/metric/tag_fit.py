@@ -22,7 +22,7 @@ from spark3r_core.metric.tags import TagSpec
 
 Array = NDArray[np.float64]
 
-LEAST_PIXEL_STD = 0.2  # corners are found to 0.1; the poses of the views are not so good
+LEAST_PIXEL_STD = 0.1  # corners are found to 0.05, and to 0.2 where a tag is 30 pixels wide
 CALIBRATED_STDS = 2.0  # poses of views depend on each other: factor of the standard deviation, from synthetic worlds
 MOST_PIXEL_STD = 6.0  # of a fit that is believed
 CAUCHY = 2.4

@@ -42,6 +42,7 @@ DOUBTED_AFTER = (2, 4, 8, 16, 32, 64)  # frames on a keyframe: then what was lea
 FRESH_BETTER = 0.8  # of the error, below which a frame that begins from the keyframe's first depth is believed instead
 LEAST_POINTS = 60  # of a keyframe in view, and of a picture that may become one
 LEAST_KEY_POINTS = 150
+LEAST_FEATURES = 200  # of a keyframe with depth, for them to stand for all of the picture
 UNKNOWN_SPEED = 1e3  # map units per frame
 CALIBRATED_SIGMAS = 6.0  # pixel residuals depend on each other: factor of the standard deviation, from synthetic worlds
 
@@ -119,9 +120,17 @@ class Reference:
         return self.levels[0].camera_points(self.known.nodes, self.known.log_focal)
 
     def mapped_points(self, bend: Array | None) -> NDArray[np.float32]:
-        """The same with depth as it was mapped, bent by (ROWS, COLUMNS) instead of by what tracking learnt."""
+        """(N, 3) in the keyframe's camera by depth as it was mapped, bent by (ROWS, COLUMNS) instead of by what
+        tracking learnt: its features, where the map's points are; of a picture with few of them as `points`."""
         nodes = np.zeros(depth_grid.NODES) if bend is None else bend.ravel()
-        return self.levels[0].camera_points(nodes, self.known.log_focal)
+        features = self.feature_points
+        if features is None or np.isfinite(features.depth).sum() < LEAST_FEATURES:
+            return self.levels[0].camera_points(nodes, self.known.log_focal)
+        known = np.isfinite(features.depth)
+        factors = np.exp(depth_grid.weights_numpy(*features.fractions[known].T).astype(np.float64) @ nodes)
+        narrower = math.exp(-self.known.log_focal)
+        rays = features.rays[known] * np.array([narrower, narrower, 1])
+        return (rays * (features.depth[known] * factors)[:, None]).astype(np.float32)
 
 
 @dataclass(frozen=True)
