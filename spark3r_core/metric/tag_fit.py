@@ -169,14 +169,16 @@ def _linearised(
 
 
 def _depth_rows(views: Sequence[TagView], translation: Array) -> list[tuple[float, Array]]:
-    """Residual and row, in standard deviations, of the logarithm of the centre's depth, for each view that has it."""
+    """Residual and row, in standard deviations, of the logarithm of the centre's depth, for each view that has it.
+
+    Views that follow each other are wrong alike: all of them count as one.
+    """
+    having = [(view, view.depth) for view in views if view.depth is not None]
     found = []
-    for view in views:
-        if view.depth is None:
-            continue
-        camera_from_map = view.camera_from_map
+    for view, depth in having:
+        camera_from_map, std = view.camera_from_map, view.depth_std * np.sqrt(len(having))
         z = float(camera_from_map[2, :3] @ translation + camera_from_map[2, 3])
         row = np.zeros(7)
-        row[3:6] = camera_from_map[2, :3] / (z * view.depth_std)
-        found.append((float(np.log(z / view.depth)) / view.depth_std, row))
+        row[3:6] = camera_from_map[2, :3] / (z * std)
+        found.append((float(np.log(z / depth) / std), row))
     return found

@@ -159,7 +159,10 @@ def test_the_depth_at_a_tag_is_that_of_the_points_around_it_once_they_are_known(
     assert own.map_from_tag.scale == pytest.approx(1.2, rel=0.01)
     assert bent.map_from_tag.scale == pytest.approx(1.0, rel=0.01)
     assert own.log_std == pytest.approx(0.15, rel=0.1)
-    assert bent.log_std < 0.5 * own.log_std
+    assert bent.log_std < 0.8 * own.log_std
+    evidence.add(TagSighting(3, view.corners), 8, TagDepth(2.0, (0.75, 0.5)))
+    both = evidence.fits({7: Sim3(), 8: Sim3()}, CAMERA.matrix, {7: nodes, 8: 0 * nodes})[3]
+    assert both.log_std == pytest.approx(bent.log_std, rel=0.02), "keyframes that follow each other are wrong alike"
 
 
 def test_a_keyframe_is_wanted_for_a_new_view_of_a_tag_until_it_is_known() -> None:
