@@ -22,7 +22,7 @@ CORE_MAY_IMPORT = {
     "attention": {"errors", "timing", "tokens", "models.interface", "attention"},
     "memory": {"errors", "models.interface"},
     "metric": {"errors", "geometry"},
-    "calibration": {"errors", "geometry"},
+    "calibration": {"errors", "geometry", "bundle"},
     "synthetic": {"errors", "geometry", "metric.tags"},
 }
 # The rooms of the stream package, in the order of the data; each may import what stands here, and the core.

@@ -28,6 +28,7 @@ MOST_LEAN = np.cos(np.radians(35.0))  # of the floor's normal to the mean of wha
 TRIES = 400
 THICK = 0.03  # of a camera's height, within which a point lies on a plane
 LEAST_SHARE = 0.05  # of the points that have to lie on the floor
+SHARED = 0.3  # of its points, with fuller planes, beyond which a plane is no surface of its own
 AS_MANY = 0.4  # of the points of the fullest plane that a lower one needs to be the floor
 DEPTH_STD = 0.015  # of depth along the floor that all keyframes share, as measured on synthetic worlds
 
@@ -123,11 +124,8 @@ def find_floor(points: Array, centres: Array, up: Array) -> Floor | None:
     most = max(count for count, *_ in found)
     if most < LEAST_SHARE * len(points):
         return None
-    # Of the planes that are full enough the lowest: a table is a plane, too. Several tries hit each plane, so the
-    # fullest of those near the lowest is taken.
-    full = [one for one in found if one[0] >= AS_MANY * most]
-    lowest = max(height for _, height, _, _ in full)
-    _, height, normal, offset = max((one for one in full if one[1] > 0.9 * lowest), key=lambda one: one[0])
+    full = sorted((one for one in found if one[0] >= AS_MANY * most), key=lambda one: -one[0])
+    _, height, normal, offset = max(_surfaces(below, full), key=lambda one: one[1])
     for _ in range(10):
         off = below @ normal - offset
         weights = 1 / (1 + np.square(off / (0.5 * THICK * height)))
@@ -141,6 +139,22 @@ def find_floor(points: Array, centres: Array, up: Array) -> Floor | None:
     if normal @ up < MOST_LEAN or heights.min() <= 0:
         return None
     return Floor(np.asarray(normal), offset, heights)
+
+
+def _surfaces(
+    points: Array, planes: list[tuple[int, float, Array, float]]
+) -> list[tuple[int, float, Array, float]]:
+    """Of planes, the fullest first, one for each surface: what has most of its points in common with a fuller one is
+    that one, leaning. Else the lowest of them would always be one that leans, with half of the floor's points."""
+    chosen: list[tuple[int, float, Array, float]] = []
+    taken = np.zeros(len(points), bool)
+    for plane in planes:
+        count, height, normal, offset = plane
+        on_it = np.abs(points @ normal - offset) < THICK * height
+        if (on_it & taken).sum() <= SHARED * count:
+            chosen.append(plane)
+            taken |= np.abs(points @ normal - offset) < 2 * THICK * height
+    return chosen
 
 
 def low_points(

@@ -6,7 +6,8 @@ import contextlib
 import json
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -17,8 +18,9 @@ from rich.text import Text
 
 from spark3r_core.calibration.board import Board
 from spark3r_core.calibration.coverage import BoardView, Coverage
-from spark3r_core.calibration.solve import Calibrated, calibrate
+from spark3r_core.calibration.solve import FISHEYE, RADIAL_TANGENTIAL, Calibrated, calibrate
 from spark3r_core.errors import GeometryError
+from spark3r_core.geometry.camera import Intrinsics
 from spark3r_core.geometry.camera_files import camera_as_json
 from spark3r_core.geometry.camera_writing import opencv_yaml
 from spark3r_stream.cli.board import board_of
@@ -42,14 +44,8 @@ _POLL_S = 0.25
 
 def calibrate_command(source: str, out: Path, words: str, *, fisheye: bool, overwrite: bool, keeps: bool) -> int:
     """0 when the files are written."""
-    board, yaml = board_of(words), out.with_suffix(".yaml")
-    if out.suffix.lower() != ".json":
-        raise ConfigError(f"--out {out} is a JSON file; give it a name that ends in .json")
-    for path in (out, yaml):
-        if (path.exists() or path.is_symlink()) and not overwrite:
-            raise OutputError(f"{path} is there already; --overwrite replaces it")
-    if is_recording(source):
-        raise ConfigError(f"{source} is a recording; calibrate from a camera, a video or a folder of pictures")
+    board = board_of(words)
+    check_targets(source, out, overwrite)
     stop = Stop()
     with stop.on_signals():
         with stop.interrupting():
@@ -69,20 +65,54 @@ def calibrate_command(source: str, out: Path, words: str, *, fisheye: bool, over
             f"nothing is written: the focal length is known to {100 * sigma:.1f} % only; tilt the board more"
         )
     content = (json.dumps(as_json(found, board), indent=2) + "\n").encode()
-    kept = None
+    kept = keep_camera(source, out, found.camera, content, keeps=keeps)
+    size, count = f"{found.camera.width}x{found.camera.height}", len(coverage.views)
+    used = f"{len(found.used)} of {count} views" if len(found.used) < count else f"{count} views"
+    print(f"{size}, {used}, error {found.rms:.2f} pixels")
+    for line in [*told(found.camera, found.deviations), *kept.lines(opened.info.name)]:
+        print(line)
+    return 0
+
+
+def check_targets(source: str, out: Path, overwrite: bool) -> None:
+    """Raises ConfigError or OutputError where a calibration of this source cannot be written there."""
+    if out.suffix.lower() != ".json":
+        raise ConfigError(f"--out {out} is a JSON file; give it a name that ends in .json")
+    for path in (out, out.with_suffix(".yaml")):
+        if (path.exists() or path.is_symlink()) and not overwrite:
+            raise OutputError(f"{path} is there already; --overwrite replaces it")
+    if is_recording(source):
+        raise ConfigError(f"{source} is a recording; calibrate from a camera, a video or a folder of pictures")
+
+
+@dataclass(frozen=True)
+class KeptCamera:
+    """out, yaml: files that were written. remembered: the one that `spark3r run` takes for this source, if any."""
+
+    out: Path
+    yaml: Path
+    remembered: Path | None
+
+    def lines(self, source_name: str) -> list[str]:
+        """For people."""
+        found = [f"written: {self.out}, {self.yaml} (OpenCV)"]
+        if self.remembered is not None:
+            run = f"spark3r run {cleaned(source_name)}"
+            found.append(f"kept for this camera: {self.remembered}; {run} takes it from there")
+        return found
+
+
+def keep_camera(source: str, out: Path, camera: Intrinsics, content: bytes, *, keeps: bool) -> KeptCamera:
+    """Write a camera in two forms. content: our own; keeps: remember it for its source, too. Raises OutputError."""
+    yaml, remembered = out.with_suffix(".yaml"), None
     try:
         write_whole(out, content)
-        write_whole(yaml, opencv_yaml(found.camera).encode())
+        write_whole(yaml, opencv_yaml(camera).encode())
         if keeps:
-            kept = remember(source, content)
+            remembered = remember(source, content)
     except OSError as error:
         raise OutputError(f"cannot write {cleaned(error.filename or out)}: {error.strerror}") from error
-    for line in told(found, len(coverage.views)):
-        print(line)
-    print(f"written: {out}, {yaml} (OpenCV)")
-    if kept is not None:
-        print(f"kept for this camera: {kept}; spark3r run {cleaned(opened.info.name)} takes it from there")
-    return 0
+    return KeptCamera(out, yaml, remembered)
 
 
 def gathered(source: Source, board: Board, stop: threading.Event) -> Coverage | None:
@@ -148,10 +178,8 @@ def as_json(found: Calibrated, board: Board) -> dict[str, object]:
     }
 
 
-def told(found: Calibrated, views: int) -> list[str]:
+def told(camera: Intrinsics, deviations: Mapping[str, float]) -> list[str]:
     """The numbers with their deviations, for people."""
-    camera = found.camera
-    values = dict(zip(found.deviations, (camera.fx, camera.fy, camera.cx, camera.cy, *camera.distortion), strict=True))
-    lines = [f"  {name} {value:.5g} ± {found.deviations[name]:.2g}" for name, value in values.items()]
-    used = f"{len(found.used)} of {views} views" if len(found.used) < views else f"{views} views"
-    return [f"{camera.width}x{camera.height}, {used}, error {found.rms:.2f} pixels", *lines]
+    names = ("fx", "fy", "cx", "cy", *(FISHEYE if camera.fisheye else RADIAL_TANGENTIAL))
+    values = dict(zip(names, (camera.fx, camera.fy, camera.cx, camera.cy, *camera.distortion), strict=False))
+    return [f"  {name} {values[name]:.5g} ± {deviations[name]:.2g}" for name in deviations]

@@ -414,22 +414,31 @@ def calibrate(
     out: Path = Path("camera.json"),
     board: str = "8x5",
     fisheye: bool = False,
+    no_board: bool = False,
     overwrite: bool = False,
     no_remember: bool = False,
 ) -> int:
     """Calibrate a camera: show it the board of spark3r board, near and far, tilted, everywhere in the picture.
 
     Ends by itself when it has seen enough, or with Ctrl-C; then focal length, centre and lens are written with their
-    deviations.
+    deviations. Without a board, move it through a room instead.
 
     Args:
         source: as for run: webcam:0, rtsp://…, a video, a folder of pictures.
         out: JSON file for --camera; OpenCV's YAML is written beside it.
         board: COLUMNSxROWS of its squares.
         fisheye: the lens is a fisheye (equidistant), about 110 degrees or more.
+        no_board: by the camera's motion past a scene that stands still: focal length, centre, k1 and k2.
         overwrite: replace those files.
         no_remember: do not keep it for this camera; spark3r run takes what was kept unless --camera says otherwise.
     """
+    if no_board:
+        from spark3r_stream.cli.calibrate_by_motion import calibrate_by_motion_command
+        from spark3r_stream.config import ConfigError
+
+        if fisheye:
+            raise ConfigError("--no-board knows k1 and k2 of a radial lens only; calibrate a fisheye by a board")
+        return calibrate_by_motion_command(source, out, overwrite=overwrite, keeps=not no_remember)
     from spark3r_stream.cli.calibrate import calibrate_command
 
     return calibrate_command(source, out, board, fisheye=fisheye, overwrite=overwrite, keeps=not no_remember)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from spark3r_core.calibration.board import Board
+from spark3r_core.calibration.from_motion import MotionCalibration
 from spark3r_core.geometry.camera_files import read_camera
+from spark3r_stream.cli.calibrate_by_motion import too_little
 from spark3r_stream.config import RunConfig
 from spark3r_stream.running.remembered import camera_file, remember, with_remembered_camera
+from spark3r_stream.sources.synthetic import SyntheticSource
 from tests.core.calibration.shown_board import CAMERA, Renderer, poses
 
 
@@ -119,3 +123,38 @@ def test_what_was_kept_is_taken_unless_another_camera_or_none_is_given(tmp_path:
         assert with_remembered_camera(none).camera_file is None
         assert none.camera_file is None, "commands that remember nothing take it as well"
     assert remember("clip.mp4", b"{}") is None
+
+
+def test_a_camera_is_calibrated_by_its_motion_without_a_board(tmp_path: Path, spark3r, capfd) -> None:
+    """A room through a lens, and what is written serves the next run."""
+    out = tmp_path / "camera.json"
+    source = "synthetic:room?seed=4&frames=40&size=256x192&step=5&kind=loop&lens=-0.15,0.02,0,0"
+    assert spark3r("calibrate", source, "--no-board", "--out", out) == 0
+    found, true = read_camera(out), SyntheticSource(source).ground_truth.camera
+    assert abs(found.fx / true.fx - 1) < 0.02
+    assert abs(found.distortion[0] - true.distortion[0]) < 0.05
+    assert read_camera(out.with_suffix(".yaml")) == found
+    said = json.loads(out.read_text())
+    assert set(said["deviations"]) == {"fx", "fy", "cx", "cy", "k1", "k2"}
+    assert abs(found.fx - true.fx) < 3 * said["deviations"]["fx"] < 0.06 * true.fx
+    assert "sightings in" in capfd.readouterr().out
+
+
+def test_motion_that_says_too_little_writes_nothing(tmp_path: Path, spark3r, capfd) -> None:
+    out = tmp_path / "camera.json"
+    source = "synthetic:room?seed=4&frames=6&size=160x120&kind=still"
+    assert spark3r("calibrate", source, "--no-board", "--out", out) == 1
+    assert "nothing is written" in (said := capfd.readouterr().err)
+    assert "move sideways" in said
+    assert spark3r("calibrate", source, "--no-board", "--fisheye", "--out", out) == 1
+    assert "calibrate a fisheye by a board" in capfd.readouterr().err
+    assert not list(tmp_path.glob("camera.*"))
+    known = MotionCalibration(CAMERA, 0.3, dict.fromkeys(("fx", "fy", "cx", "cy", "k1", "k2"), 0.001), 9, 4000)
+    assert too_little(known) == ""
+    for name, value, words in (
+        ("fx", 0.03 * CAMERA.fx, "the focal length is known to 3.0% only"),
+        ("cy", 0.03 * CAMERA.width, "the centre"),
+        ("k1", 0.1, "the lens is known to 0.1"),
+        ("fx", float("nan"), "the focal length"),
+    ):
+        assert words in too_little(replace(known, deviations=known.deviations | {name: value}))
