@@ -141,9 +141,7 @@ def find_floor(points: Array, centres: Array, up: Array) -> Floor | None:
     return Floor(np.asarray(normal), offset, heights)
 
 
-def _surfaces(
-    points: Array, planes: list[tuple[int, float, Array, float]]
-) -> list[tuple[int, float, Array, float]]:
+def _surfaces(points: Array, planes: list[tuple[int, float, Array, float]]) -> list[tuple[int, float, Array, float]]:
     """Of planes, the fullest first, one for each surface: what has most of its points in common with a fuller one is
     that one, leaning. Else the lowest of them would always be one that leans, with half of the floor's points."""
     chosen: list[tuple[int, float, Array, float]] = []
