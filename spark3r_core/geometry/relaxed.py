@@ -14,10 +14,7 @@ from spark3r_core.geometry import se3
 
 Array = NDArray[np.float64]
 
-MOST_TURN, MOST_SHIFT = (
-    5.0,
-    3.0,
-)  # degrees, and of the way to the next keyframe: a larger correction is a mistake mended
+MOST_TURN, MOST_SHIFT = 5.0, 3.0  # degrees, and of the way to the next keyframe: beyond, a mistake was mended
 LONGEST_REACH = 1.5  # of the time to the next keyframe: frames are tracked on the old one until the new one is mapped
 
 
@@ -36,7 +33,38 @@ def relaxed(
         return key_from_camera
     share = np.clip((np.asarray(times_s) - key_time_s) / span, 0, LONGEST_REACH)
     twist = se3.log(se3.require_se3(se3.compose(adjusted, se3.invert(tracked))))
-    shift = np.linalg.norm(adjusted[:3, 3] - tracked[:3, 3])
-    if np.degrees(np.linalg.norm(twist[3:])) > MOST_TURN or shift > MOST_SHIFT * np.linalg.norm(adjusted[:3, 3]):
+    if _is_mistake(twist, adjusted, tracked, float(np.linalg.norm(adjusted[:3, 3]))):
         share = np.where(share < 1, 0.0, 1.0)
     return np.asarray(se3.compose(se3.exp(share[:, None] * twist), key_from_camera))
+
+
+def handed_over(
+    key_from_camera: Array, times_s: Array, next_time_s: float, adjusted: Array, first_time_s: float, first: Array
+) -> Array:
+    """(n, 4, 4) relaxed poses of which those after the next keyframe run evenly into the first frame tracked on it.
+
+    They were tracked on the old keyframe while the new one was being mapped, from further and further away. Going on as
+    the last two did tells where they would have had that first frame; the difference is spread over the time from the
+    next keyframe on.
+
+    key_from_camera: (n, 4, 4), in order of time. adjusted, first: (4, 4) of the next keyframe and of the first frame
+    tracked on it.
+    """
+    after = np.asarray(times_s) > next_time_s
+    if len(key_from_camera) < 2 or not after.any() or first_time_s <= times_s[-1] or times_s[-1] <= times_s[-2]:
+        return key_from_camera
+    before_last, last = key_from_camera[-2:]
+    rate = (first_time_s - times_s[-1]) / (times_s[-1] - times_s[-2])
+    step = se3.log(se3.require_se3(se3.compose(last, se3.invert(before_last))))
+    expected = se3.compose(se3.exp(rate * step), last)
+    twist = se3.log(se3.require_se3(se3.compose(first, se3.invert(expected))))
+    if _is_mistake(twist, first, expected, float(np.linalg.norm(adjusted[:3, 3]))):
+        return key_from_camera
+    share = np.where(after, (np.asarray(times_s) - next_time_s) / (first_time_s - next_time_s), 0.0)
+    return np.asarray(se3.compose(se3.exp(share[:, None] * twist), key_from_camera))
+
+
+def _is_mistake(twist: Array, now: Array, before: Array, way: float) -> bool:
+    """Whether a correction (6,) is larger than what drifts on a way of this length."""
+    shift = float(np.linalg.norm(now[:3, 3] - before[:3, 3]))
+    return bool(np.degrees(np.linalg.norm(twist[3:])) > MOST_TURN or shift > MOST_SHIFT * way)

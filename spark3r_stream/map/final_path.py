@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spark3r_core.geometry import se3
-from spark3r_core.geometry.relaxed import relaxed
+from spark3r_core.geometry.relaxed import handed_over, relaxed
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_stream.map.trajectory import Trajectory
 
@@ -62,7 +62,7 @@ class FinalPath:
             for submap, begun in sorted(self._begun.items(), reverse=True)
             if begun.tracked_submap is not None
         }
-        for submap, own in rows.items():
+        for submap, own in sorted(rows.items(), reverse=True):  # what a submap runs into is placed before it
             poses = np.stack([self._poses[row].submap_from_camera for row in own])
             here = map_from_submap(submap)
             after = following.get(submap)
@@ -72,6 +72,10 @@ class FinalPath:
                 times = np.array([self._poses[row].time_ns for row in own]) / 1e9
                 begin_s, end_s = self._poses[first].time_ns / 1e9, self._poses[last].time_ns / 1e9
                 poses = relaxed(poses, times, begin_s, end_s, self._poses[last].submap_from_camera, adjusted)
+                row = next((row for row in rows.get(after, ()) if row > own[-1]), None)
+                if row is not None:
+                    met = here.inverse().apply_to_poses(placed[row])
+                    poses = handed_over(poses, times, end_s, adjusted, self._poses[row].time_ns / 1e9, met)
             placed[own] = here.apply_to_poses(poses)
         times_ns = np.array([posed.time_ns for posed in self._poses], np.int64)
         return Trajectory(times_ns, placed)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from spark3r_core.geometry import se3
-from spark3r_core.geometry.relaxed import LONGEST_REACH, relaxed
+from spark3r_core.geometry.relaxed import LONGEST_REACH, handed_over, relaxed
 
 TIMES = np.linspace(10.0, 11.0, 11)  # of the frames; keyframes at both ends
 STEP = np.array([0.05, 0.01, 0.02, 0.004, 0.02, -0.006])
@@ -82,3 +82,33 @@ def test_a_keyframe_that_was_aligned_wrongly_moves_no_frame_before_it() -> None:
         found = relaxed(path, TIMES, 10.0, 11.0, tracked, adjusted)
         np.testing.assert_array_equal(found[:-1], path[:-1])
         np.testing.assert_allclose(found[-1], adjusted, atol=1e-9)
+
+
+class TestHandedOver:
+    """Frames 6 to 10 came after the next keyframe, frame 5; frame 11 is the first that was tracked on it."""
+
+    path = np.stack([se3.exp(i * STEP) for i in range(11)])
+    expected = se3.exp(11 * STEP)
+    error = np.array([0.02, -0.01, 0.01, 0.01, 0.02, -0.01])
+
+    def over(self, first: np.ndarray, first_time_s: float = 11.1) -> np.ndarray:
+        return handed_over(self.path, TIMES, 10.5, self.path[5], first_time_s, first)
+
+    def test_they_run_evenly_into_the_first_frame_on_the_next_keyframe(self) -> None:
+        found = self.over(se3.compose(se3.exp(self.error), self.expected))
+        np.testing.assert_allclose(found[:6], self.path[:6], atol=1e-12)
+        moved = np.stack(
+            [se3.log(se3.compose(a, se3.invert(b))) for a, b in zip(found[6:], self.path[6:], strict=True)]
+        )
+        np.testing.assert_allclose(moved, np.arange(1, 6)[:, None] / 6 * self.error, atol=1e-9)
+
+    def test_what_already_fits_stays(self) -> None:
+        np.testing.assert_allclose(self.over(self.expected), self.path, atol=1e-12)
+
+    def test_a_jump_is_a_mistake_that_was_mended_and_moves_nothing(self) -> None:
+        turned = se3.compose(se3.exp([0, 0, 0, 0, np.radians(8), 0]), self.expected)
+        np.testing.assert_array_equal(self.over(turned), self.path)
+
+    @pytest.mark.parametrize("first_time_s", [11.0, 10.2])
+    def test_a_clock_that_went_back_moves_nothing(self, first_time_s: float) -> None:
+        np.testing.assert_array_equal(self.over(self.expected, first_time_s), self.path)

@@ -110,3 +110,19 @@ def test_no_frames_make_an_empty_path() -> None:
     found = FinalPath().final(placed(TRUE))
     assert found.world_from_camera.shape == (0, 4, 4)
     assert found.time_ns.shape == (0,)
+
+
+def test_frames_that_waited_for_a_keyframe_run_into_those_tracked_on_it() -> None:
+    """While a keyframe is mapped, frames are tracked on the old one, whose depth is 1.5 times too large here."""
+    line = np.stack([se3.exp([0.1 * i, 0, 0, 0, 0, 0]) for i in range(13)])
+    path = FinalPath()
+    for submap, key in KEYS.items():
+        path.begin(submap, key, submap - 1 if submap else None)
+    for frame in range(13):
+        submap = submap_of(frame)
+        relative = se3.compose(se3.invert(line[KEYS[submap]]), line[frame])
+        stretch = 1.0 + 0.5 * max(0, frame - KEYS[1]) / LAG * (submap == 0)
+        relative[:3, 3] *= stretch
+        path.add(submap, frame * NS, relative, frame)
+    steps = np.diff(path.final(placed(line)).world_from_camera[:, 0, 3])
+    assert steps.min() > 0.05 and steps.max() < 0.2, steps
