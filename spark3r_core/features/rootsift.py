@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 LONG_SIDE = 640  # pixels that features are looked for at; more costs time and finds smaller things
-CONTRAST = 0.02  # SIFT's threshold; half of its default, since keyframes with poor texture need features most
+CONTRAST = 0.005  # SIFT's threshold; an eighth of its default: where texture is poor, weak features are all there is
+EDGE = 20.0
 CELLS = 8  # along the longer side: no cell gives more than its share twice over
 
 
@@ -46,7 +47,7 @@ def extract(picture: NDArray[np.uint8], max_features: int = 1500, long_side: int
         small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
     else:
         small = grey
-    sift = cv2.SIFT.create(nfeatures=max_features * 4 // 3, contrastThreshold=CONTRAST)
+    sift = cv2.SIFT.create(nfeatures=max_features * 4 // 3, contrastThreshold=CONTRAST, edgeThreshold=EDGE)
     found, described = sift.detectAndCompute(small, None)
     if not found or described is None:
         return Features(np.zeros((0, 2), np.float32), np.zeros((0, 128), np.float32), np.zeros(0, np.float32))

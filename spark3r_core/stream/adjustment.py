@@ -31,6 +31,7 @@ LOCAL = 8  # keyframes that a local adjustment moves
 HELD = 4  # and those that hold it
 LEAST_SHARED = 20  # tracks
 NETWORK_FOCAL_SIGMA = 0.3  # of its logarithm: networks are up to 40 percent off
+FOCAL_ABSURD = 0.7  # distance of its logarithm from what the network says, that no network errs by
 FOCAL_TOLD = 0.1  # standard deviation from which on parallax tells a focal length that the network is far from
 FOCAL_KNOWN = 0.02  # standard deviation from which on a focal length is only refined
 DEPENDENT = 3.0  # errors of sightings depend on each other: factor of the standard deviation that they give it
@@ -216,8 +217,8 @@ def _ran_away(verdict: Verdict, prior: float) -> bool:
     if verdict.adjusted is None:
         return False
     found = verdict.adjusted
-    is_far = abs(math.log(found.cameras.focal / prior)) > NETWORK_FOCAL_SIGMA
-    return is_far and DEPENDENT * found.focal_std > FOCAL_TOLD
+    away = abs(math.log(found.cameras.focal / prior))
+    return away > FOCAL_ABSURD or (away > NETWORK_FOCAL_SIGMA and DEPENDENT * found.focal_std > FOCAL_TOLD)
 
 
 def _in_unit(camera_from_world: Array, unit: float) -> Array:
