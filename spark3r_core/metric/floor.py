@@ -28,6 +28,8 @@ MOST_LEAN = np.cos(np.radians(35.0))  # of the floor's normal to the mean of wha
 TRIES = 400
 THICK = 0.03  # of a camera's height, within which a point lies on a plane
 LEAST_SHARE = 0.05  # of the points that have to lie on the floor
+NEAR_BELOW = 0.03  # of a point's distance, that it may lie below the floor,
+MOST_BELOW = 0.1  # and how many may lie deeper, against those on it: what leans has much of the room below it
 SHARED = 0.3  # of its points, with fuller planes, beyond which a plane is no surface of its own
 AS_MANY = 0.4  # of the points of the fullest plane that a lower one needs to be the floor
 DEPTH_STD = 0.015  # of depth along the floor that all keyframes share, as measured on synthetic worlds
@@ -124,7 +126,15 @@ def find_floor(points: Array, centres: Array, up: Array) -> Floor | None:
     most = max(count for count, *_ in found)
     if most < LEAST_SHARE * len(points):
         return None
-    full = sorted((one for one in found if one[0] >= AS_MANY * most), key=lambda one: -one[0])
+    depth_below = NEAR_BELOW * np.linalg.norm(below - centres.mean(0), axis=1)  # what is far is known worse
+    full = [
+        (count, height, normal, offset)
+        for count, height, normal, offset in sorted(found, key=lambda one: -one[0])
+        if count >= AS_MANY * most
+        and (below @ normal - offset < -2 * THICK * height - depth_below).sum() <= MOST_BELOW * count
+    ]
+    if not full:
+        return None
     _, height, normal, offset = max(_surfaces(below, full), key=lambda one: one[1])
     for _ in range(10):
         off = below @ normal - offset

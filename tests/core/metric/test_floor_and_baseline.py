@@ -90,6 +90,19 @@ def test_walls_and_clutter_are_no_floor() -> None:
     assert evidence.floor({0: camera(0)}, {}) is None, "one keyframe is too little"
 
 
+def test_a_slope_with_the_floor_below_it_is_no_floor() -> None:
+    """A bank beside the way, with more points on it than the floor: under the cameras its plane lies deeper."""
+    rng = np.random.default_rng(3)
+    x = rng.uniform(-2, 0.5, 400)
+    bank = np.column_stack([x, 0.5 * (x - 0.5), rng.uniform(1, 5, 400)])
+    floor = np.column_stack([rng.uniform(-2, 4, 250), np.zeros(250), rng.uniform(0.8, 5, 250)])
+    centres = np.stack([camera(1.5 + 0.2 * k).translation for k in range(8)])
+    points = UNITS * (np.concatenate([bank, floor]) + 0.003 * rng.normal(size=(650, 3))) @ WORLD.T
+    found = find_floor(points, centres, WORLD @ [0.0, -1.0, 0.0])
+    assert found is not None
+    assert np.median(found.heights) == pytest.approx(UNITS * HEIGHT, rel=0.02)
+
+
 def test_low_points_are_below_the_middle_and_of_the_better_half() -> None:
     depth = np.full((60, 80), 2.0, np.float32)
     trust = np.linspace(0, 1, 80, dtype=np.float32)[None].repeat(60, 0)
