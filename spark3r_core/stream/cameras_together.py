@@ -40,6 +40,16 @@ class CamerasTogether:
         self._recognised: dict[tuple[int, int], Recognised] = {}
         self._relations: dict[tuple[int, int], Relation] = {}
 
+    @property
+    def relations(self) -> Mapping[tuple[int, int], Relation]:
+        """Which maps were joined and how, by the numbers of their cameras, the lower first."""
+        return self._relations
+
+    def go_on_with(self, relations: Mapping[tuple[int, int], Relation]) -> None:
+        """Take over what was known before, of maps that lie as they did then."""
+        self._relations = dict(relations)
+        self.rooted = _rooted(len(self.rooted), self._relations)
+
     def look(self, camera: int, frame_id: int, worlds: Mapping[int, KeyframeMap]) -> bool:
         """Look for a new keyframe of a camera in the maps of those that it is not joined with; whether it was joined.
         worlds: those maps that may be joined, by camera."""
@@ -76,7 +86,35 @@ class Together:
     places: dict[int, dict[int, Sim3]]
 
 
+@dataclass(frozen=True, eq=False)
+class MergedMaps:
+    """Maps of several cameras as one. shifts: by camera, how much higher its keyframes' ids are in it."""
+
+    shifts: Mapping[int, int]
+    map: KeyframeMap
+
+    def together(self, worlds: Mapping[int, KeyframeMap]) -> Together:
+        """worlds: the maps as they were, by camera."""
+        lies = self.map.keyframes
+        return Together(
+            min(self.shifts),
+            {
+                camera: {
+                    frame_id: lies[frame_id + shift].map_from_keyframe
+                    for frame_id in worlds[camera].keyframes
+                    if frame_id + shift in lies
+                }
+                for camera, shift in self.shifts.items()
+            },
+        )
+
+
 def adjusted_together(worlds: Mapping[int, KeyframeMap]) -> list[Together]:
+    """See `merged_maps`."""
+    return [both.together(worlds) for both in merged_maps(worlds)]
+
+
+def merged_maps(worlds: Mapping[int, KeyframeMap]) -> list[MergedMaps]:
     """Maps of cameras joined with each other where they have a place in common, and adjusted together; one for each
     group of at least two. Maps stay apart where no place is common, or where the cameras are not alike (`merging`)."""
     groups: list[tuple[dict[int, int], KeyframeMap]] = []  # by camera, how much higher its ids are
@@ -94,21 +132,7 @@ def adjusted_together(worlds: Mapping[int, KeyframeMap]) -> list[Together]:
             break
         else:
             groups.append(({camera: 0}, world))
-    return [
-        Together(
-            min(shifts),
-            {
-                camera: {
-                    frame_id: both.keyframes[frame_id + shift].map_from_keyframe
-                    for frame_id in worlds[camera].keyframes
-                    if frame_id + shift in both.keyframes
-                }
-                for camera, shift in shifts.items()
-            },
-        )
-        for shifts, both in groups
-        if len(shifts) > 1
-    ]
+    return [MergedMaps(shifts, both) for shifts, both in groups if len(shifts) > 1]
 
 
 def _rooted(count: int, relations: Mapping[tuple[int, int], Relation]) -> dict[int, Rooted]:

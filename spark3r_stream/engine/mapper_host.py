@@ -163,7 +163,7 @@ class LocalMapper:
     def save_map(self, path: Path, facts: MapFacts, overwrite: bool) -> int:
         if self._is_read_only:
             raise MapFileError(f"the map is only read in this run (localise), so {path} is not written")
-        world = self._to_save()
+        world = self.map_to_save()
         is_new = bool(world.keyframes) and world is not self._opened
         return write_map(path, world, facts.about(world), overwrite=overwrite) if is_new else 0
 
@@ -176,11 +176,12 @@ class LocalMapper:
         worlds = [one for one in [self._mapper.world, *self._mapper.others] if one.keyframes]
         if not worlds:
             return []
-        saved = self._to_save()
+        saved = self.map_to_save()
         others = [one for one in worlds if one is not saved and len(one.keyframes) >= SMALLEST]
         return [saved, *sorted(others, key=lambda one: -len(one.keyframes))[: MOST_GIVEN_UP - 1]]
 
-    def _to_save(self) -> KeyframeMap:
+    def map_to_save(self) -> KeyframeMap:
+        """See `save_map`."""
         worlds = [self._mapper.world, *self._mapper.others]
         if self._opened is not None:
             first = self._opened.order[0]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_stream.engine.loop import Sink
 from spark3r_stream.engine.results import StepOutput
+from spark3r_stream.engine.resumption import Resumption
 from spark3r_stream.frame import Frame
 from spark3r_stream.wire.messages import FrameOutput, KeyframeOutput, MapCorrection
 
@@ -29,19 +30,24 @@ class PlacedSink:
     """Hands steps on to `targets`, placed.
 
     placement: asked for with every step; a new one moves every submap. on_map: told the name of the map before a step
-    that is the first in it.
+    that is the first in it. resumption: an earlier run of the camera, which this one goes on.
     """
 
     def __init__(
-        self, placement: Callable[[], Placement], targets: Sequence[Sink], on_map: Callable[[str], None]
+        self,
+        placement: Callable[[], Placement],
+        targets: Sequence[Sink],
+        on_map: Callable[[str], None],
+        resumption: Resumption | None = None,
     ) -> None:
         self._placement = placement
         self._targets = list(targets)
         self._on_map = on_map
         self._applied = placement()
         self._own: dict[int, Sim3] = {}  # by submap, where it lies in the camera's map
-        self._revisions: dict[int, int] = {}  # of what is handed on
-        self._submap_of: dict[int, int] = {}  # by the keyframe's frame id
+        before = resumption or Resumption()
+        self._revisions = dict(before.revisions)  # of what is handed on
+        self._submap_of = dict(before.submaps)  # by the keyframe's frame id
         on_map(self._applied.map_frame)
 
     def window(self, frames: Sequence[Frame], result: StepOutput) -> None:

@@ -33,9 +33,9 @@ class PublishedMap:
     a keyframe are published. loops: pairs of keyframes that were recognised as one place. max_bytes: of the map.
     """
 
-    def __init__(self, gauge: MapGauge, cloud: CloudConfig, max_bytes: int | None) -> None:
+    def __init__(self, gauge: MapGauge, cloud: CloudConfig, max_bytes: int | None, first_number: int = 0) -> None:
         self.submaps: Submaps = {}
-        self.next_number = 0
+        self.next_number = first_number
         self.cloud = cloud
         self.loops: list[tuple[int, int]] = []
         self._gauge = gauge
@@ -47,7 +47,7 @@ class PublishedMap:
         self.submaps = reopening.begin(begin_s)
         for metres in reopening.facts.metres:
             self._gauge.go_on_with(metres)
-        self.next_number = len(self.submaps)
+        self.next_number = reopening.next_number
         step.corrections += self._placed(self.submaps, "a saved map was opened")
 
     def add(

@@ -1,4 +1,7 @@
-"""A saved map that a run goes on in: which runs may, and how its keyframes are published again."""
+"""A saved map that a run goes on in: which runs may, and how its keyframes are published again.
+
+A run that goes on for one that broke off in the same session publishes none again that is out already.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from numpy.typing import NDArray
 from spark3r_core.stream.kept_picture import decoded
 from spark3r_core.stream.keyframe_map import Keyframe, KeyframeMap
 from spark3r_stream.engine.frame_cloud import CloudConfig
+from spark3r_stream.engine.resumption import Resumption
 from spark3r_stream.engine.submap import Submap
 from spark3r_stream.errors import MapFileError
 from spark3r_stream.map_file.saved_map import MapFacts, SavedMap
@@ -28,7 +32,8 @@ class Reopening:
 
     name: of the map's file, for people. facts, sha256: as in `SavedMap`. next_frame_id: from which on frames of the run
     are to be numbered. is_read_only: the map's keyframes stay where they are, frames are looked for in it for as long
-    as it takes, and no other map begins. time_shift_s: see `begin`. world: until that was called.
+    as it takes, and no other map begins. time_shift_s: see `begin`. world: until that was called. resumption: what is
+    out of the map in this session. next_number: of the submap after those that `begin` numbered.
     """
 
     name: str
@@ -37,17 +42,21 @@ class Reopening:
     next_frame_id: int
     is_read_only: bool
     world: KeyframeMap | None
+    resumption: Resumption = field(default_factory=Resumption)
     time_shift_s: float = 0.0
+    next_number: int = 0
     _picture_hw: tuple[int, int] = (0, 0)
     _given_camera: NDArray[np.float64] | None = None
     _unpublished: list[tuple[Submap, Keyframe]] = field(default_factory=list)
 
     @staticmethod
-    def of(saved: SavedMap, name: str, *, is_read_only: bool = False) -> Reopening:
-        world = saved.world
+    def of(
+        saved: SavedMap, name: str, *, is_read_only: bool = False, resumption: Resumption | None = None
+    ) -> Reopening:
+        world, before = saved.world, resumption or Resumption()
         return Reopening(
-            name, saved.facts, saved.sha256, max(world.keyframes) + 1, is_read_only, world,
-            _picture_hw=world.picture_hw, _given_camera=world.given_camera,
+            name, saved.facts, saved.sha256, max(max(world.keyframes) + 1, before.next_frame_id), is_read_only, world,
+            before, _picture_hw=world.picture_hw, _given_camera=world.given_camera,
         )  # fmt: skip
 
     def check(self, frame_id: int, picture_hw: tuple[int, int], camera: NDArray[np.float64] | None) -> None:
@@ -69,7 +78,8 @@ class Reopening:
             raise MapFileError(f"the map {self.name} was made with other --camera; give those, or name another map")
 
     def begin(self, time_s: float) -> dict[int, Submap]:
-        """Submaps of the map's keyframes by frame id, numbered from 0, to be published with `next_outputs`.
+        """Submaps of the map's keyframes by frame id, to be published with `next_outputs` where they are not out yet;
+        those are numbered from `resumption.next_submap`, which is 0 in a new session.
 
         time_s: of the run's first frame. In the map, times of the run are `time_shift_s` later, so that they follow its
         own: a file's begin with zero each time.
@@ -78,12 +88,20 @@ class Reopening:
         assert world is not None, "begun twice"
         self.time_shift_s = max(0.0, max(one.time_s for one in world.keyframes.values()) + LEAST_GAP_S - time_s)
         submaps: dict[int, Submap] = {}
-        for number, frame_id in enumerate(world.order):
+        first: int | None = None
+        self.next_number = self.resumption.next_submap
+        for frame_id in world.order:
             keyframe = world.keyframes[frame_id]
             stamp = round(keyframe.time_s * 1e9)
-            submaps[frame_id] = Submap(number, frame_id, stamp, 0, stamp, 0 if number else None)
+            number = self.resumption.submaps.get(frame_id)
+            is_out = number is not None
+            if number is None:
+                number, self.next_number = self.next_number, self.next_number + 1
+            submaps[frame_id] = Submap(number, frame_id, stamp, 0, stamp, first)
+            first = number if first is None else first
             submaps[frame_id].part_from_submap = keyframe.map_from_keyframe
-            self._unpublished.append((submaps[frame_id], keyframe))
+            if not is_out:
+                self._unpublished.append((submaps[frame_id], keyframe))
         return submaps
 
     def next_outputs(self, cloud: CloudConfig, most: int | None = PER_FRAME) -> list[KeyframeOutput]:

@@ -49,28 +49,48 @@ class StreamMappers(Protocol):
     def close(self) -> None: ...
 
 
+class FollowedMapper:
+    """The mapper of one stream, and whether subscribers know where its map lies.
+
+    gave_up: a map that frames were tracked on was given up; the present one lies where nobody knows.
+    """
+
+    def __init__(self, host: LocalMapper) -> None:
+        self.host = host
+        self.gave_up = False
+        self._is_followed = False  # there is a map that frames were tracked on
+
+    def open(self, world: KeyframeMap, *, gave_up: bool) -> None:
+        """Go on in a map that subscribers know. gave_up: as it was before."""
+        self.host.open(world, False)
+        self.gave_up, self._is_followed = gave_up, True
+
+    def call(self, name: str, *arguments: Any) -> Any:
+        """A method of the `MapperHost`."""
+        answer = getattr(self.host, name)(*arguments)
+        if isinstance(answer, MapUpdate) and answer.reference is not None:
+            self._is_followed = True
+        if name == "begin" and self._is_followed:  # else nothing lies in the map that is given up
+            self.gave_up = True
+        return answer
+
+
 class LocalMappers:
     """They are in this process: a model on a GPU, or at hand already."""
 
     def __init__(self, model: Backbone, memory: MemoryConfig, options: MapOptions | None = None, streams: int = 1):
         self.model, self.memory, self.options = model, memory, options or MapOptions()
-        self._hosts = [LocalMapper(model, memory, self.options) for _ in range(streams)]
+        self._streams = [FollowedMapper(LocalMapper(model, memory, self.options)) for _ in range(streams)]
         self._together = CamerasTogether(streams)
-        self._followed: set[int] = set()  # streams with a map that frames were tracked on
-        self._given_up: set[int] = set()  # and those where that was given up: the present one lies where nobody knows
 
     @property
     def facts(self) -> ModelFacts:
         return self.model.facts
 
     def call(self, stream: int, name: str, *arguments: Any) -> Any:
-        answer = getattr(self._hosts[stream], name)(*arguments)
-        if isinstance(answer, MapUpdate) and answer.reference is not None:
-            self._followed.add(stream)
+        answer = self._streams[stream].call(name, *arguments)
         if name == "begin":
             self._together.forget(stream)
-            if stream in self._followed:  # else nothing lies in the map that is given up
-                self._given_up.add(stream)
         return answer
 
     def look(self, stream: int, frame_id: int) -> dict[int, Rooted] | None:
@@ -82,8 +102,8 @@ class LocalMappers:
         return adjusted_together(self._worlds())
 
     def _worlds(self) -> dict[int, KeyframeMap]:
-        hosts = enumerate(self._hosts)
-        return {number: host.world for number, host in hosts if number not in self._given_up and host.world.keyframes}
+        streams = enumerate(self._streams)
+        return {number: one.host.world for number, one in streams if not one.gave_up and one.host.world.keyframes}
 
     def check(self) -> None:
         pass

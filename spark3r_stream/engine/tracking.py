@@ -84,6 +84,7 @@ class TrackingReconstructor:
             file it comes with the last adjustment, which then takes several times as long.
         reopening: a saved map to go on in: frames have no pose until one is recognised there.
         metric: what is known of the scene in metres.
+        first_submap: number of the first one, where others of this camera are out already.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class TrackingReconstructor:
         refines: bool = False,
         reopening: Reopening | None = None,
         metric: MetricOptions | None = None,
+        first_submap: int = 0,
     ) -> None:
         self.memory, self.camera = host.memory, camera
         self.waits, self.refines = waits, refines
@@ -108,7 +110,7 @@ class TrackingReconstructor:
         self._host = host
         self._thread: MapperThread[PublishFacts] = MapperThread(host)
         self._gauge = MapGauge(metric)
-        self._map = PublishedMap(self._gauge, cloud or CloudConfig(), host.options.max_bytes)
+        self._map = PublishedMap(self._gauge, cloud or CloudConfig(), host.options.max_bytes, first_submap)
         self._odometry = SteadyOdometry()
         self._tracker = Tracker()
         self._health = FrameHealth()

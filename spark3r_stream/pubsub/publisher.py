@@ -152,6 +152,10 @@ class Publisher:
         if not self._outbox.put(messages):
             raise PublishError(f"the publisher on {self.endpoint} is closed")
 
+    def add_camera(self, name: str) -> None:
+        """One more camera, whose messages may be sent from now on. Callable from any thread, for one at a time."""
+        self._subscriptions.add(name)
+
     def wait_sent(self, timeout_s: float) -> bool:
         """Wait until all that was queued is in ZeroMQ's hands; False after `timeout_s`. For callers that can wait."""
         return self._outbox.wait_sent(timeout_s)

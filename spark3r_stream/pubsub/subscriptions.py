@@ -15,10 +15,15 @@ class Subscriptions:
     there is only one."""
 
     def __init__(self, cameras: Sequence[str] = ()) -> None:
-        of_cameras = [wire.full_topic(topic, camera) for camera in cameras for topic in wire.TOPICS]
-        self._known = (*wire.TOPICS, *of_cameras, wire.WELCOME)
+        self._known: tuple[str, ...] = (*wire.TOPICS, wire.WELCOME)
+        for camera in cameras:
+            self.add(camera)
         self._counts: dict[str, int] = {}
         self._lock = threading.Lock()
+
+    def add(self, camera: str) -> None:
+        """Its topics are published from now on, too."""
+        self._known = (*self._known, *(wire.full_topic(topic, camera) for topic in wire.TOPICS))
 
     def take(self, parts: list[bytes]) -> bytes | None:
         """What an XPUB socket received. Returns the topic `/ready/<nonce>/` if that is to be answered.

@@ -4,32 +4,42 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
+from spark3r_core.stream.cameras_together import Rooted
 from spark3r_stream.clock import Clock
 from spark3r_stream.engine.loop import Sink
 from spark3r_stream.engine.mapper_host import MapperHost
 from spark3r_stream.engine.placed import Numbering, PlacedSink, Placement
-from spark3r_stream.engine.shared_mapper import SharedMapper
+from spark3r_stream.engine.reopening import Reopening
+from spark3r_stream.engine.resumption import Resumption
 from spark3r_stream.engine.sinks import WireSink
 from spark3r_stream.engine.thinning import Thinning
-from spark3r_stream.pubsub.publisher import Publisher
+from spark3r_stream.running.heartbeat import Publishes
 from spark3r_stream.wire.envelope import Sealer
 from spark3r_stream.wire.messages import MAP_FRAME, CapturedClock, FrameNames
 
 log = logging.getLogger(__name__)
 
 
-class Placements:
-    """Where the maps of cameras lie among each other, as the mapper knows it. names: of the cameras, in order."""
+class KnowsPlaces(Protocol):
+    """rooted: where the maps of cameras lie among each other, by number; empty until two of them were joined."""
 
-    def __init__(self, names: Sequence[str], mapper: SharedMapper) -> None:
-        self._names = list(names)
+    @property
+    def rooted(self) -> Mapping[int, Rooted]: ...
+
+
+class Placements:
+    """Where the maps of cameras lie among each other, as the mapper knows it. names: of the cameras, by number."""
+
+    def __init__(self, names: Mapping[int, str], mapper: KnowsPlaces) -> None:
+        self._names = names
         self._mapper = mapper
-        self._now = [Placement(self.map_frame(number)) for number in range(len(names))]
+        self._now: dict[int, Placement] = {}
 
     def map_frame(self, root: int) -> str:
         """The name of the map that begins with this camera's: that of the first is the map."""
@@ -37,7 +47,8 @@ class Placements:
 
     def of(self, number: int) -> Placement:
         """Of one camera; the same value as long as nothing changed. Called by its thread only."""
-        rooted, now = self._mapper.rooted.get(number), self._now[number]
+        rooted = self._mapper.rooted.get(number)
+        now = self._now.setdefault(number, Placement(self.map_frame(number)))
         if rooted is None:
             return now
         frame, lies = self.map_frame(rooted.root), rooted.root_from_own
@@ -52,15 +63,22 @@ class Placements:
 @dataclass(frozen=True)
 class Among:
     """camera: its name. number: among `count` of them. host: where it maps. session_id: of all. publisher: None where
-    nothing is published. placements: where maps lie among all; asked for with every step."""
+    nothing is published. placements: where maps lie among all; asked for with every step.
+
+    resumption: where a run of this camera broke off in this session. reopening: the map that it goes on in; the host
+    has it. notes: gets what is published, before the publisher does.
+    """
 
     camera: str
     number: int
     count: int
     host: MapperHost
     session_id: uuid.UUID
-    publisher: Publisher | None
+    publisher: Publishes | None
     placements: Placements
+    resumption: Resumption = field(default_factory=Resumption)
+    reopening: Reopening | None = None
+    notes: Sink | None = None
 
     def map_frame(self, root: int) -> str:
         return self.placements.map_frame(root)
@@ -68,7 +86,9 @@ class Among:
     def wire(self, clock: Clock, captured_clock: CapturedClock, thinning: Thinning) -> WireSink:
         """Into the stream of all, on this camera's topics."""
         assert self.publisher is not None, "nothing is published"
-        sealer = Sealer(self.session_id, clock.unix_ns, captured_clock, camera=self.camera)
+        sealer = Sealer(
+            self.session_id, clock.unix_ns, captured_clock, camera=self.camera, first=self.resumption.sequences
+        )
         return WireSink(sealer, [self.publisher], Numbering(self.number, self.count), thinning)
 
     def placed(self, targets: Sequence[Sink]) -> PlacedSink:
@@ -79,4 +99,4 @@ class Among:
             for wire in wires:
                 wire.names = FrameNames.of(self.camera, map_frame)
 
-        return PlacedSink(lambda: self.placements.of(self.number), targets, on_map)
+        return PlacedSink(lambda: self.placements.of(self.number), targets, on_map, self.resumption)

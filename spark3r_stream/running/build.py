@@ -31,30 +31,31 @@ def build_reconstructor(
     mapper: MapperProcess | None = None,
     reopening: Reopening | None = None,
     host: MapperHost | None = None,
+    first_submap: int = 0,
 ) -> Reconstructor | TrackingReconstructor:
     """Model, memory and camera from the settings. Imports torch.
 
     camera: instead of the file of the settings. max_new_frames: instead of what the window rule gives for the source.
     mapper: where keyframes are mapped on a CPU; None: in this process. reopening: a saved map to go on in. host: what
-    maps, where the model is loaded already.
+    maps, where the model is loaded already. first_submap: see `TrackingReconstructor`.
     """
     if camera is None and config.camera_file is not None:
         camera = read_camera(expand_home(config.camera_file))
     if host is not None:
-        return TrackingReconstructor(host, config.size, camera)
+        return TrackingReconstructor(host, config.size, camera, reopening=reopening, first_submap=first_submap)
     device = device_of(config.device)
     if config.track == "on":
-        memory, dtype, options = _memory(config, 1), dtype_of(config.dtype, device), _map_options(config)
+        memory, dtype, options = memory_of(config, 1), dtype_of(config.dtype, device), map_options_of(config)
         if mapper is not None and device == "cpu":
             mapper.load(_choice(config, device, dtype), memory, options)
             found: MapperHost = mapper
         else:
-            found = LocalMapper(_model(config, device, dtype), memory, options)
+            found = LocalMapper(model_of(config, device, dtype), memory, options)
         return TrackingReconstructor(found, config.size, camera, reopening=reopening, metric=config.metric)
     if max_new_frames is None:
         max_new_frames = most_new_frames(None if config.window == "auto" else int(config.window), is_file(config))
-    memory = _memory(config, max_new_frames)
-    model = _model(config, device, dtype_of(config.dtype, device))
+    memory = memory_of(config, max_new_frames)
+    model = model_of(config, device, dtype_of(config.dtype, device))
     refine = None if config.refine == "auto" else config.refine == "on"
     return Reconstructor(model, memory, config.size, camera, refine=refine)
 
@@ -63,14 +64,14 @@ def build_shared_mapper(config: RunConfig, streams: int, process: MapperProcess 
     """One model for so many streams, each with a map and a memory of its own. process: where it maps on a CPU; None: in
     this process. Imports torch."""
     device = device_of(config.device)
-    dtype, options, memory = dtype_of(config.dtype, device), _map_options(config), _memory(config, 1)
+    dtype, options, memory = dtype_of(config.dtype, device), map_options_of(config), memory_of(config, 1)
     if process is not None and device == "cpu":
         process.load(_choice(config, device, dtype), memory, options, streams)
         return SharedMapper(process)
-    return SharedMapper(LocalMappers(_model(config, device, dtype), memory, options, streams))
+    return SharedMapper(LocalMappers(model_of(config, device, dtype), memory, options, streams))
 
 
-def _memory(config: RunConfig, max_new_frames: int) -> MemoryConfig:
+def memory_of(config: RunConfig, max_new_frames: int) -> MemoryConfig:
     from spark3r_core.stream.session import MemoryConfig
 
     return MemoryConfig(
@@ -81,13 +82,13 @@ def _memory(config: RunConfig, max_new_frames: int) -> MemoryConfig:
     )
 
 
-def _model(config: RunConfig, device: str, dtype: Any) -> Backbone:
+def model_of(config: RunConfig, device: str, dtype: Any) -> Backbone:
     from spark3r_core.models.registry import load_model
 
     return load_model(config.model, device=device, dtype=dtype, weights=config.weights)
 
 
-def _map_options(config: RunConfig) -> MapOptions:
+def map_options_of(config: RunConfig) -> MapOptions:
     from spark3r_core.stream.map_update import MapOptions
 
     return MapOptions(closes_loops=config.loops == "on", max_bytes=parse_bytes(config.map_memory))

@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 from spark3r_stream.engine.run_stats import SESSION_STATE, RunStats
-from spark3r_stream.engine.sinks import Heartbeat, WireSink
+from spark3r_stream.engine.sinks import Heartbeat, MessageSink, WireSink
 from spark3r_stream.errors import StreamError
-from spark3r_stream.pubsub.publisher import Publisher
 from spark3r_stream.recording.writer import Recorder
 from spark3r_stream.sources.base import Source
 from spark3r_stream.wire.messages import SessionState, Status
 
 
+class Publishes(MessageSink, Protocol):
+    """A publisher, or the way to one. endpoint: where subscribers connect. subscribers: how many there are at least.
+    dropped: messages that were lost before any of them."""
+
+    endpoint: str
+
+    @property
+    def subscribers(self) -> int: ...
+
+    @property
+    def dropped(self) -> int: ...
+
+
 def status_of(
     stats: RunStats,
     source: Source,
-    publisher: Publisher | None,
+    publisher: Publishes | None,
     recorder: Recorder | None,
     state: SessionState | None = None,
 ) -> Status:
@@ -35,7 +48,7 @@ def heartbeat(
     wires: Sequence[WireSink],
     stats: RunStats,
     source: Source,
-    publisher: Publisher | None,
+    publisher: Publishes | None,
     recorder: Recorder | None,
     on_error: Callable[[StreamError], None],
 ) -> Iterator[None]:

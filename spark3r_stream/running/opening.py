@@ -12,6 +12,7 @@ from spark3r_stream.clock import Clock
 from spark3r_stream.config import ConfigError, RunConfig
 from spark3r_stream.engine.loop import AnyReconstructor
 from spark3r_stream.engine.reopening import Reopening
+from spark3r_stream.engine.resumption import Resumption
 from spark3r_stream.engine.thinning import ThinningOptions
 from spark3r_stream.errors import RecordingError, StreamError
 from spark3r_stream.map.trajectory import Trajectory
@@ -42,9 +43,10 @@ def open_run_source(
     recorder: Recorder | None,
     clock: Clock,
     reopening: Reopening | None = None,
+    resumption: Resumption | None = None,
 ) -> Source:
     """run: the recorded run to be made again, instead of what the settings name. recorder: gets the input. reopening:
-    a saved map whose frames are counted on."""
+    a saved map whose frames are counted on. resumption: a run of this session, whose frames are."""
     on_packet = None if recorder is None else recorder.packet
     if run is not None:
         from spark3r_stream.sources.recording import RecordingSource
@@ -60,7 +62,10 @@ def open_run_source(
         reconnect=ReconnectOptions(max_restarts=config.max_restarts),
     )
     source = open_source(config.source, options, clock)
-    return source if reopening is None else CountedOn(source, reopening.next_frame_id)
+    first_id = 0 if reopening is None else reopening.next_frame_id
+    if resumption is not None:
+        return CountedOn(source, max(first_id, resumption.next_frame_id), resumption.next_epoch)
+    return source if reopening is None else CountedOn(source, first_id)
 
 
 def open_publisher(

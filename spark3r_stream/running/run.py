@@ -38,14 +38,13 @@ from spark3r_stream.errors import OutputError, StreamError
 from spark3r_stream.outputs.mesh_files import require_mesh
 from spark3r_stream.outputs.result_writer import ResultWriter
 from spark3r_stream.packets import PacketHook
-from spark3r_stream.pubsub.publisher import Publisher
 from spark3r_stream.recording.comparison import Comparison
 from spark3r_stream.recording.records import Decisions
 from spark3r_stream.recording.reprocess import RecordedRun
 from spark3r_stream.recording.writer import Recorder
 from spark3r_stream.running.among import Among
 from spark3r_stream.running.build import build_reconstructor, is_file
-from spark3r_stream.running.heartbeat import heartbeat, status_of
+from spark3r_stream.running.heartbeat import Publishes, heartbeat, status_of
 from spark3r_stream.running.maps import map_saver, opened_map
 from spark3r_stream.running.opening import (
     ground_truth,
@@ -96,7 +95,7 @@ class OpenRun:
     engine: EngineConfig
     stop: threading.Event
     sinks: list[Sink] = field(default_factory=list)
-    publisher: Publisher | None = None
+    publisher: Publishes | None = None
     recorder: Recorder | None = None
     comparison: Comparison | None = None
     decided: Sequence[Decisions] | None = None
@@ -166,7 +165,8 @@ def opened_run(
         config = recorded_config(config, run)
     elif pushed is None:
         config = with_remembered_camera(config)
-    reopening = opened_map(config, run)
+    reopening = opened_map(config, run) if among is None else among.reopening
+    resumption = None if among is None else among.resumption
     own_mapper = among is None and config.track == "on" and config.device in ("auto", "cpu")
     mapper = MapperProcess() if own_mapper else None
     with contextlib.ExitStack() as closing:
@@ -184,6 +184,7 @@ def opened_run(
         sensor, depth_images = open_sensor(config), open_depth_images(config)
         if sensor is not None:
             closing.enter_context(contextlib.closing(sensor))
+        publisher: Publishes | None
         if among is None:
             publisher, metrics = open_publisher(config, session_id, closing, ended), open_metrics(config, closing)
         else:
@@ -193,7 +194,8 @@ def opened_run(
         with interrupting():
             camera, new_frames = (None, None) if run is None else (recorded_camera(run), recorded_new_frames(run))
             host = None if among is None else among.host
-            reconstructor = build_reconstructor(config, camera, new_frames, mapper, reopening, host)
+            first_submap = 0 if resumption is None else resumption.next_submap
+            reconstructor = build_reconstructor(config, camera, new_frames, mapper, reopening, host, first_submap)
         closing.callback(reconstructor.close)
         if run is not None:
             check_weights(run, reconstructor)
@@ -202,7 +204,7 @@ def opened_run(
             end = RunEnd(adjusts_all=True, refines=not waits) if run is None else recorded_end(run)
             recorder = open_recorder(config, reconstructor, clock, closing, end, reopening)
             if pushed is None:
-                source = open_run_source(config, run, recorder, clock, reopening)
+                source = open_run_source(config, run, recorder, clock, reopening, resumption)
             else:
                 source = pushed(None if recorder is None else recorder.packet)
             closing.enter_context(contextlib.closing(source))
@@ -238,6 +240,8 @@ def opened_run(
             wires.append(WireSink(sealer, each, thinning=less))
         sinks += wires
         if among is not None and among.publisher is not None:
+            if among.notes is not None:
+                placed.append(among.notes)
             placed.append(among.wire(clock, captured_clock, Thinning(thinning)))
         wires += [sink for sink in placed if isinstance(sink, WireSink)]
         if wires:

@@ -11,7 +11,7 @@ import logging
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from spark3r_core.errors import Spark3rError
 from spark3r_core.stream.cameras_together import Together
@@ -48,7 +48,7 @@ class CameraRun:
     """
 
     def __init__(
-        self, camera: Camera, among: Among, on_open: Callable[[CameraRun, OpenRun], None], last: LastStep
+        self, camera: Camera, among: Among, on_open: Callable[[CameraRun, OpenRun], None], last: WaitsForAll
     ) -> None:
         self.name, self.config = camera.name, camera.config
         self.run: OpenRun | None = None
@@ -102,11 +102,19 @@ class CameraRun:
                 run.placed.settle(self._among.map_frame(one.root), places, "all cameras adjusted together")
 
 
-class LastStep:
-    """Where runs wait for each other after their last steps; then what they have in common is done, once.
+class WaitsForAll(Protocol):
+    """Where runs wait for each other after their last steps. A run calls `wait`, and `leave` in any case: one that has
+    failed is not waited for."""
 
-    A run calls `wait`, and `leave` in any case: one that has failed is not waited for.
-    """
+    def wait(self, number: int) -> Sequence[Together]:
+        """What all have in common, once it is known; nothing if it could not be done."""
+        ...
+
+    def leave(self, number: int) -> None: ...
+
+
+class LastStep:
+    """Runs of one process; what they have in common is done, once, when the last of them waits: see `WaitsForAll`."""
 
     def __init__(self, count: int, work: Callable[[], list[Together]]) -> None:
         self._missing = set(range(count))
@@ -115,7 +123,6 @@ class LastStep:
         self._done: list[Together] | None = None
 
     def wait(self, number: int) -> list[Together]:
-        """What the work gave; nothing if it could not be done."""
         with self._changed:
             self._missing.discard(number)
             self._changed.notify_all()
@@ -220,7 +227,7 @@ def opened_several(
             mapper = build_shared_mapper(config, len(cameras), process)
         closing.callback(mapper.close)
         last = LastStep(len(cameras), mapper.finish_together)
-        placements = Placements(names, mapper)
+        placements = Placements(dict(enumerate(names)), mapper)
         for number, camera in enumerate(cameras):
             host = mapper.stream(number)
             among = Among(camera.name, number, len(cameras), host, session_id, publisher, placements)

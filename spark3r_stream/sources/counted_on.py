@@ -10,10 +10,11 @@ from spark3r_stream.sources.base import Source, SourceInfo, SourceState
 
 
 class CountedOn:
-    """Hands out each frame of `inner` with an id that is `first_id` larger; everything else stays."""
+    """Hands out each frame of `inner` with an id that is `first_id` larger, and an epoch that is `first_epoch` larger;
+    everything else stays."""
 
-    def __init__(self, inner: Source, first_id: int) -> None:
-        self._inner, self._first_id = inner, first_id
+    def __init__(self, inner: Source, first_id: int, first_epoch: int = 0) -> None:
+        self._inner, self._first_id, self._first_epoch = inner, first_id, first_epoch
         self.drops = inner.drops
 
     @property
@@ -32,7 +33,8 @@ class CountedOn:
     def read(self) -> Frame:
         frame = self._inner.read()
         picture = frame.frame_id if frame.picture is None else frame.picture  # what finds it in a recording
-        return replace(frame, frame_id=frame.frame_id + self._first_id, picture=picture)
+        frame_id, epoch = frame.frame_id + self._first_id, frame.epoch + self._first_epoch
+        return replace(frame, frame_id=frame_id, epoch=epoch, picture=picture)
 
     def close(self) -> None:
         self._inner.close()

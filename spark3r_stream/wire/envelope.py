@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
@@ -255,17 +255,18 @@ class Sealer:
         *,
         replay: bool = False,
         camera: str = "",
+        first: Mapping[str, int] | None = None,
     ) -> None:
         """unix_ns: the time now, e.g. `SystemClock().unix_ns`. captured_clock: that of all frames; None: not said.
         replay: the frames come from a recording. camera: whose messages these are, in a session of several; each has a
-        sealer of its own."""
+        sealer of its own. first: number of the first message by topic, where a session goes on; else zero."""
         self.session_id = session_id
         self._captured_clock = captured_clock
         self._replay = replay
         self._camera = camera
         self._unix_ns = unix_ns
         self._lock = threading.Lock()
-        self._next = dict.fromkeys(TOPICS, 0)
+        self._next = {**dict.fromkeys(TOPICS, 0), **(first or {})}
 
     def seal(self, messages: Iterable[Unsealed]) -> list[Message]:
         """Raises WireError for an unknown topic or a payload over its limit; nothing is numbered then."""
