@@ -20,6 +20,7 @@ EXTRA_OF = {
     "foxglove": "foxglove",
     "matplotlib": "plot",
     "prometheus_client": "metrics",
+    "ray": "fleet",
 }
 
 

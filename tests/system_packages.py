@@ -1,4 +1,5 @@
-"""What tests need of the system beyond Python packages. Each is tried, as a file may be there and of no use.
+"""What tests need of the system beyond Python packages, and of packages that not everybody has (Ray, 80 MB). Each is
+tried, as a file may be there and of no use.
 
 A test with a marker of GROUPS is skipped where the probe of that name fails (tests/conftest.py). Each probe runs once,
 when the first test that needs it does.
@@ -35,12 +36,16 @@ PROBES: dict[str, list[tuple[list[str], str, str]]] = {  # commands, each with w
         (["c++", "-std=c++17", "-x", "c++", "-", "-o", os.devnull, "-lzmq", "-lprotobuf"], LINK, ""),
     ],
     "namespaces": [(["ip", "-Version"], "", "")],
+    "ray": [([sys.executable, "-c", "import ray"], "", "")],
 }
+EXTRAS = {"ray": "fleet"}  # of this package, where it is no package of the system
 GROUPS = tuple(PROBES)
 
 
 def packages(group: str) -> str:
-    """Debian's names, separated by spaces."""
+    """Debian's names, separated by spaces; or the extra."""
+    if group in EXTRAS:
+        return f"spark3r-stream[{EXTRAS[group]}]"
     lines = (line.partition(":") for line in LIST.read_text().splitlines() if not line.startswith("#"))
     return {name: " ".join(names.split()) for name, _, names in lines}[group]
 
@@ -73,11 +78,15 @@ def why_unusable(group: str) -> str | None:
 def why_skipped(group: str) -> str | None:
     """None when it works here, else the reason and what to install."""
     said = why_unusable(group)
-    return said and f"{group} is not usable here ({said}); Debian: apt-get install {packages(group)}"
+    how = "pip install" if group in EXTRAS else "Debian: apt-get install"
+    return said and f"{group} is not usable here ({said}); {how} {packages(group)}"
 
 
 def closing_line(skipped: Counter[str]) -> str:
     """How many tests were skipped for lack of what; skipped: tests by group."""
     parts = [f"{packages(group)} ({group}, {count})" for group, count in sorted(skipped.items())]
     tests = "1 test" if skipped.total() == 1 else f"{skipped.total()} tests"
-    return f"skipped for lack of system packages: {tests}: {', '.join(parts)}; install them with `make system-packages`"
+    targets = ["`make setup`"] * any(group in EXTRAS for group in skipped)
+    targets += ["`make system-packages`"] * any(group not in EXTRAS for group in skipped)
+    how = " and ".join(targets)
+    return f"skipped for lack of system packages: {tests}: {', '.join(parts)}; install them with {how}"

@@ -21,7 +21,8 @@ from tools.pages import PAGES, ROOT, Typed, commands, spoken_of
 
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
 # Options of other programs that pages speak of.
-OF_OTHERS = {"--clock", "--tyro-print-completion"}  # ros2 bag play; every program that tyro parses for
+# ros2 bag play; every program that tyro parses for; ray start
+OF_OTHERS = {"--clock", "--tyro-print-completion", "--head", "--address", "--resources"}
 
 pytestmark = pytest.mark.filterwarnings("ignore:get_parser")  # what may take its place is not public yet
 

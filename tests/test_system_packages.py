@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests import system_packages
-from tests.system_packages import GROUPS, LIST, closing_line, packages, why_unusable
+from tests.system_packages import EXTRAS, GROUPS, LIST, closing_line, packages, why_unusable
 
 ROOT = Path(__file__).parents[1]
 ONE_TEST_EACH = "import pytest\n" + "".join(
@@ -27,6 +27,7 @@ def pytest_without(folder: Path, *arguments: str, **environment: str) -> subproc
     broken = folder / "broken"
     broken.mkdir()
     (broken / "open3d.py").write_text("raise OSError('libGL.so.1: cannot open shared object file')\n")
+    (broken / "ray.py").write_text("raise ModuleNotFoundError('No module named ray')\n")
     gone = {
         "PATH": nothing,
         "GST_PLUGIN_SYSTEM_PATH_1_0": nothing,
@@ -53,7 +54,9 @@ def test_without_them_tests_are_skipped_and_one_line_says_what_to_install(tmp_pa
     for group in GROUPS:
         assert f"{group} is not usable here (" in done.stdout
         assert f"{packages(group)} ({group}, 1)" in lines[0]
-    assert lines[0].endswith("install them with `make system-packages`")
+    assert lines[0].endswith("install them with `make setup` and `make system-packages`")
+    without_ray = [group for group in GROUPS if group not in EXTRAS]
+    assert closing_line(Counter(without_ray)).endswith("install them with `make system-packages`")
 
 
 def test_ci_fails_instead_of_skipping(tmp_path: Path) -> None:
@@ -82,7 +85,9 @@ def test_a_tool_that_is_there_and_does_not_work_is_not_usable(monkeypatch: pytes
 
 def test_the_list_is_the_only_one() -> None:
     text = LIST.read_text()
-    assert [line.partition(":")[0] for line in text.splitlines() if not line.startswith("#")] == ["setup", *GROUPS]
+    assert [line.partition(":")[0] for line in text.splitlines() if not line.startswith("#")] == [
+        "setup", *(group for group in GROUPS if group not in EXTRAS)
+    ]  # fmt: skip
     options = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
     assert {marker.partition(":")[0] for marker in options["markers"]} >= set(GROUPS)
     assert f"#   apt-get install {packages('compiler')}\n" in (ROOT / "examples/cpp/CMakeLists.txt").read_text()

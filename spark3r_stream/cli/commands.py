@@ -31,6 +31,22 @@ def run(config: Grouped) -> int:
     return run_command(config)
 
 
+def fleet(
+    what: Positional[str], camera: Positional[str | None] = None, name: str | None = None, json: bool = False
+) -> int:
+    """Run many cameras from one file, on one machine or several, as one stream; or ask one that runs (docs/fleet.md).
+
+    Args:
+        what: FILE.yaml, which is run; or, of a fleet that runs on this machine, status, add or remove.
+        camera: NAME=SOURCE to add, NAME to remove.
+        name: of the fleet that is asked; default: the only one that runs here.
+        json: the answer as one JSON object.
+    """
+    from spark3r_stream.cli.fleet import fleet_command
+
+    return fleet_command(what, camera, name, json)
+
+
 def echo(
     endpoint: Positional[str],
     topic: str = "/frame/",
@@ -469,6 +485,7 @@ def demo(out: Path = Path("out/demo"), frames: int = 120) -> int:
 
 COMMANDS: dict[str, Callable[..., int]] = {
     "run": run,
+    "fleet": fleet,
     "echo": echo,
     "view": view,
     "replay": replay,

@@ -1,0 +1,137 @@
+"""`spark3r fleet` as a user runs it: from a file to its end, asked and told things on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from spark3r_stream.map_file.reading import read_map
+from spark3r_stream.pubsub.subscriber import Subscriber
+from spark3r_stream.wire.decode import decode
+from spark3r_stream.wire.envelope import FRAME
+from spark3r_stream.wire.messages import SessionState
+from tests.stream.fleet.following import Following
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
+
+SOURCE = "synthetic:room?seed=3&size=128x96"
+PROGRAM = [sys.executable, "-m", "spark3r_stream", "fleet"]
+WAIT_S = 240.0  # on a busy machine; in peace each is over within half a minute
+
+
+class Site:
+    """A fleet in a process of its own; what a test leaves running is killed."""
+
+    running: ClassVar[list[subprocess.Popen[str]]] = []
+
+    def __init__(self, folder: Path, cameras: dict[str, Any], **more: Any) -> None:
+        self.file = folder / "site.yaml"
+        run = folder / "run"
+        run.mkdir(mode=0o700, exist_ok=True)
+        self.endpoint = f"ipc://{folder}/stream"
+        content = {"publish": self.endpoint, "settings": {"weights": "random", "size": 96}, "cameras": cameras, **more}
+        self.file.write_text(json.dumps(content))  # which is YAML
+        self._environment = {**os.environ, "XDG_RUNTIME_DIR": str(run), "OMP_NUM_THREADS": "1"}
+        self.process = subprocess.Popen(
+            [*PROGRAM, str(self.file)], env=self._environment, stderr=subprocess.PIPE, text=True
+        )
+        self.running.append(self.process)
+
+    def ask(self, *arguments: str) -> Any:
+        """What the command prints as JSON; None where it fails."""
+        done = subprocess.run(
+            [*PROGRAM, *arguments, "--json"], env=self._environment, capture_output=True, text=True, check=False
+        )
+        return json.loads(done.stdout) if done.returncode == 0 else None
+
+    def until(self, is_so: Any) -> Any:
+        begun_s = time.monotonic()
+        while not (found := is_so()):
+            assert self.process.poll() is None, self.process.stderr.read() if self.process.stderr else ""
+            assert time.monotonic() - begun_s < WAIT_S
+            time.sleep(0.3)
+        return found
+
+    def end(self) -> str:
+        """What it said, once it has ended."""
+        _, said = self.process.communicate(timeout=WAIT_S)
+        return said
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    yield
+    while Site.running:
+        process = Site.running.pop()
+        process.kill()
+        process.wait()
+
+
+def test_files_to_their_end_give_maps_that_are_gone_on_in(tmp_path: Path) -> None:
+    cameras = {"left": f"{SOURCE}&frames=14", "right": {"source": f"{SOURCE}&frames=9&camera=1", "max-frames": 8}}
+    site = Site(tmp_path, cameras, maps=str(tmp_path / "maps"))
+    following = Following(site.endpoint)
+    said = site.end()
+    assert site.process.returncode == 0, said
+    following.join()
+    assert following.last is not None, "the session said that it is over"
+    assert (following.last.state, following.last.frames_in) == (SessionState.ENDED, 22)
+    following.check_numbers()
+    assert {name: len(frames) for name, frames in following.frames.items()} == {"left": 14, "right": 8}
+    assert "left: 14 frames" in said
+    keyframes = {name: set(read_map(tmp_path / "maps" / f"{name}.s3rmap").world.keyframes) for name in cameras}
+    again = Site(tmp_path, {"left": f"{SOURCE}&frames=4"}, maps=str(tmp_path / "maps"))
+    following = Following(again.endpoint)
+    said = again.end()
+    assert again.process.returncode == 0, said
+    following.join()
+    assert f"left: goes on in a map with {len(keyframes['left'])} keyframes" in said
+    assert following.frames["left"][0].frame_id > max(keyframes["left"])
+
+
+def test_it_is_asked_and_told_while_it_runs(tmp_path: Path) -> None:
+    live = f"{SOURCE}&frames=100000&fps=5&live=1"
+    site = Site(tmp_path, {"left": live})
+    site.until(lambda: (status := site.ask("status")) and status["cameras"]["left"].get("frames", 0) > 3)
+    assert site.ask("add", "left=webcam:0") is None, "there is one already"
+    assert site.ask("add", f"right={live}&camera=1") == "right is added"
+    with Subscriber(site.endpoint, [FRAME], camera="right", timeout_s=WAIT_S) as subscriber:
+        message = subscriber.poll(WAIT_S)
+        assert message is not None
+        assert decode(message).frame_id == message.envelope.frame_id >= 0  # type: ignore[union-attr]
+    status = site.ask("status")
+    left, right = status["cameras"]["left"], status["cameras"]["right"]
+    assert left["mapper"] == right["mapper"] == "mapper 1"
+    assert left["pid"] != right["pid"]
+    for key in ("frames_per_second", "latency_p95_ms", "drops", "memory_bytes", "node", "keyframes_late", "restarts"):
+        assert key in left
+    assert site.ask("remove", "left") == "left is removed"
+    site.until(lambda: list(site.ask("status")["cameras"]) == ["right"])
+    site.process.send_signal(signal.SIGINT)
+    said = site.end()
+    assert site.process.returncode == 0, said
+    assert "right: " in said
+    assert "Traceback" not in said
+
+
+def test_what_cannot_be_run_is_said_in_a_line(tmp_path: Path) -> None:
+    for changes, words in (
+        ({"settings": {"model": "bundled", "weights": "/nowhere.safetensors"}}, "/nowhere.safetensors"),
+        ({"mappers": {"cpus": 40}}, "asks for 40.25 CPUs and Ray has"),
+        ({"mappers": {"place": "cellar"}}, "no machine of this Ray is the place cellar"),
+        ({"ray": {"address": "127.0.0.1:1"}}, "the Ray at 127.0.0.1:1 cannot be used"),
+    ):
+        site = Site(tmp_path, {"left": f"{SOURCE}&frames=3"}, **changes)
+        said = site.end()
+        assert site.process.returncode == 1, said
+        assert words in said
+        assert "Traceback" not in said
