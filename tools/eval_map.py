@@ -114,7 +114,7 @@ def run_world(model: Backbone, stream: MapStream, args: argparse.Namespace) -> t
         "frames": len(stream.dark),
         "cpu_seconds": round(cpu_seconds, 1),
         "path_length": round(metrics.path_length(stream.truth), 3),
-        **places(stream, on.collected.keyframe_ids, loops, host.world.tracks, args.apart),
+        **places(stream, host.world, on.collected.keyframe_ids, loops, args.apart),
         "on": run_numbers(on, stream),
         "off": None if off is None else run_numbers(off, stream),
     }

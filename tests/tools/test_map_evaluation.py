@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,20 +54,40 @@ def test_rendered_streams_are_kept(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def _world(tracks: Tracks, places_of: dict[int, np.ndarray]) -> Any:
+    keyframes = {one: SimpleNamespace(features=SimpleNamespace(places=found)) for one, found in places_of.items()}
+    return SimpleNamespace(tracks=tracks, keyframes=keyframes)
+
+
 def test_revisits_are_found_by_loops_or_tracks_and_false_loops_are_not_missed(turning: MapStream) -> None:
     keyframes = [0, 5, 10, 15, 25, 35, 45, 50, 55, 59]
-    none = places(turning, keyframes, [], Tracks(), 30)
+    none = places(turning, _world(Tracks(), {}), keyframes, [], 30)
     assert none["revisits"] >= 2
-    assert none["revisits_found"] == 0
-    loops = [(0, 45), (5, 50), (0, 25)]
-    found = places(turning, keyframes, loops, Tracks(), 30)
+    assert none["revisits_found"] == none["tracked_pairs"] == 0
+    found = places(turning, _world(Tracks(), {}), keyframes, [(0, 45), (5, 50), (0, 25)], 30)
     assert found["false_loops"] == [(0, 25)]
     assert found["found_by_loops"] == found["revisits_found"] >= 2
+    (earlier, later), *_ = [
+        (a, b) for b in keyframes for a in keyframes if b - a >= 30 and turning.overlap(a, b) >= 0.5
+    ]
+    first = np.stack(np.meshgrid(np.arange(8) * 7.0 + 3, np.arange(5) * 9.0 + 4), -1).reshape(-1, 2)
     joined = Tracks()
-    for later in (45, 50, 55, 59):
-        for earlier in (0, 5, 10):
-            joined.add(earlier, later, [(100 * later + i + 50 * earlier, 100 * earlier + i) for i in range(40)])
-    assert places(turning, keyframes, [], joined, 30)["revisits_found"] == none["revisits"]
+    joined.add(earlier, later, [(i, i) for i in range(40)])
+    for shift in (0.0, 30.0):
+        second = turning.seen_at(earlier, later, first)[0] + shift
+        found = places(turning, _world(joined, {earlier: first, later: second}), [earlier, later], [], 30)
+        assert found["revisits"] == 1
+        assert found["revisits_found"] == (shift == 0)
+
+
+def test_tracks_of_what_is_not_one_thing_are_counted(turning: MapStream) -> None:
+    first = np.stack(np.meshgrid(np.arange(8) * 7.0 + 3, np.arange(5) * 9.0 + 4), -1).reshape(-1, 2)
+    second, _ = turning.seen_at(0, 3, first)
+    tracks = Tracks()
+    tracks.add(0, 3, [(i, i) for i in range(40)])
+    for shift, false in ((1.0, 0), (8.0, 1)):
+        found = places(turning, _world(tracks, {0: first, 3: second + shift}), [0, 3], [], 30)
+        assert (found["tracked_pairs"], found["false_tracked_pairs"]) == (1, false)
 
 
 def _run(stream: MapStream, wrong_from: int) -> TrackedRun:
@@ -103,7 +125,7 @@ def test_a_loss_that_was_not(turning: MapStream) -> None:
 
 def test_what_is_asked_for_is_counted() -> None:
     on = {"ate_of_path": 0.02, "keyframes_ate_of_path": 0.004, "wrong_tracking": 0.0}
-    row = {"revisits": 4, "revisits_found": 3, "false_loops": [], "on": on}
+    row = {"revisits": 4, "revisits_found": 3, "false_loops": [], "false_tracked_pairs": 1, "on": on}
     rows = [
         row | {"off": on | {"keyframes_ate_of_path": 0.01}},
         row | {"off": on | {"keyframes_ate_of_path": 0.005}, "false_loops": [(1, 2)]},
@@ -112,6 +134,7 @@ def test_what_is_asked_for_is_counted() -> None:
     assert found["recall"] == 0.75
     assert found["loops_do"] == [1, 2]
     assert found["false_loops"] == 1
+    assert found["false_tracked_pairs"] == 2
     lost = row | {"off": None, "told_after": 3, "joined_after": None, "found_again_after": 16, "wrong": 0.1}
     found = summarise([lost, lost | {"found_again_after": 15, "wrong": 0.0, "joined_after": 90}])
     assert found["found_again_in_time"] == found["joined"] == found["worlds_with_wrong"] == [1, 2]

@@ -36,19 +36,25 @@ class MapStream:
             return 0.0
         height, width = self.depth.shape[1:]
         v, u = np.mgrid[0:height:ASKED_STEP, 0:width:ASKED_STEP].reshape(2, -1)
-        z = self.depth[first, v, u].astype(np.float64)
-        camera = self.intrinsics / np.array([[DEPTH_STEP], [DEPTH_STEP], [1.0]])
-        pixels = np.stack([u + 0.5, v + 0.5], 1)
-        known = np.isfinite(z)
-        rays = (pixels - camera[:2, 2]) / camera[[0, 1], [0, 1]]
-        points = np.concatenate([rays, np.ones((len(rays), 1))], 1)[known] * z[known, None]
-        at = se3.transform_points(se3.compose(se3.invert(self.truth[second]), self.truth[first]), points)
-        ahead = at[:, 2] > 1e-3
-        uv = at[:, :2] / np.where(ahead, at[:, 2], 1.0)[:, None] * camera[[0, 1], [0, 1]] + camera[:2, 2]
-        inside = ahead & ((uv >= 0) & (uv < np.array([width, height]))).all(1)
-        there = self.depth[second, uv[inside, 1].astype(int), uv[inside, 0].astype(int)]
-        seen = np.abs(there - at[inside, 2]) < OCCLUDED * at[inside, 2]
+        places = DEPTH_STEP * np.stack([u + 0.5, v + 0.5], 1)
+        known = np.isfinite(self.depth[first, v, u])
+        uv, z = self.seen_at(first, second, places[known])
+        inside = (z > 1e-3) & ((uv >= 0) & (uv < DEPTH_STEP * np.array([width, height]))).all(1)
+        columns, rows = (uv[inside] / DEPTH_STEP).astype(int).T
+        seen = np.abs(self.depth[second, rows, columns] - z[inside]) < OCCLUDED * z[inside]
         return float(seen.sum()) / max(1, int(known.sum()))
+
+    def seen_at(self, first: int, second: int, places: Array) -> tuple[Array, Array]:
+        """Where frame `second` has what `first` has at these pixels (n, 2): pixels (n, 2), nan for sky, and depth (n,)
+        there, whether it is hidden or not."""
+        u, v = np.minimum((places / DEPTH_STEP).astype(int), np.array(self.depth.shape[:0:-1]) - 1).T
+        z = self.depth[first, v, u].astype(np.float64)
+        camera = self.intrinsics
+        rays = np.concatenate([(places - camera[:2, 2]) / camera[[0, 1], [0, 1]], np.ones((len(places), 1))], 1)
+        points = rays * np.where(np.isfinite(z), z, np.nan)[:, None]
+        at = se3.transform_points(se3.compose(se3.invert(self.truth[second]), self.truth[first]), points)
+        ahead = np.where(at[:, 2] > 1e-3, at[:, 2], np.nan)
+        return at[:, :2] / ahead[:, None] * camera[[0, 1], [0, 1]] + camera[:2, 2], at[:, 2]
 
 
 def rendered(world: MapWorld, cache: Path | None) -> MapStream:
