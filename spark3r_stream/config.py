@@ -105,6 +105,8 @@ class RunConfig:
         camera_height: metres over the floor at which the camera is carried, as on a robot: the floor is found in the
             map, and says what is up, too.
         baseline: two times in seconds from the first frame, and how many metres apart the camera was at them.
+        distance: two points of the scene, each as PICTURE:X,Y in pixels of a picture, and how many metres they are
+            apart: --distance 120:310,200 120:455,210 0.8 (docs/metres.md).
         depth_images: folder of a depth sensor's images, 16-bit PNGs registered to the undistorted pictures and named by
             the number of their picture: 000045.png. They say how long a metre is; depth in the map stays the engine's.
         depth_scale: steps of a depth image per metre.
@@ -164,6 +166,7 @@ class RunConfig:
     tag_origin: bool = False
     camera_height: float | None = None
     baseline: tuple[float, float, float] | None = None
+    distance: tuple[str, str, float] | None = None
     depth_images: Path | None = None
     depth_scale: float = 1000.0
     save_depth: bool = False
@@ -192,6 +195,7 @@ class RunConfig:
     @property
     def metric(self) -> MetricOptions:
         """What is known of the scene in metres. Raises GeometryError for what makes no sense."""
+        from spark3r_core.metric.distance import NamedPoint
         from spark3r_core.metric.options import MetricOptions
         from spark3r_core.metric.tags import TagSpec  # numpy: --help does without
 
@@ -200,7 +204,11 @@ class RunConfig:
         if baseline is not None:
             first_s, second_s, metres = baseline
             baseline = (first_s, second_s, metres)  # of a recording it is a list
-        return MetricOptions(tag, self.tag_up, self.tag_origin, self.camera_height, baseline)
+        distance = None
+        if self.distance is not None:
+            first, second, metres = self.distance
+            distance = (NamedPoint.parse(first), NamedPoint.parse(second), metres)
+        return MetricOptions(tag, self.tag_up, self.tag_origin, self.camera_height, baseline, distance)
 
     def check(self) -> None:
         """ConfigError for values that cannot work, before anything is opened."""

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from spark3r_core.errors import GeometryError
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.metric.baseline import BaselineEvidence
 from spark3r_core.metric.bent import Bends
+from spark3r_core.metric.distance import DistanceEvidence
 from spark3r_core.metric.floor import Floor, FloorEvidence, low_points
 from spark3r_core.metric.gravity import ROBOT_FROM_OPTICAL, levelled
 from spark3r_core.metric.options import MetricOptions
@@ -49,6 +51,7 @@ class MetricMap:
         self._floor = None if options.camera_height_m is None else FloorEvidence(options.camera_height_m)
         self._sensor = SensorDepthEvidence()
         self._baseline = None if options.baseline is None else BaselineEvidence(*options.baseline)
+        self._distance = None if options.distance is None else DistanceEvidence(*options.distance)
         self._bends: dict[int, Array] = {}
 
     @property
@@ -77,6 +80,27 @@ class MetricMap:
         """See `BaselineEvidence.wants_keyframe`."""
         return self._baseline is not None and self._baseline.wants_keyframe(time_s)
 
+    def wants_picture(self, picture: int) -> bool:
+        """See `DistanceEvidence.wants_picture`."""
+        return self._distance is not None and self._distance.wants_picture(picture)
+
+    def saw_picture(
+        self,
+        picture: int,
+        picture_wh: tuple[int, int],
+        keyframe_id: int,
+        depth: NDArray[np.float32],
+        intrinsics: Array,
+        *,
+        of_several_views: bool,
+    ) -> None:
+        """See `DistanceEvidence.add`. Raises GeometryError for a point that lies outside of the picture."""
+        if self._distance is not None:
+            for point in self._distance.outside(picture, picture_wh):
+                raise GeometryError(f"the point {point} of a distance is outside of its picture, {_size(picture_wh)}")
+            named = (picture, picture_wh, keyframe_id, depth, intrinsics)
+            self._distance.add(*named, of_several_views=of_several_views)
+
     def saw_frame(self, time_s: float, keyframe_id: int, key_from_camera: Array | None) -> None:
         """See `BaselineEvidence.add`."""
         if self._baseline is not None:
@@ -104,6 +128,8 @@ class MetricMap:
             self._floor.take_in(other._floor)
         if self._baseline is not None and other._baseline is not None:
             self._baseline.take_in(other._baseline)
+        if self._distance is not None and other._distance is not None:
+            self._distance.take_in(other._distance)
         self._sensor.take_in(other._sensor)
         self._bends.update(other._bends)
 
@@ -125,7 +151,8 @@ class MetricMap:
         if self._floor is not None and floor is not None:
             evidence.append(self._floor.scale(floor))
         moved = None if self._baseline is None else self._baseline.scale(map_from_key)
-        return fits, floor, evidence if moved is None else [*evidence, moved]
+        apart = None if self._distance is None else self._distance.scale(map_from_key, self._bends)
+        return fits, floor, [*evidence, *(one for one in (moved, apart) if one is not None)]
 
     def measured(self, map_from_key: Mapping[int, Sim3], camera: Array) -> Measured | None:
         """By all evidence, with keyframes where they are now. None while the scale is not known.
@@ -161,6 +188,10 @@ def robot_from_map(measured: Measured, placed: Sim3, is_level: bool) -> Sim3:
     if measured.up is not None:
         rotation = levelled(rotation if is_level else ROBOT_FROM_OPTICAL @ rotation, measured.up)
     return Sim3(measured.scale.metres_per_unit, rotation, placed.translation)
+
+
+def _size(picture_wh: tuple[int, int]) -> str:
+    return f"{picture_wh[0]}x{picture_wh[1]} pixels"
 
 
 def _mean_up(fits: Sequence[TagFit], mounted: str | None) -> Array | None:

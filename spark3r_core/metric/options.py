@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from spark3r_core.errors import GeometryError
+from spark3r_core.metric.distance import NamedPoint
 from spark3r_core.metric.tags import TagSpec
 
 LEAST_HEIGHT_M, MOST_HEIGHT_M = 0.02, 100.0
@@ -19,7 +20,7 @@ class MetricOptions:
     tag: tags of known size to look for. tag_up: how they are mounted, so that they say what is up: upright on a "wall"
     or lying on the "floor". tag_origin: the map's origin is the tag with the smallest id that was seen.
     camera_height_m: at which the camera is carried over the floor. baseline: two times, in seconds from the first
-    frame, and how far apart in metres the camera was at them.
+    frame, and how far apart in metres the camera was at them. distance: two points and how many metres they are apart.
     """
 
     tag: TagSpec | None = None
@@ -27,6 +28,7 @@ class MetricOptions:
     tag_origin: bool = False
     camera_height_m: float | None = None
     baseline: tuple[float, float, float] | None = None
+    distance: tuple[NamedPoint, NamedPoint, float] | None = None
 
     def __post_init__(self) -> None:
         if self.tag is None and (self.tag_up is not None or self.tag_origin):
@@ -45,11 +47,18 @@ class MetricOptions:
                     f"a distance between {first_s:g} s and {second_s:g} s; expected two times in seconds from the first"
                     " frame, the earlier one first"
                 )
-            if not LEAST_BASELINE_M <= metres <= MOST_BASELINE_M:
-                raise GeometryError(
-                    f"a distance of {metres:g} m; expected {LEAST_BASELINE_M:g} to {MOST_BASELINE_M:g} m"
-                )
+            _check_length(metres)
+        if self.distance is not None:
+            first, second, metres = self.distance
+            if first == second:
+                raise GeometryError(f"a distance from {first} to itself; name two points")
+            _check_length(metres)
 
     def __bool__(self) -> bool:
         """Whether anything is known."""
         return self != MetricOptions()
+
+
+def _check_length(metres: float) -> None:
+    if not LEAST_BASELINE_M <= metres <= MOST_BASELINE_M:
+        raise GeometryError(f"a distance of {metres:g} m; expected {LEAST_BASELINE_M:g} to {MOST_BASELINE_M:g} m")

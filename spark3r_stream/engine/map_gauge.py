@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 Array = NDArray[np.float64]
 
 MOST_BEFORE = 64  # maps of a run whose metres are remembered
+SURE = 0.5  # confidence of depth from several views, from which on it is more likely right to 3 percent than not
 EVERY = 3  # frames, of which one is searched for tags; keyframes always are
 # Subscribers are told of a better scale when the one they have is off by so many standard deviations, and of a better
 # turn or origin from so many radians or metres on.
@@ -68,6 +69,7 @@ class MapGauge:
         self.z_up = False
         self._before: list[Metres] = []  # of maps that were given up
         self._begun_s: float | None = None  # time of the first frame
+        self._pictures: dict[int, tuple[int, tuple[int, int]]] = {}  # number and size of keyframes with a named point
         self._placed, self._was_level = Sim3(), False  # of the present map before anything was measured in it
         self._metric = MetricMap(self.options)
         tag = self.options.tag
@@ -150,17 +152,30 @@ class MapGauge:
     def refined(self, frame_id: int, dense: DenseDepth) -> None:
         """The depth of a keyframe once several views have said what it is."""
         self._metric.saw_depth(frame_id, dense.depth, dense.confidence, dense.intrinsics, of_several_views=True)
+        if frame_id in self._pictures:
+            picture, size = self._pictures[frame_id]
+            sure = np.where(dense.confidence >= SURE, dense.depth, np.float32(np.nan))
+            self._metric.saw_picture(picture, size, frame_id, sure, dense.intrinsics, of_several_views=True)
 
     def wants_time(self, time_s: float) -> bool:
         """Whether the frame at this time should be a keyframe, since a time was named."""
         return self._metric.wants_time(time_s - self._first_s(time_s))
 
+    def wants_picture(self, picture: int) -> bool:
+        """Whether the picture of this number should be a keyframe, since a point of it was named."""
+        return self._metric.wants_picture(picture)
+
     def wants_view(self, tags: Sequence[TagSighting], tracked: TrackedFrame) -> bool:
         """Whether a frame that shows these tags should be a keyframe for their sake."""
         return self._metric.wants_view(tags, tracked.keyframe_id, tracked.distance)
 
-    def mapped(self, keyframe: Keyframe, picture: NDArray[np.uint8], time_s: float) -> None:
-        """A keyframe with its picture."""
+    def mapped(self, keyframe: Keyframe, picture: NDArray[np.uint8], number: int, time_s: float) -> None:
+        """A keyframe with its picture, which has this number."""
+        if self._metric.wants_picture(number):
+            size = picture.shape[1], picture.shape[0]
+            self._pictures[keyframe.frame_id] = number, size
+            named = (number, size, keyframe.frame_id, keyframe.depth, keyframe.depth_intrinsics)
+            self._metric.saw_picture(*named, of_several_views=False)
         self._metric.saw_frame(time_s - self._first_s(time_s), keyframe.frame_id, None)
         self._metric.saw_depth(keyframe.frame_id, keyframe.depth, keyframe.confidence, keyframe.depth_intrinsics)
         for tag in () if self._detector is None else self._detector(picture):

@@ -48,6 +48,7 @@ from spark3r_stream.engine.tracking_step import (
     Tracked,
     covariance_of,
     focal_std,
+    picture_number,
     time_s,
 )
 from spark3r_stream.engine.undistort import Undistorter
@@ -315,7 +316,7 @@ class TrackingReconstructor:
         if self.depth_images is None or self._tracker.reference is None or self._sizes is None:
             return None
         height, width = prepared.sizes.picture_hw
-        depth_m = self.depth_images.of(frame.frame_id if frame.picture is None else frame.picture, (width, height))
+        depth_m = self.depth_images.of(picture_number(frame), (width, height))
         if depth_m is None:
             return None
         from_tracker = np.linalg.inv(resize_map(depth_m.shape[::-1], self._sizes.tracker.image_hw[::-1]))
@@ -343,8 +344,12 @@ class TrackingReconstructor:
     def _is_wanted(self, newest: Tracked) -> bool:
         """Whether what is known in metres needs this frame as a keyframe: only those are adjusted together."""
         gauge, tracked = self._gauge, newest.tracked
-        wanted = gauge.wants_time(time_s(newest.frame)) or gauge.wants_view(newest.prepared.tags, tracked)
+        wanted = self._is_named(newest.frame) or gauge.wants_view(newest.prepared.tags, tracked)
         return wanted and tracked.aligned
+
+    def _is_named(self, frame: Frame) -> bool:
+        """Whether the user named this frame, by its time or its number."""
+        return self._gauge.wants_time(time_s(frame)) or self._gauge.wants_picture(picture_number(frame))
 
     def _submit(self, newest: Tracked, request: KeyframeRequest, lag: int, *, is_extra: bool = False) -> None:
         facts = PublishFacts(newest.frame, self._map.submaps[newest.tracked.keyframe_id].number, is_extra)
@@ -363,7 +368,7 @@ class TrackingReconstructor:
         if recorded is not None:
             due = recorded[0] is not None
         elif self.waits:
-            at_once = self._urgent or self._gauge.wants_time(time_s(frame))
+            at_once = self._urgent or self._is_named(frame)
             due = pending is not None and (frame.frame_id >= pending.due or at_once)
         else:
             due = self._thread.is_ready

@@ -138,5 +138,10 @@ def time_ns(frame: Frame) -> int:
     return frame.captured_ns if frame.pts_ns is None else frame.pts_ns
 
 
+def picture_number(frame: Frame) -> int:
+    """Of its picture in the source, counted from 0."""
+    return frame.frame_id if frame.picture is None else frame.picture
+
+
 def time_s(frame: Frame) -> float:
     return time_ns(frame) / 1e9

@@ -53,6 +53,16 @@ _THREE_NUMBERS = Rule(
     lambda value: isinstance(value, list) and len(value) == 3 and all(map(number(0, 1e10).holds, value)),
     "three numbers from 0",
 )
+_POINT = text(r"[0-9:,.]+", 64, "PICTURE:X,Y")
+_TWO_POINTS = Rule(
+    lambda value: (
+        isinstance(value, list)
+        and len(value) == 3
+        and all(map(_POINT.holds, value[:2]))
+        and number(0, 1e10).holds(value[2])
+    ),
+    "two points PICTURE:X,Y and a number from 0",
+)
 SETTINGS: dict[str, Rule] = {
     "source": text(),
     "model": text(r"[a-z0-9][a-z0-9._-]*", 64, "the name of a model"),
@@ -73,6 +83,7 @@ SETTINGS: dict[str, Rule] = {
     "tag_origin": yes_or_no(),
     "camera_height": optional(number(0, 1e3)),
     "baseline": optional(_THREE_NUMBERS),
+    "distance": optional(_TWO_POINTS),
     "dtype": _choices("dtype"),
 }
 _LIST_OF_NUMBERS = Rule(
@@ -134,6 +145,7 @@ def checked_settings(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     # recordings from before there was a choice
     settings = {"track": "off", "loops": "off", "refine": "off", "map_memory": "2GiB", "localise": False, **settings}
     settings = {"tag": None, "tag_up": None, "tag_origin": False, "camera_height": None, "baseline": None, **settings}
+    settings = {"distance": None, **settings}
     settings |= {name: metadata[name] for name in ("device", "dtype") if metadata.get(name)}
     for name, rule in SETTINGS.items():
         if name in settings:

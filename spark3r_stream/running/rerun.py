@@ -25,7 +25,7 @@ from spark3r_stream.recording.schema import MAX_THREADS, checked_camera, checked
 # These decide the numbers; a user may leave them away or repeat them. The rest says how a source is read.
 _NUMERIC = (
     "model", "size", "window", "memory", "map_memory", "fill", "eviction", "track", "loops", "localise", "refine",
-    "device", "dtype", "tag", "tag_up", "tag_origin", "camera_height", "baseline",
+    "device", "dtype", "tag", "tag_up", "tag_origin", "camera_height", "baseline", "distance",
 )  # fmt: skip
 UNASKED_SIZE = 1024  # pixels
 UNASKED_MEMORY_BYTES = 2 << 30
@@ -192,7 +192,7 @@ def _meaning(name: str, value: Any) -> Any:
     """Values that mean the same compare equal: 64MiB and 65536KiB, cuda and cuda:0."""
     if name in ("memory", "map_memory") and value is not None:
         return parse_bytes(value)
-    if name == "baseline" and value is not None:
+    if name in ("baseline", "distance") and value is not None:
         return tuple(value)
     return value.removesuffix(":0") if name == "device" else value
 

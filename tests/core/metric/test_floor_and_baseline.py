@@ -11,6 +11,7 @@ from spark3r_core.errors import GeometryError
 from spark3r_core.geometry.rotation import exp_so3
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.metric.baseline import BaselineEvidence
+from spark3r_core.metric.distance import DistanceEvidence, NamedPoint
 from spark3r_core.metric.floor import FloorEvidence, LowPoints, find_floor, low_points
 from spark3r_core.metric.measured import MetricMap, robot_from_map
 from spark3r_core.metric.options import MetricOptions
@@ -212,3 +213,56 @@ def test_depth_images_give_a_ratio_and_each_follows_its_keyframe() -> None:
     known.add(found, longer)
     (one,) = known.scales({7: Sim3(4.0)}, longer)
     assert np.exp(one.log_scale) == pytest.approx(1 / UNITS / 4, rel=0.01), "that was known when it was measured"
+
+
+def plane_at(z: float) -> np.ndarray:
+    return np.full((60, 80), z, np.float32)
+
+
+def test_a_distance_between_two_pixels_gives_the_scale() -> None:
+    """Two pixels of one picture, and one of each of two; 640 pixels wide, depth maps of 80."""
+    intrinsics = np.array([[70.0, 0, 40], [0, 70, 30], [0, 0, 1]])
+    left, right = NamedPoint.parse("3:79.5,239.5"), NamedPoint.parse("3:559.5,239.5")
+    evidence = DistanceEvidence(left, right, 0.8)
+    assert (str(left), evidence.wants_picture(3), evidence.wants_picture(4)) == ("3:79.5,239.5", True, False)
+    evidence.add(3, (640, 480), 7, plane_at(2.0), intrinsics, of_several_views=True)
+    assert not evidence.wants_picture(3)
+    found = evidence.scale({7: Sim3(3.0)}, {7: np.full((5, 6), 1.0)})
+    assert found is not None
+    apart = 3.0 * 2.0 * 480 / 560
+    assert np.exp(found.log_scale) == pytest.approx(0.8 / apart, rel=1e-6), "depth of several views is as it is"
+    assert found.source == "0.8 m from 3:79.5,239.5 to 3:559.5,239.5"
+    own = DistanceEvidence(left, right, 0.8)
+    own.add(3, (640, 480), 7, plane_at(2.0), intrinsics, of_several_views=False)
+    bent, network = (own.scale({7: Sim3(3.0)}, bends) for bends in ({7: np.full((5, 6), np.log(1.1))}, {}))
+    assert bent is not None
+    assert network is not None
+    assert np.exp(bent.log_scale) == pytest.approx(0.8 / apart / 1.1, rel=1e-6)
+    assert found.log_std < bent.log_std < network.log_std
+    two = DistanceEvidence(left, NamedPoint(9, 559.5, 239.5), 0.8)
+    two.add(3, (640, 480), 7, plane_at(2.0), intrinsics, of_several_views=True)
+    assert two.scale({7: Sim3()}, {}) is None
+    two.add(9, (640, 480), 8, plane_at(2.0), intrinsics, of_several_views=True)
+    ahead = two.scale({7: Sim3(), 8: Sim3(translation=np.array([0, 0, 1.0]))}, {})
+    assert ahead is not None
+    assert np.exp(ahead.log_scale) == pytest.approx(0.8 / np.hypot(2.0 * 480 / 560, 1.0), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [("3", "write PICTURE:X,Y"), ("-3:1,2", "write PICTURE:X,Y"), ("3:1", "write PICTURE:X,Y"), ("3:nan,1", "write")],
+)
+def test_a_point_that_is_none_is_refused(words: str, expected: str) -> None:
+    with pytest.raises(GeometryError, match=expected):
+        NamedPoint.parse(words)
+
+
+def test_distances_that_say_nothing_are_refused() -> None:
+    point, other = NamedPoint(3, 700, 10), NamedPoint(3, 10, 10)
+    with pytest.raises(GeometryError, match="to itself"):
+        MetricOptions(distance=(point, point, 1.0))
+    with pytest.raises(GeometryError, match="a distance of 0 m"):
+        MetricOptions(distance=(point, other, 0.0))
+    metric = MetricMap(MetricOptions(distance=(point, other, 1.0)))
+    with pytest.raises(GeometryError, match="3:700,10 of a distance is outside of its picture, 640x480"):
+        metric.saw_picture(3, (640, 480), 0, plane_at(1.0), np.eye(3), of_several_views=False)

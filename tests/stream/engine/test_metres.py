@@ -203,3 +203,24 @@ def test_depth_images_say_how_long_a_metre_is_and_are_not_needed_again(
     (folder / "000002.png").write_bytes(b"no image")
     assert spark3r("run", source, "--depth-images", folder) == 1
     assert "expected a PNG of 16 bits" in capfd.readouterr().err
+
+
+def test_a_distance_between_two_pixels_makes_metres(tmp_path: Path, spark3r, capfd: pytest.CaptureFixture[str]) -> None:
+    source, out, first = "synthetic:room?frames=24&size=160x120&fps=10", tmp_path / "out", tmp_path / "first.mcap"
+    truth = SyntheticSource(source).ground_truth
+    x, y = np.array([25, 135]), np.array([60, 60])
+    rays = np.linalg.solve(truth.intrinsics, np.stack([x + 0.5, y + 0.5, [1.0, 1.0]])).T
+    metres = float(np.linalg.norm(np.diff(rays * truth.depth(12)[y, x][:, None], axis=0)))
+    words = ("12:25,60", "12:135,60", f"{metres:.3f}")
+    assert spark3r("run", source, "--distance", *words, "--record", first, "--out", out) == 0
+    stats = json.loads((out / "stats.json").read_text())
+    assert stats["unit"]["source"] == f"{float(words[2]):g} m from 12:25,60 to 12:135,60"
+    assert 0 < stats["unit"]["relative_std"] <= 0.2
+    keyframes = {
+        message.envelope.frame_id for message in Recording(first).messages() if isinstance(decode(message), DepthImage)
+    }
+    assert 12 in keyframes, "that picture became one"
+    assert_repeated(spark3r, first, tmp_path)
+    capfd.readouterr()
+    assert spark3r("run", source, "--distance", "0:25,60", "0:160,60", "1") == 1
+    assert "0:160,60 of a distance is outside of its picture, 160x120" in capfd.readouterr().err
