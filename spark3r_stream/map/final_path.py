@@ -72,10 +72,10 @@ class FinalPath:
                 times = np.array([self._poses[row].time_ns for row in own]) / 1e9
                 begin_s, end_s = self._poses[first].time_ns / 1e9, self._poses[last].time_ns / 1e9
                 poses = relaxed(poses, times, begin_s, end_s, self._poses[last].submap_from_camera, adjusted)
-                row = next((row for row in rows.get(after, ()) if row > own[-1]), None)
-                if row is not None:
-                    met = here.inverse().apply_to_poses(placed[row])
-                    poses = handed_over(poses, times, end_s, adjusted, self._poses[row].time_ns / 1e9, met)
+                next_row = next((row for row in rows.get(after, ()) if row > own[-1]), None)
+                if next_row is not None:
+                    met = here.inverse().apply_to_poses(placed[next_row])
+                    poses = handed_over(poses, times, end_s, adjusted, self._poses[next_row].time_ns / 1e9, met)
             placed[own] = here.apply_to_poses(poses)
         times_ns = np.array([posed.time_ns for posed in self._poses], np.int64)
         return Trajectory(times_ns, placed)
