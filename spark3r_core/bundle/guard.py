@@ -58,7 +58,10 @@ def adjust_guarded(
     if seen.where(~held).count < LEAST_TRACKS:
         return Verdict(None, False, np.nan, np.nan, "too few tracks")
     used = seen.where(~held)
-    adjusted = solve(cameras, used, factors, width, iterations, settled=settled, most_error=most_error)
+    try:
+        adjusted = solve(cameras, used, factors, width, iterations, settled=settled, most_error=most_error)
+    except ValueError as error:  # cameras lie so wrong that there is nothing to begin with
+        return Verdict(None, False, np.nan, np.nan, str(error))
     after_cameras = adjusted.cameras
     if not np.isfinite(after_cameras.camera_from_world).all():
         return Verdict(adjusted, False, np.nan, np.nan, "not finite")

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from spark3r_core.features.tracks import Tracks
-from spark3r_core.geometry.sim3 import Sim3
 from spark3r_stream.wire.messages import FrameResult, TrackingState
 from tools.evaluation.map_numbers import after_loss, places, summarise
 from tools.evaluation.map_streams import MapStream, rendered
@@ -92,7 +91,7 @@ def test_tracks_of_what_is_not_one_thing_are_counted(turning: MapStream) -> None
 
 def _run(stream: MapStream, wrong_from: int) -> TrackedRun:
     """Frames before the loss in the first map, lost for eight, in a second map for ten, and in the first one again;
-    ten units off from `wrong_from` on."""
+    from `wrong_from` on, on a keyframe that shows another place."""
     collected = Collector()
     collected.keyframe_ids = [0, 10, 25]
     collected._tracked_on = {0: None, 1: 0, 2: None}
@@ -100,11 +99,9 @@ def _run(stream: MapStream, wrong_from: int) -> TrackedRun:
         lost, second = 15 <= frame < 23, 23 <= frame < 33
         state = TrackingState.LOST if lost else TrackingState.TRACKING
         submap = 2 if second else 1 if frame >= 10 else 0
-        collected.results.append(FrameResult(frame, "", 0, submap, frame, 0, world_from_camera=pose, state=state))
-        there = pose.copy()
-        there[:3, 3] += 10.0 * (frame >= wrong_from)
-        collected.published[frame] = there
-        collected._placed[submap] = Sim3()
+        key = frame if frame < wrong_from else 20
+        found = FrameResult(frame, "", 0, submap, frame, 0, world_from_camera=pose, state=state, keyframe_id=key)
+        collected.results.append(found)
     return TrackedRun(collected, 1.0, 0.0, {}, None)
 
 
@@ -118,9 +115,10 @@ def test_a_loss_that_was_survived(turning: MapStream) -> None:
 
 
 def test_a_loss_that_was_not(turning: MapStream) -> None:
-    found = after_loss(_run(turning, 40), turning, [(0, 10)])
+    found = after_loss(_run(turning, 50), turning, [(0, 10)])
     assert found["joined_after"] is None
-    assert found["wrong"] == pytest.approx(20 / 27, abs=1e-3)
+    assert turning.overlap(20, 50) == 0
+    assert found["wrong"] == pytest.approx(10 / 27, abs=1e-3)
 
 
 def test_what_is_asked_for_is_counted() -> None:

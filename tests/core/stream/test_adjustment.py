@@ -50,6 +50,14 @@ def world_of(indices: tuple[int, ...], off: np.ndarray | None = None) -> Keyfram
     return world
 
 
+def test_keyframes_that_have_no_point_before_both_stay_where_they_are() -> None:
+    world = world_of((0, 8), off=np.array([0, 0, 0, 0, np.pi, 0]))
+    found = adjust(world, (0, 8), {0}, orbit.HW, focal_is_known=True)
+    assert not found.verdict.accepted
+    assert "seen by two keyframes" in found.verdict.why
+    assert found.map.keyframes[8] is world.keyframes[8]
+
+
 def test_a_picture_of_another_place_joins_nothing() -> None:
     world = world_of((0, 8))
     joined = len(world.tracks)
