@@ -16,7 +16,7 @@ from spark3r_core.stream.keyframe_map import Keyframe
 Array = NDArray[np.float64]
 
 MOST_SHARE, MOST_TURN = 0.5, float(np.deg2rad(5.0))  # of the longer of the two ways; on clips that go well at most 0.4
-LEAST_DEPTHS = 0.03  # of the first keyframe's median depth: on shorter ways a share says nothing
+LEAST_DEPTHS = 0.05  # of the first keyframe's median depth: on shorter ways only the turn says anything
 
 
 def way_between(first: Keyframe, second: Keyframe) -> Array:
@@ -29,6 +29,7 @@ def way_between(first: Keyframe, second: Keyframe) -> Array:
 def ways_agree(tracked: Array, mapped: Array, median_depth: float) -> bool:
     """Two ways (4, 4) from a keyframe to the next, as tracked and as mapped. median_depth: of the first one."""
     lengths = (float(np.linalg.norm(way[:3, 3])) for way in (tracked, mapped))
-    longer = max(*lengths, LEAST_DEPTHS * median_depth)
+    longer = max(lengths)
     off = float(np.linalg.norm(tracked[:3, 3] - mapped[:3, 3]))
-    return off <= MOST_SHARE * longer and float(se3.relative_angle(tracked, mapped)) <= MOST_TURN
+    is_short = longer < LEAST_DEPTHS * median_depth
+    return (is_short or off <= MOST_SHARE * longer) and float(se3.relative_angle(tracked, mapped)) <= MOST_TURN
