@@ -162,18 +162,19 @@ def test_the_mapper_keeps_to_its_budget() -> None:
     free = new_mapper()
     follow(free)
     each = max(one.nbytes for one in free.world.keyframes.values())
-    bounded = new_mapper(max_bytes=3 * each + 1)
+    budget = 3 * each + free.world.places.index.nbytes + 1
+    bounded = new_mapper(max_bytes=budget)
     updates = follow(bounded)
     assert [update.dropped for update in updates[:3]] == [()] * 3
     (gone,) = updates[3].dropped
     assert gone in KEYFRAMES[1:2], "neither the first, nor the newest, nor the one that it was tracked on"
     assert bounded.world.order == [index for index in KEYFRAMES if index != gone]
-    assert updates[3].map_bytes == bounded.world.nbytes <= 3 * each + 1
+    assert updates[3].map_bytes == bounded.world.nbytes <= budget
     assert gone not in updates[3].moved
     last = bounded.finish()
     assert last is not None
     assert last.map_bytes == bounded.world.nbytes
-    again = new_mapper(max_bytes=3 * each + 1)
+    again = new_mapper(max_bytes=budget)
     follow(again)
     again.finish()
     assert world_of(again) == world_of(bounded)
