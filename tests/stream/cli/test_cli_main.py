@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import resource
 import subprocess
 import sys
 import tomllib
@@ -67,15 +66,12 @@ def test_help_on_an_ascii_console(command: str) -> None:
     assert f"usage: spark3r {command}".strip() in done.stdout.decode("ascii")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "most_s"), [(["-c", "import spark3r_stream"], 0.25), (["-m", "spark3r_stream", "--help"], 0.3)]
-)
-def test_nobody_waits_for_imports(arguments: list[str], most_s: float) -> None:
-    """Seconds of the processor, so that what else this machine does is not counted."""
-    seconds = []
-    for _ in range(2):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, check=True)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(seconds) <= most_s
+@pytest.mark.parametrize("arguments", [["-c", "import spark3r_stream"], ["-m", "spark3r_stream", "--help"]])
+def test_nobody_waits_for_imports(arguments: list[str]) -> None:
+    """What takes long to import is not imported: a time would depend on what else the machine does."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *arguments], cwd=ROOT, capture_output=True, check=True, text=True
+    )
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert "spark3r_stream" in imported
+    assert not imported & {"torch", "av", "cv2", "open3d", "scipy", "ray", "viser", "matplotlib"}
