@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spark3r_core.bundle.problem import Cameras, Observations
+from spark3r_core.bundle.residuals import huber
 from spark3r_core.bundle.triangulate import triangulate
 from spark3r_core.errors import GeometryError
 from spark3r_core.geometry import se3
@@ -145,8 +146,7 @@ def _residuals(state: _State, seen: Observations, middle: Array) -> tuple[Array,
 def _cost(state: _State, seen: Observations, middle: Array, sigma: float, expected: Array) -> float:
     residuals, at = _residuals(state, seen, middle)
     length = np.where(at[:, 2] > 1e-9, np.linalg.norm(residuals, axis=1) / sigma, 50.0)
-    robust = np.where(length <= HUBER, 0.5 * np.square(length), HUBER * (length - 0.5 * HUBER))
-    return float(robust.sum() + 0.5 * (expected * np.square(state.numbers[1:])).sum())
+    return float(huber(length, HUBER).sum() + 0.5 * (expected * np.square(state.numbers[1:])).sum())
 
 
 def _normal(

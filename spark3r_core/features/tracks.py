@@ -110,6 +110,14 @@ class Tracks:
                         counts[other] = counts.get(other, 0) + 1
         return counts
 
+    def shared_by_all(self, keyframes: Iterable[int]) -> dict[int, int]:
+        """`shared` of each of these, added up; those that share most first, of equal ones the earlier."""
+        counts: dict[int, int] = {}
+        for keyframe in keyframes:
+            for other, count in self.shared(keyframe).items():
+                counts[other] = counts.get(other, 0) + count
+        return {other: counts[other] for other in sorted(counts, key=lambda one: (-counts[one], one))}
+
     def covisibility(self, least: int) -> dict[tuple[int, int], int]:
         """How many tracks pairs of keyframes (earlier, later) share, for pairs that share `least` or more."""
         counts: dict[tuple[int, int], int] = {}

@@ -77,13 +77,8 @@ def neighbours(world: KeyframeMap, frame_id: int, on: int | None = None) -> list
     latest = [other for other in world.order if other < frame_id][-LATEST:]
     if on is not None and on not in latest:
         latest = [on]
-    counts: dict[int, int] = {}
-    for other in latest:
-        for third, count in world.tracks.shared(other).items():
-            if third not in latest and third != frame_id:
-                counts[third] = counts.get(third, 0) + count
-    covisible = sorted(counts, key=lambda other: (-counts[other], other))[:COVISIBLE]
-    return [*covisible, *latest]
+    covisible = [third for third in world.tracks.shared_by_all(latest) if third not in latest and third != frame_id]
+    return [*covisible[:COVISIBLE], *latest]
 
 
 def local_set(world: KeyframeMap, frame_id: int) -> tuple[list[int], set[int]]:
@@ -92,15 +87,9 @@ def local_set(world: KeyframeMap, frame_id: int) -> tuple[list[int], set[int]]:
     if len(order) <= LOCAL + HELD or world.focal_std > FOCAL_KNOWN:
         chosen = order[-3 * LOCAL :]
         return chosen, {chosen[0]}
-    shared = world.tracks.shared(frame_id)
-    near = sorted((other for other in shared if shared[other] >= LEAST_SHARED), key=lambda o: (-shared[o], o))
+    near = [other for other, count in world.tracks.shared_by_all([frame_id]).items() if count >= LEAST_SHARED]
     moving = sorted([frame_id, *near[: LOCAL - 1]])
-    counts: dict[int, int] = {}
-    for one in moving:
-        for other, count in world.tracks.shared(one).items():
-            if other not in moving:
-                counts[other] = counts.get(other, 0) + count
-    held = sorted(counts, key=lambda other: (-counts[other], other))[:HELD]
+    held = [other for other in world.tracks.shared_by_all(moving) if other not in moving][:HELD]
     if not held:
         held, moving = moving[:1], moving[1:]
     return sorted([*moving, *held]), set(held)

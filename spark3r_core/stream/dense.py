@@ -27,6 +27,7 @@ LONG_SIDE = 320  # pixels of a keyframe's picture as the map keeps it; depth is 
 VIEWS = 6  # pictures that one depth map is read off, at most
 SAMPLES = 12  # points along each side, by which views are chosen
 MOST_KEPT = 32  # surfaces that later ones are held against
+LEAST_CONFIDENCE = 0.5  # from which on such a depth is more likely right to 3 percent than not
 DELAY = 2  # keyframes that must follow one before its depth is read off them
 
 

@@ -27,7 +27,8 @@ def depth_bends(world: KeyframeMap, frame_ids: Iterable[int]) -> dict[int, Array
     """By frame id, for those of these keyframes that see enough points: the logarithm of the factor at the nodes of
     `depth_grid`, (ROWS, COLUMNS)."""
     asked = sorted(set(frame_ids) & set(world.keyframes))[-MOST_KEYFRAMES:]
-    order = sorted({*asked, *_around(world, asked)})
+    around = list(world.tracks.shared_by_all(asked))[:MOST_KEYFRAMES]
+    order = sorted({*asked, *around})
     points = sparse_points(world, order)
     found = {}
     for frame_id in asked:
@@ -44,13 +45,3 @@ def depth_bends(world: KeyframeMap, frame_ids: Iterable[int]) -> dict[int, Array
         log_scale, nodes, _ = depth_grid.fit(np.log(z[known] / depth[known]), fractions)
         found[frame_id] = (log_scale + nodes).reshape(depth_grid.ROWS, depth_grid.COLUMNS)
     return found
-
-
-def _around(world: KeyframeMap, asked: list[int]) -> list[int]:
-    """Other keyframes that see what these see, those that see most of it first."""
-    counts: dict[int, int] = {}
-    for one in asked:
-        for other, count in world.tracks.shared(one).items():
-            if other in world.keyframes:
-                counts[other] = counts.get(other, 0) + count
-    return sorted(counts, key=lambda other: (-counts[other], other))[:MOST_KEYFRAMES]

@@ -203,11 +203,7 @@ def join_around(world: KeyframeMap, pairs: Sequence[tuple[int, int]], picture_hw
 def around_loop(world: KeyframeMap, pairs: Sequence[tuple[int, int]]) -> tuple[list[int], set[int]]:
     """Keyframes of an adjustment around the pairs of a loop, and which of them hold it."""
     ends = sorted({end for pair in pairs for end in pair})
-    counts: dict[int, int] = {}
-    for end in ends:
-        for other, count in world.tracks.shared(end).items():
-            counts[other] = counts.get(other, 0) + count
-    ranked = [other for other in sorted(counts, key=lambda one: (-counts[one], one)) if counts[other] >= LEAST_SHARED]
+    ranked = [other for other, count in world.tracks.shared_by_all(ends).items() if count >= LEAST_SHARED]
     moving = ends[:MOVED] + [other for other in ranked if other not in ends][: max(0, MOVED - len(ends))]
     held = [other for other in ranked if other not in moving][:HOLDING]
     if not held:

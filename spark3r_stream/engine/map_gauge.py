@@ -24,7 +24,7 @@ from spark3r_core.metric.sensor_depth import DepthRatio
 from spark3r_core.metric.tag_evidence import TagDepth
 from spark3r_core.metric.tags import TagDetector, TagSighting
 from spark3r_core.stream.camera_sizes import sampled
-from spark3r_core.stream.dense import DenseDepth
+from spark3r_core.stream.dense import LEAST_CONFIDENCE, DenseDepth
 from spark3r_core.stream.keyframe_map import Keyframe
 from spark3r_core.stream.tracker import TrackedFrame
 from spark3r_stream.engine.results import MapUnit, StepOutput
@@ -37,7 +37,6 @@ log = logging.getLogger(__name__)
 Array = NDArray[np.float64]
 
 MOST_BEFORE = 64  # maps of a run whose metres are remembered
-SURE = 0.5  # confidence of depth from several views, from which on it is more likely right to 3 percent than not
 EVERY = 3  # frames, of which one is searched for tags; keyframes always are
 # Subscribers are told of a better scale when the one they have is off by so many standard deviations, and of a better
 # turn or origin from so many radians or metres on.
@@ -154,7 +153,7 @@ class MapGauge:
         self._metric.saw_depth(frame_id, dense.depth, dense.confidence, dense.intrinsics, of_several_views=True)
         if frame_id in self._pictures:
             picture, size = self._pictures[frame_id]
-            sure = np.where(dense.confidence >= SURE, dense.depth, np.float32(np.nan))
+            sure = np.where(dense.confidence >= LEAST_CONFIDENCE, dense.depth, np.float32(np.nan))
             self._metric.saw_picture(picture, size, frame_id, sure, dense.intrinsics, of_several_views=True)
 
     def wants_time(self, time_s: float) -> bool:

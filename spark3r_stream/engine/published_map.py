@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from spark3r_core.stream.dense import DenseDepth
+from spark3r_core.stream.dense import LEAST_CONFIDENCE, DenseDepth
 from spark3r_core.stream.map_update import KeyframeRequest, MapUpdate
 from spark3r_core.stream.tracker import TrackedFrame
 from spark3r_stream.engine.frame_cloud import CloudConfig
@@ -22,8 +22,6 @@ from spark3r_stream.engine.results import MapSize
 from spark3r_stream.engine.submap import Submap
 from spark3r_stream.engine.tracking_step import PublishFacts, Step, picture_number, time_ns, time_s
 from spark3r_stream.wire.messages import MapCorrection
-
-LEAST_CONFIDENCE = 0.5  # of a point from several views: its depth is more likely right to 3 percent than not
 
 
 class PublishedMap:

@@ -17,7 +17,7 @@ from typing import Any
 
 from spark3r_core.user_paths import expand_home
 from spark3r_stream.config import ConfigError, RunConfig
-from spark3r_stream.running.cameras import NAME_PLACE
+from spark3r_stream.running.cameras import with_name
 from spark3r_stream.wire.envelope import MOST_CAMERAS, is_camera_name
 
 MAX_FILE_BYTES = 256 << 10
@@ -154,7 +154,7 @@ def _camera(name: object, value: object, settings: RunConfig, where: str) -> Cam
     options = _options({key: one for key, one in table.items() if key not in ("source", "place", "cpus")}, where)
     config = replace(settings, source=source, **options)
     if config.camera is not None:
-        config = replace(config, camera=Path(str(config.camera).replace(NAME_PLACE, name)))
+        config = replace(config, camera=with_name(config.camera, name))
     config.check()
     cpus = _amount(table.get("cpus", CameraPlan.cpus), f"{where}: cpus")
     return CameraPlan(name, config, _placed(table, where), cpus)

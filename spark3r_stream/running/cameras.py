@@ -16,6 +16,11 @@ _NAMED = re.compile(r"([A-Za-z0-9_-]+)=(.+)", re.DOTALL)
 NAME_PLACE = "{name}"  # in --camera
 
 
+def with_name(path: Path, name: str) -> Path:
+    """A path in which `{name}` stands for the name of a camera."""
+    return Path(str(path).replace(NAME_PLACE, name))
+
+
 @dataclass(frozen=True)
 class Camera:
     """One of several: its name, and the settings of its run."""
@@ -72,7 +77,7 @@ def _of_camera(config: RunConfig, name: str, source: str) -> RunConfig:
         )
 
     def own(path: Path | None) -> Path | None:
-        return None if path is None else Path(str(path).replace(NAME_PLACE, name))
+        return None if path is None else with_name(path, name)
 
     return replace(
         config,

@@ -74,4 +74,4 @@ def test_nobody_waits_for_imports(arguments: list[str]) -> None:
     )
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
     assert "spark3r_stream" in imported
-    assert not imported & {"torch", "av", "cv2", "open3d", "scipy", "ray", "viser", "matplotlib"}
+    assert not imported & {"torch", "av", "numpy", "zmq", "cv2", "open3d", "scipy", "ray", "viser", "matplotlib"}

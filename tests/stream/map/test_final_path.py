@@ -19,6 +19,11 @@ def submap_of(frame: int) -> int:
     return max((s for s, key in KEYS.items() if frame > key + LAG), default=0)
 
 
+def on_its_keyframe(frame: int, poses: np.ndarray) -> np.ndarray:
+    """Where a frame of these poses lies on the keyframe that it was tracked on."""
+    return se3.compose(se3.invert(poses[KEYS[submap_of(frame)]]), poses[frame])
+
+
 def a_run(drift: np.ndarray | None = None) -> FinalPath:
     """Frames on their keyframes as tracking had them; `drift`: twist per frame of what tracking got wrong."""
     path = FinalPath()
@@ -26,7 +31,7 @@ def a_run(drift: np.ndarray | None = None) -> FinalPath:
         path.begin(submap, key, submap - 1 if submap else None)
     for frame in range(13):
         submap = submap_of(frame)
-        relative = se3.compose(se3.invert(TRUE[KEYS[submap]]), TRUE[frame])
+        relative = on_its_keyframe(frame, TRUE)
         if drift is not None:
             relative = se3.compose(se3.exp((frame - KEYS[submap]) * drift), relative)
         path.add(submap, frame * NS, relative, frame)
@@ -120,7 +125,7 @@ def test_frames_that_waited_for_a_keyframe_run_into_those_tracked_on_it() -> Non
         path.begin(submap, key, submap - 1 if submap else None)
     for frame in range(13):
         submap = submap_of(frame)
-        relative = se3.compose(se3.invert(line[KEYS[submap]]), line[frame])
+        relative = on_its_keyframe(frame, line)
         stretch = 1.0 + 0.5 * max(0, frame - KEYS[1]) / LAG * (submap == 0)
         relative[:3, 3] *= stretch
         path.add(submap, frame * NS, relative, frame)
