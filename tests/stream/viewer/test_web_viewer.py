@@ -62,6 +62,19 @@ def drawn(viewer: WebViewer) -> dict[int, int]:
     return {slot: len(handle.points) for slot, handle in viewer._page._slots.items()}
 
 
+def is_settled(viewer: WebViewer) -> bool:
+    """Whether nothing on the page changes for a while."""
+
+    def now() -> list[tuple[int, float]]:
+        return [(len(handle.points), handle.point_size) for handle in viewer._page._slots.values()]
+
+    before = now()
+    for _ in range(4):
+        time.sleep(0.1)
+        viewer.refresh()
+    return now() == before
+
+
 def text(viewer: WebViewer) -> str:
     return str(viewer._page._text.content)
 
@@ -155,6 +168,7 @@ def test_the_sliders() -> None:
         before, page = sum(drawn(viewer).values()), viewer._page
         page._hidden.value = 50
         until(viewer, lambda: sum(drawn(viewer).values()) < 0.55 * before)
+        until(viewer, lambda: is_settled(viewer))  # a node that is still to be thinned has another size then
         size = node(viewer, "/map/0003").point_size
         page._size.value = 2.0
         until(viewer, lambda: node(viewer, "/map/0003").point_size == pytest.approx(2 * size))
