@@ -64,6 +64,30 @@ def handed_over(
     return np.asarray(se3.compose(se3.exp(share[:, None] * twist), key_from_camera))
 
 
+def following(world_from_camera: Array, times_s: Array, known: NDArray[np.int64], lies: Array) -> Array:
+    """(n, 4, 4) poses of which some are better known now, and those between two of them moved along.
+
+    A frame goes on from the known one before it as it did, and runs evenly into the one after it. Before the first known
+    one and after the last, and where what lies between two of them is a mistake, poses stay.
+
+    world_from_camera: (n, 4, 4) in the order of times_s (n,). known: (k,) rows, in order; lies: (k, 4, 4).
+    """
+    found = world_from_camera.copy()
+    found[known] = lies
+    for here, there, begin, end in zip(known, known[1:], lies, lies[1:], strict=False):
+        between = slice(here + 1, there)
+        if there - here < 2 or times_s[there] <= times_s[here]:
+            continue
+        steps = se3.compose(se3.invert(world_from_camera[here]), world_from_camera[here + 1 : there + 1])
+        going_on = se3.compose(begin, steps)
+        twist = se3.log(se3.require_se3(se3.compose(end, se3.invert(going_on[-1]))))
+        if _is_mistake(twist, end, going_on[-1], float(np.linalg.norm(end[:3, 3] - begin[:3, 3]))):
+            continue
+        share = (np.asarray(times_s)[between] - times_s[here]) / (times_s[there] - times_s[here])
+        found[between] = se3.compose(se3.exp(share[:, None] * twist), going_on[:-1])
+    return found
+
+
 def _is_mistake(twist: Array, now: Array, before: Array, way: float) -> bool:
     """Whether a correction (6,) is larger than what drifts on a way of this length."""
     shift = float(np.linalg.norm(now[:3, 3] - before[:3, 3]))

@@ -56,13 +56,17 @@ class Linear:
     intensity: Floats
 
 
-def linearise(points: KeyPoints, level: Level, pose: Array, light: Array, shared: Array) -> Linear:
-    """As `residuals.linearise`, for one frame."""
+def linearise(points: KeyPoints, level: Level, pose: Array, light: Array, shared: Array | None) -> Linear:
+    """As `residuals.linearise`, for one frame. shared: None where depth and focal length are known, and no unknowns."""
     height, width = points.size_hw
-    wider = math.exp(shared[-1])
+    unknowns = POSE_AND_LIGHT + (0 if shared is None else SHARED)
+    wider = 1.0 if shared is None else math.exp(shared[-1])
     fx, fy = np.float32(points.focal_xy[0] * wider), np.float32(points.focal_xy[1] * wider)
     cx, cy = (np.float32(c - 0.5) for c in points.centre_xy)
-    key = points.camera_points(shared[:-1], float(shared[-1]))
+    if shared is None:
+        key = points.rays * points.depth[:, None]
+    else:
+        key = points.camera_points(shared[:-1], float(shared[-1]))
     rotation = pose[:3, :3].astype(np.float32)
     turned = key @ rotation.T
     seen = turned + pose[:3, 3].astype(np.float32)
@@ -75,7 +79,7 @@ def linearise(points: KeyPoints, level: Level, pose: Array, light: Array, shared
     du, dv = sampled[:, 1] * (fx * per_z), sampled[:, 2] * (fy * per_z)
     along_ray = du * x + dv * y
     third = -along_ray * per_z
-    jacobian = np.empty((len(x), POSE_AND_LIGHT + SHARED + 1), np.float32)
+    jacobian = np.empty((len(x), unknowns + 1), np.float32)
     jacobian[:, 0], jacobian[:, 1], jacobian[:, 2] = du, dv, third
     jacobian[:, 3] = y * third - z * dv
     jacobian[:, 4] = z * du - x * third
@@ -83,9 +87,10 @@ def linearise(points: KeyPoints, level: Level, pose: Array, light: Array, shared
     jacobian[:, 6] = -points.intensity
     jacobian[:, 7] = -1
     by_log_depth = du * turned[:, 0] + dv * turned[:, 1] + third * turned[:, 2]
-    np.multiply(by_log_depth[:, None], points.basis, out=jacobian[:, 8 : 8 + NODES])
-    inwards = key[:, :2] @ rotation[:, :2].T
-    jacobian[:, -2] = along_ray - (du * inwards[:, 0] + dv * inwards[:, 1] + third * inwards[:, 2])
+    if shared is not None:
+        np.multiply(by_log_depth[:, None], points.basis, out=jacobian[:, 8 : 8 + NODES])
+        inwards = key[:, :2] @ rotation[:, :2].T
+        jacobian[:, -2] = along_ray - (du * inwards[:, 0] + dv * inwards[:, 1] + third * inwards[:, 2])
     residual = sampled[:, 0] - (np.float32(light[0]) * points.intensity + np.float32(light[1]))
     jacobian[:, -1] = residual
     variance = np.float32(INTENSITY_SIGMA**2) + np.square(by_log_depth * np.float32(DEPTH_SIGMA))
@@ -109,9 +114,10 @@ def _squares(jacobian: Floats) -> Array:
     return (whole.swapaxes(1, 2) @ whole).sum(0, dtype=np.float64) + rest.T @ rest
 
 
-def misfit(points: KeyPoints, level: Level, pose: Array, known: Knowledge) -> float:
-    """Mean error in sigmas of camera_from_key `pose` (4, 4) at one level; 9 where little is visible."""
-    parts = linearise(points, level, pose, np.array([1.0, 0.0]), known.mean)
+def misfit(points: KeyPoints, level: Level, pose: Array, known: Knowledge | None) -> float:
+    """Mean error in sigmas of camera_from_key `pose` (4, 4) at one level; 9 where little is visible. known: None where
+    depth needs no correction."""
+    parts = linearise(points, level, pose, np.array([1.0, 0.0]), None if known is None else known.mean)
     if parts.visible.mean() <= 0.3:
         return 9.0
     return float(np.minimum(parts.error[parts.visible], 3).mean())

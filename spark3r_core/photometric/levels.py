@@ -25,9 +25,14 @@ class Level:
         return self.channels.shape[0], self.channels.shape[1]
 
 
+def grey_of(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(H, W) of an RGB image (H, W, 3)."""
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
+
+
 def grey_levels(image: NDArray[np.uint8]) -> list[Level]:
     """Pyramid of an (H, W, 3) RGB or (H, W) grey image, finest level first, each half the size of the one before."""
-    grey = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    grey = image if image.ndim == 2 else grey_of(image)
     grey = grey.astype(np.float32) * np.float32(1 / 255)
     levels = []
     for level in range(level_count(grey.shape[1])):

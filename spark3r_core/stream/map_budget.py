@@ -25,14 +25,16 @@ PRIOR_POINTS = 10.0  # that are counted as seen by nobody else: few points say l
 def to_drop(world: KeyframeMap, max_bytes: int, protected: Collection[int] = ()) -> list[int]:
     """Frame ids to drop, in this order, for the map to have at most `max_bytes`.
 
-    The first, the newest, the map's fixed and `protected` ones (what is tracked on, the ends of a loop) are never among
-    them, so that a map of these alone may stay larger.
+    The first, the newest, the map's fixed and `protected` ones (what is tracked on) are never among them, so that a map
+    of these alone may stay larger. The ends of loops go last: where a camera passes the same places again and again, all
+    keyframes are such ends in time.
     """
     order = world.order
     excess = world.nbytes - max_bytes
     if excess <= 0 or len(order) < 3:
         return []
     kept = {order[0], order[-1], *protected, *world.fixed}
+    ends = {frame_id for pair in world.places.closed for frame_id in pair}
     time = {frame_id: world.keyframes[frame_id].time_s for frame_id in order}
     track, keyframe, _ = world.tracks.observations()
     views = np.bincount(track)
@@ -41,13 +43,13 @@ def to_drop(world: KeyframeMap, max_bytes: int, protected: Collection[int] = ())
     dropped: list[int] = []
     while excess > 0:
         worth = [
-            (_alone(views, tracks_of[frame_id]) * (abs(time[after] - time[before]) + 1e-9), frame_id)
+            (frame_id in ends, _alone(views, tracks_of[frame_id]) * (abs(time[after] - time[before]) + 1e-9), frame_id)
             for before, frame_id, after in zip(order, order[1:], order[2:], strict=False)
             if frame_id not in kept
         ]
         if not worth:
             break
-        _, least = min(worth)
+        *_, least = min(worth)
         views[tracks_of[least]] -= 1
         excess -= world.keyframes[least].nbytes
         order.remove(least)
@@ -63,8 +65,7 @@ def thinned_together(worlds: Sequence[KeyframeMap], max_bytes: int | None) -> tu
         return list(worlds), ()
     kept, gone = [], []
     for world in worlds:
-        ends = {frame_id for pair in world.places.closed for frame_id in pair}
-        dropped = to_drop(world, world.nbytes * max_bytes // total, ends)
+        dropped = to_drop(world, world.nbytes * max_bytes // total)
         kept.append(without(world, dropped))
         gone += dropped
     return kept, tuple(gone)

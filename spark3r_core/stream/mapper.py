@@ -198,9 +198,7 @@ class Mapper:
         dropped: list[int] = []
         bytes_of_others = sum(other.world.nbytes for other in beside)
         if self.options.max_bytes is not None and request.tracked is not None:
-            ends = {frame_id for pair in world.places.closed for frame_id in pair}
-            most = self.options.max_bytes - bytes_of_others
-            dropped = to_drop(world, most, ends | {request.tracked.keyframe_id})
+            dropped = to_drop(world, self.options.max_bytes - bytes_of_others, {request.tracked.keyframe_id})
             world = without(world, dropped)
         moved = world.placed(self._all_before() if met else self.world)
         update = self._update(request, world, node_information, moved, adjusted)

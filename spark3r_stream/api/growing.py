@@ -29,6 +29,8 @@ class GrowingMap:
             self._map.add_keyframe(keyframe)
         for keyframe in result.refined:
             self._map.refine_keyframe(keyframe)
+        for one in result.retracked:
+            self._map.retrack(one.frame_id, one.submap_from_camera)
         for output in result.outputs:
             self._map.add(output, output.result.time_ns(self._own_times))
 

@@ -51,7 +51,7 @@ class Mapper:
         self._run = self._closing.enter_context(opened_run(self._config, threading.Event(), pushed=self._pushed))
         if self._map is not None:
             self._map.begin(self._run.source)
-            self._run.sinks.append(self._map)
+            self._run.add_map(self._map)
 
     def process(self, image: np.ndarray, time: float | None = None) -> Result:
         """Track the next frame. image: (H, W, 3) uint8 RGB. time: seconds, later than before; with live=True Unix

@@ -60,7 +60,7 @@ def _results(config: RunConfig, growing: GrowingMap | None) -> Generator[Result,
         own_times = run.source.info.has_own_times
         if growing is not None:
             growing.begin(run.source)
-            run.sinks.append(growing)
+            run.add_map(growing)
         for step in steps:
             for result in results_of(step, own_times):
                 try:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from spark3r_stream.camera_name import inheriting_thread
-from spark3r_stream.engine.results import StepOutput
+from spark3r_stream.engine.results import Retracked, StepOutput
 from spark3r_stream.errors import OutputError
 from spark3r_stream.frame import Frame
 from spark3r_stream.outputs.result_writer import ResultWriter
@@ -39,6 +39,7 @@ class _Job(NamedTuple):
     keyframe: KeyframeOutput | None = None
     correction: MapCorrection | None = None
     is_refined: bool = False
+    retracked: tuple[Retracked, ...] = ()
 
 
 class FilesSink:
@@ -85,6 +86,8 @@ class FilesSink:
             self._put(_Job(None, _NO_IMAGE, None, True, keyframe))
         for keyframe in result.refined:
             self._put(_Job(None, _NO_IMAGE, None, True, keyframe, is_refined=True))
+        if result.retracked:
+            self._put(_Job(None, _NO_IMAGE, None, False, retracked=tuple(result.retracked)))
         for output in result.outputs:
             frame_id = output.result.frame_id
             is_whole = output.depth is not None or output.points is not None
@@ -149,6 +152,9 @@ class FilesSink:
             self._writer.refine_keyframe(job.keyframe)
         elif job.keyframe is not None:
             self._writer.add_keyframe(job.keyframe)
+        elif job.retracked:
+            for one in job.retracked:
+                self._writer.retrack(one.frame_id, one.submap_from_camera)
         elif job.output is not None:
             self._writer.add(job.output, job.image, job.confidence)
 

@@ -166,7 +166,7 @@ def finish_steps(
 ) -> Iterator[EngineStep]:
     """What still comes after the last frame: a step without frames, if there is anything in it."""
     last = reconstructor.finish(adjust_all=adjusts_all)
-    if last.corrections or last.keyframes or last.refined:
+    if last.corrections or last.keyframes or last.refined or last.retracked:
         stats.processed(last)
         for sink in sinks:
             sink.window([], last)

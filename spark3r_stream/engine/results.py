@@ -50,6 +50,15 @@ class MapUnit:
 
 
 @dataclass(frozen=True)
+class Retracked:
+    """A frame that was tracked once more in the end. submap_from_camera: (4, 4) on the submap that it was tracked on, in
+    the unit of its `world_from_camera`, whose place it takes."""
+
+    frame_id: int
+    submap_from_camera: np.ndarray
+
+
+@dataclass(frozen=True)
 class StepOutput:
     """An output per frame that went in, failed ones too, and what else came of it.
 
@@ -62,7 +71,7 @@ class StepOutput:
     camera: as the final map has it; with the last step only, and where the camera was learned.
     map_size: where a keyframe was mapped. hint: what another sensor said of the frame's motion;
     depth_ratio: of its depth.
-    map_unit: of the map after the step.
+    map_unit: of the map after the step. retracked: frames of before, which lie elsewhere on their submaps now.
     """
 
     outputs: list[FrameOutput]
@@ -82,6 +91,7 @@ class StepOutput:
     hint: MotionHint | None = None
     depth_ratio: DepthRatio | None = None
     map_unit: MapUnit = MapUnit()
+    retracked: list[Retracked] = field(default_factory=list)
 
 
 def failed_output(frame: Frame, submap: int, reason: str) -> FrameOutput:

@@ -22,13 +22,14 @@ from spark3r_core.metric.options import MetricOptions
 from spark3r_core.metric.sensor_depth import DepthRatio, depth_ratio
 from spark3r_core.metric.steady_odometry import SteadyOdometry
 from spark3r_core.models.interface import ModelFacts
-from spark3r_core.photometric.levels import grey_levels
+from spark3r_core.photometric.levels import grey_levels, grey_of
 from spark3r_core.stream.camera_sizes import CameraSizes, intrinsics_of
 from spark3r_core.stream.estimates import WindowResult
 from spark3r_core.stream.keyframe_choice import KeyframeRule
 from spark3r_core.stream.map_update import KeyframeRequest, MapUpdate
 from spark3r_core.stream.relocalisation import TOO_LITTLE
 from spark3r_core.stream.tracker import TrackedFrame, Tracker
+from spark3r_stream.engine.final_tracking import FinalTracking
 from spark3r_stream.engine.frame_cloud import CloudConfig
 from spark3r_stream.engine.frame_health import FrameHealth
 from spark3r_stream.engine.map_gauge import MapGauge
@@ -86,6 +87,8 @@ class TrackingReconstructor:
         reopening: a saved map to go on in: frames have no pose until one is recognised there.
         metric: what is known of the scene in metres.
         first_submap: number of the first one, where others of this camera are out already.
+
+    retracks: track all frames once more in the end, on what is known by then; set it before the first frame.
     """
 
     def __init__(
@@ -104,6 +107,7 @@ class TrackingReconstructor:
         self.memory, self.camera = host.memory, camera
         self.waits, self.refines = waits, refines
         self.pictures = False
+        self.retracks = True
         self.sensor: MotionSensor | None = None
         self.depth_images: DepthSensor | None = None
         self._long_side = long_side
@@ -112,6 +116,7 @@ class TrackingReconstructor:
         self._thread: MapperThread[PublishFacts] = MapperThread(host)
         self._gauge = MapGauge(metric)
         self._map = PublishedMap(self._gauge, cloud or CloudConfig(), host.options.max_bytes, first_submap)
+        self._final = FinalTracking()
         self._odometry = SteadyOdometry()
         self._tracker = Tracker()
         self._health = FrameHealth()
@@ -192,6 +197,8 @@ class TrackingReconstructor:
         if self._tracker.reference is None:
             return self._begin_map(frame, prepared, step)
         tracked = self._track(frame, prepared)
+        if self.retracks:
+            self._final.tracked(tracked, time_s(frame), prepared.grey)
         if self._denied:
             self._health.interrupted(self._denied)
         state = self._health.update(tracked)
@@ -250,12 +257,13 @@ class TrackingReconstructor:
             hw = picture.shape[:2]
             if self._fitted is None or self._fitted.picture_hw != hw:
                 self._fitted = CameraSizes.fit(hw, self.facts, self._long_side)
-            pyramid = grey_levels(self._fitted.for_tracker(picture)[0])
+            grey = grey_of(self._fitted.for_tracker(picture)[0])
+            pyramid = grey_levels(grey)
         except Spark3rError as error:
             return replace(frame, prepared=error)
         jpeg = jpeg_of(picture) if self.pictures else b""
         tags = self._gauge.look(frame.frame_id, picture)
-        return replace(frame, prepared=Prepared(picture, view, self._fitted, pyramid, jpeg, tags))
+        return replace(frame, prepared=Prepared(picture, view, self._fitted, grey, pyramid, jpeg, tags))
 
     def finish(self, *, adjust_all: bool) -> StepOutput:
         """What still comes after the last frame: the pending keyframe and an adjustment of all."""
@@ -264,13 +272,15 @@ class TrackingReconstructor:
             self._adopt(step)
         if self._reopening is not None:
             step.keyframes += self._reopening.next_outputs(self._map.cloud, most=None)
-        self._map.refine(self._thread.take_refined(), step)
+        self._take_refined(step)
         if adjust_all:
             self._map_last_frame(step)
             update = self._thread.finish(not self.refines)
             if update is not None:
                 self._map.settle(update, self._camera_as_known(update), step)
                 step.camera = self._camera_of_map(update)
+                if self.retracks and self._sizes is not None:
+                    step.retracked = self._final.finish(self._map.submaps, update.refined, self._sizes.tracker)
         return self._gauge.stamped(step.result(None))
 
     def close(self) -> None:
@@ -377,7 +387,7 @@ class TrackingReconstructor:
 
     def _adopt(self, step: Step) -> None:
         """Take the pending keyframe: publish it, and track on it from now on."""
-        self._map.refine(self._thread.take_refined(), step)
+        self._take_refined(step)
         pending, update = self._thread.take()
         request = pending.request
         step.adopted = request.frame_id
@@ -402,6 +412,13 @@ class TrackingReconstructor:
             self._health.adopted(None if pending.facts.is_extra else update.agrees)
             self._frames_on_keyframe = 0
             self._urgent = False
+
+    def _take_refined(self, step: Step) -> None:
+        """Publish what depth was read off several views since."""
+        refined = self._thread.take_refined()
+        self._map.refine(refined, step)
+        if self.retracks:
+            self._final.refined(refined)
 
     def _publish(self, request: KeyframeRequest, facts: PublishFacts, update: MapUpdate, step: Step) -> None:
         self._map.add(request, facts, update, self._camera_as_known(update), step)
@@ -437,6 +454,8 @@ class TrackingReconstructor:
             frame.frame_id, frame.frame_id, np.eye(4), reference.odom_from_key, True, 1.0, 1.0, 1.0, 0.0, 0.0,
             np.zeros((6, 6)), reference.camera(),
         )  # fmt: skip
+        if self.retracks:
+            self._final.tracked(tracked, time_s(frame), prepared.grey)
         return step.result(self._output(frame, tracked, prepared, state, mapped=True))
 
     def _first_request(self, frame: Frame, prepared: Prepared) -> KeyframeRequest:

@@ -16,7 +16,7 @@ from spark3r_core.stream.camera_sizes import CameraSizes
 from spark3r_core.stream.estimates import WindowResult
 from spark3r_core.stream.motion_hint import MotionHint
 from spark3r_core.stream.tracker import Reference, TrackedFrame
-from spark3r_stream.engine.results import MapSize, StepOutput
+from spark3r_stream.engine.results import MapSize, Retracked, StepOutput
 from spark3r_stream.frame import Frame
 from spark3r_stream.stats import DropCause
 from spark3r_stream.wire.messages import CameraView, FrameOutput, KeyframeOutput, MapCorrection
@@ -44,7 +44,7 @@ class DepthSensor(Protocol):
 
 @dataclass(frozen=True)
 class Prepared:
-    """A frame's picture, undistorted and seen by `view`, its sizes and its pyramid at the tracker's.
+    """A frame's picture, undistorted and seen by `view`, its sizes, and at the tracker's (H, W) its grey and its pyramid.
 
     jpeg: that picture, where it is published; else empty. tags: seen in it, where they are looked for.
     """
@@ -52,6 +52,7 @@ class Prepared:
     picture: np.ndarray
     view: CameraView | None
     sizes: CameraSizes
+    grey: NDArray[np.uint8]
     pyramid: list[Level]
     jpeg: bytes = b""
     tags: tuple[TagSighting, ...] = ()
@@ -98,6 +99,7 @@ class Step:
         self.adopted: int | None = None
         self.camera: CameraView | None = None
         self.map_size: MapSize | None = None
+        self.retracked: list[Retracked] = []
 
     def result(self, output: FrameOutput | None, failures: dict[DropCause, int] | None = None) -> StepOutput:
         window = self.window
@@ -116,6 +118,7 @@ class Step:
             map_size=self.map_size,
             hint=self.hint,
             depth_ratio=self.depth_ratio,
+            retracked=self.retracked,
         )
 
 

@@ -1,7 +1,9 @@
 """The path as the final map has it: every frame on its keyframe, between keyframes relaxed.
 
 Frames are kept on the submap they were tracked on. A correction moves submaps; the frames between two keyframes were
-off by their share of what the later one moved against the earlier (`spark3r_core.geometry.relaxed`).
+off by their share of what the later one moved against the earlier (`spark3r_core.geometry.relaxed`). Frames that were
+tracked once more in the end (`spark3r_core.stream.retracking`) lie where that has them, and those between two such
+frames follow them.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spark3r_core.geometry import se3
-from spark3r_core.geometry.relaxed import handed_over, relaxed
+from spark3r_core.geometry.relaxed import following, handed_over, relaxed
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_stream.map.trajectory import Trajectory
 
@@ -36,6 +38,7 @@ class FinalPath:
     def __init__(self) -> None:
         self._poses: list[_Posed] = []
         self._begun: dict[int, _Begun] = {}
+        self._retracked: dict[int, NDArray[np.float64]] = {}
 
     @property
     def has_keyframes(self) -> bool:
@@ -48,6 +51,10 @@ class FinalPath:
         """A submap begins at a keyframe that was tracked on another one, or on none."""
         self._begun[submap] = _Begun(frame_id, tracked_submap)
 
+    def retrack(self, frame_id: int, submap_from_camera: NDArray[np.float64]) -> None:
+        """A frame that was added lies so (4, 4) on its submap, better known now."""
+        self._retracked[frame_id] = submap_from_camera
+
     def final(self, map_from_submap: Callable[[int], Sim3]) -> Trajectory:
         """All frames in the map, in the order in which they came."""
         placed = np.zeros((len(self._poses), 4, 4))
@@ -57,7 +64,7 @@ class FinalPath:
             rows.setdefault(posed.submap, []).append(row)
             row_of_frame[posed.frame_id] = row
         ends = {submap: row_of_frame.get(begun.frame_id) for submap, begun in self._begun.items()}
-        following = {
+        next_submap = {
             begun.tracked_submap: submap
             for submap, begun in sorted(self._begun.items(), reverse=True)
             if begun.tracked_submap is not None
@@ -65,7 +72,7 @@ class FinalPath:
         for submap, own in sorted(rows.items(), reverse=True):  # what a submap runs into is placed before it
             poses = np.stack([self._poses[row].submap_from_camera for row in own])
             here = map_from_submap(submap)
-            after = following.get(submap)
+            after = next_submap.get(submap)
             first, last = ends.get(submap), None if after is None else ends[after]
             if after is not None and first is not None and last is not None:
                 adjusted = here.inverse().apply_to_poses(_pose(map_from_submap(after)))
@@ -78,6 +85,13 @@ class FinalPath:
                     poses = handed_over(poses, times, end_s, adjusted, self._poses[next_row].time_ns / 1e9, met)
             placed[own] = here.apply_to_poses(poses)
         times_ns = np.array([posed.time_ns for posed in self._poses], np.int64)
+        known = [row for row, posed in enumerate(self._poses) if posed.frame_id in self._retracked]
+        if known:
+            lies = [
+                map_from_submap(posed.submap).apply_to_poses(self._retracked[posed.frame_id])
+                for posed in (self._poses[row] for row in known)
+            ]
+            placed = following(placed, times_ns / 1e9, np.array(known), np.stack(lies))
         return Trajectory(times_ns, placed)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_stream.map.cloud import PointCloud
 from spark3r_stream.map.final_path import FinalPath
@@ -49,6 +52,10 @@ class BuiltMap:
         """A keyframe that was added before, with better depth: its points take the place of those."""
         self._scene.drop_cloud(keyframe.submap)
         self._scene.add_cloud(keyframe.points, keyframe.colours, keyframe.point_confidence, keyframe.submap)
+
+    def retrack(self, frame_id: int, submap_from_camera: NDArray[np.float64]) -> None:
+        """Where a frame that was added lies on its submap, (4, 4), better known now."""
+        self._path.retrack(frame_id, submap_from_camera)
 
     def correct(self, correction: MapCorrection) -> None:
         """Where a submap lies from now on."""

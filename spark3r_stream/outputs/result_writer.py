@@ -136,6 +136,10 @@ class ResultWriter:
         if self._depths is not None:
             self._depths.add(keyframe)
 
+    def retrack(self, frame_id: int, submap_from_camera: NDArray[np.float64]) -> None:
+        """See `BuiltMap.retrack`."""
+        self._map.retrack(frame_id, submap_from_camera)
+
     def correct(self, correction: MapCorrection) -> None:
         """Where a submap lies from now on."""
         self._map.correct(correction)

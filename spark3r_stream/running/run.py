@@ -130,6 +130,12 @@ class OpenRun:
         yield from finish_steps(self.reconstructor, self.sinks, self.stats, self.engine.adjusts_all)
         self.stats.finish()
 
+    def add_map(self, sink: Sink) -> None:
+        """Another sink, that wants to know where all frames lie in the end."""
+        self.sinks.append(sink)
+        if isinstance(self.reconstructor, TrackingReconstructor):
+            self.reconstructor.retracks = True
+
     @property
     def keeps(self) -> bool:
         """Whether anything is written or sent beside what the caller gets."""
@@ -288,6 +294,7 @@ def opened_run(
         if isinstance(reconstructor, TrackingReconstructor):
             reconstructor.sensor, reconstructor.depth_images = sensor, depth_images
             reconstructor.waits, reconstructor.refines = not source.info.is_live, end.refines
+            reconstructor.retracks = config.out is not None
             if source.info.is_live and all(source.info.size):
                 reconstructor.warm_up(source.info.size)
         yield opened

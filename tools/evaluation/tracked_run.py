@@ -100,6 +100,8 @@ class Collector:
             self.median_depth[keyframe.submap] = float(np.median(keyframe.depth))
             self._placed.setdefault(keyframe.submap, keyframe.map_from_submap)
             self._path.begin(keyframe.submap, keyframe.frame_id, keyframe.tracked_submap)
+        for again in result.retracked:
+            self._path.retrack(again.frame_id, again.submap_from_camera)
         for output in result.outputs:
             one = output.result
             self.results.append(one)

@@ -51,6 +51,15 @@ def test_the_first_the_newest_and_the_protected_stay() -> None:
     assert to_drop(plain_map([0.0, 1.0]), 1) == []
 
 
+def test_the_ends_of_loops_go_last_but_they_go() -> None:
+    """A camera that goes round and round closes a loop with every keyframe."""
+    world = plain_map([float(i) for i in range(8)])
+    world.places = replace(world.places, closed=((1, 5), (2, 6)))
+    assert set(to_drop(world, bytes_for(world, 6))) == {3, 4}, "what ends no loop goes first"
+    assert len(to_drop(world, bytes_for(world, 3))) == 5
+    assert set(to_drop(world, 1, {2})) == {1, 3, 4, 5, 6}
+
+
 def test_a_view_that_others_have_goes_before_one_that_nobody_has() -> None:
     """Keyframes 1, 2 and 3 see the same points; 4, nearer to its neighbours in time, sees points of its own."""
     times = [0.0, 1.0, 2.0, 3.0, 4.0, 4.5]

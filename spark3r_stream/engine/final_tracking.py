@@ -1,0 +1,102 @@
+"""Pictures of tracked frames, kept until the run's end: then they are tracked once more, on what is known by then."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spark3r_core.geometry import se3
+from spark3r_core.geometry.sim3 import Sim3
+from spark3r_core.models.preprocess import StreamResize
+from spark3r_core.photometric.levels import grey_levels
+from spark3r_core.stream.dense import DenseDepth
+from spark3r_core.stream.retracking import KnownKeyframe, retracked
+from spark3r_core.stream.tracker import TrackedFrame
+from spark3r_stream.engine.map_parts import Submaps
+from spark3r_stream.engine.results import Retracked
+from spark3r_stream.engine.submap import Submap
+from spark3r_stream.map.thinning import Thinned
+
+Array = NDArray[np.float64]
+
+MOST_FRAMES = 2000  # whose pictures are kept, 27 kB each, spread over the run; the others follow them
+MOST_KEYFRAMES = 256  # with depth from several views that came while the run went on, the newest
+
+
+class _Seen(NamedTuple):
+    frame_id: int
+    keyframe_id: int
+    key_from_camera: Array
+    time_s: float
+    grey: NDArray[np.uint8]
+
+
+class FinalTracking:
+    """Of one run, on the tracking thread."""
+
+    def __init__(self) -> None:
+        self._seen: Thinned[_Seen] = Thinned(MOST_FRAMES)
+        self._depths: dict[int, DenseDepth] = {}
+
+    def tracked(self, frame: TrackedFrame, time_s: float, grey: NDArray[np.uint8]) -> None:
+        """grey: (H, W) at the tracker's size."""
+        self._seen.add(_Seen(frame.frame_id, frame.keyframe_id, frame.key_from_camera, time_s, grey))
+
+    def refined(self, depths: Mapping[int, DenseDepth]) -> None:
+        """Depth from several views, by keyframe."""
+        self._depths.update(depths)
+        for frame_id in sorted(self._depths)[:-MOST_KEYFRAMES]:
+            del self._depths[frame_id]
+
+    def finish(self, submaps: Submaps, depths: Mapping[int, DenseDepth], size: StreamResize) -> list[Retracked]:
+        """Frames of the present map, tracked on the keyframes around them. depths: that came with the last adjustment.
+        size: of the tracker's pictures."""
+        known = {
+            frame_id: keyframe
+            for frame_id, depth in sorted({**self._depths, **depths}.items())
+            if frame_id in submaps and (keyframe := KnownKeyframe.of(frame_id, depth, size)) is not None
+        }
+        order = np.array(sorted(known), np.int64)
+        found: list[Retracked] = []
+        moved = np.eye(4)  # what the frame before moved by, which it shares with this one
+        for seen in self._seen.items():
+            if seen.keyframe_id not in submaps or seen.grey.shape != size.image_hw:
+                continue
+            own, key = submaps.get(seen.frame_id), submaps[seen.keyframe_id]
+            if own is not None:  # a keyframe lies where the map has it
+                found.append(_on(key, seen.frame_id, _pose(own.part_from_submap)))
+                continue
+            as_tracked = key.part_from_submap.apply_to_poses(seen.key_from_camera)
+            place = int(np.searchsorted(order, seen.frame_id))
+            around = [int(one) for one in order[max(0, place - 1) : place + 1]]
+            before, after = ([one for one in around if (one < seen.frame_id) is earlier] for earlier in (True, False))
+            pose = retracked(
+                grey_levels(seen.grey),
+                [as_tracked, se3.compose(moved, as_tracked)],
+                *((known[one[0]], submaps[one[0]].part_from_submap) if one else None for one in (before, after)),
+                _share(seen.time_s, [submaps[one].time_ns / 1e9 for one in around]),
+            )
+            if pose is not None:
+                moved = se3.compose(pose, se3.invert(as_tracked))
+                found.append(_on(key, seen.frame_id, pose))
+        return found
+
+
+def _on(key: Submap, frame_id: int, part_from_camera: Array) -> Retracked:
+    """A frame of that pose (4, 4) in the present map, as it is published on a submap."""
+    on_submap = key.pose(key.part_from_submap.inverse().apply_to_poses(part_from_camera))
+    return Retracked(frame_id, on_submap)
+
+
+def _pose(similarity: Sim3) -> Array:
+    return np.asarray(se3.make_pose(similarity.rotation, similarity.translation))
+
+
+def _share(time_s: float, around_s: list[float]) -> float:
+    """Of the time between two keyframes that has passed at `time_s`."""
+    if len(around_s) < 2 or around_s[1] <= around_s[0]:
+        return 0.0
+    return float(np.clip((time_s - around_s[0]) / (around_s[1] - around_s[0]), 0, 1))
