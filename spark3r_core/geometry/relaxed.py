@@ -67,8 +67,8 @@ def handed_over(
 def following(world_from_camera: Array, times_s: Array, known: NDArray[np.int64], lies: Array) -> Array:
     """(n, 4, 4) poses of which some are better known now, and those between two of them moved along.
 
-    A frame goes on from the known one before it as it did, and runs evenly into the one after it. Before the first known
-    one and after the last, and where what lies between two of them is a mistake, poses stay.
+    A frame goes on from the known one before it as it did, and runs evenly into the one after it. Poses stay before the
+    first known one and after the last, and where what lies between two of them is a mistake.
 
     world_from_camera: (n, 4, 4) in the order of times_s (n,). known: (k,) rows, in order; lies: (k, 4, 4).
     """
@@ -81,7 +81,7 @@ def following(world_from_camera: Array, times_s: Array, known: NDArray[np.int64]
         steps = se3.compose(se3.invert(world_from_camera[here]), world_from_camera[here + 1 : there + 1])
         going_on = se3.compose(begin, steps)
         twist = se3.log(se3.require_se3(se3.compose(end, se3.invert(going_on[-1]))))
-        if _is_mistake(twist, end, going_on[-1], float(np.linalg.norm(end[:3, 3] - begin[:3, 3]))):
+        if _is_mistake(twist, end, going_on[-1], float(np.linalg.norm(going_on[-1, :3, 3] - begin[:3, 3]))):
             continue
         share = (np.asarray(times_s)[between] - times_s[here]) / (times_s[there] - times_s[here])
         found[between] = se3.compose(se3.exp(share[:, None] * twist), going_on[:-1])

@@ -96,7 +96,7 @@ def align(
         pose,
         float(agree.sum() / max(visible, 1)),
         visible / max(len(parts.visible), 1),
-        _likeness(levels[0].intensity, parts.intensity, agree),
+        likeness(levels[0].intensity, parts.intensity, agree),
         visible,
         _covariance(matrix),
         learnt(known, shared, parts.squares[:size, :size], priors.matrix),
@@ -111,7 +111,7 @@ def _cost(error: Floats) -> float:
     return float(np.where(error < HUBER, np.square(error), HUBER * (2 * error - HUBER)).mean())
 
 
-def _likeness(key: Floats, frame: Floats, agree: NDArray[np.bool_]) -> float:
+def likeness(key: Floats, frame: Floats, agree: NDArray[np.bool_]) -> float:
     """Correlation of intensities over the points that agree; 0 without any (see `adjust._likeness`)."""
     if not agree.any():
         return 0.0

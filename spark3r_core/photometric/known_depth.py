@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from spark3r_core.photometric.align import DAMPING, INLIER, ITERATIONS, SETTLED
+from spark3r_core.photometric.align import DAMPING, INLIER, ITERATIONS, SETTLED, likeness
 from spark3r_core.photometric.frame_priors import moved
 from spark3r_core.photometric.frame_residuals import POSE_AND_LIGHT, KeyPoints, linearise
 from spark3r_core.photometric.levels import Level
@@ -25,11 +25,12 @@ _DIAGONAL = np.diag_indices(POSE_AND_LIGHT)
 
 @dataclass(frozen=True)
 class OnKnownDepth:
-    """camera_from_key: (4, 4). inliers, overlap: see `align.Aligned`."""
+    """camera_from_key: (4, 4). inliers, overlap, likeness: see `align.Aligned`."""
 
     camera_from_key: Array
     inliers: float
     overlap: float
+    likeness: float
 
 
 def align_to_known(levels: Sequence[KeyPoints], pyramid: Sequence[Level], guess: Array) -> OnKnownDepth:
@@ -43,12 +44,17 @@ def align_to_known(levels: Sequence[KeyPoints], pyramid: Sequence[Level], guess:
             matrix[6, 6] += BRIGHTNESS_SIGMA**-2
             matrix[7, 7] += BRIGHTNESS_SIGMA**-2
             gradient[6:] += (light - (1.0, 0.0)) * BRIGHTNESS_SIGMA**-2
-            change = -np.linalg.solve(matrix, gradient)
+            change = -np.asarray(np.linalg.solve(matrix, gradient), np.float64)
             pose = moved(pose, change[:6])
             light = light + change[6:]
             if np.abs(change[:6]).max() < SETTLED:
                 break
     parts = linearise(levels[0], pyramid[0], pose, light, None)
     visible = int(parts.visible.sum())
-    agree = int(((parts.error < INLIER) & parts.visible).sum())
-    return OnKnownDepth(pose, agree / max(visible, 1), visible / max(len(parts.visible), 1))
+    agree = (parts.error < INLIER) & parts.visible
+    return OnKnownDepth(
+        pose,
+        float(agree.sum() / max(visible, 1)),
+        visible / max(len(parts.visible), 1),
+        likeness(levels[0].intensity, parts.intensity, agree),
+    )

@@ -32,15 +32,15 @@ def grey_of(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def grey_levels(image: NDArray[np.uint8]) -> list[Level]:
     """Pyramid of an (H, W, 3) RGB or (H, W) grey image, finest level first, each half the size of the one before."""
-    grey = image if image.ndim == 2 else grey_of(image)
-    grey = grey.astype(np.float32) * np.float32(1 / 255)
+    grey: Floats = (image if image.ndim == 2 else grey_of(image)).astype(np.float32) * np.float32(1 / 255)
     levels = []
     for level in range(level_count(grey.shape[1])):
         if level:
             if min(grey.shape) < 8:
                 break  # a strip; of less than 4 rows none is inside by a pixel
             height, width = grey.shape[0] // 2 * 2, grey.shape[1] // 2 * 2
-            grey = cv2.resize(grey[:height, :width], (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+            half = cv2.resize(grey[:height, :width], (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+            grey = np.asarray(half, np.float32)
         radius = math.ceil(2 * BLUR_SIGMA)
         kernel = (2 * radius + 1, 2 * radius + 1)
         blurred = cv2.GaussianBlur(grey, kernel, BLUR_SIGMA, borderType=cv2.BORDER_REPLICATE)

@@ -26,8 +26,8 @@ def to_drop(world: KeyframeMap, max_bytes: int, protected: Collection[int] = ())
     """Frame ids to drop, in this order, for the map to have at most `max_bytes`.
 
     The first, the newest, the map's fixed and `protected` ones (what is tracked on) are never among them, so that a map
-    of these alone may stay larger. The ends of loops go last: where a camera passes the same places again and again, all
-    keyframes are such ends in time.
+    of these alone may stay larger. The ends of loops go last: where a camera passes the same places again and again,
+    all keyframes are such ends in time.
     """
     order = world.order
     excess = world.nbytes - max_bytes

@@ -1,8 +1,8 @@
 """Frames tracked once more, when the map is finished: on the keyframes around them, whose depth is known by then.
 
-While a camera goes on, its newest keyframe has the network's depth, and a part of what the camera turns is taken for a way
-it goes. In the end the keyframes lie right, and their depth is read off several views. Aligned to the keyframe before
-and to the one after, a frame is placed by both, each counting more the nearer it is.
+While a camera goes on, its newest keyframe has the network's depth, and a part of what the camera turns is taken for a
+way it goes. In the end the keyframes lie right, and their depth is read off several views. Aligned to the keyframe
+before and to the one after, a frame is placed by both, each counting more the nearer it is.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from spark3r_core.photometric.known_depth import align_to_known
 from spark3r_core.photometric.levels import Level, grey_levels
 from spark3r_core.stream.camera_sizes import resampled
 from spark3r_core.stream.dense import DenseDepth
-from spark3r_core.stream.tracker import LEAST_INLIERS, LEAST_KEY_POINTS, LEAST_OVERLAP
+from spark3r_core.stream.tracker import LEAST_INLIERS, LEAST_KEY_POINTS, LEAST_LIKENESS, LEAST_OVERLAP
 
 Array = NDArray[np.float64]
 
@@ -67,12 +67,13 @@ def retracked(
         starts = [se3.invert(lies.inverse().apply_to_poses(guess)) for guess in guesses]
         errors = [misfit(keyframe.levels[coarsest], pyramid[coarsest], start, None) for start in starts]
         aligned = align_to_known(keyframe.levels, pyramid, starts[int(np.argmin(errors))])
-        if aligned.inliers > LEAST_INLIERS and aligned.overlap > LEAST_OVERLAP:
+        fits = aligned.inliers > LEAST_INLIERS and aligned.likeness > LEAST_LIKENESS
+        if fits and aligned.overlap > LEAST_OVERLAP:
             pose = lies.apply_to_poses(se3.invert(aligned.camera_from_key))
             found.append((pose, aligned.inliers * aligned.overlap))
     if not found:
         return None
-    (first, fits), (second, fits_too) = found[0], found[-1]
+    (first, agrees), (second, agrees_too) = found[0], found[-1]
     if np.degrees(se3.relative_angle(first, second)) > MOST_APART:
-        return first if fits >= fits_too else second
+        return first if agrees >= agrees_too else second
     return se3.interpolate(first, second, share)

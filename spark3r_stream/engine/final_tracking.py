@@ -70,14 +70,14 @@ class FinalTracking:
                 found.append(_on(key, seen.frame_id, _pose(own.part_from_submap)))
                 continue
             as_tracked = key.part_from_submap.apply_to_poses(seen.key_from_camera)
-            place = int(np.searchsorted(order, seen.frame_id))
-            around = [int(one) for one in order[max(0, place - 1) : place + 1]]
-            before, after = ([one for one in around if (one < seen.frame_id) is earlier] for earlier in (True, False))
+            around = _around(order, seen.frame_id)
+            before, after = (None if one is None else (known[one], submaps[one].part_from_submap) for one in around)
             pose = retracked(
                 grey_levels(seen.grey),
                 [as_tracked, se3.compose(moved, as_tracked)],
-                *((known[one[0]], submaps[one[0]].part_from_submap) if one else None for one in (before, after)),
-                _share(seen.time_s, [submaps[one].time_ns / 1e9 for one in around]),
+                before,
+                after,
+                _share(seen.time_s, *(None if one is None else submaps[one].time_ns / 1e9 for one in around)),
             )
             if pose is not None:
                 moved = se3.compose(pose, se3.invert(as_tracked))
@@ -95,8 +95,14 @@ def _pose(similarity: Sim3) -> Array:
     return np.asarray(se3.make_pose(similarity.rotation, similarity.translation))
 
 
-def _share(time_s: float, around_s: list[float]) -> float:
+def _around(order: NDArray[np.int64], frame_id: int) -> tuple[int | None, int | None]:
+    """The last of these keyframes before a frame, and the first one after it."""
+    place = int(np.searchsorted(order, frame_id))
+    return int(order[place - 1]) if place else None, int(order[place]) if place < len(order) else None
+
+
+def _share(time_s: float, begin_s: float | None, end_s: float | None) -> float:
     """Of the time between two keyframes that has passed at `time_s`."""
-    if len(around_s) < 2 or around_s[1] <= around_s[0]:
+    if begin_s is None or end_s is None or end_s <= begin_s:
         return 0.0
-    return float(np.clip((time_s - around_s[0]) / (around_s[1] - around_s[0]), 0, 1))
+    return float(np.clip((time_s - begin_s) / (end_s - begin_s), 0, 1))

@@ -51,8 +51,8 @@ class MapUnit:
 
 @dataclass(frozen=True)
 class Retracked:
-    """A frame that was tracked once more in the end. submap_from_camera: (4, 4) on the submap that it was tracked on, in
-    the unit of its `world_from_camera`, whose place it takes."""
+    """A frame that was tracked once more in the end. submap_from_camera: (4, 4) on the submap that it was tracked on,
+    in the unit of its `world_from_camera`, whose place it takes."""
 
     frame_id: int
     submap_from_camera: np.ndarray

@@ -44,7 +44,7 @@ class DepthSensor(Protocol):
 
 @dataclass(frozen=True)
 class Prepared:
-    """A frame's picture, undistorted and seen by `view`, its sizes, and at the tracker's (H, W) its grey and its pyramid.
+    """A frame's picture, undistorted and seen by `view`, its sizes, and at the tracker's its grey (H, W) and pyramid.
 
     jpeg: that picture, where it is published; else empty. tags: seen in it, where they are looked for.
     """

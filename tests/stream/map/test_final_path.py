@@ -132,3 +132,48 @@ def test_frames_that_waited_for_a_keyframe_run_into_those_tracked_on_it() -> Non
     steps = np.diff(path.final(placed(line)).world_from_camera[:, 0, 3])
     assert steps.min() > 0.05
     assert steps.max() < 0.2
+
+
+def test_frames_that_were_tracked_once_more_lie_there_and_those_between_them_follow() -> None:
+    """Every third frame is known; tracking was off by a wobble that nothing else tells of."""
+    wobble = np.array([0.0, 0.01, 0.0, 0.0, 0.02, 0.0])
+    wrong = np.stack([se3.compose(pose, se3.exp(wobble * (i % 2))) for i, pose in enumerate(TRUE)])
+    path = FinalPath()
+    for submap, key in KEYS.items():
+        path.begin(submap, key, submap - 1 if submap else None)
+    for frame in range(13):
+        path.add(submap_of(frame), frame * NS, on_its_keyframe(frame, wrong), frame)
+    before = path.final(placed(TRUE)).world_from_camera
+    known = (0, 3, 6, 9, 12)
+    for frame in known:
+        path.retrack(frame, on_its_keyframe(frame, TRUE))
+    found = path.final(placed(TRUE)).world_from_camera
+    for frame in known:
+        np.testing.assert_allclose(found[frame], TRUE[frame], atol=1e-12)
+    errors = [np.linalg.norm(se3.log(se3.compose(se3.invert(TRUE), poses)), axis=-1) for poses in (before, found)]
+    assert errors[1].max() <= errors[0].max() + 1e-9
+    path.retrack(99, np.eye(4))  # one that never had a pose
+    np.testing.assert_array_equal(path.final(placed(TRUE)).world_from_camera, found)
+
+
+def test_an_even_drift_between_two_known_frames_is_undone() -> None:
+    drift = np.array([0.004, 0.0, 0.0, 0.0, 0.002, 0.0])
+    path = FinalPath()
+    for frame in range(7):
+        path.add(0, frame * NS, se3.compose(TRUE[0], se3.exp(frame * (STEP + drift))), frame)
+    straight = np.stack([se3.exp(frame * STEP) for frame in range(7)])
+    path.retrack(0, straight[0])
+    path.retrack(6, straight[6])
+    found = path.final(lambda submap: Sim3()).world_from_camera
+    off = np.linalg.norm(found[:, :3, 3] - straight[:, :3, 3], axis=-1)
+    assert off.max() < 2e-3, "a hundredth of the way, since twists do not quite add up"
+
+
+def test_what_lies_between_two_places_far_apart_is_left_alone() -> None:
+    path = a_run()
+    path.retrack(6, on_its_keyframe(6, TRUE))
+    jumped = on_its_keyframe(12, TRUE)
+    jumped[:3, 3] += 5
+    path.retrack(12, jumped)
+    found = path.final(placed(TRUE)).world_from_camera
+    np.testing.assert_allclose(found[7:12], TRUE[7:12], atol=1e-12)
