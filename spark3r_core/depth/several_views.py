@@ -71,6 +71,8 @@ def refine(
     base: Image,
     views: Sequence[View],
     device: torch.device | None = None,
+    *,
+    coarse: bool = False,
 ) -> Surface:
     """A keyframe's surface.
 
@@ -79,6 +81,7 @@ def refine(
         base: (H, W) the network's depth, positive, seen at that size.
         views: pictures around it; none gives the base, of which nothing is sure.
         device: what is swept and smoothed on by torch; None: this processor, by OpenCV and numpy.
+        coarse: leave the narrow sweeps away, which takes half of the time; the surface is of the coarse size then.
     """
     if not views:
         nothing = np.zeros_like(base)
@@ -88,7 +91,9 @@ def refine(
         pyramid.append(_half(*pyramid[-1]))
     log_ratio, sure, flat = _coarse(*pyramid[-1], _resized(base, pyramid[-1][0].shape), device)
     matched, step = sure, FINE_STEP
-    for level in reversed(pyramid[:-1]):
+    if coarse:
+        grey, base = pyramid[-1][0], _resized(base, pyramid[-1][0].shape)
+    for level in [] if coarse else reversed(pyramid[:-1]):
         size = level[0].shape
         start = _resized(log_ratio, size)
         fine, likeness = _fine(*level, _resized(base, size) * np.exp(start), step, device)

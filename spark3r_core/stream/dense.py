@@ -28,6 +28,8 @@ VIEWS = 6  # pictures that one depth map is read off, at most
 SAMPLES = 12  # points along each side, by which views are chosen
 MOST_KEPT = 32  # surfaces that later ones are held against
 LEAST_CONFIDENCE = 0.5  # from which on such a depth is more likely right to 3 percent than not
+FOCAL_SETTLED = 0.02  # standard deviation of the log focal length, up to which pictures tell a new keyframe's depth
+SURE, LEAST_SURE = 0.5, 0.1  # of a pixel; and share of those that are
 DELAY = 2  # keyframes that must follow one before its depth is read off them
 
 
@@ -55,11 +57,16 @@ def small_picture(picture: Pixels) -> Pixels:
 
 
 def matched_surface(
-    world: KeyframeMap, frame_id: int, picture_hw: tuple[int, int], device: torch.device | None = None
+    world: KeyframeMap,
+    frame_id: int,
+    picture_hw: tuple[int, int],
+    device: torch.device | None = None,
+    *,
+    coarse: bool = False,
 ) -> Surface | None:
     """What the pictures around a keyframe say of its depth; None where the map has not kept its picture.
 
-    picture_hw: size of the whole pictures, which the map's camera is of. device: see `refine`.
+    picture_hw: size of the whole pictures, which the map's camera is of. device, coarse: see `refine`.
     """
     key = world.keyframes[frame_id]
     if key.small_picture is None:
@@ -67,7 +74,30 @@ def matched_surface(
     camera = _camera(world, key.small_picture, picture_hw)
     base = _base(key, key.small_picture, picture_hw)
     views = [_view(world, key, other, picture_hw) for other in views_of(world, frame_id, picture_hw)]
-    return refine(_grey(key.small_picture), camera, base, views, device)
+    return refine(_grey(key.small_picture), camera, base, views, device, coarse=coarse)
+
+
+def tracked_depth(
+    world: KeyframeMap, frame_id: int, picture_hw: tuple[int, int], device: torch.device | None = None
+) -> NDArray[np.float32]:
+    """(h, w) a new keyframe's depth for frames to be tracked on, at the size of its own.
+
+    By what keyframes before it show, in the scale of its own depth, which more of them have agreed on. It is its own
+    where the focal length is not settled, since pictures then give no depth, and where too little is sure.
+    """
+    key = world.keyframes[frame_id]
+    if world.focal_std > FOCAL_SETTLED:
+        return key.depth
+    surface = matched_surface(world, frame_id, picture_hw, device, coarse=True)
+    if surface is None:
+        return key.depth
+    coarse_from_picture = resize_map(picture_hw[::-1], surface.depth.shape[::-1])
+    own_from_coarse = np.asarray(np.linalg.inv(coarse_from_picture @ key.picture_from_depth), np.float64)
+    sure = resampled(np.maximum(surface.sure, surface.matched), own_from_coarse, key.depth.shape) > SURE
+    if sure.mean() < LEAST_SURE:
+        return key.depth
+    depth = resampled(surface.depth, own_from_coarse, key.depth.shape)
+    return depth * np.float32(np.median(key.depth[sure] / depth[sure]))
 
 
 def views_of(world: KeyframeMap, frame_id: int, picture_hw: tuple[int, int]) -> list[int]:

@@ -23,7 +23,7 @@ from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.interface import Backbone
 from spark3r_core.stream.adjustment import LEAST_SHARED, adjust, bent, join_tracks, local_set, neighbours
 from spark3r_core.stream.camera_sizes import focal_of, resampled, sampled
-from spark3r_core.stream.dense import DenseDepth, DenseMapping, dense_depths, small_picture
+from spark3r_core.stream.dense import DenseDepth, DenseMapping, dense_depths, small_picture, tracked_depth
 from spark3r_core.stream.depth_bends import depth_bends
 from spark3r_core.stream.estimates import FrameEstimate
 from spark3r_core.stream.feature_guess import FeaturePoints
@@ -299,14 +299,17 @@ class Mapper:
         size = request.sizes.tracker.image_hw
         keyframe = replace(keyframe, depth_intrinsics=network_from_picture @ camera)
         world.keyframes[request.frame_id] = keyframe
+        depth = keyframe.depth
+        if self._dense is not None and adjusted:
+            depth = tracked_depth(world, request.frame_id, request.sizes.picture_hw, self._device)
         reference = Reference.of(
             request.frame_id,
             request.pyramid,
-            resampled(keyframe.depth, tracker_from_picture @ keyframe.picture_from_depth, size),
+            resampled(depth, tracker_from_picture @ keyframe.picture_from_depth, size),
             tracker_from_picture @ camera,
             request.odom_from_camera,
             node_information,
-            FeaturePoints.of(keyframe.features, keyframe.depth, camera, request.sizes.picture_hw, network_from_picture),
+            FeaturePoints.of(keyframe.features, depth, camera, request.sizes.picture_hw, network_from_picture),
             request.hint,
         )
         reference.focal_std = world.focal_std

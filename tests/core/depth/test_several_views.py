@@ -94,3 +94,19 @@ def test_without_views_the_base_stays_and_nothing_is_sure(world: dict) -> None:
     found = refine(grey, world[-1][0], wrong(depth), [])
     assert (found.depth == wrong(depth)).all()
     assert found.confidence.max() < 0.5
+
+
+def test_without_narrow_sweeps_it_is_the_same_at_half_of_the_size() -> None:
+    sequence = SyntheticSequence(100_021, 41, "handheld", (192, 256), world_kind="room")
+    views, (image, depth, key_pose, camera) = [], sequence.frame(KEY)
+    for index in (0, 10, 30):
+        other, _, pose, _ = sequence.frame(index)
+        camera_from_key = se3.compose(se3.invert(pose), key_pose)
+        views.append(View(cv2.cvtColor(other, cv2.COLOR_RGB2GRAY), camera, camera_from_key))
+    base = np.asarray(cv2.GaussianBlur(depth, (0, 0), 4), np.float32)
+    grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
+    whole, coarse = (refine(grey, camera, base, views, coarse=is_coarse) for is_coarse in (False, True))
+    assert whole.depth.shape == (192, 256)
+    assert {array.shape for array in vars(coarse).values()} == {HW}
+    half = cv2.resize(whole.depth, HW[::-1], interpolation=cv2.INTER_AREA)
+    assert np.median(np.abs(np.log(half / coarse.depth))) < 0.02

@@ -1,11 +1,21 @@
 """Dense depth of a map's keyframes: each in its own unit, checked against the others."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 
 from spark3r_core.features.rootsift import Features
-from spark3r_core.stream.dense import DELAY, DenseMapping, dense_depths, small_picture, views_of
+from spark3r_core.stream.dense import (
+    DELAY,
+    FOCAL_SETTLED,
+    DenseMapping,
+    dense_depths,
+    small_picture,
+    tracked_depth,
+    views_of,
+)
 from spark3r_core.stream.keyframe_map import Keyframe, KeyframeMap
 from spark3r_core.synthetic.sequence import SyntheticSequence
 
@@ -70,3 +80,27 @@ def test_a_map_without_pictures_has_no_depth_of_its_own(room) -> None:
     bare = KeyframeMap(given_camera=world.given_camera)
     bare.keyframes = {key: Keyframe(**{**vars(one), "small_picture": None}) for key, one in world.keyframes.items()}
     assert dense_depths(bare, FRAMES, HW) == {}
+
+
+def test_a_new_keyframe_is_tracked_on_depth_that_those_before_it_show(room) -> None:
+    """By shape it is better, by scale as it was."""
+    world, truth = room
+    known = replace(world, focal_std=0.0)
+    own = world.keyframes[40].depth
+    found = tracked_depth(known, 40, HW)
+    assert found.shape == own.shape
+    assert abs(np.log(np.median(found / own))) < 0.03
+
+    def misshapen(depth: np.ndarray) -> float:
+        ratio = depth / cv2.resize(truth[40], own.shape[::-1], interpolation=cv2.INTER_AREA)
+        return float(np.median(np.abs(ratio / np.median(ratio) - 1)))
+
+    assert misshapen(found) < 0.6 * misshapen(own)
+
+
+def test_without_a_focal_length_or_views_it_is_tracked_on_its_own_depth(room) -> None:
+    world, _ = room
+    own = world.keyframes[40].depth
+    assert tracked_depth(replace(world, focal_std=2 * FOCAL_SETTLED), 40, HW) is own
+    alone = replace(world, focal_std=0.0, keyframes={40: world.keyframes[40]})
+    assert tracked_depth(alone, 40, HW) is own
