@@ -109,7 +109,9 @@ def numbers_of(run: TrackedRun, folder: Path, distance: int) -> dict[str, Any]:
         row["as_published"] = path_numbers(collected.published, ids[seen], truth[seen], distance)
         row["final"] = path_numbers(final, ids[seen], truth[seen], distance)
         if collected.keyframe_ids:
-            row["tracking_frames"] = wrong_tracking(collected, dict(zip(ids.tolist(), truth, strict=True)))
+            true = dict(zip(ids.tolist(), truth, strict=True))
+            row["tracking_frames"] = wrong_tracking(collected, true)
+            row["tracking_frames_in_the_end"] = wrong_tracking(collected, true, final)
     elif final:
         poses = np.stack([final[frame] for frame in sorted(final)])
         length = metrics.path_length(poses)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -30,6 +32,7 @@ from tools.eval_worlds import Rendered, passes
 from tools.evaluation import covariance
 from tools.evaluation.network import load_network
 from tools.evaluation.tracked_run import Collector, HeldSource, focal_at, path_numbers, run_tracked, states_of
+from tools.evaluation.truth_of_states import wrong_tracking
 
 DEVIATIONS = np.array([0.02, 0.01, 0.03, 0.004, 0.006, 0.002])
 
@@ -166,3 +169,14 @@ def test_a_focal_length_that_nobody_knows_is_none(tmp_path) -> None:
     for text, expected in (('{"note": "unknown"}', None), ('{"fx": null}', None), ('{"fx": 532}', 532.0)):
         (tmp_path / "intrinsics.json").write_text(text)
         assert known_focal(tmp_path) == expected
+
+
+def test_wrong_frames_are_counted_where_they_were_published_or_where_they_lie_in_the_end() -> None:
+    results, truth = _tracked(50, 1.0, 1e-9 * DEVIATIONS)
+    wrong = [replace(one, world_from_camera=se3.compose(one.world_from_camera, se3.exp([3.0, 0, 0, 0, 0, 0])))
+             if one.frame_id % 5 == 0 else one for one in results]  # fmt: skip
+    collector = Collector(results=wrong, median_depth={0: 1.0})
+    collector._placed[0], collector._tracked_on[0] = Sim3(), None
+    assert wrong_tracking(collector, truth)["wrong_share"] == pytest.approx(9 / 49, abs=1e-4)
+    assert wrong_tracking(collector, truth, truth)["wrong_share"] == 0
+    assert wrong_tracking(collector, truth, {0: truth[0]}) == {"frames": 0}

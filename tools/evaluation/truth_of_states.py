@@ -17,10 +17,13 @@ MOST_DEGREES, MOST_SHARE = 5.0, 0.2  # of turn, and of the true distance from th
 LEAST_DISTANCE = 0.05  # of the keyframe's median depth: truth itself is not better than that for a camera that stands
 
 
-def wrong_tracking(collected: Collector, truth: dict[int, Array]) -> dict[str, Any]:
+def wrong_tracking(
+    collected: Collector, truth: dict[int, Array], lies: dict[int, Array] | None = None
+) -> dict[str, Any]:
     """Share of TRACKING frames whose pose relative to their keyframe is off by more than 5 degrees or 20 percent.
 
-    truth: world_from_camera (4, 4) by frame id. Distances get one scale per map that the run began: the median ratio.
+    truth: world_from_camera (4, 4) by frame id. lies: the same in the final map, to be looked at instead of what was
+    published. Distances get one scale per map that the run began: the median ratio.
     """
     rows = []
     for one in collected.results:
@@ -29,8 +32,13 @@ def wrong_tracking(collected: Collector, truth: dict[int, Array]) -> dict[str, A
             continue
         if one.frame_id in truth and key in truth and one.world_from_camera is not None:
             scale = collected.scale_of(one.submap)
-            estimate = one.world_from_camera.copy()
-            estimate[:3, 3] *= scale
+            if lies is None:
+                estimate = one.world_from_camera.copy()
+                estimate[:3, 3] *= scale
+            elif key in lies and one.frame_id in lies:
+                estimate = se3.compose(se3.invert(lies[key]), lies[one.frame_id])
+            else:
+                continue
             true = se3.compose(se3.invert(truth[key]), truth[one.frame_id])
             depth = collected.median_depth[one.submap] * scale
             rows.append((collected.part_of[one.submap], estimate, true, depth))
