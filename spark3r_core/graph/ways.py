@@ -10,7 +10,13 @@ from spark3r_core.geometry.rotation import rotation_angle
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.graph.problem import Edges, Similarities
 
-DRIFT_OF_WAY, DRIFT_ANYHOW = 0.25, 0.3  # of the way; and of the place's median depth
+# Of the way, and of the place's median depth: true loops asked for up to half of that depth and a twelfth of long ways.
+# Equal rooms on one corridor ask for a quarter of the way from one into the other, and 1.1 depths and more.
+DRIFT_OF_WAY, DRIFT_ANYHOW = 0.12, 0.4
+MOST_RESCALED, OF_SEVERAL_UNITS = (
+    2.0,
+    0.4,
+)  # an edge that asks for more says that ways are of several units: less counts
 DRIFT_OF_TURN, TURN_ANYHOW = 0.3, 15.0  # of all turns on the way, since a focal length may be a fifth off; degrees
 
 
@@ -44,11 +50,16 @@ def is_plausible(
 ) -> bool:
     """Whether odometry can have been as wrong as an edge says: two equal rooms ask more of it than a true loop does.
 
-    size: median depth of the first node, in its unit. way: length and turns between the two, see `ways_from`.
+    size: median depth of the first node, in its unit. way: length and turns between the two, see `ways_from`. Where the
+    edge says that the second is of a smaller scale than the map has it, the size counts that lies between both.
     """
     length, turns = way
     there = nodes.one(first) @ first_from_second
+    rescaled = float(there.scale / nodes.scale[second])
+    size *= min(1.0, rescaled**-0.5)
     shift = float(np.linalg.norm(there.translation - nodes.translation[second]))
     turn = float(np.degrees(rotation_angle(there.rotation.T @ nodes.rotation[second])))
     most_shift = DRIFT_OF_WAY * length + DRIFT_ANYHOW * size * float(nodes.scale[first])
+    if max(rescaled, 1 / rescaled) > MOST_RESCALED:
+        most_shift *= OF_SEVERAL_UNITS
     return shift <= most_shift and turn <= DRIFT_OF_TURN * turns + TURN_ANYHOW

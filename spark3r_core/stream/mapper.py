@@ -340,7 +340,10 @@ class Mapper:
 
 def _is_denied(world: KeyframeMap, tracked: TrackedFrame) -> bool:
     """Whether a new keyframe has so much in common with the one it was tracked on that their features must match, and
-    they do not. Where they do it is the place, and only the pose or the depth is wrong."""
+    they do not. Where they do it is the place, and only the pose or the depth is wrong. A camera that was followed all
+    the way from there is there, whatever features say."""
+    if tracked.unbroken:
+        return False
     both = (world.keyframes[one].features for one in (tracked.keyframe_id, tracked.frame_id))
     must_match = tracked.overlap >= EXPECTED_OVERLAP and min(map(len, both)) >= LEAST_FEATURES
     return must_match and world.tracks.shared(tracked.frame_id).get(tracked.keyframe_id, 0) < LEAST_SHARED

@@ -141,7 +141,8 @@ class TrackedFrame:
     inliers, overlap, likeness: see `align.Aligned`; zero where nothing was aligned. distance: from the keyframe, in its
     median depths; turn: in degrees. covariance: (6, 6) of key_from_camera, twist [rho, phi] in the camera's frame.
     camera: (3, 3) at the tracker's size. doubt: why it is not aligned; empty if it is. on_confirmed: whether
-    its keyframe is. hint: what another sensor said of it; hinted_key_from_camera: (4, 4) by that sensor, if
+    its keyframe is. unbroken: whether each frame since its keyframe was aligned, with pixels that agreed about as they did
+    for the frame before: nobody has carried the camera away. hint: what another sensor said of it; hinted_key_from_camera: (4, 4) by that sensor, if
     it is sure, None where it does not say; without a translation if it knows turns only.
     """
 
@@ -160,6 +161,7 @@ class TrackedFrame:
     doubt: str = ""
     guessed_by_features: bool = False
     on_confirmed: bool = True
+    unbroken: bool = False
     hint: MotionHint | None = None
     hinted_key_from_camera: Array | None = None
 
@@ -170,7 +172,7 @@ class Tracker:
 
     lost_frames: frames in a row that were not aligned. last_inliers: of the frame before. lost_way: the
     way to the keyframe was wrong: the next frame is found by features, and speed begins anew. newest_hint: of the frame
-    at `motion.newest`.
+    at `motion.newest`. broke_at: the newest frame that was not aligned, or agreed much less than the one before.
     """
 
     reference: Reference | None = None
@@ -179,6 +181,7 @@ class Tracker:
     last_inliers: float = 1.0
     lost_way: bool = False
     newest_hint: MotionHint | None = None
+    broke_at: int = -1
 
     def adopt(self, reference: Reference, pose_time_s: float | None = None) -> None:
         """Track on this keyframe from now on. pose_time_s: when it was taken, where it begins a map."""
@@ -234,6 +237,8 @@ class Tracker:
                     best, by_feature_guess = again, True
         if key.frames + 1 in DOUBTED_AFTER:
             best = self._doubted(best, pyramid, measured)
+        if best.inliers < self.last_inliers - INLIERS_FALL and key.frames:  # another keyframe agrees otherwise
+            self.broke_at = frame_id
         self.last_inliers = best.inliers
         return self._take(frame_id, best, guessed, time_s, by_feature_guess, hint, measured)
 
@@ -330,6 +335,7 @@ class Tracker:
         else:
             camera_from_key = predicted
             self.lost_frames += 1
+            self.broke_at = frame_id
             doubt = _doubt(found) if not self._good(found) else "the pixels fit another turn than the one measured"
         key_from_camera = se3.require_se3(se3.invert(camera_from_key))
         odom_from_camera = se3.require_se3(se3.compose(key.odom_from_key, key_from_camera))
@@ -357,6 +363,7 @@ class Tracker:
             doubt,
             by_features,
             key.confirmed,
+            self.broke_at < key.frame_id,
             hint,
             key.hint.to(hint) if key.hint is not None and hint is not None and hint.is_sure else None,
         )

@@ -31,8 +31,26 @@ def test_two_equal_rooms_ask_more_of_odometry_than_a_loop_does() -> None:
     """After a way of 19, a loop to the start asks for all of it; one that drift explains asks for a few percent."""
     nodes, edges = line(20)
     way = ways_from(0, nodes, edges)[19]
-    drifted = Sim3(1.0, np.eye(3), np.array([17.0, 0.5, 0]))
+    drifted = Sim3(1.0, np.eye(3), np.array([17.2, 0.5, 0]))
     assert is_plausible(nodes, 0, 19, drifted, 1.0, way)
     assert not is_plausible(nodes, 0, 19, Sim3(), 1.0, way)
     turned = Sim3(1.0, np.diag([-1.0, 1.0, -1.0]), np.array([19.0, 0, 0]))
     assert not is_plausible(nodes, 0, 19, turned, 1.0, way)
+
+
+def test_a_loop_that_asks_for_another_unit_as_well_may_ask_for_less() -> None:
+    nodes, edges = line(20)
+    way = ways_from(0, nodes, edges)[19]
+    for scale, is_good in ((1.0, True), (1.8, True), (4.0, False)):
+        asked = Sim3(scale, np.eye(3), np.array([17.5, 0, 0]))
+        assert is_plausible(nodes, 0, 19, asked, 1.0, way) is is_good, scale
+    near = Sim3(4.0, np.eye(3), np.array([18.5, 0, 0]))
+    assert is_plausible(nodes, 0, 19, near, 1.0, way), "as the office clip's, whose unit is another after a loss"
+
+
+def test_equal_rooms_on_one_corridor_are_two() -> None:
+    """Out of one, along, and into the other: a quarter of the way lies between them, and more than a room's depth."""
+    nodes, edges = line(6)
+    way = ways_from(0, nodes, edges)[5]
+    assert not is_plausible(nodes, 0, 5, Sim3(1.5, np.eye(3), np.array([3.65, 0, 0])), 1.0, way)
+    assert is_plausible(nodes, 0, 5, Sim3(1.5, np.eye(3), np.array([4.2, 0, 0])), 1.0, way)
