@@ -39,14 +39,16 @@ def write_video(
     turn: tuple[int, int, int, int] | None = None,
     pts_ms: list[int] | None = None,
     gop: int = 12,
+    coder: dict[str, str] | None = None,
 ) -> Path:
     """Write `images` (all of one size) as a video.
 
-    turn: (a, b, c, d) of the display matrix, mp4 only. pts_ms: presentation times instead of 1/fps steps.
+    turn: (a, b, c, d) of the display matrix, mp4 only. pts_ms: presentation times instead of 1/fps steps. coder:
+    options of the encoder.
     """
     # the index in front, so that the file also plays from a server that cannot seek
     with av.open(str(path), "w", options={"movflags": "faststart"} if path.suffix == ".mp4" else {}) as container:
-        stream = container.add_stream(codec, rate=fps)
+        stream = container.add_stream(codec, rate=fps, options=coder or {})
         stream.height, stream.width = images[0].shape[:2]
         stream.pix_fmt = pix_fmt
         stream.codec_context.gop_size = gop

@@ -43,7 +43,7 @@ STREAM_MAY_IMPORT: dict[str, set[str]] = {
     "viewer": LEAVES | {"wire", "pubsub", "map", "outputs"},
     "ros2": LEAVES | {"wire", "pubsub", "map"},
     "engine": LEAVES | {"wire", "pubsub", "recording", "sources", "map", "map_file", "outputs"},
-    "export": LEAVES | {"wire", "recording", "map", "map_file", "outputs", "ros2", "engine"},
+    "export": LEAVES | {"wire", "recording", "sources", "map", "map_file", "outputs", "ros2", "engine"},
     "evaluation": LEAVES | {"wire", "recording", "sources", "map"},
     "testing": {"evaluation"},
     "running": LEAVES

@@ -277,11 +277,12 @@ def export(
     """Write a map, or what else a run left, in the format of another tool (docs/export.md).
 
     Args:
-        source: .s3rmap file; for tum, kitti, glb and laz also a result folder, for ros2bag also a recording.
-        to: colmap, nerfstudio, tum, kitti, glb, laz, mesh, depth, ros2bag or rrd.
-        out: folder for it, new or empty.
+        source: .s3rmap file; for tum, kitti, glb and laz also a result folder, for ros2bag also a recording; for
+            foxglove a recording and nothing else.
+        to: colmap, nerfstudio, tum, kitti, glb, laz, mesh, depth, ros2bag, rrd or foxglove.
+        out: folder for it, new or empty; for foxglove a file, FILE.mcap.
         max_points: of a cloud.
-        overwrite: let files of the same names in a folder that is not empty be replaced.
+        overwrite: let files of the same names in a folder that is not empty, or an older recording, be replaced.
     """
     from spark3r_stream.cli.export import export_command
 

@@ -14,7 +14,7 @@ from spark3r_stream.plain_text import cleaned
 if TYPE_CHECKING:
     from spark3r_stream.export.model import ExportModel
 
-Format = Literal["colmap", "nerfstudio", "tum", "kitti", "glb", "laz", "mesh", "depth", "ros2bag", "rrd"]
+Format = Literal["colmap", "nerfstudio", "tum", "kitti", "glb", "laz", "mesh", "depth", "ros2bag", "rrd", "foxglove"]
 FORMATS = get_args(Format)
 OF_RESULTS = ("tum", "kitti", "glb", "laz")  # what a result folder, which has no pictures, is enough for
 
@@ -28,7 +28,10 @@ def export_command(source: Path, to: Format, out: Path, max_points: int, overwri
         raise OutputError(
             f"there is no {source}; expected a map (run --map), a result folder (--out) or a recording (--record)"
         )
-    if source.suffix.lower() == ".mcap":
+    is_recording = source.suffix.lower() == ".mcap"
+    if to == "foxglove" and not is_recording:
+        raise OutputError(f"--to foxglove needs a recording (run --record FILE.mcap), and {source} is none")
+    if is_recording:
         _export_recording(source, to, out, overwrite)
     elif source.is_dir():
         _export_results(source, to, out, max_points, overwrite)
@@ -86,6 +89,11 @@ def _export_pictures(model: ExportModel, to: Format, folder: ExportFolder, max_p
 
 
 def _export_recording(source: Path, to: Format, out: Path, overwrite: bool) -> None:
+    if to == "foxglove":
+        from spark3r_stream.export.foxglove_file import write_foxglove
+
+        write_foxglove(source, out, overwrite)
+        return
     from spark3r_stream.export.ros2_recording import write_recording_bag
 
     if to != "ros2bag":

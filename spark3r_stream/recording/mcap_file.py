@@ -18,7 +18,7 @@ import zstandard
 from mcap.data_stream import ReadDataStream
 from mcap.exceptions import EndOfFile
 from mcap.opcode import Opcode
-from mcap.records import Channel, Chunk, Footer, Message, Metadata
+from mcap.records import Channel, Chunk, Footer, Message, Metadata, Schema
 from mcap.stream_reader import CRCValidationError
 
 from spark3r_stream.recording.target import MAGIC
@@ -31,15 +31,17 @@ FREE_BYTES, MAX_EXPANSION = 64 * MIB, 100
 FREE_RECORDS, MIN_RECORD_BYTES = 200_000, 4
 # Records that are parsed, and what they may weigh; all others are skipped unread.
 _MAX_BYTES: dict[int, int] = {
+    Opcode.SCHEMA: MIB,
     Opcode.CHANNEL: 64 * KIB,
     Opcode.METADATA: MIB,
     Opcode.FOOTER: KIB,
     Opcode.MESSAGE: MAX_RECORD_BYTES,
     Opcode.CHUNK: MAX_RECORD_BYTES,
 }
+_DECLARATIONS: dict[int, type] = {Opcode.SCHEMA: Schema, Opcode.CHANNEL: Channel}
 _HEAD = struct.Struct("<BQ")  # opcode, length
 _MESSAGE = struct.Struct("<HIQQ")  # channel, sequence, log time, publish time
-Record = Channel | Message | Metadata | Footer
+Record = Schema | Channel | Message | Metadata | Footer
 
 
 class StrictFile:
@@ -67,7 +69,7 @@ class StrictFile:
 
 
 def read_records(raw: IO[bytes], *, at_start: bool = True, messages: bool = True) -> Iterator[Record]:
-    """Channels, messages, metadata and the footer in the order of the file, those inside of chunks too.
+    """Schemas, channels, messages, metadata and the footer in the order of the file, those inside of chunks too.
 
     raw: open at the magic (at_start) or at a record. messages: False skips chunks and messages.
     Raises EndOfFile at a cut, ValueError, struct.error or a library's error at damage and beyond the bounds. The
@@ -90,8 +92,8 @@ def read_records(raw: IO[bytes], *, at_start: bool = True, messages: bool = True
         elif opcode == Opcode.MESSAGE:
             budget.take_record()
             yield _message(memoryview(data))
-        elif opcode == Opcode.CHANNEL:
-            yield _parse(Channel, data)
+        elif opcode in _DECLARATIONS:
+            yield _parse(_DECLARATIONS[opcode], data)
         elif opcode == Opcode.METADATA:
             yield _parse(Metadata, data)
         else:
@@ -134,10 +136,10 @@ def _records_of(chunk: Chunk, budget: _Budget) -> Iterator[Record]:
         budget.take_record()
         if opcode == Opcode.MESSAGE:
             yield _message(data[start:position])
-        elif opcode == Opcode.CHANNEL:
-            if length > _MAX_BYTES[Opcode.CHANNEL]:
-                raise ValueError(f"channel of {length} bytes")
-            yield _parse(Channel, bytes(data[start:position]))
+        elif opcode in _DECLARATIONS:
+            if length > _MAX_BYTES[opcode]:
+                raise ValueError(f"{_DECLARATIONS[opcode].__name__.lower()} of {length} bytes")
+            yield _parse(_DECLARATIONS[opcode], bytes(data[start:position]))
 
 
 def unpacked(chunk: Chunk, budget: _Budget) -> bytes:

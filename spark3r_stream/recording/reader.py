@@ -179,6 +179,11 @@ class Recording:
                 else:
                     yield decisions
 
+    def everything(self) -> Iterator[Record]:
+        """Every record as it is in the file, for a copy: schemas, channels, messages of any topic, metadata."""
+        with self.path.open("rb") as file:
+            yield from _read(file, _Scan())
+
     def info(self) -> RecordingInfo:
         """Reads the whole file once."""
         scan = _Scan()

@@ -6,14 +6,14 @@ gives the payloads of frames, keyframes and corrections again byte by byte (docs
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from spark3r_stream.errors import RecordingError
 from spark3r_stream.recording.reader import Recording, RecordingInfo
-from spark3r_stream.recording.records import DECISIONS, INPUT_IMAGE, INPUT_PACKET, Decisions, FrameTime
+from spark3r_stream.recording.records import DECISIONS, INPUT_IMAGE, INPUT_PACKET, Decisions, FrameTime, RecordedPacket
 from spark3r_stream.recording.schema import checked_digest, checked_settings
 from spark3r_stream.stats import DropCause
 
@@ -73,6 +73,14 @@ class RecordedRun:
     @property
     def frame_count(self) -> int:
         return sum(len(window.new_frames) for window in self.decisions)
+
+    def packets(self) -> Iterator[RecordedPacket]:
+        """The recorded input, in the order it was received. Raises RecordingError where a packet cannot be read."""
+        for due, recorded in enumerate(self.recording.packets()):
+            if recorded.index != due:  # one that cannot be read is left out by the reader
+                why = self.recording.first_malformed or "it is missing"
+                raise RecordingError(f"{self.path}: packet {due} of the input cannot be read: {why}")
+            yield recorded
 
     @property
     def source_id(self) -> str:

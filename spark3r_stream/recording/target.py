@@ -24,17 +24,17 @@ def check_target(path: Path, overwrite: bool) -> None:
         raise RecordingError(f"cannot record to {path}: {why}")
 
 
-def check_apart_from_source(path: Path, source: Path) -> None:
+def check_apart_from_source(path: Path, source: Path, option: str = "--record") -> None:
     """Raises RecordingError if `path` is the file that is read, by whatever name, or one of a folder that is read.
 
-    source: may be missing, which is for others to complain about.
+    source: may be missing, which is for others to complain about. option: that named `path`.
     """
     with contextlib.suppress(OSError, ValueError):
         if source.is_dir():
             if path.exists() and source.resolve() in path.resolve().parents:
-                raise RecordingError(f"--record {path} is a file of the folder that is read; choose another name")
+                raise RecordingError(f"{option} {path} is a file of the folder that is read; choose another name")
         elif path.exists() and path.samefile(source):
-            raise RecordingError(f"--record {path} is the file that is read; choose another name")
+            raise RecordingError(f"{option} {path} is the file that is read; choose another name")
 
 
 class RecordingTarget:

@@ -106,11 +106,8 @@ class RecordingSource:
     def _recorded_pictures(self) -> Iterator[Picture]:
         decoder: PacketDecoder | None = None
         epoch, images = -1, 0
-        for due, recorded in enumerate(self._run.recording.packets()):
+        for recorded in self._run.packets():
             packet = recorded.packet
-            if recorded.index != due:  # one that cannot be read is left out by the reader
-                why = self._run.recording.first_malformed or "it is missing"
-                raise RecordingError(f"{self._run.path}: packet {due} of the input cannot be read: {why}")
             if self._on_packet is not None:
                 self._on_packet(packet)
             if packet.stream is None:
