@@ -4,9 +4,9 @@
     spark3r run ../shared/data/7scenes_redkitchen_a/video.mp4 --out out
     python tools/check_truth.py ../shared/data/7scenes_redkitchen_a --result out
 
-Where the true poses themselves do not explain what the pictures show, errors against them are errors of both. Features of
-two pictures some frames apart are matched (RootSIFT, then a fundamental matrix by RANSAC, which knows no camera and no
-pose); their Sampson distance (Hartley and Zisserman, 2nd ed., eq. 11.9) to the epipolar geometry of the poses says by
+Where the true poses themselves do not explain what the pictures show, errors against them are errors of both. Features
+of two pictures some frames apart are matched (RootSIFT, then a fundamental matrix by RANSAC, which knows no camera and
+no pose); their Sampson distance (Hartley and Zisserman, 2nd ed., eq. 11.9) to the epipolar geometry of the poses says by
 how many pixels these contradict them. No depth and no scale is in it. The truth is judged with the sequence's own
 camera, a result with the one that it found. Prints JSON.
 """
@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     judged = {"truth": (dict(zip(frames.tolist(), truth, strict=True)), sequence.intrinsics.matrix)}
     if args.result is not None:
         judged["result"] = result_of(args.result, sequence)
-    images = [image for image in sequence.frames()]
+    images = list(sequence.frames())
     pairs = [(first, first + args.apart) for first in range(0, len(images) - args.apart, args.every)]
     rows: dict[str, list[float]] = {name: [] for name in judged}
     for first, second in track(pairs, "pairs", console=Console(stderr=True)):

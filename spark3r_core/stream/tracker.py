@@ -141,9 +141,10 @@ class TrackedFrame:
     inliers, overlap, likeness: see `align.Aligned`; zero where nothing was aligned. distance: from the keyframe, in its
     median depths; turn: in degrees. covariance: (6, 6) of key_from_camera, twist [rho, phi] in the camera's frame.
     camera: (3, 3) at the tracker's size. doubt: why it is not aligned; empty if it is. on_confirmed: whether
-    its keyframe is. unbroken: whether each frame since its keyframe was aligned, with pixels that agreed about as they did
-    for the frame before: nobody has carried the camera away. hint: what another sensor said of it; hinted_key_from_camera: (4, 4) by that sensor, if
-    it is sure, None where it does not say; without a translation if it knows turns only.
+    its keyframe is. unbroken: whether each frame since its keyframe was aligned, with pixels that agreed about as they
+    did for the frame before: nobody has carried the camera away. hint: what another sensor said of it;
+    hinted_key_from_camera: (4, 4) by that sensor, if it is sure, None where it does not say; without a translation if
+    it knows turns only.
     """
 
     frame_id: int

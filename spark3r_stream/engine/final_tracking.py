@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -59,30 +60,55 @@ class FinalTracking:
             for frame_id, depth in sorted({**self._depths, **depths}.items())
             if frame_id in submaps and (keyframe := KnownKeyframe.of(frame_id, depth, size)) is not None
         }
-        order = np.array(sorted(known), np.int64)
-        found: list[Retracked] = []
+        around = _Around(known, np.array(sorted(known), np.int64), submaps)
+        frames = [
+            seen for seen in self._seen.items() if seen.keyframe_id in submaps and seen.grey.shape == size.image_hw
+        ]
+        poses = {seen.frame_id: _pose(submaps[seen.frame_id]) for seen in frames if seen.frame_id in submaps}
         moved = np.eye(4)  # what the frame before moved by, which it shares with this one
-        for seen in self._seen.items():
-            if seen.keyframe_id not in submaps or seen.grey.shape != size.image_hw:
+        for seen in frames:
+            if seen.frame_id in poses:  # a keyframe lies where the map has it
                 continue
-            own, key = submaps.get(seen.frame_id), submaps[seen.keyframe_id]
-            if own is not None:  # a keyframe lies where the map has it
-                found.append(_on(key, seen.frame_id, _pose(own.part_from_submap)))
-                continue
-            as_tracked = key.part_from_submap.apply_to_poses(seen.key_from_camera)
-            around = _around(order, seen.frame_id)
-            before, after = (None if one is None else (known[one], submaps[one].part_from_submap) for one in around)
-            pose = retracked(
-                grey_levels(seen.grey),
-                [as_tracked, se3.compose(moved, as_tracked)],
-                before,
-                after,
-                _share(seen.time_s, *(None if one is None else submaps[one].time_ns / 1e9 for one in around)),
-            )
+            as_tracked = submaps[seen.keyframe_id].part_from_submap.apply_to_poses(seen.key_from_camera)
+            pose = around.retracked(seen, [as_tracked, se3.compose(moved, as_tracked)])
             if pose is not None:
                 moved = se3.compose(pose, se3.invert(as_tracked))
-                found.append(_on(key, seen.frame_id, pose))
-        return found
+                poses[seen.frame_id] = pose
+        later: Array | None = None  # who was carried away is found from where he was recognised again
+        for seen in reversed(frames):
+            if seen.frame_id not in poses and later is not None:
+                pose = around.retracked(seen, [later])
+                if pose is not None:
+                    poses[seen.frame_id] = pose
+            later = poses.get(seen.frame_id)
+        return [
+            _on(submaps[seen.keyframe_id], seen.frame_id, poses[seen.frame_id])
+            for seen in frames
+            if seen.frame_id in poses
+        ]
+
+
+@dataclass(frozen=True)
+class _Around:
+    """Keyframes with known depth. order: their frame ids, sorted."""
+
+    known: Mapping[int, KnownKeyframe]
+    order: NDArray[np.int64]
+    submaps: Submaps
+
+    def retracked(self, seen: _Seen, guesses: Sequence[Array]) -> Array | None:
+        """(4, 4) of a frame in the present map, by the keyframes before and after it; None where it fits neither."""
+        place = int(np.searchsorted(self.order, seen.frame_id))
+        before = int(self.order[place - 1]) if place else None
+        after = int(self.order[place]) if place < len(self.order) else None
+        share = _share(
+            seen.time_s, *(None if one is None else self.submaps[one].time_ns / 1e9 for one in (before, after))
+        )
+        pyramid = grey_levels(seen.grey)
+        return retracked(pyramid, guesses, self._lying(before), self._lying(after), share)
+
+    def _lying(self, frame_id: int | None) -> tuple[KnownKeyframe, Sim3] | None:
+        return None if frame_id is None else (self.known[frame_id], self.submaps[frame_id].part_from_submap)
 
 
 def _on(key: Submap, frame_id: int, part_from_camera: Array) -> Retracked:
@@ -91,14 +117,10 @@ def _on(key: Submap, frame_id: int, part_from_camera: Array) -> Retracked:
     return Retracked(frame_id, on_submap)
 
 
-def _pose(similarity: Sim3) -> Array:
-    return np.asarray(se3.make_pose(similarity.rotation, similarity.translation))
-
-
-def _around(order: NDArray[np.int64], frame_id: int) -> tuple[int | None, int | None]:
-    """The last of these keyframes before a frame, and the first one after it."""
-    place = int(np.searchsorted(order, frame_id))
-    return int(order[place - 1]) if place else None, int(order[place]) if place < len(order) else None
+def _pose(submap: Submap) -> Array:
+    """(4, 4) of a keyframe in the present map."""
+    lies = submap.part_from_submap
+    return np.asarray(se3.make_pose(lies.rotation, lies.translation))
 
 
 def _share(time_s: float, begin_s: float | None, end_s: float | None) -> float:
