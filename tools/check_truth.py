@@ -6,8 +6,8 @@
 
 Where the true poses themselves do not explain what the pictures show, errors against them are errors of both. Features
 of two pictures some frames apart are matched (RootSIFT, then a fundamental matrix by RANSAC, which knows no camera and
-no pose); their Sampson distance (Hartley and Zisserman, 2nd ed., eq. 11.9) to the epipolar geometry of the poses says by
-how many pixels these contradict them. No depth and no scale is in it. The truth is judged with the sequence's own
+no pose); their Sampson distance (Hartley and Zisserman, 2nd ed., eq. 11.9) to the epipolar geometry of the poses says
+by how many pixels these contradict them. No depth and no scale is in it. The truth is judged with the sequence's own
 camera, a result with the one that it found. Prints JSON.
 """
 

@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from spark3r_core.errors import Spark3rError
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.interface import Backbone
-from spark3r_core.stream.map_update import MapOptions, MapUpdate
+from spark3r_core.stream.map_update import MapOptions
 from spark3r_core.synthetic.seeds import VALIDATION
 from spark3r_stream.engine.mapper_host import LocalMapper
 from spark3r_stream.engine.steady import keep_freed_memory
@@ -88,18 +88,11 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-class PosesAlone(LocalMapper):
-    """Without depth from several views at the end, which takes longest and moves nothing."""
-
-    def finish(self, refine_all: bool = False) -> MapUpdate | None:
-        return super().finish(refine_all=False)
-
-
 def run_world(model: Backbone, stream: MapStream, args: argparse.Namespace) -> tuple[dict[str, Any], Panel]:
     """Numbers of one stream, and its picture."""
 
     def run(closes_loops: bool) -> tuple[TrackedRun, TrackingReconstructor, LocalMapper]:
-        host = PosesAlone(model, MemoryConfig(max_new_frames=1), MapOptions(closes_loops=closes_loops))
+        host = LocalMapper(model, MemoryConfig(max_new_frames=1), MapOptions(closes_loops=closes_loops))
         engine = TrackingReconstructor(host, args.size)
         run = run_tracked(HeldSource(stream.name, list(stream.images)), engine)
         engine.close()

@@ -36,6 +36,7 @@ Guess = Callable[[], FeatureGuess | None]
 
 LEAST_INLIERS, LEAST_OVERLAP, LEAST_LIKENESS = 0.72, 0.3, 0.5  # below, a frame was not aligned
 INLIERS_FALL = 0.08  # so much less than for the frame before: features are asked, since the camera may have jumped
+LEAST_ALIKE = 0.65  # correlation of a picture with the one before, much blurred: less is a cut, or a leap
 SURE_INLIERS = 0.85  # below, another first guess is tried
 ASKED_EVERY = 3  # of frames in a row that are not aligned, features are asked for one: a tracker must not fall behind
 DOUBTED_AFTER = (2, 4, 8, 16, 32, 64)  # frames on a keyframe: then what was learnt of its depth is doubted
@@ -142,7 +143,7 @@ class TrackedFrame:
     median depths; turn: in degrees. covariance: (6, 6) of key_from_camera, twist [rho, phi] in the camera's frame.
     camera: (3, 3) at the tracker's size. doubt: why it is not aligned; empty if it is. on_confirmed: whether
     its keyframe is. unbroken: whether each frame since its keyframe was aligned, with pixels that agreed about as they
-    did for the frame before: nobody has carried the camera away. hint: what another sensor said of it;
+    did for the frame before, and is like it: nobody has carried the camera away. hint: what another sensor said of it;
     hinted_key_from_camera: (4, 4) by that sensor, if it is sure, None where it does not say; without a translation if
     it knows turns only.
     """
@@ -173,7 +174,8 @@ class Tracker:
 
     lost_frames: frames in a row that were not aligned. last_inliers: of the frame before. lost_way: the
     way to the keyframe was wrong: the next frame is found by features, and speed begins anew. newest_hint: of the frame
-    at `motion.newest`. broke_at: the newest frame that was not aligned, or agreed much less than the one before.
+    at `motion.newest`. broke_at: the newest frame that was not aligned, agreed much less than the one before, or is
+    unlike it; blurred: that one, much blurred.
     """
 
     reference: Reference | None = None
@@ -183,6 +185,7 @@ class Tracker:
     lost_way: bool = False
     newest_hint: MotionHint | None = None
     broke_at: int = -1
+    blurred: NDArray[np.float32] | None = None
 
     def adopt(self, reference: Reference, pose_time_s: float | None = None) -> None:
         """Track on this keyframe from now on. pose_time_s: when it was taken, where it begins a map."""
@@ -238,7 +241,9 @@ class Tracker:
                     best, by_feature_guess = again, True
         if key.frames + 1 in DOUBTED_AFTER:
             best = self._doubted(best, pyramid, measured)
-        if best.inliers < self.last_inliers - INLIERS_FALL and key.frames:  # another keyframe agrees otherwise
+        before, self.blurred = self.blurred, pyramid[-1].channels[..., 0]
+        fell = best.inliers < self.last_inliers - INLIERS_FALL and key.frames > 0  # another keyframe agrees otherwise
+        if fell or before is None or _correlation(before, self.blurred) < LEAST_ALIKE:
             self.broke_at = frame_id
         self.last_inliers = best.inliers
         return self._take(frame_id, best, guessed, time_s, by_feature_guess, hint, measured)
@@ -375,6 +380,15 @@ def _expecting(camera_from_key: Array, past: Past | None) -> Past:
     what was measured. past: what the speed is; without, nothing is expected of the distance."""
     speed, step = (UNKNOWN_SPEED, 1.0) if past is None else (past.speed, float(past.steps[1]))
     return Past(np.stack([camera_from_key, camera_from_key]), speed, np.array([step, step]))
+
+
+def _correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    """Of two pictures; 0 where they differ in size, or one has no contrast."""
+    if a.shape != b.shape:
+        return 0.0
+    a, b = a - a.mean(), b - b.mean()
+    contrast = float(np.square(a).sum() * np.square(b).sum())
+    return float((a * b).sum()) / math.sqrt(contrast) if contrast > 0 else 0.0
 
 
 def _doubt(found: Aligned) -> str:
