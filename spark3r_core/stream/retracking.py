@@ -22,7 +22,13 @@ from spark3r_core.photometric.known_depth import align_to_known
 from spark3r_core.photometric.levels import Level, grey_levels
 from spark3r_core.stream.camera_sizes import resampled
 from spark3r_core.stream.dense import DenseDepth
-from spark3r_core.stream.tracker import LEAST_INLIERS, LEAST_KEY_POINTS, LEAST_LIKENESS, LEAST_OVERLAP
+from spark3r_core.stream.tracker import (
+    LEAST_INLIERS,
+    LEAST_KEY_POINTS,
+    LEAST_LIKENESS,
+    LEAST_OVERLAP,
+    SURE_INLIERS,
+)
 
 Array = NDArray[np.float64]
 
@@ -56,7 +62,7 @@ def retracked(
     after: tuple[KnownKeyframe, Sim3] | None,
     share: float,
 ) -> Array | None:
-    """(4, 4) map_from_camera of a frame; None where it fits neither keyframe.
+    """(4, 4) map_from_camera of a frame; None where it fits neither keyframe, or only one of them and that so-so.
 
     guesses: (4, 4) each, of which the best is begun with. before, after: the keyframes around it and where they lie
     (map_from_keyframe, with the unit of their depth). share: of the time between them that has passed.
@@ -70,10 +76,10 @@ def retracked(
         fits = aligned.inliers > LEAST_INLIERS and aligned.likeness > LEAST_LIKENESS
         if fits and aligned.overlap > LEAST_OVERLAP:
             pose = lies.apply_to_poses(se3.invert(aligned.camera_from_key))
-            found.append((pose, aligned.inliers * aligned.overlap))
-    if not found:
+            found.append((pose, aligned.inliers * aligned.overlap, aligned.inliers))
+    if not found or (len(found) == 1 and found[0][2] < SURE_INLIERS):
         return None
-    (first, agrees), (second, agrees_too) = found[0], found[-1]
+    (first, agrees, _), (second, agrees_too, _) = found[0], found[-1]
     if np.degrees(se3.relative_angle(first, second)) > MOST_APART:
         return first if agrees >= agrees_too else second
     return se3.interpolate(first, second, share)

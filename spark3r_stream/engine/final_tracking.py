@@ -60,7 +60,7 @@ class FinalTracking:
             for frame_id, depth in sorted({**self._depths, **depths}.items())
             if frame_id in submaps and (keyframe := KnownKeyframe.of(frame_id, depth, size)) is not None
         }
-        around = _Around(known, np.array(sorted(known), np.int64), submaps)
+        around = _Around(known, np.array(sorted(submaps), np.int64), submaps)
         frames = [
             seen for seen in self._seen.items() if seen.keyframe_id in submaps and seen.grey.shape == size.image_hw
         ]
@@ -90,7 +90,8 @@ class FinalTracking:
 
 @dataclass(frozen=True)
 class _Around:
-    """Keyframes with known depth. order: their frame ids, sorted."""
+    """Keyframes with known depth. order: frame ids of all keyframes, sorted: what lies beyond the next one is too far
+    away to be tracked on, and pixels agree with many a pose from there."""
 
     known: Mapping[int, KnownKeyframe]
     order: NDArray[np.int64]
@@ -108,7 +109,8 @@ class _Around:
         return retracked(pyramid, guesses, self._lying(before), self._lying(after), share)
 
     def _lying(self, frame_id: int | None) -> tuple[KnownKeyframe, Sim3] | None:
-        return None if frame_id is None else (self.known[frame_id], self.submaps[frame_id].part_from_submap)
+        keyframe = None if frame_id is None else self.known.get(frame_id)
+        return None if keyframe is None else (keyframe, self.submaps[keyframe.frame_id].part_from_submap)
 
 
 def _on(key: Submap, frame_id: int, part_from_camera: Array) -> Retracked:

@@ -11,10 +11,13 @@ from spark3r_core.geometry.alignment import umeyama
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.registry import load_model
 from spark3r_core.stream.dense import DenseDepth
+from spark3r_core.stream.retracking import KnownKeyframe
 from spark3r_core.synthetic.sequence import SyntheticSequence
-from spark3r_stream.engine.final_tracking import MOST_KEYFRAMES, FinalTracking
+from spark3r_stream.engine import final_tracking
+from spark3r_stream.engine.final_tracking import MOST_KEYFRAMES, FinalTracking, _Around, _Seen
 from spark3r_stream.engine.mapper_host import LocalMapper
 from spark3r_stream.engine.results import Retracked, StepOutput
+from spark3r_stream.engine.submap import Submap
 from spark3r_stream.engine.tracking import TrackingReconstructor
 from spark3r_stream.frame import Frame
 from spark3r_stream.outputs.built_map import BuiltMap
@@ -94,3 +97,20 @@ def test_what_is_kept_is_bounded() -> None:
         final.refined({frame_id: depth})
     assert len(final._depths) == MOST_KEYFRAMES
     assert min(final._depths) == MOST_KEYFRAMES, "the newest"
+
+
+def test_a_keyframe_beyond_the_next_one_is_not_tracked_on(monkeypatch) -> None:
+    """In a live run some have no depth from several views: pixels agree with many a pose from further away."""
+    submaps = {frame_id: Submap(number, frame_id, 0, 0, 0, None) for number, frame_id in enumerate((0, 10, 20))}
+    known = {frame_id: KnownKeyframe(frame_id, []) for frame_id in (0, 20)}
+    around = _Around(known, np.array(sorted(submaps)), submaps)
+    picture = np.zeros((96, 128), np.uint8)
+    asked: list[tuple[int | None, int | None]] = []
+
+    def retracked(pyramid, guesses, before, after, share):
+        asked.append(tuple(None if one is None else one[0].frame_id for one in (before, after)))
+
+    monkeypatch.setattr(final_tracking, "retracked", retracked)
+    for frame_id in (5, 15, 25):
+        around.retracked(_Seen(frame_id, 0, np.eye(4), 0.3, picture), [np.eye(4)])
+    assert asked == [(0, None), (None, 20), (20, None)]
