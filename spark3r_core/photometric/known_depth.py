@@ -45,6 +45,8 @@ def align_to_known(levels: Sequence[KeyPoints], pyramid: Sequence[Level], guess:
             matrix[7, 7] += BRIGHTNESS_SIGMA**-2
             gradient[6:] += (light - (1.0, 0.0)) * BRIGHTNESS_SIGMA**-2
             change = -np.asarray(np.linalg.solve(matrix, gradient), np.float64)
+            if not np.isfinite(change).all():
+                break  # residuals that are no numbers count as disagreeing below
             pose = moved(pose, change[:6])
             light = light + change[6:]
             if np.abs(change[:6]).max() < SETTLED:
