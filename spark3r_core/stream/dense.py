@@ -30,6 +30,7 @@ MOST_KEPT = 32  # surfaces that later ones are held against
 LEAST_CONFIDENCE = 0.5  # from which on such a depth is more likely right to 3 percent than not
 FOCAL_SETTLED = 0.02  # standard deviation of the log focal length, up to which pictures tell a new keyframe's depth
 SURE, LEAST_SURE = 0.5, 0.1  # of a pixel; and share of those that are
+MOST_RESHAPED = 0.15  # log depth, standard deviation: what changes more than networks are wrong by is itself wrong
 DELAY = 2  # keyframes that must follow one before its depth is read off them
 
 
@@ -83,7 +84,8 @@ def tracked_depth(
     """(h, w) a new keyframe's depth for frames to be tracked on, at the size of its own.
 
     By what keyframes before it show, in the scale of its own depth, which more of them have agreed on. It is its own
-    where the focal length is not settled, since pictures then give no depth, and where too little is sure.
+    where the focal length is not settled, since pictures then give no depth, where too little is sure, and where all of
+    it would become another shape.
     """
     key = world.keyframes[frame_id]
     if world.focal_std > FOCAL_SETTLED:
@@ -96,8 +98,11 @@ def tracked_depth(
     sure = resampled(np.maximum(surface.sure, surface.matched), own_from_coarse, key.depth.shape) > SURE
     if sure.mean() < LEAST_SURE:
         return key.depth
-    depth = resampled(surface.depth, own_from_coarse, key.depth.shape)
-    return depth * np.float32(np.median(key.depth[sure] / depth[sure]))
+    log_ratio = np.log(resampled(surface.depth, own_from_coarse, key.depth.shape) / key.depth)
+    log_ratio -= np.median(log_ratio[sure])
+    if not float(np.std(log_ratio)) < MOST_RESHAPED:
+        return key.depth
+    return np.asarray(key.depth * np.exp(log_ratio), np.float32)
 
 
 def views_of(world: KeyframeMap, frame_id: int, picture_hw: tuple[int, int]) -> list[int]:
