@@ -45,7 +45,7 @@ def read_path(name: str) -> tuple[Trajectory, bool]:
 
 
 def recorded_path(path: Path) -> Trajectory:
-    """Every frame of a recording as its final map has it, by its messages: as it was tracked, relaxed between keyframes.
+    """Every frame of a recording as its final map has it, by its messages: as tracked, relaxed between keyframes.
     trajectory.txt of that run has frames where they lie when they are tracked once more, which no message says.
 
     Raises RecordingError, and OutputError for one without a single pose.
