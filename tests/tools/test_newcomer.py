@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tools.newcomer import lines_of_readme, main
@@ -30,7 +32,11 @@ def test_a_line_that_fails_and_one_that_says_something_else_are_noticed(tmp_path
 
 def test_what_goes_on_is_interrupted_and_has_to_end_well(tmp_path: Path) -> None:
     newcomer = Newcomer(tmp_path, {"PATH": "/usr/bin:/bin"}, "", "")
-    newcomer.start("sleep 50")
+    program = newcomer.start("sleep 50")
+    while (
+        psutil.Process(program.pid).name() != "sleep"
+    ):  # until then it is the shell, which may take the signal as its own
+        time.sleep(0.01)
     with pytest.raises(AssertionError, match="`sleep 50` ended with -2"):
         newcomer.interrupt()
     newcomer.start("true")
