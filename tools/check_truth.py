@@ -37,7 +37,7 @@ from tools.evaluation.sequences import TrueSequence, open_sequence
 Array = NDArray[np.float64]
 
 LEAST_MATCHES = 30
-LEAST_WAY = 1e-6  # of the longest between two of the pictures: less has no epipolar geometry
+LEAST_WAY = 1e-6  # between two cameras, in the trajectory's unit: on less there is no epipolar geometry
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -91,18 +91,18 @@ def refine(
         pyramid.append(_half(*pyramid[-1]))
     log_ratio, sure, flat = _coarse(*pyramid[-1], _resized(base, pyramid[-1][0].shape), device)
     matched, step = sure, FINE_STEP
-    if coarse:
-        grey, base = pyramid[-1][0], _resized(base, pyramid[-1][0].shape)
-    for level in [] if coarse else reversed(pyramid[:-1]):
+    levels = pyramid[-1:] if coarse else pyramid
+    for level in reversed(levels[:-1]):
         size = level[0].shape
         start = _resized(log_ratio, size)
         fine, likeness = _fine(*level, _resized(base, size) * np.exp(start), step, device)
         matched = likeness * _resized(sure, size)
         log_ratio = start + _spread_where_matched(fine, matched, level[0])
         step /= 2
-    sure, flat = _resized(sure, grey.shape), _resized(flat, grey.shape)
+    found_hw = levels[0][0].shape
+    sure, flat = _resized(sure, found_hw), _resized(flat, found_hw)
     nothing = np.zeros_like(sure)
-    depth = np.asarray(base * np.exp(log_ratio), np.float32)
+    depth = np.asarray(_resized(base, found_hw) * np.exp(log_ratio), np.float32)
     return Surface(depth, matched, sure, flat, _probability(sure, flat, nothing, nothing))
 
 

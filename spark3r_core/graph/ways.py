@@ -13,10 +13,8 @@ from spark3r_core.graph.problem import Edges, Similarities
 # Of the way, and of the place's median depth: true loops asked for up to half of that depth and a twelfth of long ways.
 # Equal rooms on one corridor ask for a quarter of the way from one into the other, and 1.1 depths and more.
 DRIFT_OF_WAY, DRIFT_ANYHOW = 0.12, 0.4
-MOST_RESCALED, OF_SEVERAL_UNITS = (
-    2.0,
-    0.4,
-)  # an edge that asks for more says that ways are of several units: less counts
+# An edge that asks for more of another scale says that ways are of several units: so much of the rest counts then.
+MOST_RESCALED, OF_SEVERAL_UNITS = 2.0, 0.4
 DRIFT_OF_TURN, TURN_ANYHOW = 0.3, 15.0  # of all turns on the way, since a focal length may be a fifth off; degrees
 
 

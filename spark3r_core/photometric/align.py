@@ -113,9 +113,11 @@ def _cost(error: Floats) -> float:
 
 def likeness(key: Floats, frame: Floats, agree: NDArray[np.bool_]) -> float:
     """Correlation of intensities over the points that agree; 0 without any (see `adjust._likeness`)."""
-    if not agree.any():
-        return 0.0
-    a, b = key[agree], frame[agree]
+    return correlation(key[agree], frame[agree]) if agree.any() else 0.0
+
+
+def correlation(a: Floats, b: Floats) -> float:
+    """Of two (N,); 0 where one of them is the same everywhere."""
     a, b = a - a.mean(), b - b.mean()
     spread = float((a @ a) * (b @ b))
     return float(a @ b) / math.sqrt(spread) if spread > 1e-16 else 0.0

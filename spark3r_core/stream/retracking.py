@@ -32,7 +32,7 @@ from spark3r_core.stream.tracker import (
 
 Array = NDArray[np.float64]
 
-LEAST_CONFIDENCE = 0.2  # of a pixel's depth, for frames to be aligned to it
+LEAST_KNOWN = 0.2  # confidence of a pixel's depth, for frames to be aligned to it
 MOST_APART = 3.0  # degrees between what two keyframes say, beyond which only the one that fits better is believed
 
 
@@ -50,7 +50,7 @@ class KnownKeyframe:
         depth, confidence = (
             resampled(image, seen_from_dense, size.image_hw) for image in (dense.depth, dense.confidence)
         )
-        known = np.where(confidence >= LEAST_CONFIDENCE, depth, np.float32(np.nan))
+        known = np.where(confidence >= LEAST_KNOWN, depth, np.float32(np.nan))
         levels = key_points(grey_levels(picture), known, seen_from_dense @ dense.intrinsics)
         return KnownKeyframe(frame_id, levels) if len(levels[0].depth) >= LEAST_KEY_POINTS else None
 
@@ -75,11 +75,10 @@ def retracked(
         aligned = align_to_known(keyframe.levels, pyramid, starts[int(np.argmin(errors))])
         fits = aligned.inliers > LEAST_INLIERS and aligned.likeness > LEAST_LIKENESS
         if fits and aligned.overlap > LEAST_OVERLAP:
-            pose = lies.apply_to_poses(se3.invert(aligned.camera_from_key))
-            found.append((pose, aligned.inliers * aligned.overlap, aligned.inliers))
-    if not found or (len(found) == 1 and found[0][2] < SURE_INLIERS):
+            found.append((lies.apply_to_poses(se3.invert(aligned.camera_from_key)), aligned))
+    if not found or (len(found) == 1 and found[0][1].inliers < SURE_INLIERS):
         return None
-    (first, agrees, _), (second, agrees_too, _) = found[0], found[-1]
+    first, second = found[0][0], found[-1][0]
     if np.degrees(se3.relative_angle(first, second)) > MOST_APART:
-        return first if agrees >= agrees_too else second
+        return max(found, key=lambda one: one[1].inliers * one[1].overlap)[0]
     return se3.interpolate(first, second, share)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from spark3r_core.geometry import se3
 from spark3r_core.photometric import depth_grid
-from spark3r_core.photometric.align import Aligned, align
+from spark3r_core.photometric.align import Aligned, align, correlation
 from spark3r_core.photometric.frame_residuals import KeyPoints, misfit
 from spark3r_core.photometric.key_points import key_points
 from spark3r_core.photometric.knowledge import HELD, Knowledge
@@ -241,9 +241,7 @@ class Tracker:
                     best, by_feature_guess = again, True
         if key.frames + 1 in DOUBTED_AFTER:
             best = self._doubted(best, pyramid, measured)
-        before, self.blurred = self.blurred, pyramid[-1].channels[..., 0]
-        fell = best.inliers < self.last_inliers - INLIERS_FALL and key.frames > 0  # another keyframe agrees otherwise
-        if fell or before is None or _correlation(before, self.blurred) < LEAST_ALIKE:
+        if self._breaks(best, pyramid[-1].channels[..., 0]):
             self.broke_at = frame_id
         self.last_inliers = best.inliers
         return self._take(frame_id, best, guessed, time_s, by_feature_guess, hint, measured)
@@ -282,6 +280,15 @@ class Tracker:
             turned = se3.make_pose(stepped[:3, :3], pose[:3, 3])
             found.append(se3.invert(se3.compose(key_from_odom, turned)))
         return found
+
+    def _breaks(self, found: Aligned, blurred: NDArray[np.float32]) -> bool:
+        """Whether a picture, much blurred, is unlike the one before, or agrees much less with the same keyframe."""
+        before, self.blurred = self.blurred, blurred
+        if before is None or before.shape != blurred.shape:
+            return True
+        is_first = self.reference is None or not self.reference.frames  # another keyframe agrees otherwise
+        fell = not is_first and found.inliers < self.last_inliers - INLIERS_FALL
+        return fell or correlation(before.ravel(), blurred.ravel()) < LEAST_ALIKE
 
     def _good(self, found: Aligned, measured: MeasuredTurn | None = None) -> bool:
         """measured: of camera_from_key, which it must have."""
@@ -380,15 +387,6 @@ def _expecting(camera_from_key: Array, past: Past | None) -> Past:
     what was measured. past: what the speed is; without, nothing is expected of the distance."""
     speed, step = (UNKNOWN_SPEED, 1.0) if past is None else (past.speed, float(past.steps[1]))
     return Past(np.stack([camera_from_key, camera_from_key]), speed, np.array([step, step]))
-
-
-def _correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """Of two pictures; 0 where they differ in size, or one has no contrast."""
-    if a.shape != b.shape:
-        return 0.0
-    a, b = a - a.mean(), b - b.mean()
-    contrast = float(np.square(a).sum() * np.square(b).sum())
-    return float((a * b).sum()) / math.sqrt(contrast) if contrast > 0 else 0.0
 
 
 def _doubt(found: Aligned) -> str:

@@ -64,7 +64,11 @@ class FinalTracking:
         frames = [
             seen for seen in self._seen.items() if seen.keyframe_id in submaps and seen.grey.shape == size.image_hw
         ]
-        poses = {seen.frame_id: _pose(submaps[seen.frame_id]) for seen in frames if seen.frame_id in submaps}
+        poses = {
+            seen.frame_id: submaps[seen.frame_id].part_from_submap.apply_to_poses(np.eye(4))
+            for seen in frames
+            if seen.frame_id in submaps
+        }
         moved = np.eye(4)  # what the frame before moved by, which it shares with this one
         for seen in frames:
             if seen.frame_id in poses:  # a keyframe lies where the map has it
@@ -117,12 +121,6 @@ def _on(key: Submap, frame_id: int, part_from_camera: Array) -> Retracked:
     """A frame of that pose (4, 4) in the present map, as it is published on a submap."""
     on_submap = key.pose(key.part_from_submap.inverse().apply_to_poses(part_from_camera))
     return Retracked(frame_id, on_submap)
-
-
-def _pose(submap: Submap) -> Array:
-    """(4, 4) of a keyframe in the present map."""
-    lies = submap.part_from_submap
-    return np.asarray(se3.make_pose(lies.rotation, lies.translation))
 
 
 def _share(time_s: float, begin_s: float | None, end_s: float | None) -> float:

@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from spark3r_core.geometry import se3
 from spark3r_core.geometry.relaxed import following, handed_over, relaxed
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_stream.map.trajectory import Trajectory
@@ -75,7 +74,7 @@ class FinalPath:
             after = next_submap.get(submap)
             first, last = ends.get(submap), None if after is None else ends[after]
             if after is not None and first is not None and last is not None:
-                adjusted = here.inverse().apply_to_poses(_pose(map_from_submap(after)))
+                adjusted = here.inverse().apply_to_poses(map_from_submap(after).apply_to_poses(np.eye(4)))
                 times = np.array([self._poses[row].time_ns for row in own]) / 1e9
                 begin_s, end_s = self._poses[first].time_ns / 1e9, self._poses[last].time_ns / 1e9
                 poses = relaxed(poses, times, begin_s, end_s, self._poses[last].submap_from_camera, adjusted)
@@ -93,7 +92,3 @@ class FinalPath:
             ]
             placed = following(placed, times_ns / 1e9, np.array(known), np.stack(lies))
         return Trajectory(times_ns, placed)
-
-
-def _pose(similarity: Sim3) -> NDArray[np.float64]:
-    return np.asarray(se3.make_pose(similarity.rotation, similarity.translation))
