@@ -64,8 +64,10 @@ class RunConfig:
         low_latency: of a live source take the newest frame always, and let none wait: more are lost, none is late.
         images: also publish, and record, every frame's picture: JPEG on /image/.
         map: file for the map, e.g. room.s3rmap, written every minute and at the end (docs/map_file.md). Where there is
-            one already, the run goes on in it.
+            one already, the run goes on in it. With several sources a folder, with a map for each.
         localise: only say where the camera is in the map of --map, which stays as it is.
+        rig: where cameras that are mounted on one body are on it, by their names, in metres: a YAML file, or Kalibr's
+            camchain; their maps are joined by that (docs/fleet.md).
         map_memory: byte budget of the map; beyond it keyframes are dropped, those that others replace best first.
         overwrite: let --record replace an older recording, and --map begin anew in place of an older map; no other file
             is ever replaced.
@@ -137,6 +139,7 @@ class RunConfig:
     images: bool = False
     map: Path | None = None
     localise: bool = False
+    rig: Path | None = None
     map_memory: str = "256MiB"
     overwrite: bool = False
     view: bool = False
@@ -263,6 +266,8 @@ class RunConfig:
             raise ConfigError("--map needs keyframes, and --track off makes none; leave one of the two away")
         if self.localise and self.map is None:
             raise ConfigError("--localise needs a map to find the camera in; give its file with --map")
+        if self.rig is not None and not self.others:
+            raise ConfigError("--rig says where several cameras are; give their sources, as NAME=SOURCE")
         if self.overwrite and self.record is None and self.map is None:
             raise ConfigError("--overwrite is about an older recording or map; give --record or --map with it")
         if self.record_only is not None and self.record is None:

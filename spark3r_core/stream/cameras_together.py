@@ -25,7 +25,7 @@ LEAST_KEYFRAMES = 3  # of a map that is adjusted together with another one
 @dataclass(frozen=True, eq=False)
 class Rooted:
     """Where a camera's map lies: in that of camera `root`. pairs: of keyframes by which it was joined last; 0 for the
-    root itself."""
+    root itself, and where a rig says it."""
 
     root: int
     root_from_own: Sim3
@@ -49,6 +49,15 @@ class CamerasTogether:
         """Take over what was known before, of maps that lie as they did then."""
         self._relations = dict(relations)
         self.rooted = _rooted(len(self.rooted), self._relations)
+
+    def relate(self, first: int, second: int, first_from_second: Sim3) -> None:
+        """The cameras are on one rig, and that says where the second's map lies in the first's: from now on, whatever
+        was known."""
+        pair, lies = (first, second), first_from_second
+        if first > second:
+            pair, lies = (second, first), first_from_second.inverse()
+        relations = {**self._relations, pair: Relation(lies, ())}
+        self.rooted, self._relations = _rooted(len(self.rooted), relations), relations
 
     def look(self, camera: int, frame_id: int, worlds: Mapping[int, KeyframeMap]) -> bool:
         """Look for a new keyframe of a camera in the maps of those that it is not joined with; whether it was joined.
@@ -107,11 +116,6 @@ class MergedMaps:
                 for camera, shift in self.shifts.items()
             },
         )
-
-
-def adjusted_together(worlds: Mapping[int, KeyframeMap]) -> list[Together]:
-    """See `merged_maps`."""
-    return [both.together(worlds) for both in merged_maps(worlds)]
 
 
 def merged_maps(worlds: Mapping[int, KeyframeMap]) -> list[MergedMaps]:

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from spark3r_core.errors import GeometryError
 from spark3r_core.geometry.camera import Intrinsics
+from spark3r_core.geometry.rotation import exp_so3
+from spark3r_core.geometry.se3 import make_pose
 from spark3r_core.metric.tags import cells, tag_picture
 from spark3r_core.synthetic.augment import augment_images
 from spark3r_core.synthetic.movers import walking, with_movers
@@ -48,13 +50,15 @@ class SyntheticSequence:
         span: tuple[float, float] = (0.0, 1.0),
         camera: int = 0,
         movers: int = 0,
+        mount: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0),
     ) -> None:
         """`kind` is one of paths.PATH_KINDS, `world_kind` of layout.KINDS or None (the seed decides). `pause`: the
         camera stands still for so many frames in the middle. `lens`, `fisheye`: distortion, see `Intrinsics`; the focal
         length is that of a pinhole of this field of view. `tag`: edge of an AprilTag 36h11:0 where frame `tag_at` shows
         a flat surface; 0: none. `span`: the part of the path of `frames` frames that is shown, from where to where;
         (1, 0) is the way back. `camera`: another one has other exposure and other noise. `movers`: so many things as
-        large as a person walk through the world.
+        large as a person walk through the world. `mount`: where the camera is on what goes along the path: right, down,
+        ahead, and degrees to the right.
 
         Raises GeometryError for fewer than one frame, an unusable field of view or unknown kinds.
         """
@@ -73,6 +77,8 @@ class SyntheticSequence:
             shown = _spanned(span, frames, pause) * (frames - 1) * step
             whole = np.append(shown, (frames - 1) * step)
             self.world_from_camera = make_path(kind, frames, seed, self.worlds, 0, times=whole)[:-1]
+        if any(mount):
+            self.world_from_camera = self.world_from_camera @ mounted(mount)
         self.intrinsics = intrinsics_from_fov(fov_deg, image_hw)  # (3, 3) float64, pixels
         pinhole = Intrinsics.from_matrix(self.intrinsics, image_hw[1], image_hw[0])
         self.camera = replace(pinhole, distortion=lens, fisheye=fisheye)
@@ -108,6 +114,12 @@ class SyntheticSequence:
         camera = torch.from_numpy(self.intrinsics).float()[None, None]
         worlds = self.worlds if self.movers is None else with_movers(self.worlds, self.movers, index)
         return render(worlds, pose, camera, self.image_hw, rays=self._rays)
+
+
+def mounted(mount: tuple[float, float, float, float]) -> np.ndarray:
+    """rig_from_camera (4, 4) of a camera right, down and ahead of the rig's origin, turned to the right by degrees."""
+    turn = exp_so3(np.array([0.0, np.deg2rad(mount[3]), 0.0]))
+    return np.asarray(make_pose(turn, np.array(mount[:3])))
 
 
 def _spanned(span: tuple[float, float], frames: int, pause: int) -> np.ndarray:

@@ -39,7 +39,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "stream": ("publish", "record", "record_only", "images", "metrics", "keys", "insecure"),
     "bandwidth": ("topics", "rate", "depth_every", "cloud_voxel"),
     "model": ("model", "weights", "size", "device", "dtype"),
-    "mapping": ("track", "loops", "map_memory", "window", "refine", "memory", "fill", "eviction"),
+    "mapping": ("track", "loops", "rig", "map_memory", "window", "refine", "memory", "fill", "eviction"),
 }
 _METAVARS = {Path | None: "PATH", str | None: "STR", int | None: "INT", float | None: "FLOAT"}
 _HELP = {

@@ -14,19 +14,22 @@ import signal
 import sys
 import traceback
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.interface import ModelFacts
 from spark3r_core.stream.cameras_together import Rooted, Together
 from spark3r_core.stream.map_update import MapOptions
+from spark3r_core.stream.meeting import Relation
 from spark3r_stream.engine.mapper_host import CalledMapper
 from spark3r_stream.engine.shared_mapper import LocalMappers
 from spark3r_stream.errors import StreamError
+from spark3r_stream.map_file.saved_map import MapFacts
 
 _CLOSE_S = 2.0  # a keyframe is mapped within that; what is not is killed
 
@@ -106,6 +109,15 @@ class MapperProcess(CalledMapper):
 
     def look(self, stream: int, frame_id: int) -> dict[int, Rooted] | None:
         return self._ask("look", stream, frame_id)  # type: ignore[no-any-return]
+
+    def relate(self, first: int, second: int, first_from_second: Sim3) -> dict[int, Rooted]:
+        return self._ask("relate", first, second, first_from_second)  # type: ignore[no-any-return]
+
+    def go_on_with(self, relations: Mapping[tuple[int, int], Relation]) -> dict[int, Rooted]:
+        return self._ask("go_on_with", relations)  # type: ignore[no-any-return]
+
+    def save_together(self, folder: Path, names: Mapping[int, str], facts: Mapping[int, MapFacts]) -> None:
+        self._ask("save_together", folder, names, facts)
 
     def finish_together(self) -> list[Together]:
         return self._ask("finish_together")  # type: ignore[no-any-return]

@@ -70,6 +70,10 @@ class PlacedSink:
         for target in self._targets:
             target.window(frames, placed)
 
+    def place_again(self) -> None:
+        """After the last step: hand on where all lies, if that is known otherwise by now."""
+        self.window([], StepOutput([]))
+
     @property
     def map_frame(self) -> str:
         """The name of the map that submaps lie in now."""
@@ -92,7 +96,7 @@ class PlacedSink:
             settled[submap] = settled[near] @ before[near].inverse() @ before[submap]
         self._own = settled
         self._placement = lambda: placement
-        self.window([], StepOutput([]))
+        self.place_again()
 
     def _corrected(self, submap: int, reason: str) -> MapCorrection:
         self._revisions[submap] = self._revisions.get(submap, -1) + 1

@@ -9,16 +9,22 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Protocol
 
+from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.interface import Backbone, ModelFacts
-from spark3r_core.stream.cameras_together import CamerasTogether, Rooted, Together, adjusted_together
+from spark3r_core.stream.cameras_together import CamerasTogether, MergedMaps, Rooted, Together, merged_maps
 from spark3r_core.stream.keyframe_map import KeyframeMap
 from spark3r_core.stream.map_update import MapOptions, MapUpdate
+from spark3r_core.stream.meeting import Relation
 from spark3r_stream.engine.mapper_host import CalledMapper, LocalMapper
+from spark3r_stream.map_file.joins_file import JOINS_FILE, merged_name, write_joins
+from spark3r_stream.map_file.saved_map import MapFacts
+from spark3r_stream.map_file.writing import write_map
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +46,21 @@ class StreamMappers(Protocol):
         """Look for a keyframe of a stream in the maps of the others; where all maps lie then, if it changed that."""
         ...
 
+    def relate(self, first: int, second: int, first_from_second: Sim3) -> dict[int, Rooted]:
+        """Where the maps of two streams lie, by a rig that both are on; where all maps lie then."""
+        ...
+
     def finish_together(self) -> list[Together]:
         """After the last keyframe of all: maps that have places in common, adjusted as one."""
+        ...
+
+    def go_on_with(self, relations: Mapping[tuple[int, int], Relation]) -> dict[int, Rooted]:
+        """How maps that streams go on in were joined, by an earlier run; where all maps lie then."""
+        ...
+
+    def save_together(self, folder: Path, names: Mapping[int, str], facts: Mapping[int, MapFacts]) -> None:
+        """Write what the last `finish_together` gave, and how maps were joined. names: of the streams; facts: what
+        their maps are made from. Raises MapFileError or OSError."""
         ...
 
     def check(self) -> None: ...
@@ -70,6 +89,8 @@ class FollowedMapper:
         answer = getattr(self.host, name)(*arguments)
         if isinstance(answer, MapUpdate) and answer.reference is not None:
             self._is_followed = True
+        if name == "open":
+            self._is_followed = True  # its keyframes are published
         if name == "begin" and self._is_followed:  # else nothing lies in the map that is given up
             self.gave_up = True
         return answer
@@ -82,6 +103,7 @@ class LocalMappers:
         self.model, self.memory, self.options = model, memory, options or MapOptions()
         self._streams = [FollowedMapper(LocalMapper(model, memory, self.options)) for _ in range(streams)]
         self._together = CamerasTogether(streams)
+        self._merged: list[MergedMaps] = []
 
     @property
     def facts(self) -> ModelFacts:
@@ -98,8 +120,25 @@ class LocalMappers:
         is_there = stream in worlds and frame_id in worlds[stream].keyframes
         return self._together.rooted if is_there and self._together.look(stream, frame_id, worlds) else None
 
+    def relate(self, first: int, second: int, first_from_second: Sim3) -> dict[int, Rooted]:
+        self._together.relate(first, second, first_from_second)
+        return self._together.rooted
+
     def finish_together(self) -> list[Together]:
-        return adjusted_together(self._worlds())
+        worlds = self._worlds()
+        self._merged = merged_maps(worlds)
+        return [both.together(worlds) for both in self._merged]
+
+    def go_on_with(self, relations: Mapping[tuple[int, int], Relation]) -> dict[int, Rooted]:
+        self._together.go_on_with(relations)
+        return self._together.rooted
+
+    def save_together(self, folder: Path, names: Mapping[int, str], facts: Mapping[int, MapFacts]) -> None:
+        write_joins(folder / JOINS_FILE, self._together.relations, names)
+        for number, both in enumerate(self._merged):
+            root = min(both.shifts)
+            if root in facts:
+                write_map(folder / merged_name(number), both.map, facts[root].about(both.map), overwrite=True)
 
     def _worlds(self) -> dict[int, KeyframeMap]:
         streams = enumerate(self._streams)
@@ -129,9 +168,23 @@ class SharedMapper:
     def stream(self, number: int) -> MappedStream:
         return MappedStream(self._mappers, number, self._in_turn)
 
+    def go_on_with(self, relations: Mapping[tuple[int, int], Relation]) -> None:
+        """See `StreamMappers.go_on_with`."""
+        if relations and self._joins:
+            self.rooted = self._turns.submit(self._mappers.go_on_with, relations).result()
+
+    def save_together(self, folder: Path, names: Mapping[int, str], facts: Mapping[int, MapFacts]) -> None:
+        """See `StreamMappers.save_together`."""
+        self._turns.submit(self._mappers.save_together, folder, names, facts).result()
+
+    def relate(self, first: int, second: int, first_from_second: Sim3) -> None:
+        """See `StreamMappers.relate`; it is done in its turn."""
+        self._turns.submit(self._relate, first, second, first_from_second)
+
     def finish_together(self) -> list[Together]:
-        """See `StreamMappers.finish_together`; nothing where places are not recognised."""
-        return self._turns.submit(self._mappers.finish_together).result() if self._joins else []
+        """See `StreamMappers.finish_together`; nothing where places are not recognised. What was to be done before is
+        done by then."""
+        return self._turns.submit(self._mappers.finish_together if self._joins else list[Together]).result()
 
     def close(self) -> None:
         """End what is under way. Further calls do nothing."""
@@ -148,6 +201,12 @@ class SharedMapper:
             if not is_waiting:  # else the look that waits takes the newer one
                 self._turns.submit(self._look, stream)
         return answer
+
+    def _relate(self, first: int, second: int, first_from_second: Sim3) -> None:
+        try:
+            self.rooted = self._mappers.relate(first, second, first_from_second)
+        except Exception:  # mapping goes on without
+            log.exception("maps %d and %d could not be joined by their rig", first, second)
 
     def _look(self, stream: int) -> None:
         with self._looking:

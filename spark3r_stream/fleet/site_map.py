@@ -23,9 +23,9 @@ from spark3r_core.stream.keyframe_map import KeyframeMap
 from spark3r_core.stream.loops import opened
 from spark3r_stream.camera_name import working_for
 from spark3r_stream.errors import MapFileError
-from spark3r_stream.fleet.joins_file import read_joins, write_joins
 from spark3r_stream.fleet.log_lines import LogLine, LogLines
 from spark3r_stream.fleet.replica import MapChange, Replica
+from spark3r_stream.map_file.joins_file import JOINS_FILE, merged_name, read_joins, write_joins
 from spark3r_stream.map_file.reading import read_map
 from spark3r_stream.map_file.saved_map import MapFacts
 from spark3r_stream.map_file.writing import write_map
@@ -34,7 +34,6 @@ from spark3r_stream.wire.envelope import MOST_CAMERAS
 log = logging.getLogger(__name__)
 
 SAVE_EVERY_S = 30.0
-JOINS_FILE = "joins.json"
 
 
 @dataclass(frozen=True)
@@ -142,7 +141,7 @@ class SiteMap:
                     worlds[number] = replica.whole()
         found = merged_maps(worlds) if self._joins else []
         for number, both in enumerate(found):
-            path = self._file("site" if number == 0 else f"site_{number + 1}", merged=True)
+            path = self._folder / merged_name(number)
             facts = self._facts.get(min(both.shifts))
             with contextlib.suppress(MapFileError):
                 if facts is not None:
@@ -176,9 +175,8 @@ class SiteMap:
                 dict(self._replaced), self._taken_bytes, saved_s, self._lines.take(),
             )  # fmt: skip
 
-    def _file(self, name: str, *, merged: bool = False) -> Path:
-        # a camera may be called anything; no name of one has a dot
-        return self._folder / (f"{name}.merged.s3rmap" if merged else f"{name}.s3rmap")
+    def _file(self, name: str) -> Path:
+        return self._folder / f"{name}.s3rmap"
 
     def _look_for_places(self) -> None:
         while True:

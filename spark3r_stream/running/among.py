@@ -54,7 +54,8 @@ class Placements:
         frame, lies = self.map_frame(rooted.root), rooted.root_from_own
         if frame != now.map_frame or not np.array_equal(lies.matrix, now.map_from_own.matrix):
             root = self._names[rooted.root]
-            reason = f"joined with {root} by {rooted.pairs} pairs of keyframes"
+            how = f"{rooted.pairs} pairs of keyframes" if rooted.pairs else "their rig"
+            reason = f"joined with {root} by {how}"
             log.info("%s", reason)
             self._now[number] = Placement(frame, lies, reason)
         return self._now[number]
@@ -66,7 +67,8 @@ class Among:
     nothing is published. placements: where maps lie among all; asked for with every step.
 
     resumption: where a run of this camera broke off in this session. reopening: the map that it goes on in; the host
-    has it. notes: gets what is published, before the publisher does.
+    has it. notes: gets what is published, before the publisher does. rig: gets what is tracked, where the camera is on
+    a rig.
     """
 
     camera: str
@@ -79,6 +81,7 @@ class Among:
     resumption: Resumption = field(default_factory=Resumption)
     reopening: Reopening | None = None
     notes: Sink | None = None
+    rig: Sink | None = None
 
     def map_frame(self, root: int) -> str:
         return self.placements.map_frame(root)

@@ -32,26 +32,27 @@ class Camera:
 def cameras_of(config: RunConfig) -> list[Camera]:
     """The runs of config's sources, each `NAME=SOURCE`, or named by its place: cam1, cam2.
 
-    Results go to OUT/NAME, a recording to RECORD/NAME.mcap, and `{name}` in --camera becomes the name.
+    Results go to OUT/NAME, a recording to RECORD/NAME.mcap, a map to MAP/NAME.s3rmap, and `{name}` in --camera becomes
+    the name.
     Raises ConfigError for names that are none or come twice, and for options that have no meaning with several.
     """
     config.check()
     texts = [config.source, *config.others]
     if len(texts) > MOST_CAMERAS:
         raise ConfigError(f"{len(texts)} sources; one process runs at most {MOST_CAMERAS}")
-    for name, is_given in (("--map", config.map is not None), ("--track off", config.track == "off")):
-        if is_given:
-            raise ConfigError(f"{name} is for one source; leave it away with several")
+    if config.track == "off":
+        raise ConfigError("--track off is for one source; leave it away with several")
     cameras = [_camera(config, text, number) for number, text in enumerate(texts, 1)]
     names = [camera.name for camera in cameras]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigError(f"two sources are named {twice[0]}; write NAME=SOURCE with names of your own")
-    if config.record is not None:
-        try:
-            config.record.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"cannot make the folder of recordings {config.record}: {error.strerror}") from None
+    for what, folder in (("recordings", config.record), ("maps", config.map)):
+        if folder is not None:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ConfigError(f"cannot make the folder of {what} {folder}: {error.strerror}") from None
     for camera in cameras:
         if is_recording(camera.config.source):
             raise RecordingError(f"{camera.config.source} is run again exactly as it ran: by itself, without others")
@@ -71,10 +72,11 @@ def _camera(config: RunConfig, text: str, number: int) -> Camera:
 
 
 def _of_camera(config: RunConfig, name: str, source: str) -> RunConfig:
-    if config.record is not None and config.record.suffix == ".mcap":
-        raise ConfigError(
-            f"--record {config.record}: with several sources it is a folder, in which each has NAME.mcap; give one"
-        )
+    for option, path, suffix in (("--record", config.record, ".mcap"), ("--map", config.map, ".s3rmap")):
+        if path is not None and path.suffix == suffix:
+            raise ConfigError(
+                f"{option} {path}: with several sources it is a folder, in which each has NAME{suffix}; give one"
+            )
 
     def own(path: Path | None) -> Path | None:
         return None if path is None else with_name(path, name)
@@ -85,6 +87,8 @@ def _of_camera(config: RunConfig, name: str, source: str) -> RunConfig:
         others=(),
         out=None if config.out is None else config.out / name,
         record=None if config.record is None else config.record / f"{name}.mcap",
+        map=None if config.map is None else config.map / f"{name}.s3rmap",
+        rig=None,
         metrics=None,
         view=False,
         camera=own(config.camera),

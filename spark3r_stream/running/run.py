@@ -171,7 +171,7 @@ def opened_run(
         config = recorded_config(config, run)
     elif pushed is None:
         config = with_remembered_camera(config)
-    reopening = opened_map(config, run) if among is None else among.reopening
+    reopening = opened_map(config, run) if among is None or among.reopening is None else among.reopening
     resumption = None if among is None else among.resumption
     own_mapper = among is None and config.track == "on" and config.device in ("auto", "cpu")
     mapper = MapperProcess() if own_mapper else None
@@ -283,6 +283,8 @@ def opened_run(
             closing.callback(lambda: writer.close(report(), truth))
             closing.callback(files.close)  # runs first: what waits is written before the files are closed
         if among is not None:
+            if among.rig is not None:
+                sinks.append(among.rig)
             opened.placed = among.placed(placed)
             sinks.append(opened.placed)
         # A run that is made again leaves the map that it began from as it is: else there would be no third time.

@@ -26,7 +26,9 @@ from spark3r_stream.running.among import Among, Placements
 from spark3r_stream.running.build import build_shared_mapper
 from spark3r_stream.running.cameras import Camera
 from spark3r_stream.running.heartbeat import status_of
+from spark3r_stream.running.maps_together import joins_of, save_together
 from spark3r_stream.running.opening import open_metrics, open_publisher
+from spark3r_stream.running.rig import rig_of
 from spark3r_stream.running.run import OpenRun, opened_run
 from spark3r_stream.wire.envelope import Sealer
 from spark3r_stream.wire.messages import SessionState, Status
@@ -96,10 +98,12 @@ class CameraRun:
     def _settle(self, run: OpenRun, together: Sequence[Together]) -> None:
         """Where this camera's keyframes lie after all cameras were adjusted together, if it is among those."""
         assert run.placed is not None, "a run among others"
-        for one in together:
-            if self._among.number in one.places:
-                places = one.places[self._among.number]
-                run.placed.settle(self._among.map_frame(one.root), places, "all cameras adjusted together")
+        number = self._among.number
+        both = next((one for one in together if number in one.places), None)
+        if both is None:
+            run.placed.place_again()
+        else:
+            run.placed.settle(self._among.map_frame(both.root), both.places[number], "all cameras adjusted together")
 
 
 class WaitsForAll(Protocol):
@@ -226,11 +230,22 @@ def opened_several(
         with interrupting():
             mapper = build_shared_mapper(config, len(cameras), process)
         closing.callback(mapper.close)
-        last = LastStep(len(cameras), mapper.finish_together)
-        placements = Placements(dict(enumerate(names)), mapper)
+        numbered = dict(enumerate(names))
+        mapper.go_on_with(joins_of(config, cameras))
+        rig = rig_of(config, names, mapper.relate)
+
+        def finish_together() -> list[Together]:
+            if rig is not None:
+                rig.finish()
+            return [] if config.localise else mapper.finish_together()
+
+        last = LastStep(len(cameras), finish_together)
+        placements = Placements(numbered, mapper)
         for number, camera in enumerate(cameras):
-            host = mapper.stream(number)
-            among = Among(camera.name, number, len(cameras), host, session_id, publisher, placements)
+            on_rig = None if rig is None or number not in rig.numbers else rig.sink(number)
+            among = Among(
+                camera.name, number, len(cameras), mapper.stream(number), session_id, publisher, placements, rig=on_rig
+            )
             several.runs.append(CameraRun(camera, among, on_open, last))
         several.publisher = publisher
         if metrics is not None:
@@ -243,6 +258,8 @@ def opened_several(
             several.end()
             for one in several.runs:
                 one.join(_LAST_S)
+            if several.failure is None and not config.localise:
+                save_together(config, cameras, mapper)
             if publisher is not None:
                 _say_that_all_ended(several, publisher, session_id)
 

@@ -35,7 +35,8 @@ class SyntheticSpec:
     to picture, so how fast it is gone. lens: distortion k1,k2,p1,p2…; of a fisheye
     k1,k2,k3,k4. tag: edge of an AprilTag 36h11:0 on what frame tag_at looks at; 0: none. span: the part of the path
     that is shown, from where to where: 0:0.6, or 1:0.4 for the other way from the other end. camera: another one has
-    other exposure and noise.
+    other exposure and noise. mount: where it is on a rig that goes along the path: right, down, ahead, and degrees to
+    the right.
     """
 
     world: str = "room"
@@ -55,6 +56,7 @@ class SyntheticSpec:
     tag_at: int = 0
     span: tuple[float, float] = (0.0, 1.0)
     camera: int = 0
+    mount: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ def parse_synthetic(uri: str) -> SyntheticSpec:
         "tag_at": ("tag_at", lambda v: _bounded(int(v), 0, 1_000_000)),
         "span": ("span", _span),
         "camera": ("camera", lambda v: _bounded(int(v), 0, 1000)),
+        "mount": ("mount", _mount),
     }
     values: dict[str, object] = {}
     for key, text in parse_qsl(query, keep_blank_values=True):
@@ -148,6 +151,7 @@ class SyntheticSource:
                 tag_at=spec.tag_at,
                 span=spec.span,
                 camera=spec.camera,
+                mount=spec.mount,
             )
         except GeometryError as error:  # a lens that is none, or a span
             raise SourceError(f"{uri}: {error}") from None
@@ -215,6 +219,11 @@ def _size(text: str) -> tuple[int, int]:
     if not x:
         raise ValueError("expected WIDTHxHEIGHT, as in 640x480")
     return _bounded(int(width), 16, 8192), _bounded(int(height), 16, 8192)
+
+
+def _mount(text: str) -> tuple[float, float, float, float]:
+    right, down, ahead, degrees = (_bounded(float(one), -360.0, 360.0) for one in text.split(","))
+    return right, down, ahead, degrees
 
 
 def _span(text: str) -> tuple[float, float]:

@@ -9,7 +9,7 @@ import pytest
 
 from spark3r_core.geometry.alignment import umeyama
 from spark3r_core.geometry.sim3 import Sim3
-from spark3r_core.stream.cameras_together import CamerasTogether, _rooted, adjusted_together
+from spark3r_core.stream.cameras_together import CamerasTogether, _rooted, merged_maps
 from spark3r_core.stream.keyframe_map import KeyframeMap
 from spark3r_core.stream.loops import opened
 from spark3r_core.stream.map_budget import without
@@ -95,7 +95,8 @@ def test_what_was_seen_of_a_map_that_was_given_up_is_forgotten(halves: tuple[Key
 
 def test_joined_cameras_are_adjusted_as_one(halves: tuple[KeyframeMap, KeyframeMap], elsewhere: KeyframeMap) -> None:
     first, second = halves
-    (found,) = adjusted_together({0: elsewhere, 1: first, 3: second})
+    worlds = {0: elsewhere, 1: first, 3: second}
+    (found,) = [both.together(worlds) for both in merged_maps(worlds)]
     assert found.root == 1
     assert sorted(found.places) == [1, 3]
     assert sorted(found.places[3]) == second.order
@@ -103,7 +104,7 @@ def test_joined_cameras_are_adjusted_as_one(halves: tuple[KeyframeMap, KeyframeM
     centres = np.stack([place.translation for place in places])
     placed = umeyama(centres[:HALF], TRUTH[:HALF, :3, 3]).apply_to_points(centres)
     assert np.linalg.norm(placed - TRUTH[:, :3, 3], axis=1)[HALF:].max() < 0.1
-    assert adjusted_together({1: first}) == []
+    assert merged_maps({1: first}) == []
 
 
 def test_maps_lie_in_that_of_the_lowest_camera_they_can_be_reached_from() -> None:

@@ -15,8 +15,8 @@ from spark3r_core.stream.loops import opened
 from spark3r_core.stream.map_budget import without
 from spark3r_core.stream.meeting import Relation
 from spark3r_stream.errors import MapFileError
-from spark3r_stream.fleet.joins_file import read_joins, write_joins
 from spark3r_stream.fleet.replica import MapChange, Replica, Sent
+from spark3r_stream.map_file.joins_file import read_joins, write_joins
 from spark3r_stream.map_file.writing import map_bytes
 from tests.helpers_map import FACTS, IDS, orbit_map
 

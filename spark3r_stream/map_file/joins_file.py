@@ -1,4 +1,4 @@
-"""How maps of cameras were joined, in a small file beside the maps: JSON, by the cameras' names."""
+"""A folder of maps of several cameras: how they were joined (JSON), and what merged maps are called."""
 
 from __future__ import annotations
 
@@ -12,10 +12,17 @@ from spark3r_core.stream.meeting import Relation
 from spark3r_stream.errors import MapFileError
 from spark3r_stream.files import write_whole
 
+JOINS_FILE = "joins.json"
 MAX_FILE_BYTES = 16 << 20
 VERSION = 1
 
 Relations = Mapping[tuple[int, int], Relation]
+
+
+def merged_name(number: int) -> str:
+    """The file of the so many-th map that several cameras have in common. A camera may be called anything, but no name
+    of one has a dot."""
+    return "site.merged.s3rmap" if number == 0 else f"site_{number + 1}.merged.s3rmap"
 
 
 def write_joins(path: Path, relations: Relations, names: Mapping[int, str]) -> None:
