@@ -67,8 +67,10 @@ class RigWatch:
         first, *others = sorted(self._rig)
         for other in others:
             count = min(self._paths[first].count, self._paths[other].count)
-            least = LEAST_FRAMES if is_last else max(LEAST_FRAMES, GROWTH * self._compared.get(other, 0))
-            if count < least:
+            compared = self._compared.get(other, 0)
+            if compared > count:  # one of them has begun another map
+                compared = 0
+            if count < (LEAST_FRAMES if is_last else max(LEAST_FRAMES, GROWTH * compared)):
                 continue
             self._compared[other] = count
             found = self._fit(first, other)
