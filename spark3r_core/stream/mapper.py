@@ -49,6 +49,8 @@ log = logging.getLogger(__name__)
 
 LEAST_TO_ADJUST = 3  # keyframes of a map that are adjusted together at the end of a file
 FINAL_MEETINGS = 160  # pairs of keyframes of this map and of those given up that are verified at the end of a file
+
+FOCAL_TRUSTED = 0.1  # standard deviation up to which triangulated points say how deep a keyframe is
 EXPECTED_OVERLAP = 0.5  # of a keyframe with that it was tracked on, from which on features of both must match
 DENIED = "its features are not those of the place where tracking says it is"
 
@@ -187,7 +189,10 @@ class Mapper:
             world, adjusted = found.map, found.verdict.accepted
             if adjusted:
                 log_ratio, places = found.log_depth[request.frame_id]
-                world.keyframes[request.frame_id] = bent(world.keyframes[request.frame_id], log_ratio, places)
+                after, by_points = bent(world.keyframes[request.frame_id], log_ratio, places)
+                world.keyframes[request.frame_id] = after
+                if by_points is not None and world.focal_std <= FOCAL_TRUSTED:
+                    node_information = by_points + (0.0 if node_information is None else node_information)
             log.debug("keyframe %d: %s", request.frame_id, found.verdict.summary())
         agrees = self._agrees(request, put, world) if adjusted else None
         loops: tuple[tuple[int, int], ...] = ()

@@ -153,14 +153,16 @@ def test_depth_is_bent_to_sparse_points() -> None:
     one, fractions = keyframe(0), rng.uniform(0, 1, (400, 2))
     nodes = 0.1 * rng.normal(size=depth_grid.NODES)
     log_ratio = depth_grid.weights_numpy(*fractions.T).astype(float) @ nodes + 0.2
-    found = bent(one, log_ratio, fractions)
+    found, known = bent(one, log_ratio, fractions)
     expected = one.depth * depth_grid.factors(nodes, *orbit.HW) * np.exp(0.2)
     assert np.abs(np.log(found.depth / expected)).mean() < 0.03
     at = np.isfinite(one.feature_depth)
     u, v = np.clip(one.features.places / [192, 144], 0, 1).T
     wanted = np.log(one.feature_depth) + depth_grid.weights_numpy(u, v) @ nodes + 0.2
     assert np.abs(np.log(found.feature_depth) - wanted)[at].mean() < 0.03
-    assert bent(one, log_ratio[: LEAST_BEND_POINTS - 1], fractions[: LEAST_BEND_POINTS - 1]) is one
+    assert known is not None
+    assert np.trace(known) > depth_grid.NODE_PRECISION * depth_grid.NODES, "they know more than the network"
+    assert bent(one, log_ratio[: LEAST_BEND_POINTS - 1], fractions[: LEAST_BEND_POINTS - 1]) == (one, None)
 
 
 def test_matches_that_contradict_each_other_adjust_nothing() -> None:
