@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 
 from spark3r_core.geometry import se3
-from spark3r_core.stream.adjustment import join_tracks
+from spark3r_core.stream.joined_tracks import join_tracks
 from spark3r_core.stream.kept_picture import encoded
 from spark3r_core.stream.keyframe_map import KeyframeMap, TrackedEdge
 from spark3r_stream.map_file.saved_map import MapFacts

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from spark3r_core.bundle.guard import Verdict, adjust_guarded
 from spark3r_core.bundle.problem import Adjusted, Cameras, Observations, PoseFactors
 from spark3r_core.bundle.solve import SETTLED
-from spark3r_core.features.rootsift import match
-from spark3r_core.features.verify import epipolar_inliers
 from spark3r_core.geometry import se3
 from spark3r_core.photometric import depth_grid
 from spark3r_core.stream.camera_sizes import focal_of
@@ -24,9 +22,6 @@ from spark3r_core.stream.way_agreement import ways_agree
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
-LEAST_MATCHES = 24  # verified matches of a pair that may join tracks
-LATEST = 6  # keyframes before the new one that it is matched with,
-COVISIBLE = 4  # and those that share most tracks with them
 LOCAL = 8  # keyframes that a local adjustment moves
 HELD = 4  # and those that hold it
 LEAST_SHARED = 20  # tracks
@@ -52,35 +47,6 @@ class Adjustment:
     verdict: Verdict
     log_depth: dict[int, tuple[Array, Array]]
     """Per keyframe: log of the points' depth over its dense depth's, (n,), and where, fractions (n, 2)."""
-
-
-def join_tracks(world: KeyframeMap, frame_id: int, others: Sequence[int], picture_hw: tuple[int, int]) -> int:
-    """Match a keyframe with others and join what epipolar geometry confirms. Returns how many matches were."""
-    joined = 0
-    key = world.keyframes[frame_id]
-    for other_id in others:
-        pair = (min(frame_id, other_id), max(frame_id, other_id))
-        if pair in world.matched:
-            continue
-        world.matched.add(pair)
-        other = world.keyframes[other_id]
-        pairs = match(other.features, key.features)
-        good = epipolar_inliers(other.features.places[pairs[:, 0]], key.features.places[pairs[:, 1]], picture_hw[1])
-        if good.sum() < LEAST_MATCHES:
-            continue
-        world.tracks.add(other_id, frame_id, pairs[good].tolist())
-        joined += int(good.sum())
-    return joined
-
-
-def neighbours(world: KeyframeMap, frame_id: int, on: int | None = None) -> list[int]:
-    """Keyframes that a new one is matched with: the latest, and those these share most tracks with. on: the keyframe
-    that it was tracked on; where that is not among the latest (a camera found again), it takes their place."""
-    latest = [other for other in world.order if other < frame_id][-LATEST:]
-    if on is not None and on not in latest:
-        latest = [on]
-    covisible = [third for third in world.tracks.shared_by_all(latest) if third not in latest and third != frame_id]
-    return [*covisible[:COVISIBLE], *latest]
 
 
 def local_set(world: KeyframeMap, frame_id: int) -> tuple[list[int], set[int]]:

@@ -20,7 +20,8 @@ from spark3r_core.graph.problem import Similarities
 from spark3r_core.places.agreement import Places, Recognition, agreeing
 from spark3r_core.places.index import PlaceIndex
 from spark3r_core.places.verification import SamePlace, verify
-from spark3r_core.stream.adjustment import LEAST_SHARED, adjust, join_tracks
+from spark3r_core.stream.adjustment import LEAST_SHARED, adjust
+from spark3r_core.stream.joined_tracks import join_tracks
 from spark3r_core.stream.keyframe_map import KeyframeMap
 from spark3r_core.stream.map_graph import HOLDING_SHARE, bent_by, loop_edges, map_edges, moved_to, plausible
 from spark3r_core.stream.place_search import by_appearance, look_around, view_of

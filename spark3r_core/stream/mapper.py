@@ -21,13 +21,14 @@ from spark3r_core.geometry import se3
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.interface import Backbone
-from spark3r_core.stream.adjustment import LEAST_SHARED, adjust, bent, join_tracks, local_set, neighbours
+from spark3r_core.stream.adjustment import LEAST_SHARED, adjust, bent, local_set
 from spark3r_core.stream.camera_sizes import focal_of, resampled, sampled
 from spark3r_core.stream.dense import DenseDepth, DenseMapping, dense_depths, small_picture, tracked_depth
 from spark3r_core.stream.depth_bends import depth_bends
 from spark3r_core.stream.estimates import FrameEstimate
 from spark3r_core.stream.feature_guess import FeaturePoints
 from spark3r_core.stream.hinted import by_hint, hinted_edge
+from spark3r_core.stream.joined_tracks import join_tracks, neighbours
 from spark3r_core.stream.joining import Met, Other, meet
 from spark3r_core.stream.kept_picture import encoded
 from spark3r_core.stream.keyframe_map import Keyframe, KeyframeMap, TrackedEdge
@@ -163,7 +164,8 @@ class Mapper:
         points, mended, confirmed = request.points, None, True
         if self.options.adjusts and request.tracked is not None:
             others = neighbours(world, request.frame_id, request.tracked.keyframe_id)
-            join_tracks(world, request.frame_id, others, request.sizes.picture_hw)
+            followed_on = request.tracked.keyframe_id if request.tracked.unbroken else None
+            join_tracks(world, request.frame_id, others, request.sizes.picture_hw, followed_on)
             resection = resected(world, request.frame_id, others, request.sizes.picture_hw)
             resection = by_hint(resection, world, request.tracked, request.frame_id)
             mended, confirmed = resection.world_from_camera, resection.confirmed

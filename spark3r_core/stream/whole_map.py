@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from spark3r_core.bundle.guard import Verdict
-from spark3r_core.stream.adjustment import SIGHTINGS, adjust, join_tracks
+from spark3r_core.stream.adjustment import SIGHTINGS, adjust
+from spark3r_core.stream.joined_tracks import join_tracks
 from spark3r_core.stream.keyframe_map import KeyframeMap
 from spark3r_core.stream.loops import close_all_loops
 from spark3r_core.stream.resection import mend

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from spark3r_core.geometry import se3
-from spark3r_core.stream.adjustment import join_tracks, neighbours
+from spark3r_core.stream.joined_tracks import join_tracks, neighbours
 from spark3r_core.stream.keyframe_map import Keyframe, KeyframeMap
 from spark3r_core.stream.loops import remembered
 from tests.core.places.views import CAMERA, HW, Room, pose, seen

@@ -17,7 +17,6 @@ from spark3r_core.stream.adjustment import (
     COVISIBLE,
     DEPENDENT,
     HELD,
-    LATEST,
     LEAST_BEND_POINTS,
     LOCAL,
     PAID,
@@ -27,10 +26,9 @@ from spark3r_core.stream.adjustment import (
     adjust,
     bent,
     enough,
-    join_tracks,
     local_set,
-    neighbours,
 )
+from spark3r_core.stream.joined_tracks import LATEST, join_tracks, neighbours
 from spark3r_core.stream.keyframe_map import KeyframeMap, TrackedEdge
 from tests.core.stream import orbit
 from tests.core.stream.test_camera_sizes_and_map import keyframe

@@ -8,7 +8,7 @@ import numpy as np
 
 from spark3r_core.features.rootsift import extract
 from spark3r_core.geometry import se3
-from spark3r_core.stream.adjustment import join_tracks
+from spark3r_core.stream.joined_tracks import join_tracks
 from spark3r_core.stream.resection import resected
 from tests.core.stream import orbit
 from tests.core.stream.test_adjustment import world_of
