@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from spark3r_core.bundle.guard import Verdict, adjust_guarded
 from spark3r_core.bundle.problem import Adjusted, Cameras, Observations, PoseFactors
 from spark3r_core.bundle.solve import SETTLED
+from spark3r_core.bundle.turned_start import turned_start
 from spark3r_core.geometry import se3
 from spark3r_core.photometric import depth_grid
 from spark3r_core.stream.camera_sizes import focal_of
@@ -33,6 +34,9 @@ DEPENDENT = 3.0  # errors of sightings depend on each other: factor of the stand
 MOST_RESIZED = 2.0  # that one adjustment makes of distances, for them to be kept
 UNKNOWN_FOCAL_TRUST = 0.001  # of tracked edges while the focal length that they were tracked with is a guess
 PAID = 0.9  # of the held-out error: an adjustment that bends a tracked way, and does not bring it below, trusts them
+MOST_TURNED = 12  # keyframes of a map that is adjusted from other turns, too, while its focal length is not known
+TURNED_STEPS = 30  # from there it is further
+RIGHTER = 0.75  # of the held-out error, below which what it ends in is believed
 LEAST_BEND_POINTS = 30
 
 POINT_PRECISION = 1000.0  # of a triangulated point, against whitened pixels: 0.03 in log depth
@@ -111,11 +115,17 @@ def adjust(
     factors = _factors(world, slots, trust, np.exp(other_units))
     bounds = (iterations, settled, most_error)
     verdict = adjust_guarded(cameras, seen, numbers, factors, picture_hw[1], *bounds)
+    turned = False
+    if learns_focal and len(held) == 1 and chosen[0] in held and len(chosen) <= MOST_TURNED:
+        start = turned_start(cameras, seen)
+        other = adjust_guarded(start, seen, numbers, factors, picture_hw[1], max(iterations, TURNED_STEPS), *bounds[1:])
+        if _is_righter(other, verdict):
+            verdict, turned = other, True
     if learns_focal and _ran_away(verdict, prior):
         learns_focal = False
         cameras = replace(cameras, focal=prior, focal_sigma=0.0)
         verdict = adjust_guarded(cameras, seen, numbers, factors, picture_hw[1], *bounds)
-    if trust < 1 and _bends(verdict, cameras, world, slots):
+    if trust < 1 and not turned and _bends(verdict, cameras, world, slots):
         factors = _factors(world, slots, 1.0, np.exp(other_units))
         verdict = adjust_guarded(cameras, seen, numbers, factors, picture_hw[1], *bounds)
     if not verdict.accepted or verdict.adjusted is None:
@@ -138,6 +148,12 @@ def adjust(
         scale = resized * float(np.exp(found.cameras.log_scale[slot_] + other_units[slot_]))
         after.keyframes[frame_id] = world.keyframes[frame_id].moved(pose, scale)
     return Adjustment(after, verdict, log_depth)
+
+
+def _is_righter(turned: Verdict, plain: Verdict) -> bool:
+    """Whether adjustment from other turns ended in a better place, by far: of two valleys that explain the sightings
+    about as well, the one where tracking leads is right."""
+    return turned.accepted and turned.after < RIGHTER * plain.after
 
 
 def _bends(verdict: Verdict, before: Cameras, world: KeyframeMap, slots: dict[int, int]) -> bool:

@@ -1,8 +1,8 @@
 """Features of keyframes matched with each other and joined to tracks: which keyframes, and which matches are believed.
 
 Where a pattern repeats, descriptors match the wrong tile as well as the right one, and where it lies on one plane,
-hardly a match contradicts epipolar geometry. What tells them apart is that the camera was followed from one keyframe to the
-other, picture by picture: a match belongs about where the map, right or bent, says that its point is seen.
+hardly a match contradicts epipolar geometry. What tells them apart is that the camera was followed from one keyframe to
+the other, picture by picture: a match belongs about where the map, right or bent, says that its point is seen.
 """
 
 from __future__ import annotations
@@ -40,10 +40,8 @@ def join_tracks(
     """
     joined = 0
     key = world.keyframes[frame_id]
-    if followed_on in others:
-        others = [followed_on, *(one for one in others if one != followed_on)]
     is_followed = followed_on is not None
-    for other_id in others:
+    for other_id in sorted(others, key=lambda one: one != followed_on):
         pair = (min(frame_id, other_id), max(frame_id, other_id))
         if pair in world.matched:
             continue

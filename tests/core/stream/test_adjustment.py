@@ -10,11 +10,11 @@ import pytest
 
 from spark3r_core.bundle.guard import Verdict
 from spark3r_core.bundle.problem import Cameras
-from spark3r_core.features.rootsift import extract
+from spark3r_core.features.rootsift import Features, extract, match
 from spark3r_core.geometry import se3
 from spark3r_core.photometric import depth_grid
+from spark3r_core.stream import joined_tracks
 from spark3r_core.stream.adjustment import (
-    COVISIBLE,
     DEPENDENT,
     HELD,
     LEAST_BEND_POINTS,
@@ -28,7 +28,7 @@ from spark3r_core.stream.adjustment import (
     enough,
     local_set,
 )
-from spark3r_core.stream.joined_tracks import LATEST, join_tracks, neighbours
+from spark3r_core.stream.joined_tracks import COVISIBLE, LATEST, join_tracks, neighbours
 from spark3r_core.stream.keyframe_map import KeyframeMap, TrackedEdge
 from tests.core.stream import orbit
 from tests.core.stream.test_camera_sizes_and_map import keyframe
@@ -144,6 +144,37 @@ def test_enough_sightings_take_the_longest_tracks() -> None:
     assert np.bincount(keyframes[chosen]).tolist() == [50, 50, 20, 20]
     assert all(len(set(chosen[track == number])) == 1 for number in range(400)), "a track as a whole or not at all"
     assert enough(track, keyframes, 1000).all()
+
+
+def test_matches_of_a_followed_camera_are_where_they_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a tiled wall: a third of all matches are of the next tile, and epipolar geometry says nothing."""
+    world = KeyframeMap({index: keyframe(index) for index in (0, 4, 8)}, focal=FOCAL, focal_std=0.0)
+    wrong: set[int] = set()
+
+    def tiled(first: Features, second: Features) -> np.ndarray:
+        pairs = match(first, second)
+        off = np.linalg.norm(first.places[pairs[:, 0], None] - first.places[None], axis=2)
+        away = pairs[:, 0].copy()
+        away[::3] = np.argmin(np.abs(off[::3] - 60), 1)  # about a third of the width
+        wrong.update(set(zip(away.tolist(), pairs[:, 1].tolist(), strict=True)) - set(map(tuple, pairs.tolist())))
+        return np.stack([away, pairs[:, 1]], 1)
+
+    monkeypatch.setattr(joined_tracks, "match", tiled)
+    monkeypatch.setattr(joined_tracks, "epipolar_inliers", lambda a, b, width: np.ones(len(a), bool))
+    plain = world.draft()
+    every = join_tracks(plain, 4, [0], orbit.HW)
+    followed = join_tracks(world, 4, [0], orbit.HW, followed_on=0)
+    assert followed == pytest.approx(2 * every / 3, abs=0.05 * every)
+    joined = {
+        tuple(pair)
+        for pair in zip(
+            *(world.tracks.observations()[2][world.tracks.observations()[1] == one] for one in (0, 4)), strict=True
+        )
+    }
+    assert not joined & wrong
+    elsewhere = world.draft()
+    elsewhere.keyframes[8] = elsewhere.keyframes[8].moved(orbit.pose(24), 1.0)
+    assert join_tracks(elsewhere, 8, [4], orbit.HW, followed_on=4) > 0, "tracking is wrong: features are believed"
 
 
 def test_depth_is_bent_to_sparse_points() -> None:
