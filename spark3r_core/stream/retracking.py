@@ -33,7 +33,8 @@ from spark3r_core.stream.tracker import (
 Array = NDArray[np.float64]
 
 LEAST_KNOWN = 0.2  # confidence of a pixel's depth, for frames to be aligned to it
-MOST_APART = 3.0  # degrees between what two keyframes say, beyond which only the one that fits better is believed
+MOST_APART = 3.0  # degrees between what two keyframes say, beyond which only the one that is more alike is believed
+MOST_ASTRAY = 8.0  # degrees that alignment may turn a guess by; further off it has slipped along a pattern
 
 
 @dataclass(frozen=True)
@@ -72,13 +73,15 @@ def retracked(
         coarsest = len(keyframe.levels) - 1
         starts = [se3.invert(lies.inverse().apply_to_poses(guess)) for guess in guesses]
         errors = [misfit(keyframe.levels[coarsest], pyramid[coarsest], start, None) for start in starts]
-        aligned = align_to_known(keyframe.levels, pyramid, starts[int(np.argmin(errors))])
+        start = starts[int(np.argmin(errors))]
+        aligned = align_to_known(keyframe.levels, pyramid, start)
         fits = aligned.inliers > LEAST_INLIERS and aligned.likeness > LEAST_LIKENESS
-        if fits and aligned.overlap > LEAST_OVERLAP:
+        is_astray = np.degrees(se3.relative_angle(aligned.camera_from_key, start)) > MOST_ASTRAY
+        if fits and aligned.overlap > LEAST_OVERLAP and not is_astray:
             found.append((lies.apply_to_poses(se3.invert(aligned.camera_from_key)), aligned))
     if not found or (len(found) == 1 and found[0][1].inliers < SURE_INLIERS):
         return None
     first, second = found[0][0], found[-1][0]
     if np.degrees(se3.relative_angle(first, second)) > MOST_APART:
-        return max(found, key=lambda one: one[1].inliers * one[1].overlap)[0]
+        return max(found, key=lambda one: one[1].likeness)[0]
     return se3.interpolate(first, second, share)

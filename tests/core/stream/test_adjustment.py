@@ -165,12 +165,8 @@ def test_matches_of_a_followed_camera_are_where_they_can_be(monkeypatch: pytest.
     every = join_tracks(plain, 4, [0], orbit.HW)
     followed = join_tracks(world, 4, [0], orbit.HW, followed_on=0)
     assert followed == pytest.approx(2 * every / 3, abs=0.05 * every)
-    joined = {
-        tuple(pair)
-        for pair in zip(
-            *(world.tracks.observations()[2][world.tracks.observations()[1] == one] for one in (0, 4)), strict=True
-        )
-    }
+    _, seer, feature = world.tracks.observations()  # sorted by track
+    joined = set(zip(feature[seer == 0].tolist(), feature[seer == 4].tolist(), strict=True))
     assert not joined & wrong
     elsewhere = world.draft()
     elsewhere.keyframes[8] = elsewhere.keyframes[8].moved(orbit.pose(24), 1.0)
