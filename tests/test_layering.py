@@ -157,3 +157,12 @@ def test_a_subscriber_is_what_the_package_offers_without_torch() -> None:
     code = "from spark3r_stream import Subscriber; import sys; print('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert result.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("part", ["outlet", "site_map", "camera_actor"])
+def test_parts_of_a_fleet_without_a_model_begin_without_torch(part: str) -> None:
+    """It takes most of the time until a process that died is back, and most of its memory."""
+    pytest.importorskip("ray")
+    code = f"import spark3r_stream.fleet.{part}, sys; print('torch' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert result.stdout.strip() == "False"

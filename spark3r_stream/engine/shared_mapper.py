@@ -14,11 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 from spark3r_core.memory.config import MemoryConfig
-from spark3r_core.models.interface import Backbone, ModelFacts
+from spark3r_core.models.facts import ModelFacts
+from spark3r_core.models.interface import Backbone
 from spark3r_core.stream.cameras_together import CamerasTogether, Rooted, Together, adjusted_together
 from spark3r_core.stream.keyframe_map import KeyframeMap
 from spark3r_core.stream.map_update import MapOptions, MapUpdate
-from spark3r_stream.engine.mapper_host import CalledMapper, LocalMapper
+from spark3r_stream.engine.local_mapper import LocalMapper
+from spark3r_stream.engine.mapper_host import CalledMapper
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from importlib.metadata import version
 import psutil
 import ray
 
-from spark3r_core.models.interface import ModelFacts
+from spark3r_core.models.facts import ModelFacts
 from spark3r_core.stream.cameras_together import Rooted, Together
 from spark3r_stream.camera_name import working_for
 from spark3r_stream.config import ConfigError
@@ -26,10 +26,10 @@ from spark3r_stream.engine.reopening import Reopening
 from spark3r_stream.fleet.calls import Ended, cause_of, insistent
 from spark3r_stream.fleet.cluster import OUTLET, SITE, found
 from spark3r_stream.fleet.log_lines import LogLine, LogLines
+from spark3r_stream.fleet.mapper_answers import Opened
 from spark3r_stream.fleet.outlet import Address
 from spark3r_stream.fleet.outlet_link import OutletLink
 from spark3r_stream.fleet.plan import CameraPlan
-from spark3r_stream.fleet.pool_mapper import Opened
 from spark3r_stream.fleet.remote_mapper import RemoteMapper
 from spark3r_stream.map_file.saved_map import MapFacts, SavedMap
 from spark3r_stream.plain_text import unicode_text

@@ -18,7 +18,7 @@ from spark3r_core.stream.cameras_together import Together
 from spark3r_stream.camera_name import inheriting_thread, working_for
 from spark3r_stream.clock import SystemClock
 from spark3r_stream.config import RunConfig
-from spark3r_stream.engine.mapper_process import MapperEnded, MapperProcess
+from spark3r_stream.engine.mapper_host import MapperEnded
 from spark3r_stream.engine.sinks import WireSink
 from spark3r_stream.errors import StreamError
 from spark3r_stream.pubsub.publisher import Publisher
@@ -214,6 +214,8 @@ def opened_several(
     Raises what the settings, the model and the published address give cause for; what a camera's own source and files
     do is the camera's.
     """
+    from spark3r_stream.engine.mapper_process import MapperProcess  # imports torch
+
     process = MapperProcess() if config.device in ("auto", "cpu") else None
     with contextlib.ExitStack() as closing:
         if process is not None:
