@@ -48,7 +48,7 @@ STREAM_MAY_IMPORT: dict[str, set[str]] = {
     "testing": {"evaluation"},
     "running": LEAVES
     | {"wire", "pubsub", "recording", "sources", "sensors", "map", "map_file", "metrics", "outputs", "engine"},
-    "fleet": LEAVES | {"wire", "pubsub", "sources", "map_file", "engine", "running"},
+    "fleet": LEAVES | {"wire", "pubsub", "sources", "map_file", "metrics", "engine", "running"},
     "api": LEAVES | {"wire", "sources", "map", "outputs", "engine", "running"},
     "cli": LEAVES
     | {"wire", "pubsub", "recording", "sources", "map", "map_file", "outputs", "viewer", "ros2", "engine", "export"}

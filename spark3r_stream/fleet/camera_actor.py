@@ -40,6 +40,7 @@ from spark3r_stream.running.heartbeat import status_of
 from spark3r_stream.running.run import OpenRun
 from spark3r_stream.running.several import CameraRun
 from spark3r_stream.sources.redact import redact_uri
+from spark3r_stream.stats import LatencyHistogram
 from spark3r_stream.wire.envelope import MOST_CAMERAS
 from spark3r_stream.wire.messages import Status
 
@@ -53,7 +54,7 @@ _FLUSH_S = 5.0
 @dataclass(frozen=True)
 class CameraBeat:
     """What the fleet is told each second. status: of its run; None while there is none. waits: it is done, and waits
-    for the others. breaks: runs that broke off in this process. error: of the last one. keyframes: of its
+    for the others. breaks: runs that broke off in this process. error: of the last one. keyframes, latency: of its
     present run. late, waited_s, asked, mapping_s, mapper_restarts, keyframes_lost: see `RemoteMapper`. dropped: see
     `OutletLink`. cpu_s: of this process."""
 
@@ -63,6 +64,7 @@ class CameraBeat:
     cpu_s: float
     status: Status | None
     keyframes: int
+    latency: LatencyHistogram | None
     is_over: bool
     waits: bool
     breaks: int
@@ -137,6 +139,7 @@ class CameraActor:
             os.getpid(), ray.util.get_node_ip_address(), process.memory_info().rss, times.user + times.system,
             None if opened is None else status_of(opened.stats, opened.source, link, None),
             0 if opened is None else opened.stats.keyframes,
+            None if opened is None else opened.stats.latency,
             self._is_over, self._settling.waits, self._breaks, self._error,
             "" if opened is None or opened.placed is None else opened.placed.map_frame,
             0 if mapper is None else mapper.late,

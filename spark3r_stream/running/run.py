@@ -255,13 +255,13 @@ def opened_run(
         if wires:
             closing.enter_context(heartbeat(wires, stats, source, publisher, recorder, ended))
         if metrics is not None:
-            from spark3r_stream.metrics.families import Measured
+            from spark3r_stream.metrics.families import Measured, families
 
             def measured() -> list[Measured]:
                 status = status_of(stats, source, publisher, recorder)
                 return [Measured(source.info.name, status, stats.keyframes, stats.latency)]
 
-            metrics.serve(measured)
+            metrics.serve(lambda: families(measured()))
         if recorder is not None:
             sinks.append(DecisionsSink(recorder, clock, _torch_threads()))
         comparison = None

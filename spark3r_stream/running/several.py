@@ -236,7 +236,9 @@ def opened_several(
             several.runs.append(CameraRun(camera, among, on_open, last))
         several.publisher = publisher
         if metrics is not None:
-            metrics.serve(lambda: _measured(several))
+            from spark3r_stream.metrics.families import families
+
+            metrics.serve(lambda: families(_measured(several)))
         for one in several.runs:
             one.start()
         try:
