@@ -1,8 +1,8 @@
 """The actor of one camera: it decodes and tracks where it is, maps by a mapper elsewhere, and hands on what it says.
 
-Its run is the one that a camera of several has in one process (`running/several.py`). A run that breaks off is begun
-again after a pause, and a process that takes this one's place goes on in the same way: with the next frame number, in
-the map that the mapper has, in which the camera is looked for before anything is said of where it is.
+Its run is the one that a camera of several has in one process (`running/several.py`). A live run that breaks off is
+begun again after a pause, and a process that takes this one's place goes on in the same way: with the next frame
+number, in the map that the mapper has, in which the camera is looked for before anything is said of where it is.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from spark3r_stream.fleet.remote_mapper import RemoteMapper
 from spark3r_stream.map_file.saved_map import MapFacts, SavedMap
 from spark3r_stream.plain_text import unicode_text
 from spark3r_stream.running.among import Among, Placements
-from spark3r_stream.running.build import map_options_of, memory_of
+from spark3r_stream.running.build import is_file, map_options_of, memory_of
 from spark3r_stream.running.cameras import Camera
 from spark3r_stream.running.heartbeat import status_of
 from spark3r_stream.running.run import OpenRun
@@ -174,6 +174,8 @@ class CameraActor:
                 begun_s = time.monotonic()
                 error = self._one_run()
                 if error is None or isinstance(error, (ConfigError, Ended)) or self._stop.is_set():
+                    break
+                if is_file(self._plan.config):  # from its beginning again it would come to the same end
                     break
                 self._breaks += 1
                 pause_s = FIRST_PAUSE_S if time.monotonic() - begun_s > STEADY_S else pause_s

@@ -88,10 +88,11 @@ class PoolMapper:
         else:
             world = insistent(lambda: self._site.world.remote(number), self._never)
         lost = 0
-        if world is not None and known is not None:
-            unheard = [frame_id for frame_id in world.order if frame_id not in known]
-            lost = len(unheard) + len(set(known) - set(world.order))
-            world = without(world, unheard)
+        if known is not None:
+            order = [] if world is None else world.order
+            unheard = [frame_id for frame_id in order if frame_id not in known]
+            lost = len(unheard) + len(set(known) - set(order))
+            world = None if world is None else without(world, unheard)
         mapper = FollowedMapper(LocalMapper(self._model, self._memory, self._options))
         if world is not None and world.keyframes:
             mapper.open(world, gave_up=before is not None and before.mapper.gave_up)

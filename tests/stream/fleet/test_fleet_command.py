@@ -88,8 +88,10 @@ def nothing_is_left() -> Iterator[None]:
 
 
 def test_files_to_their_end_give_maps_that_are_gone_on_in(tmp_path: Path) -> None:
-    cameras = {"left": f"{SOURCE}&frames=14", "right": {"source": f"{SOURCE}&frames=9&camera=1", "max-frames": 8}}
-    site = Site(tmp_path, cameras, maps=str(tmp_path / "maps"))
+    source = "synthetic:room?seed=3&size=192x144"
+    cameras = {"left": f"{source}&frames=14", "right": {"source": f"{source}&frames=9&camera=1", "max-frames": 8}}
+    more = {"maps": str(tmp_path / "maps"), "settings": {"size": 128}}  # by a network that knows what it sees
+    site = Site(tmp_path, cameras, **more)
     following = Following(site.endpoint)
     said = site.end()
     assert site.process.returncode == 0, said
@@ -100,13 +102,25 @@ def test_files_to_their_end_give_maps_that_are_gone_on_in(tmp_path: Path) -> Non
     assert {name: len(frames) for name, frames in following.frames.items()} == {"left": 14, "right": 8}
     assert "left: 14 frames" in said
     keyframes = {name: set(read_map(tmp_path / "maps" / f"{name}.s3rmap").world.keyframes) for name in cameras}
-    again = Site(tmp_path, {"left": f"{SOURCE}&frames=4"}, maps=str(tmp_path / "maps"))
+    again = Site(tmp_path, {"left": f"{source}&frames=4"}, **more)
     following = Following(again.endpoint)
     said = again.end()
     assert again.process.returncode == 0, said
     following.join()
     assert f"left: goes on in a map with {len(keyframes['left'])} keyframes" in said
     assert following.frames["left"][0].frame_id > max(keyframes["left"])
+
+
+def test_a_file_that_gives_nothing_ends_with_an_error_and_the_others_go_on(tmp_path: Path) -> None:
+    torn = tmp_path / "torn.mp4"
+    torn.write_bytes(b"no video at all" * 100)
+    site = Site(tmp_path, {"left": str(torn), "right": f"{SOURCE}&frames=5"})
+    said = site.end()
+    assert site.process.returncode == 1, said
+    assert "left: " in said
+    assert "ended by an error: left" in said
+    assert "begun again" not in said
+    assert "right: 5 frames" in said
 
 
 def test_it_is_asked_and_told_while_it_runs(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -14,10 +15,12 @@ import pytest
 
 pytest.importorskip("ray")
 
+from spark3r_core.geometry.camera_files import camera_as_json
 from spark3r_stream.fleet.cluster import connected
 from spark3r_stream.fleet.fleet import Fleet, started_fleet
 from spark3r_stream.fleet.plan import plan_of
 from spark3r_stream.map_file.reading import read_map
+from spark3r_stream.sources.synthetic import SyntheticSource
 from spark3r_stream.wire.messages import TrackingState
 from tests.stream.fleet.following import Following
 
@@ -70,7 +73,12 @@ class Looked:
 @pytest.fixture(scope="module")
 def looked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Looked]:
     maps: Path = tmp_path_factory.mktemp("maps")
-    content = {"publish": "tcp://127.0.0.1:*", "maps": str(maps), "ray": {"cpus": 2}, "cameras": URIS}
+    camera = tmp_path_factory.mktemp("camera") / "room.json"
+    camera.write_text(json.dumps(camera_as_json(SyntheticSource(LOOP).ground_truth.camera)))
+    content = {
+        "publish": "tcp://127.0.0.1:*", "maps": str(maps), "ray": {"cpus": 2}, "cameras": URIS,
+        "settings": {"camera": str(camera)},  # with one that is guessed drift alone reaches 9 percent on a busy machine
+    }  # fmt: skip
     plan = plan_of(content, "survives")
     with connected(plan.ray, "survives"), started_fleet(plan, logging.INFO) as fleet:
         looked = Looked(fleet)
@@ -83,10 +91,10 @@ def looked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Looked]:
 
 def check_paths(looked: Looked) -> None:
     """All that was said to be tracked lies on each camera's true path. A camera that is put down somewhere else after
-    its loss is off by a good part of its way; drift alone is a few percent here."""
+    its loss is off by a good part of its way; drift alone is a percent here."""
     errors = {name: looked.following.error_of_path({name: uri}) for name, uri in URIS.items()}
     print("errors of the path:", {name: f"{error:.2%}" for name, error in errors.items()})
-    assert max(errors.values()) < 0.08, errors
+    assert max(errors.values()) < 0.04, errors
 
 
 def kill(pid: int) -> None:
