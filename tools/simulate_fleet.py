@@ -14,7 +14,6 @@ also runs the simulated cameras; CPU times are of the parts themselves.
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import logging
 import sys
@@ -46,6 +45,7 @@ from spark3r_stream.engine.results import StepOutput
 from spark3r_stream.engine.shared_mapper import FollowedMapper
 from spark3r_stream.fleet import pool_mapper
 from spark3r_stream.fleet.cluster import OUTLET, SITE, actor, connected, found, mapper_name, quickly
+from spark3r_stream.fleet.mapper_answers import Opened
 from spark3r_stream.fleet.outlet import Outlet
 from spark3r_stream.fleet.outlet_link import OutletLink
 from spark3r_stream.fleet.plan import RayPlan
@@ -180,7 +180,6 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-@functools.cache
 def rendered(seed: int) -> list[Features]:
     """Features of pictures of a world."""
     source = SyntheticSource(f"synthetic:room?seed={1000 + seed}&frames=90&size={HW[1]}x{HW[0]}")
@@ -188,13 +187,11 @@ def rendered(seed: int) -> list[Features]:
 
 
 class StubHost:
-    """Maps by waiting. seed: of the camera."""
+    """Maps by waiting. seed: of the camera. pictures: of its world."""
 
-    def __init__(self, seed: int, map_s: float) -> None:
+    def __init__(self, seed: int, pictures: list[Features], map_s: float) -> None:
         order = np.random.default_rng(seed).permutation(128)  # what was described is nowhere described like this again
-        self._features = [
-            replace(one, descriptors=np.ascontiguousarray(one.descriptors[:, order])) for one in rendered(seed % WORLDS)
-        ]
+        self._features = [replace(one, descriptors=np.ascontiguousarray(one.descriptors[:, order])) for one in pictures]
         self._map_s = map_s
         self.world = KeyframeMap(focal=300.0, focal_std=0.01, picture_hw=HW)
 
@@ -225,12 +222,14 @@ class StubMapper(PoolMapper):
 
     def __init__(self, config: RunConfig, map_s: float) -> None:
         self._map_s = map_s
+        self._worlds = [rendered(seed) for seed in range(WORLDS)]
         pool_mapper.model_of = lambda *_: None  # type: ignore[assignment, return-value]
         super().__init__(config, logging.WARNING)
 
     def open_camera(self, number: int, known: Any) -> Any:
-        self._cameras[number] = pool_mapper._Camera(FollowedMapper(StubHost(number, self._map_s)))  # type: ignore[arg-type]
-        return pool_mapper.Opened(frozenset(), 0)
+        host: Any = StubHost(number, self._worlds[number % WORLDS], self._map_s)
+        self._cameras[number] = pool_mapper._Camera(FollowedMapper(host))
+        return Opened(frozenset(), 0)
 
     def cpu_s(self) -> float:
         return _cpu_s()
