@@ -58,10 +58,9 @@ def _run(plan: FleetPlan, stop: Stop) -> int:
                 return _answer(fleet, request, status_of_fleet)
 
             if metrics is not None:
-                from spark3r_stream.fleet.measured import measured
-                from spark3r_stream.metrics.fleet_families import fleet_families
+                from spark3r_stream.fleet.measured import metrics_of
 
-                metrics.serve(lambda: fleet_families(measured(fleet)))
+                metrics.serve(lambda: metrics_of(fleet))
             while not fleet.is_over:
                 fleet.look()
                 desk.serve(answer)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+
+from prometheus_client.core import Metric
 
 from spark3r_stream.fleet.camera_actor import CameraBeat
 from spark3r_stream.fleet.fleet import Fleet, FleetCamera, Member
@@ -14,10 +17,16 @@ from spark3r_stream.metrics.fleet_families import (
     MapMeasured,
     MapperMeasured,
     PartMeasured,
+    fleet_families,
 )
 from spark3r_stream.sources.redact import redact_uri
 from spark3r_stream.stats import LatencyHistogram
 from spark3r_stream.wire.messages import SessionState, Status
+
+
+def metrics_of(fleet: Fleet) -> Iterator[Metric]:
+    """All of its page. May be called by any thread."""
+    yield from fleet_families(measured(fleet))
 
 
 def measured(fleet: Fleet) -> FleetMeasured:

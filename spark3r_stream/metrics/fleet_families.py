@@ -75,11 +75,11 @@ def fleet_families(fleet: FleetMeasured) -> Iterator[Metric]:
     """All metrics of a fleet."""
     yield from families(fleet.cameras)
     yield GaugeMetricFamily("spark3r_fleet_uptime_seconds", "Since the fleet began.", fleet.uptime_s)
-    part = ["kind", "name"]
+    labels = ["kind", "part"]
     parts = [((one.kind, one.name), one) for one in fleet.parts]
-    yield _counter("spark3r_part_restarts", "Times that it was started again.", part,
+    yield _counter("spark3r_part_restarts", "Times that it was started again.", labels,
                    ((names, one.restarts) for names, one in parts))  # fmt: skip
-    yield _filled(GaugeMetricFamily("spark3r_part_resident_memory_bytes", "Of its process.", labels=part),
+    yield _filled(GaugeMetricFamily("spark3r_part_resident_memory_bytes", "Of its process.", labels=labels),
                   ((names, one.memory_bytes) for names, one in parts))  # fmt: skip
     both = ["camera", "mapper"]
     asked = [((one.camera, one.mapper), one) for one in fleet.asked]

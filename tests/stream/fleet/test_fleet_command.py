@@ -170,14 +170,14 @@ def test_numbers_of_all_parts_are_on_one_page(tmp_path: Path) -> None:
             assert early <= shown <= late, metric
         assert value(after, "spark3r_latency_seconds_count", camera=name) >= one["frames"]
         assert value(after, "spark3r_state", camera=name, state="running") == 1
-        assert value(after, "spark3r_part_restarts_total", kind="camera", name=name) == 0
+        assert value(after, "spark3r_part_restarts_total", kind="camera", part=name) == 0
     assert value(after, "spark3r_mapper_mapped_total", mapper="mapper 1") >= 2
     assert value(after, "spark3r_mapper_busy_seconds_total", mapper="mapper 1") > 0
     assert value(after, "spark3r_site_looked_total") >= status["map"]["looked"]
-    assert value(after, "spark3r_part_resident_memory_bytes", kind="outlet", name="outlet") > 0
+    assert value(after, "spark3r_part_resident_memory_bytes", kind="outlet", part="outlet") > 0
     os.kill(status["cameras"]["left"]["pid"], signal.SIGKILL)
-    site.until(lambda: value(scraped(url), "spark3r_part_restarts_total", kind="camera", name="left") == 1)
-    assert value(scraped(url), "spark3r_part_restarts_total", kind="camera", name="right") == 0
+    site.until(lambda: value(scraped(url), "spark3r_part_restarts_total", kind="camera", part="left") == 1)
+    assert value(scraped(url), "spark3r_part_restarts_total", kind="camera", part="right") == 0
 
 
 def test_a_subscriber_a_recorder_and_the_viewer_work_on_it_as_on_a_run(tmp_path: Path) -> None:
