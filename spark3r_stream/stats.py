@@ -7,6 +7,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 
 class DropCause(Enum):
@@ -82,6 +83,14 @@ class LatencyHistogram:
         self._count = 0
         self._sum_ns = 0
         self._max_ns = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process, which has a lock of its own."""
+        with self._lock:
+            return {**self.__dict__, "_bins": list(self._bins), "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock())
 
     @classmethod
     def _bin(cls, ns: int) -> int:

@@ -48,7 +48,7 @@ STREAM_MAY_IMPORT: dict[str, set[str]] = {
     "testing": {"evaluation"},
     "running": LEAVES
     | {"wire", "pubsub", "recording", "sources", "sensors", "map", "map_file", "metrics", "outputs", "engine"},
-    "fleet": LEAVES | {"wire", "pubsub", "sources", "map_file", "engine", "running"},
+    "fleet": LEAVES | {"wire", "pubsub", "sources", "map_file", "metrics", "engine", "running"},
     "api": LEAVES | {"wire", "sources", "map", "outputs", "engine", "running"},
     "cli": LEAVES
     | {"wire", "pubsub", "recording", "sources", "map", "map_file", "outputs", "viewer", "ros2", "engine", "export"}
@@ -155,5 +155,14 @@ def test_the_subscriber_side_imports_no_torch(module: str) -> None:
 
 def test_a_subscriber_is_what_the_package_offers_without_torch() -> None:
     code = "from spark3r_stream import Subscriber; import sys; print('torch' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert result.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("part", ["outlet", "site_map", "camera_actor"])
+def test_parts_of_a_fleet_without_a_model_begin_without_torch(part: str) -> None:
+    """It takes most of the time until a process that died is back, and most of its memory."""
+    pytest.importorskip("ray")
+    code = f"import spark3r_stream.fleet.{part}, sys; print('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert result.stdout.strip() == "False"

@@ -27,7 +27,7 @@ from spark3r_core.models.registry import load_model
 from spark3r_core.stream.self_calibration import calibrated_by_map
 from spark3r_core.synthetic.sequence import SyntheticSequence
 from spark3r_stream.cli.calibrate_by_motion import too_little
-from spark3r_stream.engine.mapper_host import LocalMapper
+from spark3r_stream.engine.local_mapper import LocalMapper
 from spark3r_stream.engine.tracking import TrackingReconstructor
 from tools.evaluation.tracked_run import HeldSource, run_tracked
 

@@ -31,7 +31,7 @@ from spark3r_core.errors import Spark3rError
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.interface import Backbone
 from spark3r_core.synthetic.seeds import ACCEPTANCE, VALIDATION
-from spark3r_stream.engine.mapper_host import LocalMapper
+from spark3r_stream.engine.local_mapper import LocalMapper
 from spark3r_stream.engine.steady import keep_freed_memory
 from spark3r_stream.engine.tracking import TrackingReconstructor
 from tools.bench_reduction import describe_machine

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.registry import load_model
 from spark3r_core.synthetic.sequence import SyntheticSequence
-from spark3r_stream.engine.mapper_host import LocalMapper
+from spark3r_stream.engine.local_mapper import LocalMapper
 from spark3r_stream.engine.results import StepOutput
 from spark3r_stream.engine.tracking import TrackingReconstructor
 from spark3r_stream.frame import Frame

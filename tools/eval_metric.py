@@ -33,8 +33,8 @@ from spark3r_core.metric.tags import TagDetector, TagSpec
 from spark3r_core.models.interface import Backbone
 from spark3r_core.models.registry import load_model
 from spark3r_core.synthetic.sequence import SyntheticSequence
+from spark3r_stream.engine.local_mapper import LocalMapper
 from spark3r_stream.engine.map_gauge import EVERY
-from spark3r_stream.engine.mapper_host import LocalMapper
 from spark3r_stream.engine.tracking import TrackingReconstructor
 from tools.evaluation.tracked_run import HeldSource, run_tracked
 

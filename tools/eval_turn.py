@@ -25,7 +25,7 @@ from spark3r_core.models.registry import load_model
 from spark3r_core.synthetic.gyro import gyro_samples
 from spark3r_core.synthetic.paths import make_path
 from spark3r_core.synthetic.sequence import SyntheticSequence
-from spark3r_stream.engine.mapper_host import LocalMapper
+from spark3r_stream.engine.local_mapper import LocalMapper
 from spark3r_stream.engine.tracking import TrackingReconstructor
 from spark3r_stream.sensors.feed import FileFeed
 from spark3r_stream.sensors.gyro import COLUMNS, EXPECTED, GyroSensor

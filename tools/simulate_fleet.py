@@ -6,9 +6,9 @@
 Real: the map actor (`SiteMap`), the mapper actors with their queue (`PoolMapper`), the outlets with their publishers
 (one for every 32 cameras), and the way of a camera to both (`RemoteMapper`, `OutletLink`), on a Ray of this machine.
 Stubs: cameras are threads that send a frame's messages --fps times a second and ask for a keyframe --keyframes times;
-mapping sleeps --map-ms, as if on a GPU, and gives a keyframe with features of a rendered picture, each camera of a
-world of its own, so that all are looked for and none is found. Prints JSON. Rates are of this machine while it also
-runs the simulated cameras; CPU times are of the parts themselves.
+mapping sleeps --map-ms, as if on a GPU, and gives a keyframe with features of a rendered picture, whose descriptors are
+shuffled for each camera, so that all are looked for and none is found. Prints JSON. Rates are of this machine while it
+also runs the simulated cameras; CPU times are of the parts themselves.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from spark3r_core.features.rootsift import extract
+from spark3r_core.features.rootsift import Features, extract
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.stream.camera_sizes import CameraSizes
@@ -45,6 +45,7 @@ from spark3r_stream.engine.results import StepOutput
 from spark3r_stream.engine.shared_mapper import FollowedMapper
 from spark3r_stream.fleet import pool_mapper
 from spark3r_stream.fleet.cluster import OUTLET, SITE, actor, connected, found, mapper_name, quickly
+from spark3r_stream.fleet.mapper_answers import Opened
 from spark3r_stream.fleet.outlet import Outlet
 from spark3r_stream.fleet.outlet_link import OutletLink
 from spark3r_stream.fleet.plan import RayPlan
@@ -58,7 +59,7 @@ from tools.bench_reduction import describe_machine
 
 HW = (240, 320)
 MOST_KEYFRAMES = 60  # of a camera's map; older ones are dropped, as by --map-memory
-PICTURES = 3  # rendered for each camera
+WORLDS, PICTURES = 4, 3  # that are rendered; and of each
 FRAME_BYTES, TF_BYTES, CLOUD_BYTES = 700, 120, 300_000
 
 
@@ -179,14 +180,18 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-class StubHost:
-    """Maps by waiting. seed: of the camera's world."""
+def rendered(seed: int) -> list[Features]:
+    """Features of pictures of a world."""
+    source = SyntheticSource(f"synthetic:room?seed={1000 + seed}&frames=90&size={HW[1]}x{HW[0]}")
+    return [extract(source.read().image) for _ in range(PICTURES)]
 
-    def __init__(self, seed: int, map_s: float) -> None:
-        uri = f"synthetic:room?seed={seed}&frames=90&size={HW[1]}x{HW[0]}"
-        source = SyntheticSource(uri)
-        frames = [source.read() for _ in range(PICTURES)]
-        self._features = [extract(frame.image) for frame in frames]
+
+class StubHost:
+    """Maps by waiting. seed: of the camera. pictures: of its world."""
+
+    def __init__(self, seed: int, pictures: list[Features], map_s: float) -> None:
+        order = np.random.default_rng(seed).permutation(128)  # what was described is nowhere described like this again
+        self._features = [replace(one, descriptors=np.ascontiguousarray(one.descriptors[:, order])) for one in pictures]
         self._map_s = map_s
         self.world = KeyframeMap(focal=300.0, focal_std=0.01, picture_hw=HW)
 
@@ -217,12 +222,14 @@ class StubMapper(PoolMapper):
 
     def __init__(self, config: RunConfig, map_s: float) -> None:
         self._map_s = map_s
+        self._worlds = [rendered(seed) for seed in range(WORLDS)]
         pool_mapper.model_of = lambda *_: None  # type: ignore[assignment, return-value]
         super().__init__(config, logging.WARNING)
 
     def open_camera(self, number: int, known: Any) -> Any:
-        self._cameras[number] = pool_mapper._Camera(FollowedMapper(StubHost(number + 1000, self._map_s)))  # type: ignore[arg-type]
-        return pool_mapper.Opened(frozenset(), 0)
+        host: Any = StubHost(number, self._worlds[number % WORLDS], self._map_s)
+        self._cameras[number] = pool_mapper._Camera(FollowedMapper(host))
+        return Opened(frozenset(), 0)
 
     def cpu_s(self) -> float:
         return _cpu_s()

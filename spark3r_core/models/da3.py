@@ -18,7 +18,8 @@ from torch import Tensor
 from spark3r_core.attention.plan import AttentionPlan, Dense
 from spark3r_core.errors import ImageError
 from spark3r_core.models.da3_parts import DA3Config, DA3Net, VitStack
-from spark3r_core.models.interface import Backbone, Capabilities, CrossLayer, Decoded, Encoded, Prediction
+from spark3r_core.models.facts import Capabilities
+from spark3r_core.models.interface import Backbone, CrossLayer, Decoded, Encoded, Prediction
 from spark3r_core.models.layers import ImageNetNormalise, by_frames
 from spark3r_core.models.pose_encoding import (
     decode_pose,

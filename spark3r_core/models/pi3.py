@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from spark3r_core.attention.plan import AttentionPlan
 from spark3r_core.models.dinov2 import DinoV2, checked_image_hw, patch_grid
-from spark3r_core.models.interface import Backbone, Capabilities, CrossLayer, Decoded, Encoded, Prediction
+from spark3r_core.models.facts import Capabilities
+from spark3r_core.models.interface import Backbone, CrossLayer, Decoded, Encoded, Prediction
 from spark3r_core.models.layers import Block, ImageNetNormalise, Linear, by_frames
 from spark3r_core.models.pi3_heads import LinearMapHead, PoseHead, fit_intrinsics
 from spark3r_core.models.rope import Rope, TableCache, axial_rope, grid_positions

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from spark3r_core.attention.plan import AttentionPlan
 from spark3r_core.models.dinov2 import DinoV2, checked_image_hw, patch_grid
 from spark3r_core.models.dpt import DptHead, resize
-from spark3r_core.models.interface import Backbone, Capabilities, CrossLayer, Decoded, Encoded, Prediction
+from spark3r_core.models.facts import Capabilities
+from spark3r_core.models.interface import Backbone, CrossLayer, Decoded, Encoded, Prediction
 from spark3r_core.models.layers import Block, ImageNetNormalise, Linear, Mlp, Norm, by_frames
 from spark3r_core.models.pose_encoding import decode_pose, invert_rigid
 from spark3r_core.models.rope import Rope, TableCache, axial_rope, grid_positions

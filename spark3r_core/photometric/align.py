@@ -14,13 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from spark3r_core.photometric.assumed import HUBER
 from spark3r_core.photometric.depth_grid import NODES
 from spark3r_core.photometric.frame_priors import FramePriors, moved
 from spark3r_core.photometric.frame_residuals import POSE_AND_LIGHT, SHARED, KeyPoints, linearise
 from spark3r_core.photometric.knowledge import HELD, Knowledge, learnt
 from spark3r_core.photometric.levels import Level
 from spark3r_core.photometric.priors import Past
-from spark3r_core.photometric.residuals import HUBER
 
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]

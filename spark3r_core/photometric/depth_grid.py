@@ -10,9 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 Array = NDArray[np.float64]
 
@@ -24,13 +22,8 @@ FIT_HUBER = 0.2  # log depth; beyond, a point belongs to another surface
 MIN_DEPTH = 1e-6
 
 
-def weights(u: Tensor, v: Tensor) -> Tensor:
-    """(N, NODES) bilinear weights of places (u, v), fractions of width and height in [0, 1]; each row sums to one."""
-    return (_hats(v, ROWS)[:, :, None] * _hats(u, COLUMNS)[:, None]).flatten(1)
-
-
 def weights_numpy(u: Array, v: Array) -> NDArray[np.float32]:
-    """`weights` without torch."""
+    """(N, NODES) bilinear weights of places (u, v), fractions of width and height in [0, 1]; each row sums to one."""
     columns = np.maximum(1 - np.abs(u[:, None] * (COLUMNS - 1) - np.arange(COLUMNS)), 0)
     rows = np.maximum(1 - np.abs(v[:, None] * (ROWS - 1) - np.arange(ROWS)), 0)
     return (rows[:, :, None] * columns[:, None]).reshape(len(u), NODES).astype(np.float32)
@@ -38,13 +31,14 @@ def weights_numpy(u: Array, v: Array) -> NDArray[np.float32]:
 
 def factors(nodes: Array, height: int, width: int) -> NDArray[np.float32]:
     """(height, width) what `nodes` multiply a depth map by."""
-    rows, columns = (torch.arange(count) + 0.5 for count in (height, width))
-    grid = torch.from_numpy(nodes).float().view(ROWS, COLUMNS)
-    return (_hats(rows / height, ROWS) @ grid @ _hats(columns / width, COLUMNS).T).exp().numpy()
+    rows, columns = ((np.arange(count, dtype=np.float32) + np.float32(0.5)) / count for count in (height, width))
+    grid = nodes.astype(np.float32).reshape(ROWS, COLUMNS)
+    return np.exp(_hats(rows, ROWS) @ grid @ _hats(columns, COLUMNS).T)
 
 
-def _hats(x: Tensor, count: int) -> Tensor:
-    return (1 - (x[:, None] * (count - 1) - torch.arange(count, dtype=x.dtype)).abs()).clamp_min(0)
+def _hats(x: NDArray[Any], count: int) -> NDArray[Any]:
+    """(N, count) weights of nodes along one side, in the type of x."""
+    return np.maximum(1 - np.abs(x[:, None] * (count - 1) - np.arange(count, dtype=x.dtype)), 0)
 
 
 def fit(log_ratio: Array, places: Array) -> tuple[float, Array, Array]:
@@ -59,8 +53,8 @@ def fit(log_ratio: Array, places: Array) -> tuple[float, Array, Array]:
         know the nodes.
     """
     scale = float(np.median(log_ratio))
-    u, v = torch.from_numpy(places).float().T
-    basis = weights(u, v).double().numpy()
+    u, v = places.astype(np.float32).T
+    basis = (_hats(v, ROWS)[:, :, None] * _hats(u, COLUMNS)[:, None]).reshape(-1, NODES).astype(np.float64)
     error = log_ratio - scale
     trust = FIT_HUBER / np.maximum(np.abs(error), FIT_HUBER)
     weighted = basis * trust[:, None]

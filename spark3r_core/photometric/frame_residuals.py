@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from spark3r_core.photometric.assumed import DEPTH_SIGMA, HUBER, INTENSITY_SIGMA, MIN_Z
 from spark3r_core.photometric.depth_grid import NODES
 from spark3r_core.photometric.knowledge import Knowledge
 from spark3r_core.photometric.levels import Level
-from spark3r_core.photometric.residuals import DEPTH_SIGMA, HUBER, INTENSITY_SIGMA, MIN_Z
 
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spark3r_core.photometric import depth_grid
+from spark3r_core.photometric.assumed import MIN_DEPTH, MIN_GRADIENT, POINTS
 from spark3r_core.photometric.frame_residuals import KeyPoints
-from spark3r_core.photometric.keyframe import MIN_DEPTH, MIN_GRADIENT, POINTS
 from spark3r_core.photometric.levels import Level
 
 Array = NDArray[np.float64]

@@ -11,12 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spark3r_core.photometric import depth_grid
+from spark3r_core.photometric.assumed import MIN_DEPTH, MIN_GRADIENT, POINTS
+from spark3r_core.photometric.grid_weights import weights
 
 Array = NDArray[np.float64]
-
-POINTS = (1728, 768, 432)  # aimed at per level, finest first; coarser levels than these take the last number
-MIN_GRADIENT = 0.004  # intensity per pixel: below, a pixel says nothing about where it is
-MIN_DEPTH = 1e-3  # of the map's unit, the first frame's depth
 
 
 @dataclass(frozen=True)
@@ -91,5 +89,5 @@ def choose_points(level: Tensor, depth: Tensor, intrinsics: Array, index: int) -
     u, v, z = u[usable], v[usable], z[usable]
     fx, fy, cx, cy = (float(intrinsics[i]) / step for i in ((0, 0), (1, 1), (0, 2), (1, 2)))
     rays = torch.stack([(u + 0.5 - cx) / fx, (v + 0.5 - cy) / fy, torch.ones_like(z)], -1)
-    basis = depth_grid.weights((u + 0.5) / width, (v + 0.5) / height)
+    basis = weights((u + 0.5) / width, (v + 0.5) / height)
     return Points(rays, z, level[0, v, u], basis, (fx, fy), (cx, cy), (height, width))

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from spark3r_core.photometric.pyramid import BLUR_SIGMA, level_count
+from spark3r_core.photometric.assumed import BLUR_SIGMA, level_count
 
 Floats = NDArray[np.float32]
 

@@ -8,14 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-COARSEST_WIDTH = 48  # pixels: a turn of a tenth of the view is then five of them, within reach of the gradient
-BLUR_SIGMA = 1.0  # pixels of each level: gradients must be smooth over a step of Gauss-Newton
+from spark3r_core.photometric.assumed import BLUR_SIGMA, level_count
+
 _LUMA = (0.299, 0.587, 0.114)
-
-
-def level_count(width: int) -> int:
-    """Levels until an image is about COARSEST_WIDTH wide."""
-    return max(1, 1 + round(math.log2(max(width, 1) / COARSEST_WIDTH)))
 
 
 def grey_pyramid(images: Tensor) -> list[Tensor]:

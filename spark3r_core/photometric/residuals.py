@@ -9,13 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from spark3r_core.photometric.assumed import DEPTH_SIGMA, HUBER, INTENSITY_SIGMA, MIN_Z
 from spark3r_core.photometric.depth_grid import NODES
 from spark3r_core.photometric.keyframe import Points
 
-INTENSITY_SIGMA = 0.03  # of [0, 1]: noise, compression, shading
-DEPTH_SIGMA = 0.03  # of log depth: what the grid cannot mend, pixel by pixel
-HUBER = 1.345  # in sigmas
-MIN_Z = 1e-3
 POSE, GAIN, BIAS = slice(0, 6), 6, 7  # columns of the Jacobian: twist [rho, phi] from the left, brightness,
 NODE = slice(8, 8 + NODES)  # depth correction,
 FOCAL = 8 + NODES  # log focal length; a last column holds the residual itself

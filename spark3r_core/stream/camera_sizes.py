@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from spark3r_core.models.interface import ModelFacts
+from spark3r_core.models.facts import ModelFacts
 from spark3r_core.models.preprocess import StreamResize, resize_map
 
 Array = NDArray[np.float64]

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.stream.keyframe_map import KeyframeMap
+from spark3r_core.stream.likely_maps import LikelyMaps
 from spark3r_core.stream.meeting import PROPOSALS, VERIFICATIONS, Relation, related
 from spark3r_core.stream.merging import NotMerged, merged
 from spark3r_core.stream.place_search import Recognised, looked_for
 
 log = logging.getLogger(__name__)
 
+MOST_MAPS = 4  # that a keyframe is looked for in: where there are more, those with the pictures most like it
 LEAST_KEYFRAMES = 3  # of a map that is adjusted together with another one
 
 
@@ -39,6 +41,7 @@ class CamerasTogether:
         self.rooted: dict[int, Rooted] = {number: Rooted(number, Sim3()) for number in range(count)}
         self._recognised: dict[tuple[int, int], Recognised] = {}
         self._relations: dict[tuple[int, int], Relation] = {}
+        self._likely = LikelyMaps()
 
     @property
     def relations(self) -> Mapping[tuple[int, int], Relation]:
@@ -60,11 +63,14 @@ class CamerasTogether:
         self.rooted, self._relations = _rooted(len(self.rooted), relations), relations
 
     def look(self, camera: int, frame_id: int, worlds: Mapping[int, KeyframeMap]) -> bool:
-        """Look for a new keyframe of a camera in the maps of those that it is not joined with; whether it was joined.
-        worlds: those maps that may be joined, by camera."""
+        """Look for a new keyframe of a camera in the maps of those that it is not joined with, or in the most likely of
+        them; whether it was joined. worlds: those maps that may be joined, by camera."""
         joined = False
-        for other in sorted(worlds):
-            if other == camera or self.rooted[other].root == self.rooted[camera].root:
+        others = [one for one in sorted(worlds) if self.rooted[one].root != self.rooted[camera].root]
+        if len(others) > MOST_MAPS:
+            others = self._likely.most_likely(camera, frame_id, worlds, others, MOST_MAPS)
+        for other in others:
+            if self.rooted[other].root == self.rooted[camera].root:  # by one of those before
                 continue
             pair = min(camera, other), max(camera, other)
             first, second = worlds[pair[0]], worlds[pair[1]]

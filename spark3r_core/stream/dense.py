@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -18,6 +17,7 @@ from spark3r_core.depth.views import View, choose, usefulness
 from spark3r_core.geometry import se3
 from spark3r_core.models.preprocess import resize_map
 from spark3r_core.stream.camera_sizes import resampled
+from spark3r_core.stream.dense_depth import DenseDepth
 from spark3r_core.stream.keyframe_map import Keyframe, KeyframeMap
 
 Array = NDArray[np.float64]
@@ -27,24 +27,10 @@ LONG_SIDE = 320  # pixels of a keyframe's picture as the map keeps it; depth is 
 VIEWS = 6  # pictures that one depth map is read off, at most
 SAMPLES = 12  # points along each side, by which views are chosen
 MOST_KEPT = 32  # surfaces that later ones are held against
-LEAST_CONFIDENCE = 0.5  # from which on such a depth is more likely right to 3 percent than not
 FOCAL_SETTLED = 0.02  # standard deviation of the log focal length, up to which pictures tell a new keyframe's depth
 SURE, LEAST_SURE = 0.5, 0.1  # of a pixel; and share of those that are
 MOST_RESHAPED = 0.15  # log depth, standard deviation: what changes more than networks are wrong by is itself wrong
 DELAY = 2  # keyframes that must follow one before its depth is read off them
-
-
-@dataclass(frozen=True)
-class DenseDepth:
-    """A keyframe's depth from several views, in its own camera and unit.
-
-    depth, confidence: (h, w) float32, confidence between 0 and 1. picture: (h, w, 3) uint8 RGB. intrinsics: (3, 3).
-    """
-
-    depth: NDArray[np.float32]
-    confidence: NDArray[np.float32]
-    picture: Pixels
-    intrinsics: Array
 
 
 def small_picture(picture: Pixels) -> Pixels:

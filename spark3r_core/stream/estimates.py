@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from spark3r_core.geometry.camera import with_square_pixels
 from spark3r_core.geometry.sim3 import Sim3
-from spark3r_core.models.interface import Prediction
+
+if TYPE_CHECKING:
+    from spark3r_core.models.interface import Prediction
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.photometric.levels import Level
 from spark3r_core.stream.camera_sizes import CameraSizes
-from spark3r_core.stream.dense import DenseDepth
+from spark3r_core.stream.dense_depth import DenseDepth
 from spark3r_core.stream.estimates import WindowResult
 from spark3r_core.stream.keyframe_map import Keyframe
 from spark3r_core.stream.motion_hint import MotionHint

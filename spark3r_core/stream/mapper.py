@@ -23,7 +23,8 @@ from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.interface import Backbone
 from spark3r_core.stream.adjustment import LEAST_SHARED, adjust, bent, local_set
 from spark3r_core.stream.camera_sizes import focal_of, resampled, sampled
-from spark3r_core.stream.dense import DenseDepth, DenseMapping, dense_depths, small_picture, tracked_depth
+from spark3r_core.stream.dense import DenseMapping, dense_depths, small_picture, tracked_depth
+from spark3r_core.stream.dense_depth import DenseDepth
 from spark3r_core.stream.depth_bends import depth_bends
 from spark3r_core.stream.estimates import FrameEstimate
 from spark3r_core.stream.feature_guess import FeaturePoints

@@ -21,7 +21,7 @@ from spark3r_core.photometric.key_points import key_points
 from spark3r_core.photometric.known_depth import align_to_known
 from spark3r_core.photometric.levels import Level, grey_levels
 from spark3r_core.stream.camera_sizes import resampled
-from spark3r_core.stream.dense import DenseDepth
+from spark3r_core.stream.dense_depth import DenseDepth
 from spark3r_core.stream.tracker import (
     LEAST_INLIERS,
     LEAST_KEY_POINTS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import time
@@ -43,9 +44,12 @@ def _run(plan: FleetPlan, stop: Stop) -> int:
     from spark3r_stream.fleet.cluster import connected
     from spark3r_stream.fleet.fleet import started_fleet
     from spark3r_stream.fleet.status import status_of_fleet
+    from spark3r_stream.running.opening import open_metrics
 
     desk = Desk(plan.name)
-    try:
+    with contextlib.ExitStack() as closing:
+        closing.callback(desk.close)
+        metrics = open_metrics(plan.settings, closing)
         level = logging.getLogger("spark3r_stream").getEffectiveLevel()
         with stop.on_signals(), connected(plan.ray, f"spark3r-{plan.name}"), started_fleet(plan, level) as fleet:
             log.info("fleet %s: %d cameras, %d mappers", plan.name, len(plan.cameras), plan.mappers.count)
@@ -53,6 +57,10 @@ def _run(plan: FleetPlan, stop: Stop) -> int:
             def answer(request: Request) -> Any:
                 return _answer(fleet, request, status_of_fleet)
 
+            if metrics is not None:
+                from spark3r_stream.fleet.measured import metrics_of
+
+                metrics.serve(lambda: metrics_of(fleet))
             while not fleet.is_over:
                 fleet.look()
                 desk.serve(answer)
@@ -66,8 +74,6 @@ def _run(plan: FleetPlan, stop: Stop) -> int:
             if failed:
                 log.error("ended by an error: %s", ", ".join(failed))
             return int(bool(failed))
-    finally:
-        desk.close()
 
 
 def _answer(fleet: Any, request: Request, status: Any) -> Any:

@@ -13,7 +13,7 @@ from spark3r_core.geometry import se3
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.models.preprocess import StreamResize
 from spark3r_core.photometric.levels import grey_levels
-from spark3r_core.stream.dense import DenseDepth
+from spark3r_core.stream.dense_depth import DenseDepth
 from spark3r_core.stream.retracking import KnownKeyframe, retracked
 from spark3r_core.stream.tracker import TrackedFrame
 from spark3r_stream.engine.map_parts import Submaps

@@ -13,14 +13,14 @@ from typing import NamedTuple, Protocol
 
 from spark3r_core.geometry.camera import Intrinsics
 from spark3r_core.memory.config import MemoryConfig
-from spark3r_core.models.interface import ModelFacts
+from spark3r_core.models.facts import ModelFacts
 from spark3r_stream.clock import Clock
 from spark3r_stream.engine.frame_buffer import DropPolicy, FrameBuffer
 from spark3r_stream.engine.producer import Producer
-from spark3r_stream.engine.reconstructor import split_window
 from spark3r_stream.engine.results import StepOutput
 from spark3r_stream.engine.run_stats import RunStats
 from spark3r_stream.engine.scheduler import WindowPlan
+from spark3r_stream.engine.split_window import split_window
 from spark3r_stream.errors import EndOfStream
 from spark3r_stream.frame import Frame
 from spark3r_stream.recording.records import Decisions

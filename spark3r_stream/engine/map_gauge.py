@@ -24,7 +24,7 @@ from spark3r_core.metric.sensor_depth import DepthRatio
 from spark3r_core.metric.tag_evidence import TagDepth
 from spark3r_core.metric.tags import TagDetector, TagSighting
 from spark3r_core.stream.camera_sizes import sampled
-from spark3r_core.stream.dense import LEAST_CONFIDENCE, DenseDepth
+from spark3r_core.stream.dense_depth import LEAST_CONFIDENCE, DenseDepth
 from spark3r_core.stream.keyframe_map import Keyframe
 from spark3r_core.stream.tracker import TrackedFrame
 from spark3r_stream.engine.results import MapUnit, StepOutput

@@ -22,20 +22,15 @@ from typing import Any
 
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.memory.config import MemoryConfig
-from spark3r_core.models.interface import ModelFacts
+from spark3r_core.models.facts import ModelFacts
 from spark3r_core.stream.cameras_together import Rooted, Together
 from spark3r_core.stream.map_update import MapOptions
 from spark3r_core.stream.meeting import Relation
-from spark3r_stream.engine.mapper_host import CalledMapper
+from spark3r_stream.engine.mapper_host import CalledMapper, MapperEnded
 from spark3r_stream.engine.shared_mapper import LocalMappers
-from spark3r_stream.errors import StreamError
 from spark3r_stream.map_file.saved_map import MapFacts
 
 _CLOSE_S = 2.0  # a keyframe is mapped within that; what is not is killed
-
-
-class MapperEnded(StreamError):
-    """The mapping process has died, and its map with it: killed, out of memory, or broken."""
 
 
 @dataclass(frozen=True)

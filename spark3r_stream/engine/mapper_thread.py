@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from spark3r_core.stream.dense import DenseDepth
+from spark3r_core.stream.dense_depth import DenseDepth
 from spark3r_core.stream.map_update import KeyframeRequest, MapUpdate
-from spark3r_stream.engine.mapper_host import MapperHost
-from spark3r_stream.engine.mapper_process import MapperEnded
+from spark3r_stream.engine.mapper_host import MapperEnded, MapperHost
 from spark3r_stream.map_file.saved_map import MapFacts
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from spark3r_core.stream.dense import LEAST_CONFIDENCE, DenseDepth
+from spark3r_core.stream.dense_depth import LEAST_CONFIDENCE, DenseDepth
 from spark3r_core.stream.map_update import KeyframeRequest, MapUpdate
 from spark3r_core.stream.tracker import TrackedFrame
 from spark3r_stream.engine.frame_cloud import CloudConfig

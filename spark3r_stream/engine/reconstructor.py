@@ -16,21 +16,21 @@ import numpy as np
 from spark3r_core.errors import Spark3rError
 from spark3r_core.geometry.camera import Intrinsics
 from spark3r_core.geometry.sim3 import Sim3
-from spark3r_core.models.interface import Backbone, ModelFacts
+from spark3r_core.models.facts import ModelFacts
+from spark3r_core.models.interface import Backbone
 from spark3r_core.models.preprocess import StreamResize
 from spark3r_core.stream.session import FrameEstimate, MemoryConfig, StreamSession, WindowResult
 from spark3r_stream.engine.frame_cloud import CloudConfig, cloud_of
 from spark3r_stream.engine.health import HealthConfig, HealthMonitor
 from spark3r_stream.engine.picture import jpeg_of
 from spark3r_stream.engine.results import StepOutput, failed_output, first_line
+from spark3r_stream.engine.split_window import MAX_ASPECT_CHANGE
 from spark3r_stream.engine.undistort import Undistorter
 from spark3r_stream.frame import Frame
 from spark3r_stream.stats import DropCause
 from spark3r_stream.wire.messages import CameraView, FrameOutput, FrameResult, MapCorrection, TrackingState
 
 log = logging.getLogger(__name__)
-
-MAX_ASPECT_CHANGE = 1.25  # beyond this the padding would outweigh the image, so a submap of its own is cleaner
 
 
 class Reconstructor:
@@ -269,20 +269,6 @@ class Reconstructor:
         return MapCorrection(self.submap, 0, self._map_from_submap, reason)
 
 
-def split_window(frames: Sequence[Frame]) -> list[list[Frame]]:
-    """Cut a batch where the epoch or (too far) the image shape changes: such frames must not share a window."""
-    parts: list[list[Frame]] = []
-    for frame in frames:
-        if parts:
-            before = parts[-1][-1]
-            same_shape = _aspect_change(before, frame) <= MAX_ASPECT_CHANGE
-            if frame.epoch == before.epoch and same_shape:
-                parts[-1].append(frame)
-                continue
-        parts.append([frame])
-    return parts
-
-
 def _times_s(prepared: Sequence[tuple[Frame, np.ndarray, np.ndarray, CameraView | None]]) -> list[float]:
     """When the frames were taken: by the source's own stamps, which do not jitter, where it has them."""
     stamps = [frame.pts_ns for frame, *_ in prepared if frame.pts_ns is not None]
@@ -295,8 +281,3 @@ def _camera_of(prepared: Sequence[tuple[Frame, np.ndarray, np.ndarray, CameraVie
     """(3, 3) of the network input where the user gave the camera."""
     _, _, pixel_map, given = prepared[0]
     return None if given is None else pixel_map @ given.matrix
-
-
-def _aspect_change(a: Frame, b: Frame) -> float:
-    ratio = (a.image.shape[1] / a.image.shape[0]) / (b.image.shape[1] / b.image.shape[0])
-    return max(ratio, 1 / ratio)

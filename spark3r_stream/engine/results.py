@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from spark3r_core.metric.sensor_depth import DepthRatio
+from spark3r_core.stream.estimates import WindowResult
 from spark3r_core.stream.motion_hint import MotionHint
-from spark3r_core.stream.session import WindowResult
 from spark3r_stream.frame import Frame
 from spark3r_stream.stats import DropCause
 from spark3r_stream.wire.messages import (

@@ -16,12 +16,14 @@ from typing import Any, Protocol
 
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.memory.config import MemoryConfig
-from spark3r_core.models.interface import Backbone, ModelFacts
+from spark3r_core.models.facts import ModelFacts
+from spark3r_core.models.interface import Backbone
 from spark3r_core.stream.cameras_together import CamerasTogether, MergedMaps, Rooted, Together, merged_maps
 from spark3r_core.stream.keyframe_map import KeyframeMap
 from spark3r_core.stream.map_update import MapOptions, MapUpdate
 from spark3r_core.stream.meeting import Relation
-from spark3r_stream.engine.mapper_host import CalledMapper, LocalMapper
+from spark3r_stream.engine.local_mapper import LocalMapper
+from spark3r_stream.engine.mapper_host import CalledMapper
 from spark3r_stream.map_file.joins_file import JOINS_FILE, merged_name, write_joins
 from spark3r_stream.map_file.saved_map import MapFacts
 from spark3r_stream.map_file.writing import write_map

@@ -21,7 +21,7 @@ from spark3r_core.geometry.camera import Intrinsics, resize_map
 from spark3r_core.metric.options import MetricOptions
 from spark3r_core.metric.sensor_depth import DepthRatio, depth_ratio
 from spark3r_core.metric.steady_odometry import SteadyOdometry
-from spark3r_core.models.interface import ModelFacts
+from spark3r_core.models.facts import ModelFacts
 from spark3r_core.photometric.levels import grey_levels, grey_of
 from spark3r_core.stream.camera_sizes import CameraSizes, intrinsics_of
 from spark3r_core.stream.estimates import WindowResult

@@ -1,8 +1,8 @@
 """The actor of one camera: it decodes and tracks where it is, maps by a mapper elsewhere, and hands on what it says.
 
-Its run is the one that a camera of several has in one process (`running/several.py`). A run that breaks off is begun
-again after a pause, and a process that takes this one's place goes on in the same way: with the next frame number, in
-the map that the mapper has, in which the camera is looked for before anything is said of where it is.
+Its run is the one that a camera of several has in one process (`running/several.py`). A live run that breaks off is
+begun again after a pause, and a process that takes this one's place goes on in the same way: with the next frame
+number, in the map that the mapper has, in which the camera is looked for before anything is said of where it is.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from importlib.metadata import version
 import psutil
 import ray
 
-from spark3r_core.models.interface import ModelFacts
+from spark3r_core.models.facts import ModelFacts
 from spark3r_core.stream.cameras_together import Rooted, Together
 from spark3r_stream.camera_name import working_for
 from spark3r_stream.config import ConfigError
@@ -26,20 +26,21 @@ from spark3r_stream.engine.reopening import Reopening
 from spark3r_stream.fleet.calls import Ended, cause_of, insistent
 from spark3r_stream.fleet.cluster import OUTLET, SITE, found
 from spark3r_stream.fleet.log_lines import LogLine, LogLines
+from spark3r_stream.fleet.mapper_answers import Opened
 from spark3r_stream.fleet.outlet import Address
 from spark3r_stream.fleet.outlet_link import OutletLink
 from spark3r_stream.fleet.plan import CameraPlan
-from spark3r_stream.fleet.pool_mapper import Opened
 from spark3r_stream.fleet.remote_mapper import RemoteMapper
 from spark3r_stream.map_file.saved_map import MapFacts, SavedMap
 from spark3r_stream.plain_text import unicode_text
 from spark3r_stream.running.among import Among, Placements
-from spark3r_stream.running.build import map_options_of, memory_of
+from spark3r_stream.running.build import is_file, map_options_of, memory_of
 from spark3r_stream.running.cameras import Camera
 from spark3r_stream.running.heartbeat import status_of
 from spark3r_stream.running.run import OpenRun
 from spark3r_stream.running.several import CameraRun
 from spark3r_stream.sources.redact import redact_uri
+from spark3r_stream.stats import LatencyHistogram
 from spark3r_stream.wire.envelope import MOST_CAMERAS
 from spark3r_stream.wire.messages import Status
 
@@ -53,7 +54,7 @@ _FLUSH_S = 5.0
 @dataclass(frozen=True)
 class CameraBeat:
     """What the fleet is told each second. status: of its run; None while there is none. waits: it is done, and waits
-    for the others. breaks: runs that broke off in this process. error: of the last one. keyframes: of its
+    for the others. breaks: runs that broke off in this process. error: of the last one. keyframes, latency: of its
     present run. late, waited_s, asked, mapping_s, mapper_restarts, keyframes_lost: see `RemoteMapper`. dropped: see
     `OutletLink`. cpu_s: of this process."""
 
@@ -63,6 +64,7 @@ class CameraBeat:
     cpu_s: float
     status: Status | None
     keyframes: int
+    latency: LatencyHistogram | None
     is_over: bool
     waits: bool
     breaks: int
@@ -137,6 +139,7 @@ class CameraActor:
             os.getpid(), ray.util.get_node_ip_address(), process.memory_info().rss, times.user + times.system,
             None if opened is None else status_of(opened.stats, opened.source, link, None),
             0 if opened is None else opened.stats.keyframes,
+            None if opened is None else opened.stats.latency,
             self._is_over, self._settling.waits, self._breaks, self._error,
             "" if opened is None or opened.placed is None else opened.placed.map_frame,
             0 if mapper is None else mapper.late,
@@ -171,6 +174,8 @@ class CameraActor:
                 begun_s = time.monotonic()
                 error = self._one_run()
                 if error is None or isinstance(error, (ConfigError, Ended)) or self._stop.is_set():
+                    break
+                if is_file(self._plan.config):  # from its beginning again it would come to the same end
                     break
                 self._breaks += 1
                 pause_s = FIRST_PAUSE_S if time.monotonic() - begun_s > STEADY_S else pause_s

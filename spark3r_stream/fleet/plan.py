@@ -112,7 +112,10 @@ def read_plan(path: Path) -> FleetPlan:
 def plan_of(content: object, name: str) -> FleetPlan:
     """The plan of a file's content. name: where it gives none. Raises ConfigError."""
     file = _table(
-        content, "the file", ("name", "publish", "keys", "insecure", "maps", "settings", "cameras"), ("mappers", "ray")
+        content,
+        "the file",
+        ("name", "publish", "keys", "insecure", "metrics", "maps", "settings", "cameras"),
+        ("mappers", "ray"),
     )
     name = _typed(file.get("name", name), str, "name")
     if not is_camera_name(name):
@@ -125,6 +128,7 @@ def plan_of(content: object, name: str) -> FleetPlan:
         "publish": _typed(file["publish"], str, "publish"),
         "keys": None if "keys" not in file else expand_home(_typed(file["keys"], str, "keys")),
         "insecure": _typed(file.get("insecure", False), bool, "insecure"),
+        "metrics": None if "metrics" not in file else _address(file["metrics"], "metrics"),
     }
     given = _table(file.get("settings", {}), "settings", FOR_ALL, PER_CAMERA)
     settings = replace(RunConfig(source=""), **own, **_options(given, "settings"))
@@ -231,6 +235,11 @@ def _typed(value: object, kind: type, where: str) -> Any:
         words = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
         raise ConfigError(f"{where} is {value!r:.80}; expected {words[kind]}")
     return value
+
+
+def _address(value: object, where: str) -> str:
+    """HOST:PORT, or a port alone, which YAML takes for a number; what it may be is checked when it is opened."""
+    return str(value) if type(value) is int else _typed(value, str, where)  # type: ignore[no-any-return]
 
 
 def _amount(value: object, where: str) -> float:

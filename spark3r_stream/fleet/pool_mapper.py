@@ -12,21 +12,22 @@ import threading
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import psutil
 import ray
 
-from spark3r_core.models.interface import Backbone, ModelFacts
+from spark3r_core.models.facts import ModelFacts
+from spark3r_core.models.interface import Backbone
 from spark3r_core.stream.keyframe_map import KeyframeMap
 from spark3r_core.stream.map_budget import without
 from spark3r_stream.config import RunConfig
-from spark3r_stream.engine.mapper_host import LocalMapper
+from spark3r_stream.engine.local_mapper import LocalMapper
 from spark3r_stream.engine.shared_mapper import FollowedMapper
-from spark3r_stream.errors import StreamError
 from spark3r_stream.fleet.calls import GONE, insistent
 from spark3r_stream.fleet.cluster import SITE, found
 from spark3r_stream.fleet.log_lines import LogLine, LogLines
+from spark3r_stream.fleet.mapper_answers import Mapped, NotOpen, Opened
 from spark3r_stream.fleet.replica import Sent
 from spark3r_stream.running.build import device_of, dtype_of, map_options_of, memory_of, model_of
 
@@ -34,25 +35,6 @@ log = logging.getLogger(__name__)
 
 CHANGES = frozenset({"map", "finish", "begin"})  # calls after which the map may be another one
 _AGAIN_S = 1.0
-
-
-class NotOpen(StreamError):
-    """This incarnation has no map of that camera: `open_camera` comes first."""
-
-
-class Mapped(NamedTuple):
-    """answer: of the method. seconds: that it took, without the time for which it waited."""
-
-    answer: Any
-    seconds: float
-
-
-class Opened(NamedTuple):
-    """keyframes: of the map that was opened, by frame id. lost: that it had and the camera does not know, or the other
-    way round."""
-
-    keyframes: frozenset[int]
-    lost: int
 
 
 @dataclass(frozen=True)
@@ -106,10 +88,11 @@ class PoolMapper:
         else:
             world = insistent(lambda: self._site.world.remote(number), self._never)
         lost = 0
-        if world is not None and known is not None:
-            unheard = [frame_id for frame_id in world.order if frame_id not in known]
-            lost = len(unheard) + len(set(known) - set(world.order))
-            world = without(world, unheard)
+        if known is not None:
+            order = [] if world is None else world.order
+            unheard = [frame_id for frame_id in order if frame_id not in known]
+            lost = len(unheard) + len(set(known) - set(order))
+            world = None if world is None else without(world, unheard)
         mapper = FollowedMapper(LocalMapper(self._model, self._memory, self._options))
         if world is not None and world.keyframes:
             mapper.open(world, gave_up=before is not None and before.mapper.gave_up)

@@ -18,14 +18,13 @@ from typing import Any
 from ray.exceptions import ActorDiedError
 
 from spark3r_core.memory.config import MemoryConfig
-from spark3r_core.models.interface import ModelFacts
+from spark3r_core.models.facts import ModelFacts
 from spark3r_core.stream.keyframe_map import KeyframeMap
 from spark3r_core.stream.map_update import KeyframeRequest, MapOptions, MapUpdate
-from spark3r_stream.engine.mapper_host import CalledMapper
-from spark3r_stream.engine.mapper_process import MapperEnded
+from spark3r_stream.engine.mapper_host import CalledMapper, MapperEnded
 from spark3r_stream.errors import MapFileError
 from spark3r_stream.fleet.calls import GONE, answer_of, cause_of, insistent
-from spark3r_stream.fleet.pool_mapper import NotOpen, Opened
+from spark3r_stream.fleet.mapper_answers import NotOpen, Opened
 from spark3r_stream.map_file.saved_map import MapFacts
 
 log = logging.getLogger(__name__)

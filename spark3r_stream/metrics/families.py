@@ -6,11 +6,10 @@ Names follow Prometheus' own rules: base units (seconds, bytes), counters end in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from spark3r_stream.stats import LatencyHistogram
 from spark3r_stream.wire.messages import SessionState, Status, TrackingState
@@ -27,16 +26,6 @@ class Measured:
     status: Status
     keyframes: int
     latency: LatencyHistogram
-
-
-class RunCollector(Collector):
-    """Asks when it is asked: nothing is counted twice, and nothing is done between two scrapes."""
-
-    def __init__(self, measure: Callable[[], Sequence[Measured]]) -> None:
-        self._measure = measure
-
-    def collect(self) -> Iterable[Metric]:
-        return families(self._measure())
 
 
 def families(measured: Sequence[Measured]) -> Iterator[Metric]:

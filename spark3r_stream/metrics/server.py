@@ -10,16 +10,17 @@ import ipaddress
 import logging
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from socketserver import ThreadingMixIn
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import Metric
 from prometheus_client.exposition import make_wsgi_app
+from prometheus_client.registry import Collector
 
 from spark3r_stream.config import ConfigError
 from spark3r_stream.errors import StreamError
-from spark3r_stream.metrics.families import Measured, RunCollector
 from spark3r_stream.plain_text import cleaned
 
 log = logging.getLogger(__name__)
@@ -66,10 +67,10 @@ class MetricsServer:
         self.url = f"http://{shown}:{self._server.server_port}/metrics"
         self._thread: threading.Thread | None = None
 
-    def serve(self, measure: Callable[[], Sequence[Measured]]) -> None:
-        """measure: called with each request, from a thread of the server."""
+    def serve(self, collect: Callable[[], Iterable[Metric]]) -> None:
+        """collect: called with each request, from a thread of the server."""
         registry = CollectorRegistry()
-        registry.register(RunCollector(measure))
+        registry.register(_Asked(collect))
         ProcessCollector(registry=registry)
         self._server.set_app(make_wsgi_app(registry))
         self._thread = threading.Thread(target=self._server.serve_forever, name="spark3r-metrics", daemon=True)
@@ -82,6 +83,16 @@ class MetricsServer:
             self._thread.join()
             self._thread = None
         self._server.server_close()
+
+
+class _Asked(Collector):
+    """Asks when it is asked: nothing is counted twice, and nothing is done between two scrapes."""
+
+    def __init__(self, collect: Callable[[], Iterable[Metric]]) -> None:
+        self._collect = collect
+
+    def collect(self) -> Iterable[Metric]:
+        return self._collect()
 
 
 class _Server(ThreadingMixIn, WSGIServer):

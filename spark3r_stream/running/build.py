@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 from spark3r_core.geometry.camera import Intrinsics
 from spark3r_core.geometry.camera_files import read_camera
+from spark3r_core.memory.config import MemoryConfig
+from spark3r_core.stream.map_update import MapOptions
 from spark3r_core.user_paths import expand_home
 from spark3r_stream.config import ConfigError, RunConfig, parse_bytes
-from spark3r_stream.engine.mapper_host import LocalMapper, MapperHost
-from spark3r_stream.engine.mapper_process import MapperProcess, ModelChoice
-from spark3r_stream.engine.reconstructor import Reconstructor
+from spark3r_stream.engine.mapper_host import MapperHost
 from spark3r_stream.engine.reopening import Reopening
 from spark3r_stream.engine.scheduler import most_new_frames
-from spark3r_stream.engine.shared_mapper import LocalMappers, SharedMapper
 from spark3r_stream.engine.tracking import TrackingReconstructor
 from spark3r_stream.sources.open import is_surely_a_file
 
 if TYPE_CHECKING:
     from spark3r_core.models.interface import Backbone
-    from spark3r_core.stream.map_update import MapOptions
-    from spark3r_core.stream.session import MemoryConfig
+    from spark3r_stream.engine.mapper_process import MapperProcess, ModelChoice
+    from spark3r_stream.engine.reconstructor import Reconstructor
+    from spark3r_stream.engine.shared_mapper import SharedMapper
 
 
 def build_reconstructor(
@@ -50,8 +50,12 @@ def build_reconstructor(
             mapper.load(_choice(config, device, dtype), memory, options)
             found: MapperHost = mapper
         else:
+            from spark3r_stream.engine.local_mapper import LocalMapper
+
             found = LocalMapper(model_of(config, device, dtype), memory, options)
         return TrackingReconstructor(found, config.size, camera, reopening=reopening, metric=config.metric)
+    from spark3r_stream.engine.reconstructor import Reconstructor
+
     if max_new_frames is None:
         max_new_frames = most_new_frames(None if config.window == "auto" else int(config.window), is_file(config))
     memory = memory_of(config, max_new_frames)
@@ -63,6 +67,8 @@ def build_reconstructor(
 def build_shared_mapper(config: RunConfig, streams: int, process: MapperProcess | None) -> SharedMapper:
     """One model for so many streams, each with a map and a memory of its own. process: where it maps on a CPU; None: in
     this process. Imports torch."""
+    from spark3r_stream.engine.shared_mapper import LocalMappers, SharedMapper
+
     device = device_of(config.device)
     dtype, options, memory = dtype_of(config.dtype, device), map_options_of(config), memory_of(config, 1)
     if process is not None and device == "cpu":
@@ -72,8 +78,6 @@ def build_shared_mapper(config: RunConfig, streams: int, process: MapperProcess 
 
 
 def memory_of(config: RunConfig, max_new_frames: int) -> MemoryConfig:
-    from spark3r_core.stream.session import MemoryConfig
-
     return MemoryConfig(
         max_bytes=None if config.memory is None else parse_bytes(config.memory),
         fill=config.fill,
@@ -89,8 +93,6 @@ def model_of(config: RunConfig, device: str, dtype: Any) -> Backbone:
 
 
 def map_options_of(config: RunConfig) -> MapOptions:
-    from spark3r_core.stream.map_update import MapOptions
-
     return MapOptions(closes_loops=config.loops == "on", max_bytes=parse_bytes(config.map_memory))
 
 
@@ -99,6 +101,7 @@ def _choice(config: RunConfig, device: str, dtype: Any) -> ModelChoice:
     import torch
 
     from spark3r_core.models.registry import BUNDLED, weights_file
+    from spark3r_stream.engine.mapper_process import ModelChoice
 
     weights: Path | str | None = config.weights
     if weights != "random" and (weights is not None or config.model != BUNDLED):

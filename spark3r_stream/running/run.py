@@ -11,7 +11,7 @@ import threading
 import uuid
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spark3r_core.user_paths import expand_home
 from spark3r_stream.clock import Clock, SystemClock
@@ -27,7 +27,6 @@ from spark3r_stream.engine.loop import (
     stream_steps,
     window_steps,
 )
-from spark3r_stream.engine.mapper_process import MapperProcess
 from spark3r_stream.engine.placed import PlacedSink
 from spark3r_stream.engine.run_stats import RunStats
 from spark3r_stream.engine.scheduler import WindowPlan, plan_window
@@ -71,6 +70,9 @@ from spark3r_stream.sources.base import Source
 from spark3r_stream.sources.open import is_recording
 from spark3r_stream.wire.envelope import Sealer
 from spark3r_stream.wire.messages import CapturedClock
+
+if TYPE_CHECKING:
+    from spark3r_stream.engine.mapper_process import MapperProcess
 
 log = logging.getLogger(__name__)
 
@@ -174,7 +176,7 @@ def opened_run(
     reopening = opened_map(config, run) if among is None or among.reopening is None else among.reopening
     resumption = None if among is None else among.resumption
     own_mapper = among is None and config.track == "on" and config.device in ("auto", "cpu")
-    mapper = MapperProcess() if own_mapper else None
+    mapper = _mapper_process() if own_mapper else None
     with contextlib.ExitStack() as closing:
         if mapper is not None:
             closing.callback(mapper.close)
@@ -253,13 +255,13 @@ def opened_run(
         if wires:
             closing.enter_context(heartbeat(wires, stats, source, publisher, recorder, ended))
         if metrics is not None:
-            from spark3r_stream.metrics.families import Measured
+            from spark3r_stream.metrics.families import Measured, families
 
             def measured() -> list[Measured]:
                 status = status_of(stats, source, publisher, recorder)
                 return [Measured(source.info.name, status, stats.keyframes, stats.latency)]
 
-            metrics.serve(measured)
+            metrics.serve(lambda: families(measured()))
         if recorder is not None:
             sinks.append(DecisionsSink(recorder, clock, _torch_threads()))
         comparison = None
@@ -329,6 +331,12 @@ def _raise_what_ended(failures: list[StreamError], recorder: Recorder | None) ->
 
 def _results_stopped(error: OutputError) -> None:
     log.error("results are not written any more, mapping goes on: %s", error)
+
+
+def _mapper_process() -> MapperProcess:
+    from spark3r_stream.engine.mapper_process import MapperProcess
+
+    return MapperProcess()
 
 
 def _torch_threads() -> int:

@@ -18,7 +18,7 @@ from spark3r_core.stream.cameras_together import Together
 from spark3r_stream.camera_name import inheriting_thread, working_for
 from spark3r_stream.clock import SystemClock
 from spark3r_stream.config import RunConfig
-from spark3r_stream.engine.mapper_process import MapperEnded, MapperProcess
+from spark3r_stream.engine.mapper_host import MapperEnded
 from spark3r_stream.engine.sinks import WireSink
 from spark3r_stream.errors import StreamError
 from spark3r_stream.pubsub.publisher import Publisher
@@ -218,6 +218,8 @@ def opened_several(
     Raises what the settings, the model and the published address give cause for; what a camera's own source and files
     do is the camera's.
     """
+    from spark3r_stream.engine.mapper_process import MapperProcess  # imports torch
+
     process = MapperProcess() if config.device in ("auto", "cpu") else None
     with contextlib.ExitStack() as closing:
         if process is not None:
@@ -249,7 +251,9 @@ def opened_several(
             several.runs.append(CameraRun(camera, among, on_open, last))
         several.publisher = publisher
         if metrics is not None:
-            metrics.serve(lambda: _measured(several))
+            from spark3r_stream.metrics.families import families
+
+            metrics.serve(lambda: families(_measured(several)))
         for one in several.runs:
             one.start()
         try:

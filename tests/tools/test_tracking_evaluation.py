@@ -14,7 +14,7 @@ from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.stream import mapper
 from spark3r_core.stream.map_update import MapOptions
 from spark3r_core.synthetic.sequence import SyntheticSequence
-from spark3r_stream.engine.mapper_host import LocalMapper
+from spark3r_stream.engine.local_mapper import LocalMapper
 from spark3r_stream.engine.results import StepOutput
 from spark3r_stream.engine.tracking import TrackingReconstructor
 from spark3r_stream.errors import EndOfStream

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.interface import Backbone
-from spark3r_stream.engine.mapper_host import LocalMapper
+from spark3r_stream.engine.local_mapper import LocalMapper
 from spark3r_stream.engine.tracking import TrackingReconstructor
 from spark3r_stream.wire.messages import TrackingState
 from tools.evaluation.tracked_run import HeldSource, run_tracked, states_of

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from spark3r_core.models.interface import Backbone
 from spark3r_core.stream.session import MemoryConfig
-from spark3r_stream.engine.reconstructor import Reconstructor, split_window
+from spark3r_stream.engine.reconstructor import Reconstructor
 from spark3r_stream.engine.scheduler import plan_window
+from spark3r_stream.engine.split_window import split_window
 from spark3r_stream.frame import Frame
 from spark3r_stream.outputs.intrinsics_json import median_camera
 from tools.evaluation import baselines, metrics

@@ -20,7 +20,7 @@ from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.interface import Backbone
 from spark3r_core.stream.keyframe_map import KeyframeMap
 from spark3r_core.stream.merging import NotMerged, merged
-from spark3r_stream.engine.mapper_host import LocalMapper
+from spark3r_stream.engine.local_mapper import LocalMapper
 from spark3r_stream.engine.reopening import Reopening
 from spark3r_stream.engine.tracking import TrackingReconstructor
 from spark3r_stream.map_file.reading import read_map

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spark3r_core.geometry.sim3 import Sim3
-from spark3r_core.models.interface import ModelFacts
+from spark3r_core.models.facts import ModelFacts
 from spark3r_stream.clock import SystemClock
 from spark3r_stream.engine.files_sink import FilesSink
 from spark3r_stream.engine.loop import AnyReconstructor, EngineConfig, Sink, stream_steps

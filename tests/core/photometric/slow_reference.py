@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from spark3r_core.photometric.residuals import DEPTH_SIGMA, HUBER, INTENSITY_SIGMA, MIN_Z
+from spark3r_core.photometric.assumed import DEPTH_SIGMA, HUBER, INTENSITY_SIGMA, MIN_Z
 
 Array = NDArray[np.float64]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from spark3r_core.photometric import depth_grid
+from spark3r_core.photometric import depth_grid, grid_weights
 from spark3r_core.photometric.depth_grid import COLUMNS, NODES, ROWS
 
 
@@ -18,7 +18,7 @@ def smooth(places: np.ndarray) -> np.ndarray:
 def test_weights_share_out_one() -> None:
     u, v = torch.rand(2, 500, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     corners = torch.tensor([0.0, 1.0, 0.0, 1.0], dtype=torch.float64)
-    weights = depth_grid.weights(torch.cat([u, corners]), torch.cat([v, corners.sort().values]))
+    weights = grid_weights.weights(torch.cat([u, corners]), torch.cat([v, corners.sort().values]))
     assert weights.shape == (504, NODES)
     assert (weights >= 0).all()
     torch.testing.assert_close(weights.sum(1), torch.ones(504, dtype=torch.float64))
@@ -31,7 +31,7 @@ def test_weights_interpolate_a_tilt_exactly() -> None:
     u, v = torch.rand(2, 100, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     rows, columns = torch.meshgrid(torch.linspace(0, 1, ROWS), torch.linspace(0, 1, COLUMNS), indexing="ij")
     nodes = (0.3 * columns - 0.7 * rows + 0.2).flatten().double()
-    torch.testing.assert_close(depth_grid.weights(u, v) @ nodes, 0.3 * u - 0.7 * v + 0.2, rtol=0, atol=1e-6)
+    torch.testing.assert_close(grid_weights.weights(u, v) @ nodes, 0.3 * u - 0.7 * v + 0.2, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("outliers", [0.0, 0.2])
@@ -42,7 +42,7 @@ def test_fit_finds_scale_and_correction(outliers: float) -> None:
     wrong = rng.random(3000) < outliers
     log_ratio[wrong] += rng.choice([-1, 1], wrong.sum()) * rng.uniform(0.7, 2, wrong.sum())
     scale, nodes, information = depth_grid.fit(log_ratio, places)
-    basis = depth_grid.weights(*torch.from_numpy(places).T).numpy()
+    basis = grid_weights.weights(*torch.from_numpy(places).T).numpy()
     error = scale + basis @ nodes - np.log(2.5) - smooth(places)
     assert abs(scale - np.log(2.5) - np.median(smooth(places))) < 0.02
     assert np.sqrt((error**2).mean()) < (0.02 if outliers else 0.012)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from spark3r_core.geometry import se3
+from spark3r_core.photometric.assumed import MIN_GRADIENT
 from spark3r_core.photometric.key_points import key_points
-from spark3r_core.photometric.keyframe import MIN_GRADIENT
 from spark3r_core.photometric.levels import grey_levels
 from spark3r_core.photometric.priors import SLOWEST, SPEED_CHANGE, TURN_CHANGE, Past, Priors
 from tests.core.photometric.scene import Room, camera, path

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from spark3r_core.photometric import keyframe
+from spark3r_core.photometric.assumed import COARSEST_WIDTH, level_count
 from spark3r_core.photometric.keyframe import Keyframe, choose_points
-from spark3r_core.photometric.pyramid import COARSEST_WIDTH, grey_pyramid, level_count
+from spark3r_core.photometric.pyramid import grey_pyramid
 from tests.core.photometric.scene import Room, camera, path
 
 HW = (72, 96)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from spark3r_core.geometry import se3
-from spark3r_core.photometric import depth_grid, residuals
+from spark3r_core.photometric import depth_grid, grid_weights, residuals
 from spark3r_core.photometric.keyframe import Points
 from spark3r_core.photometric.residuals import BIAS, COLUMNS, FOCAL, GAIN, NODE, POSE, linearise
 
@@ -31,7 +31,7 @@ def some_points(count: int = 150, seed: int = 0) -> Points:
     focal, centre = (80.0, 78.0), (48.3, 35.6)
     uv = rng.uniform([2, 2], [HW[1] - 2, HW[0] - 2], (count, 2))
     rays = np.column_stack([(uv - centre) / focal, np.ones(count)])
-    basis = depth_grid.weights(*torch.from_numpy(uv / (HW[1], HW[0])).T)
+    basis = grid_weights.weights(*torch.from_numpy(uv / (HW[1], HW[0])).T)
     as_tensors = (torch.from_numpy(array) for array in (rays, rng.uniform(0.7, 2, count), rng.uniform(0, 1, count)))
     return Points(*as_tensors, basis, focal, centre, HW)
 

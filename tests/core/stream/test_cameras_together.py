@@ -9,11 +9,13 @@ import pytest
 
 from spark3r_core.geometry.alignment import umeyama
 from spark3r_core.geometry.sim3 import Sim3
-from spark3r_core.stream.cameras_together import CamerasTogether, _rooted, merged_maps
+from spark3r_core.places.agreement import Places
+from spark3r_core.stream.cameras_together import MOST_MAPS, CamerasTogether, _rooted, merged_maps
 from spark3r_core.stream.keyframe_map import KeyframeMap
+from spark3r_core.stream.likely_maps import LikelyMaps
 from spark3r_core.stream.loops import opened
 from spark3r_core.stream.map_budget import without
-from spark3r_core.stream.meeting import Relation
+from spark3r_core.stream.meeting import VERIFICATIONS, Relation
 from tests.core.places.views import HW, Room, pose
 from tests.core.stream import room_map
 from tests.core.stream.room_map import HALF, TRUTH, make_map, true_poses
@@ -73,6 +75,46 @@ def test_two_cameras_that_see_one_place_are_joined_and_a_third_elsewhere_is_not(
     assert joined.root_from_own.scale == pytest.approx(1 / 1.7, rel=0.1)
     assert errors(first, second, joined.root_from_own).max() < 0.1, "of a circle of radius 0.5"
     assert not together.look(1, second.order[0], worlds), "who is joined is not looked for any more"
+
+
+def of_another_world(world: KeyframeMap, seed: int) -> KeyframeMap:
+    """A map that has no place in common with it: its descriptors mean something else."""
+    order = np.random.default_rng(seed).permutation(128)
+    keyframes = {
+        one: replace(key, features=replace(key.features, descriptors=key.features.descriptors[:, order]))
+        for one, key in world.keyframes.items()
+    }
+    return opened(replace(world, keyframes=keyframes, places=Places()), is_fixed=False)
+
+
+def test_among_many_cameras_a_keyframe_is_looked_for_in_the_most_likely_maps(
+    halves: tuple[KeyframeMap, KeyframeMap],
+) -> None:
+    first, second = halves
+    worlds = {camera: of_another_world(first, camera) for camera in range(14)} | {5: first, 11: second}
+    together = CamerasTogether(len(worlds))
+    all_seen(together, worlds)
+    assert together.rooted[11].root == 5
+    assert errors(first, second, together.rooted[11].root_from_own).max() < 0.1
+    assert all(together.rooted[camera].root == camera for camera in worlds if camera != 11)
+    looks = sum(len(world.order) for world in worlds.values())
+    verified = sum(len(one.looked) for one in together._recognised.values())
+    assert verified <= looks * MOST_MAPS * VERIFICATIONS
+
+
+def test_likely_maps_follow_what_comes_and_goes(halves: tuple[KeyframeMap, KeyframeMap]) -> None:
+    first, second = halves
+    likely = LikelyMaps()
+    worlds = {camera: of_another_world(first, camera) for camera in range(3)} | {3: first, 4: second}
+    shorter = {camera: without(world, world.order[-2:]) for camera, world in worlds.items()}
+    renamed = {4: worlds[4], 5: worlds[0], 6: worlds[1], 9: worlds[3]}
+    for now, right in ((worlds, 3), (shorter, 3), (renamed, 9), (worlds, 3)):
+        others = sorted(now.keys() - {4})
+        likeliest = [likely.most_likely(4, one, now, others, 1) for one in now[4].order]
+        assert likeliest.count([right]) > len(likeliest) / 2
+        assert len(likely.most_likely(4, second.order[0], now, others, 9)) == len(others)
+    young = {0: without(first, first.order[1:]), 1: KeyframeMap()}
+    assert LikelyMaps().most_likely(0, first.order[0], young, [1], 1) == []
 
 
 def test_a_few_pictures_that_look_alike_join_nothing(halves: tuple[KeyframeMap, KeyframeMap]) -> None:

@@ -11,7 +11,7 @@ from spark3r_core.geometry import se3
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.models.preprocess import StreamResize
 from spark3r_core.photometric.levels import grey_levels
-from spark3r_core.stream.dense import DenseDepth
+from spark3r_core.stream.dense_depth import DenseDepth
 from spark3r_core.stream.retracking import KnownKeyframe, retracked
 from tests.core.photometric.scene import Room, camera, path
 from tests.core.photometric.tracking_scene import HW, pictures

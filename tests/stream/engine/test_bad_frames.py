@@ -11,7 +11,7 @@ import pytest
 from spark3r_core.geometry import umeyama
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.registry import load_model
-from spark3r_stream.engine.mapper_host import LocalMapper
+from spark3r_stream.engine.local_mapper import LocalMapper
 from spark3r_stream.engine.tracking import TrackingReconstructor
 from spark3r_stream.sources.open import open_source
 from spark3r_stream.sources.options import SourceOptions

@@ -10,12 +10,12 @@ import pytest
 from spark3r_core.geometry.alignment import umeyama
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.registry import load_model
-from spark3r_core.stream.dense import DenseDepth
+from spark3r_core.stream.dense_depth import DenseDepth
 from spark3r_core.stream.retracking import KnownKeyframe
 from spark3r_core.synthetic.sequence import SyntheticSequence
 from spark3r_stream.engine import final_tracking
 from spark3r_stream.engine.final_tracking import MOST_KEYFRAMES, FinalTracking, _Around, _Seen
-from spark3r_stream.engine.mapper_host import LocalMapper
+from spark3r_stream.engine.local_mapper import LocalMapper
 from spark3r_stream.engine.results import Retracked, StepOutput
 from spark3r_stream.engine.submap import Submap
 from spark3r_stream.engine.tracking import TrackingReconstructor

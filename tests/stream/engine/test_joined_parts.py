@@ -14,7 +14,7 @@ from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.stream.camera_sizes import CameraSizes
 from spark3r_core.stream.map_update import MapOptions
-from spark3r_stream.engine.mapper_host import LocalMapper
+from spark3r_stream.engine.local_mapper import LocalMapper
 from spark3r_stream.engine.sinks import WireSink
 from spark3r_stream.engine.tracking import TrackingReconstructor
 from spark3r_stream.frame import Frame

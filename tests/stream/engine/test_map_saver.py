@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from spark3r_core.memory.config import MemoryConfig
+from spark3r_stream.engine.local_mapper import LocalMapper
 from spark3r_stream.engine.map_saver import MapSaver
-from spark3r_stream.engine.mapper_host import LocalMapper
 from spark3r_stream.engine.results import StepOutput
 from spark3r_stream.errors import MapFileError
 from spark3r_stream.map_file.reading import read_map

@@ -21,8 +21,9 @@ from spark3r_core.models.registry import load_model
 from spark3r_core.photometric.levels import grey_levels
 from spark3r_core.stream.camera_sizes import CameraSizes
 from spark3r_core.stream.map_update import KeyframeRequest, MapUpdate
-from spark3r_stream.engine.mapper_host import LocalMapper, MapperHost
-from spark3r_stream.engine.mapper_process import MapperEnded, MapperProcess, ModelChoice
+from spark3r_stream.engine.local_mapper import LocalMapper
+from spark3r_stream.engine.mapper_host import MapperEnded, MapperHost
+from spark3r_stream.engine.mapper_process import MapperProcess, ModelChoice
 from spark3r_stream.engine.tracking import TrackingReconstructor
 from spark3r_stream.errors import MapFileError
 from spark3r_stream.frame import Frame

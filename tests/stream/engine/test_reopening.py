@@ -12,7 +12,7 @@ from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.stream.camera_sizes import CameraSizes
 from spark3r_core.stream.kept_picture import encoded
 from spark3r_stream.engine.frame_cloud import CloudConfig
-from spark3r_stream.engine.mapper_host import LocalMapper
+from spark3r_stream.engine.local_mapper import LocalMapper
 from spark3r_stream.engine.relocaliser import TRIES_AT_FIRST
 from spark3r_stream.engine.reopening import PER_FRAME, Reopening
 from spark3r_stream.engine.sinks import WireSink

@@ -7,7 +7,7 @@ import pytest
 
 from spark3r_core.geometry import se3
 from spark3r_core.memory.config import MemoryConfig
-from spark3r_stream.engine.mapper_host import LocalMapper
+from spark3r_stream.engine.local_mapper import LocalMapper
 from spark3r_stream.engine.tracking import TrackingReconstructor
 from spark3r_stream.frame import Frame
 from spark3r_stream.wire.encode import encode_frame

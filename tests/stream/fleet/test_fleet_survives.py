@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -14,10 +15,12 @@ import pytest
 
 pytest.importorskip("ray")
 
+from spark3r_core.geometry.camera_files import camera_as_json
 from spark3r_stream.fleet.cluster import connected
 from spark3r_stream.fleet.fleet import Fleet, started_fleet
 from spark3r_stream.fleet.plan import plan_of
 from spark3r_stream.map_file.reading import read_map
+from spark3r_stream.sources.synthetic import SyntheticSource
 from spark3r_stream.wire.messages import TrackingState
 from tests.stream.fleet.following import Following
 
@@ -70,7 +73,12 @@ class Looked:
 @pytest.fixture(scope="module")
 def looked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Looked]:
     maps: Path = tmp_path_factory.mktemp("maps")
-    content = {"publish": "tcp://127.0.0.1:*", "maps": str(maps), "ray": {"cpus": 2}, "cameras": URIS}
+    camera = tmp_path_factory.mktemp("camera") / "room.json"
+    camera.write_text(json.dumps(camera_as_json(SyntheticSource(LOOP).ground_truth.camera)))
+    content = {
+        "publish": "tcp://127.0.0.1:*", "maps": str(maps), "ray": {"cpus": 2}, "cameras": URIS,
+        "settings": {"camera": str(camera)},  # with one that is guessed drift alone reaches 9 percent on a busy machine
+    }  # fmt: skip
     plan = plan_of(content, "survives")
     with connected(plan.ray, "survives"), started_fleet(plan, logging.INFO) as fleet:
         looked = Looked(fleet)
@@ -81,12 +89,18 @@ def looked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Looked]:
             looked.close()
 
 
-def check_paths(looked: Looked) -> None:
-    """All that was said to be tracked lies on each camera's true path. A camera that is put down somewhere else after
-    its loss is off by a good part of its way; drift alone is a few percent here."""
-    errors = {name: looked.following.error_of_path({name: uri}) for name, uri in URIS.items()}
-    print("errors of the path:", {name: f"{error:.2%}" for name, error in errors.items()})
+def path_errors(looked: Looked) -> dict[str, float]:
+    """Of all that was said to be tracked, RMS over the length of each camera's true path."""
+    return {name: looked.following.error_of_path({name: uri}) for name, uri in URIS.items()}
+
+
+def check_paths(looked: Looked, before: dict[str, float]) -> None:
+    """A camera that is put down somewhere else after its loss is off by a good part of its way. Drift is not a loss: it
+    is a few percent here, on a busy machine, where keyframes come late. before: errors before the loss."""
+    errors = path_errors(looked)
+    print("errors of the path:", {name: f"{before[name]:.2%} to {error:.2%}" for name, error in errors.items()})
     assert max(errors.values()) < 0.08, errors
+    assert all(error < before[name] + 0.04 for name, error in errors.items()), (before, errors)
 
 
 def kill(pid: int) -> None:
@@ -97,6 +111,7 @@ def test_a_camera_that_is_killed_goes_on_in_its_map(looked: Looked) -> None:
     camera, frames = looked.fleet.cameras["yard"], looked.following.frames["yard"]
     looked.until("it has a map", lambda: camera.beat.keyframes >= 2)
     before, other = len(frames), len(looked.following.frames["gate"])
+    errors = path_errors(looked)
     kill(camera.beat.pid)
     begun_s = time.monotonic()
     looked.until("it is there again", lambda: any(one.epoch > 0 for one in frames))
@@ -111,11 +126,11 @@ def test_a_camera_that_is_killed_goes_on_in_its_map(looked: Looked) -> None:
     looked.until("it is counted", lambda: camera.restarts == 1)
     assert looked.tracked_since("gate", other), "the other went on"
     looked.following.check_numbers()
-    check_paths(looked)
+    check_paths(looked, errors)
 
 
 def test_a_mapper_that_is_killed_opens_what_was_sent(looked: Looked) -> None:
-    mapper = looked.fleet.mappers[0]
+    mapper, errors = looked.fleet.mappers[0], path_errors(looked)
     kill(mapper.beat.pid)
     begun_s = time.monotonic()
     looked.until("it is there again", lambda: mapper.restarts == 1)
@@ -127,12 +142,12 @@ def test_a_mapper_that_is_killed_opens_what_was_sent(looked: Looked) -> None:
     assert all(camera.beat.mapper_restarts == 1 for camera in looked.fleet.cameras.values())
     assert all(camera.beat.keyframes_lost == 0 for camera in looked.fleet.cameras.values())
     looked.following.check_numbers()
-    check_paths(looked)
+    check_paths(looked, errors)
 
 
 def test_a_map_that_is_killed_begins_with_its_files(looked: Looked) -> None:
     site = looked.fleet.site
-    before = dict(site.beat.keyframes)
+    before, errors = dict(site.beat.keyframes), path_errors(looked)
     kill(site.beat.pid)
     begun_s = time.monotonic()
     looked.until("it is there again", lambda: site.restarts == 1)
@@ -141,7 +156,7 @@ def test_a_map_that_is_killed_begins_with_its_files(looked: Looked) -> None:
     counts = {name: len(frames) for name, frames in looked.following.frames.items()}
     looked.until("both go on", lambda: all(looked.tracked_since(name, counts[name]) for name in URIS))
     looked.following.check_numbers()
-    check_paths(looked)
+    check_paths(looked, errors)
 
 
 def test_what_both_have_lost_is_counted_and_nobody_is_believed_on_it(looked: Looked) -> None:
@@ -149,7 +164,7 @@ def test_what_both_have_lost_is_counted_and_nobody_is_believed_on_it(looked: Loo
     fleet, cameras = looked.fleet, list(looked.fleet.cameras.values())
     looked.until("there is what no file has", lambda: len(unsaved(looked)) == len(cameras))
     counts = {name: len(frames) for name, frames in looked.following.frames.items()}
-    restarts = fleet.mappers[0].restarts
+    restarts, errors = fleet.mappers[0].restarts, path_errors(looked)
     kill(fleet.site.beat.pid)
     kill(fleet.mappers[0].beat.pid)
     looked.until("the mapper is there again", lambda: fleet.mappers[0].restarts > restarts)
@@ -163,7 +178,7 @@ def test_what_both_have_lost_is_counted_and_nobody_is_believed_on_it(looked: Loo
         for camera in cameras
     ))  # fmt: skip
     looked.following.check_numbers()
-    check_paths(looked)
+    check_paths(looked, errors)
 
 
 def unsaved(looked: Looked) -> set[int]:

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from spark3r_stream.config import ConfigError, RunConfig
 from spark3r_stream.errors import StreamError
-from spark3r_stream.metrics.families import Measured
+from spark3r_stream.metrics.families import Measured, families
 from spark3r_stream.metrics.server import MOST_CLIENTS, MetricsServer, metrics_address
 from spark3r_stream.running.run import opened_run
 from spark3r_stream.stats import LatencyHistogram
@@ -68,9 +68,8 @@ def test_what_is_counted_is_what_is_shown() -> None:
         tracking=TrackingState.LOST, epoch=2, map_bytes=5000, uptime_ns=2_500_000_000,
     )  # fmt: skip
     server = MetricsServer(("127.0.0.1", 0))
-    server.serve(
-        lambda: [Measured("gate", status, 7, latency), Measured('a"b\\', Status(SessionState.OPENING), 0, latency)]
-    )
+    measured = [Measured("gate", status, 7, latency), Measured('a"b\\', Status(SessionState.OPENING), 0, latency)]
+    server.serve(lambda: families(measured))
     try:
         samples = scraped(server.url)
     finally:
