@@ -108,8 +108,10 @@ class RunConfig:
         distance: two points of the scene, each as PICTURE:X,Y in pixels of a picture, and how many metres they are
             apart: --distance 120:310,200 120:455,210 0.8 (docs/metres.md).
         depth_images: folder of a depth sensor's images, 16-bit PNGs registered to the undistorted pictures and named by
-            the number of their picture: 000045.png. They say how long a metre is; depth in the map stays the engine's.
+            the number of their picture: 000045.png; or tcp://… where they are published (docs/metres.md). They say how
+            long a metre is; depth in the map stays the engine's.
         depth_scale: steps of a depth image per metre.
+        depth_offset: seconds to be added to the times of published depth images.
         save_depth: also write depth and confidence of each frame to OUT/depth.
         mesh: also write one coloured surface, OUT/mesh.ply and OUT/mesh.glb, at the end (docs/geometry.md).
         max_points: points of cloud.ply at most.
@@ -167,8 +169,9 @@ class RunConfig:
     camera_height: float | None = None
     baseline: tuple[float, float, float] | None = None
     distance: tuple[str, str, float] | None = None
-    depth_images: Path | None = None
+    depth_images: str | None = None
     depth_scale: float = 1000.0
+    depth_offset: float = 0.0
     save_depth: bool = False
     mesh: bool = False
     max_points: int = 2_000_000
@@ -240,7 +243,7 @@ class RunConfig:
             raise ConfigError("--odometry-offset is about the poses of --odometry; give them with it")
         if self.gyro is None and (self.gyro_offset is not None or self.gyro_axes != "x,y,z"):
             raise ConfigError("--gyro-offset and --gyro-axes are about the samples of --gyro; give it with them")
-        for name in ("gyro_offset", "odometry_offset"):
+        for name in ("gyro_offset", "odometry_offset", "depth_offset"):
             if not abs(getattr(self, name) or 0.0) <= 1e10:  # NaN too
                 raise ConfigError(f"{option_name(name)} is {getattr(self, name)}; expected seconds")
         try:
@@ -251,6 +254,8 @@ class RunConfig:
             raise ConfigError(f"--depth-scale is {self.depth_scale}; expected 1 to 100000 steps per metre")
         if self.depth_scale != 1000.0 and self.depth_images is None:
             raise ConfigError("--depth-scale is about depth images; give their folder with --depth-images")
+        if self.depth_offset and self.depth_images is None:
+            raise ConfigError("--depth-offset is about depth images; give their address with --depth-images")
         if is_metric and self.others:
             raise ConfigError("metres are for one camera; with several, run each by itself")
         if is_metric and self.track == "off":

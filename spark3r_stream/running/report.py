@@ -58,6 +58,6 @@ def settings_of(config: RunConfig) -> dict[str, Any]:
     """The settings as stored with results: plain values, no credentials."""
     plain = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(config).items()}
     plain["source"] = redact_uri(config.source)
-    for name in ("gyro", "odometry"):
+    for name in ("gyro", "odometry", "depth_images"):
         plain[name] = None if plain[name] is None else redact_uri(plain[name])
     return {k: unicode_text(v) if isinstance(v, str) else v for k, v in plain.items()}

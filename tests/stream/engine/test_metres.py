@@ -143,6 +143,9 @@ def test_what_makes_no_sense_is_refused(spark3r, capfd: pytest.CaptureFixture[st
         (("--camera-height", "-1"), "over the floor"),
         (("--depth-images", tmp_path), "has no depth images"),
         (("--depth-scale", "5000"), "give their folder"),
+        (("--depth-offset", "1"), "give their address"),
+        (("--depth-images", tmp_path, "--depth-offset", "1"), "is a folder"),
+        (("--depth-images", "tcp://nowhere"), "expected tcp://HOST:PORT"),
         (("synthetic:room", "--tag", "36h11:0.1"), "metres are for one camera"),
     ):
         assert spark3r("run", SOURCE, *options) == 1
