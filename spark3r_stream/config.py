@@ -32,6 +32,8 @@ def parse_bytes(text: str) -> int:
 
 
 NO_CAMERA = Path("none")
+NAME_PLACE = "{name}"  # in paths and addresses: with several cameras, the name of each
+OF_EACH_CAMERA = ("gyro", "odometry", "depth_images")
 
 
 def option_name(name: str) -> str:
@@ -103,7 +105,7 @@ class RunConfig:
         tag_up: how tags are mounted, upright on a wall or flat on the floor: then they say what is up, too.
         tag_origin: the origin of the map is the tag; of several, the one with the smallest id.
         camera_height: metres over the floor at which the camera is carried, as on a robot: the floor is found in the
-            map, and says what is up, too.
+            map, and says what is up, too. With several cameras this, baseline and distance are of the first one.
         baseline: two times in seconds from the first frame, and how many metres apart the camera was at them.
         distance: two points of the scene, each as PICTURE:X,Y in pixels of a picture, and how many metres they are
             apart: --distance 120:310,200 120:455,210 0.8 (docs/metres.md).
@@ -235,8 +237,13 @@ class RunConfig:
             raise ConfigError(
                 f"--{sensors[0]} is a hint for tracking, and --track off does none; leave one of them away"
             )
-        if sensors and self.others:
-            raise ConfigError(f"--{sensors[0]} is of one camera; leave it away, or run that camera by itself")
+        for name in OF_EACH_CAMERA:
+            value = getattr(self, name)
+            if self.others and value is not None and NAME_PLACE not in value:
+                raise ConfigError(
+                    f"{option_name(name)} {value} is of one camera; write {NAME_PLACE} where the name of each is to be,"
+                    " as in /data/{name}"
+                )
         if len(sensors) > 1:
             raise ConfigError("--gyro and --odometry both say how the camera turns; give one of them")
         if self.odometry_offset and self.odometry is None:
@@ -256,8 +263,6 @@ class RunConfig:
             raise ConfigError("--depth-scale is about depth images; give their folder with --depth-images")
         if self.depth_offset and self.depth_images is None:
             raise ConfigError("--depth-offset is about depth images; give their address with --depth-images")
-        if is_metric and self.others:
-            raise ConfigError("metres are for one camera; with several, run each by itself")
         if is_metric and self.track == "off":
             raise ConfigError("metres need keyframes, and --track off makes none; leave one of the two away")
         if self.memory is not None:

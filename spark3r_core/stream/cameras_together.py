@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from spark3r_core.geometry.alignment import umeyama
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.stream.keyframe_map import KeyframeMap
 from spark3r_core.stream.meeting import PROPOSALS, VERIFICATIONS, Relation, related
@@ -25,11 +29,12 @@ LEAST_KEYFRAMES = 3  # of a map that is adjusted together with another one
 @dataclass(frozen=True, eq=False)
 class Rooted:
     """Where a camera's map lies: in that of camera `root`. pairs: of keyframes by which it was joined last; 0 for the
-    root itself."""
+    root itself. scale_std: of the logarithm of the scale."""
 
     root: int
     root_from_own: Sim3
     pairs: int = 0
+    scale_std: float = 0.0
 
 
 class CamerasTogether:
@@ -80,10 +85,38 @@ class CamerasTogether:
 
 @dataclass(frozen=True, eq=False)
 class Together:
-    """Several maps adjusted as one. places: where keyframes lie in the map of camera `root`, by camera and frame id."""
+    """Several maps adjusted as one. places: where keyframes lie in the map of camera `root`, by camera and frame id.
+    before: where they lay in the map of their own camera."""
 
     root: int
     places: dict[int, dict[int, Sim3]]
+    before: dict[int, dict[int, Sim3]]
+
+    def moved(self, camera: int) -> dict[int, Sim3]:
+        """By frame id, how each keyframe has moved: what took its own map there."""
+        before = self.before[camera]
+        return {frame_id: place @ before[frame_id].inverse() for frame_id, place in self.places[camera].items()}
+
+    def root_from_own(self, camera: int) -> Sim3:
+        """The similarity that takes a camera's own map there, as nearly as one can."""
+        before = self.before[camera]
+        ids = sorted(self.places[camera])
+        size = float(np.std([before[one].translation for one in ids], axis=0).max()) or 1.0
+        points = np.concatenate([np.zeros((1, 3)), size * np.eye(3)])
+        here, there = (
+            np.concatenate([at.translation + points @ at.rotation.T * scale for one in ids for at in [lies[one]]])
+            for lies, scale in ((before, 1.0), (self.places[camera], self._spread(camera)))
+        )
+        return umeyama(here, there)
+
+    def _spread(self, camera: int) -> float:
+        """How much larger the camera's way is there."""
+        before, after = (
+            np.array([lies[one].translation for one in sorted(self.places[camera])])
+            for lies in (self.before[camera], self.places[camera])
+        )
+        spreads = [float(np.sqrt(np.square(one - one.mean(0)).sum())) for one in (after, before)]
+        return spreads[0] / spreads[1] if min(spreads) > 0 else 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,17 +129,19 @@ class MergedMaps:
     def together(self, worlds: Mapping[int, KeyframeMap]) -> Together:
         """worlds: the maps as they were, by camera."""
         lies = self.map.keyframes
-        return Together(
-            min(self.shifts),
-            {
-                camera: {
-                    frame_id: lies[frame_id + shift].map_from_keyframe
-                    for frame_id in worlds[camera].keyframes
-                    if frame_id + shift in lies
-                }
-                for camera, shift in self.shifts.items()
-            },
-        )
+        places = {
+            camera: {
+                frame_id: lies[frame_id + shift].map_from_keyframe
+                for frame_id in worlds[camera].keyframes
+                if frame_id + shift in lies
+            }
+            for camera, shift in self.shifts.items()
+        }
+        before = {
+            camera: {frame_id: worlds[camera].keyframes[frame_id].map_from_keyframe for frame_id in found}
+            for camera, found in places.items()
+        }
+        return Together(min(self.shifts), places, before)
 
 
 def adjusted_together(worlds: Mapping[int, KeyframeMap]) -> list[Together]:
@@ -149,7 +184,8 @@ def _rooted(count: int, relations: Mapping[tuple[int, int], Relation]) -> dict[i
                 for near, far in itertools.permutations((first, second)):
                     if near in reached and far not in rooted:
                         step = found.first_from_second if near == first else found.first_from_second.inverse()
-                        rooted[far] = Rooted(root, rooted[near].root_from_own @ step, len(found.pairs))
+                        std = math.hypot(rooted[near].scale_std, found.scale_std)
+                        rooted[far] = Rooted(root, rooted[near].root_from_own @ step, len(found.pairs), std)
                         nearest.append(far)
             reached = nearest
     return rooted

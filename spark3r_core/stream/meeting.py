@@ -7,7 +7,7 @@ seen by its own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,15 +22,18 @@ from spark3r_core.stream.place_search import Recognised
 
 Array = NDArray[np.float64]
 
+LEAST_SCALE_STD = 0.01  # maps bend by that much between the places that they share, and pairs cannot know it
 PROPOSALS, VERIFICATIONS = 2, 4  # by appearance for a new keyframe; and pairs that are verified, neighbours included
 
 
 @dataclass(frozen=True, eq=False)
 class Relation:
-    """first_from_second: where the second map lies in the first. pairs: of keyframes that say so."""
+    """first_from_second: where the second map lies in the first. pairs: of keyframes that say so. scale_std: of the
+    logarithm of its scale; where nobody has counted, what it is at most as a rule."""
 
     first_from_second: Sim3
     pairs: tuple[tuple[int, int], ...]
+    scale_std: float = 0.05
 
 
 def related(known: Recognised, first: KeyframeMap, second: KeyframeMap) -> Relation | None:
@@ -49,11 +52,21 @@ def related(known: Recognised, first: KeyframeMap, second: KeyframeMap) -> Relat
     believed = groups[0]
     if not are_enough(believed, (LEAST_PICTURES, LEAST_PICTURES)):
         return None
-    there, here = zip(*(_tripods(one, lies) for one in believed), strict=True)
-    return Relation(
-        umeyama(np.concatenate(here), np.concatenate(there)),
-        tuple((one.first, one.second - apart) for one in believed),
-    )
+    tripods = [_tripods(one, lies) for one in believed]
+    pairs = tuple((one.first, one.second - apart) for one in believed)
+    return Relation(_fitted(tripods), pairs, max(LEAST_SCALE_STD, _scale_std(tripods)))
+
+
+def _fitted(tripods: Sequence[tuple[Array, Array]]) -> Sim3:
+    there, here = zip(*tripods, strict=True)
+    return umeyama(np.concatenate(here), np.concatenate(there))
+
+
+def _scale_std(tripods: Sequence[tuple[Array, Array]]) -> float:
+    """Of the logarithm of the scale: the jackknife's, which leaves each pair out once (Tukey 1958)."""
+    without = [_fitted([*tripods[:one], *tripods[one + 1 :]]).scale for one in range(len(tripods))]
+    logs = np.log(without)
+    return float(np.sqrt((len(logs) - 1) / len(logs) * np.square(logs - logs.mean()).sum()))
 
 
 def _tripods(one: Recognition, lies: Mapping[int, Sim3]) -> tuple[Array, Array]:

@@ -171,7 +171,8 @@ class TrackingReconstructor:
 
         frames: one. adopt: with a recorded run, the keyframe that is adopted before it, or None for none.
         """
-        return self._gauge.stamped(self._process(frames, adopt))
+        result = self._process(frames, adopt)
+        return self._gauge.stamped(result, self._map.submaps)
 
     def _process(self, frames: Sequence[Frame], adopt: Sequence[int | None] | None) -> StepOutput:
         (frame,) = frames
@@ -281,7 +282,7 @@ class TrackingReconstructor:
                 step.camera = self._camera_of_map(update)
                 if self.retracks and self._sizes is not None:
                     step.retracked = self._final.finish(self._map.submaps, update.refined, self._sizes.tracker)
-        return self._gauge.stamped(step.result(None))
+        return self._gauge.stamped(step.result(None), self._map.submaps)
 
     def close(self) -> None:
         """End the mapper. Further calls do nothing."""

@@ -280,8 +280,9 @@ def opened_run(
             truth = ground_truth(source)
 
             def report() -> dict[str, Any]:
-                lies_in = "" if opened.placed is None else opened.placed.map_frame
-                return run_report(config, stats, source, reconstructor, comparison, files.counts, lies_in)
+                placed = opened.placed
+                lies_in, unit = ("", None) if placed is None else (placed.map_frame, placed.map_unit)
+                return run_report(config, stats, source, reconstructor, comparison, files.counts, lies_in, unit)
 
             closing.callback(lambda: writer.close(report(), truth))
             closing.callback(files.close)  # runs first: what waits is written before the files are closed

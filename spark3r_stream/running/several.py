@@ -94,12 +94,15 @@ class CameraRun:
             self.leave()
 
     def _settle(self, run: OpenRun, together: Sequence[Together]) -> None:
-        """Where this camera's keyframes lie after all cameras were adjusted together, if it is among those."""
+        """Where this camera's keyframes lie after all cameras were adjusted together, if it is among those; and after
+        all have told what they know of metres."""
         assert run.placed is not None, "a run among others"
+        number = self._among.number
         for one in together:
-            if self._among.number in one.places:
-                places = one.places[self._among.number]
-                run.placed.settle(self._among.map_frame(one.root), places, "all cameras adjusted together")
+            if number in one.places:
+                run.placed.settle(self._among.placements.settled(number, one), one.places[number], one.before[number])
+                return
+        run.placed.refresh()
 
 
 class WaitsForAll(Protocol):
@@ -227,7 +230,7 @@ def opened_several(
             mapper = build_shared_mapper(config, len(cameras), process)
         closing.callback(mapper.close)
         last = LastStep(len(cameras), mapper.finish_together)
-        placements = Placements(dict(enumerate(names)), mapper)
+        placements = Placements(dict(enumerate(names)), mapper, config.tag_origin)
         for number, camera in enumerate(cameras):
             host = mapper.stream(number)
             among = Among(camera.name, number, len(cameras), host, session_id, publisher, placements)

@@ -69,7 +69,9 @@ def test_in_the_end_keyframes_lie_where_all_cameras_say_and_the_rest_goes_along(
     sink = PlacedSink(lambda: own, [kept], maps.append)
     for submap in range(4):
         sink.window([], step(submap))
-    sink.settle("map", {1: placed(10), 3: DOUBLE, 77: DOUBLE}, "all cameras adjusted together")
+    together = Placement("map", reason="all cameras adjusted together")
+    before = {1: placed(1), 3: placed(3), 77: placed(77)}
+    sink.settle(together, {1: placed(10), 3: DOUBLE, 77: DOUBLE}, before)
     assert maps[-1] == sink.map_frame == "map"
     lies = {c.submap: c.map_from_submap for c in kept.steps[-1].corrections}
     assert {c.revision for c in kept.steps[-1].corrections} == {1}
@@ -77,7 +79,7 @@ def test_in_the_end_keyframes_lie_where_all_cameras_say_and_the_rest_goes_along(
     assert same(lies[3], DOUBLE)
     assert same(lies[0], placed(9))  # as far from its neighbour as before
     assert same(lies[2], placed(11))
-    sink.settle("map", {}, "nothing is known of any")
+    sink.settle(together, {}, {})
     assert len(kept.steps) == 5
 
 
