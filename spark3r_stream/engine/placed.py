@@ -178,7 +178,8 @@ class PlacedSink:
     def _new_unit(self, submap: int) -> float:
         """A submap that begins where a metre is known begins in metres."""
         is_joined = self._applied.unit is not None and self._parts.get(submap, 0) == 0
-        return self._per_own if is_joined and self._unit_of(submap).unit is LengthUnit.METRE else 1.0
+        is_metric = is_joined and self._unit_of(submap).unit is LengthUnit.METRE
+        return self._per_own * self._own[submap].scale if is_metric else 1.0
 
     def _corrected(self, submap: int, reason: str) -> MapCorrection:
         self._revisions[submap] = self._revisions.get(submap, -1) + 1
@@ -191,9 +192,10 @@ class PlacedSink:
         changed: dict[str, Any] = {"revision": self._revisions.get(result.submap, 0)}
         if self._applied.unit is not None:
             changed |= {one.name: getattr(self.map_unit, one.name) for one in fields(self.map_unit)}
-            if result.odom_from_camera is not None:
-                factor = self._per_own if self.map_unit.unit is LengthUnit.METRE else 1.0
-                changed["odom_from_camera"] = self._odometry.published(result.odom_from_camera, factor)
+        if result.odom_from_camera is not None:
+            is_metric = self._applied.unit is not None and self.map_unit.unit is LengthUnit.METRE
+            factor = self._per_own if is_metric else 1.0
+            changed["odom_from_camera"] = self._odometry.published(result.odom_from_camera, factor)
         lies = self._lies(output.map_from_submap)
         placed = replace(output, result=replace(result, **changed), map_from_submap=lies)
         return frame_in_unit(placed, self._units.get(result.submap, 1.0))
