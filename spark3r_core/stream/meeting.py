@@ -22,7 +22,7 @@ from spark3r_core.stream.place_search import Recognised
 
 Array = NDArray[np.float64]
 
-LEAST_SCALE_STD = 0.01  # maps bend by that much between the places that they share, and pairs cannot know it
+LEAST_SCALE_STD = 0.02  # maps bend by that much between the places that they share, and pairs cannot know it
 PROPOSALS, VERIFICATIONS = 2, 4  # by appearance for a new keyframe; and pairs that are verified, neighbours included
 
 
@@ -63,10 +63,11 @@ def _fitted(tripods: Sequence[tuple[Array, Array]]) -> Sim3:
 
 
 def _scale_std(tripods: Sequence[tuple[Array, Array]]) -> float:
-    """Of the logarithm of the scale: the jackknife's, which leaves each pair out once (Tukey 1958)."""
+    """Of the logarithm of the scale: that of a single pair by the jackknife, which leaves each out once (Tukey 1958).
+    Pairs are of neighbours, which the same parts of both maps have placed, so all of them count as one."""
     without = [_fitted([*tripods[:one], *tripods[one + 1 :]]).scale for one in range(len(tripods))]
     logs = np.log(without)
-    return float(np.sqrt((len(logs) - 1) / len(logs) * np.square(logs - logs.mean()).sum()))
+    return float(np.sqrt((len(logs) - 1) * np.square(logs - logs.mean()).sum()))
 
 
 def _tripods(one: Recognition, lies: Mapping[int, Sim3]) -> tuple[Array, Array]:

@@ -14,7 +14,6 @@ import numpy as np
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.metric.shared_scale import Lying, OwnMetres, SharedMetres, shared_metres
 from spark3r_core.stream.cameras_together import Rooted, Together
-from spark3r_core.stream.meeting import LEAST_SCALE_STD
 from spark3r_stream.clock import Clock
 from spark3r_stream.engine.loop import Sink
 from spark3r_stream.engine.mapper_host import MapperHost
@@ -30,6 +29,7 @@ from spark3r_stream.wire.messages import MAP_FRAME, CapturedClock, FrameNames, L
 
 log = logging.getLogger(__name__)
 
+ADJUSTED_STD = 0.01  # of the scale of one camera's part of a map that was adjusted as a whole
 _ROUNDING = 1e-9
 
 
@@ -84,7 +84,7 @@ class Placements:
         """Where the map lies that this camera's was merged into, with others."""
         with self._changing:
             lies = {
-                one: Lying(together.root_from_own(one), 0.0 if one == together.root else LEAST_SCALE_STD)
+                one: Lying(together.root_from_own(one), 0.0 if one == together.root else ADJUSTED_STD)
                 for one in together.places
             }
             shared = self._shared(together.root, lies)
