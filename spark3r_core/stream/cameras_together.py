@@ -56,9 +56,9 @@ class CamerasTogether:
         self.rooted = _rooted(len(self.rooted), self._relations)
 
     def look(self, camera: int, frame_id: int, worlds: Mapping[int, KeyframeMap]) -> bool:
-        """Look for a new keyframe of a camera in the maps of those that it is not joined with; whether it was joined.
-        worlds: those maps that may be joined, by camera."""
-        joined = False
+        """Look for a new keyframe of a camera in the maps of those that it is not joined with; whether it was joined,
+        or is known to lie elsewhere than before. worlds: those maps that may be joined, by camera."""
+        joined = self._follow(camera, worlds)
         for other in sorted(worlds):
             if other == camera or self.rooted[other].root == self.rooted[camera].root:
                 continue
@@ -76,6 +76,20 @@ class CamerasTogether:
                 self.rooted = _rooted(len(self.rooted), self._relations)
                 joined = True
         return joined
+
+    def _follow(self, camera: int, worlds: Mapping[int, KeyframeMap]) -> bool:
+        """Relations of a camera whose map has changed: the same pairs say by what they are now. Whether any moved."""
+        moved = False
+        for pair, before in self._relations.items():
+            if camera not in pair or not worlds.keys() >= set(pair) or pair not in self._recognised:
+                continue
+            first, second = worlds[pair[0]], worlds[pair[1]]
+            now = related(self._recognised[pair], first, second)
+            if now is not None and before.is_off(now, second):
+                self._relations = {**self._relations, pair: now}
+                self.rooted = _rooted(len(self.rooted), self._relations)
+                moved = True
+        return moved
 
     def forget(self, camera: int) -> None:
         """Its map was given up: what waits to be believed of it is about pictures that are gone. Where it was joined

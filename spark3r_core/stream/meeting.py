@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spark3r_core.geometry.alignment import umeyama
+from spark3r_core.geometry.rotation import rotation_angle
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.places.agreement import Recognition, agreeing
 from spark3r_core.stream.joining import LEAST_PICTURES, are_enough
@@ -23,6 +24,7 @@ from spark3r_core.stream.place_search import Recognised
 Array = NDArray[np.float64]
 
 LEAST_SCALE_STD = 0.02  # maps bend by that much between the places that they share, and pairs cannot know it
+MOVED_STDS, MOVED_TURN, MOVED_SHARE = 0.5, 0.02, 0.05  # of the scale; radians; of how far the second map reaches
 PROPOSALS, VERIFICATIONS = 2, 4  # by appearance for a new keyframe; and pairs that are verified, neighbours included
 
 
@@ -34,6 +36,18 @@ class Relation:
     first_from_second: Sim3
     pairs: tuple[tuple[int, int], ...]
     scale_std: float = 0.05
+
+    def is_off(self, now: Relation, second: KeyframeMap) -> bool:
+        """Whether it places the second map so much otherwise than `now` does that this is worth a correction."""
+        was, found = self.first_from_second, now.first_from_second
+        centres = np.array([key.map_from_keyframe.translation for key in second.keyframes.values()])
+        shifts = np.linalg.norm(was.apply_to_points(centres) - found.apply_to_points(centres), axis=1)
+        spread = found.scale * float(np.sqrt(np.square(centres - centres.mean(0)).sum(1).mean()))
+        return (
+            abs(np.log(found.scale / was.scale)) > MOVED_STDS * now.scale_std
+            or float(rotation_angle(was.rotation.T @ found.rotation)) > MOVED_TURN
+            or float(np.sqrt(np.square(shifts).mean())) > MOVED_SHARE * spread
+        )
 
 
 def related(known: Recognised, first: KeyframeMap, second: KeyframeMap) -> Relation | None:

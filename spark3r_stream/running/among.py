@@ -109,16 +109,15 @@ class Placements:
         before, frame = self._placed.get(number), self.map_frame(rooted.root)
         own_from_published = self._metres.get(number, OwnMetres()).published_from_map.inverse()
         root_from_published = _rounded(rooted.root_from_own @ own_from_published, rooted.root_from_own)
-        if (before is not None and before.map_frame == frame) or number == rooted.root:
-            reason = "the scale is not known any more"
-        else:
-            reason = f"joined with {self._names[rooted.root]} by {rooted.pairs} pairs of keyframes"
+        is_there = number == rooted.root or (before is not None and before.map_frame == frame)
+        reason = f"joined with {self._names[rooted.root]} by {rooted.pairs} pairs of keyframes"
+        if is_there:
+            reason = "where it lies among the maps of others is known better"
         if shared is None:
             return Placement(frame, root_from_published, reason, MapUnit())
         lies, unit = _rounded(shared.published_from_root @ root_from_published, Sim3()), _unit(shared, number)
-        if (before is not None and before.map_frame == frame) or number == rooted.root:
-            was_known = before is not None and before.unit is not None and before.unit.unit is LengthUnit.METRE
-            reason = f"the scale {'is known better' if was_known else 'became known'}, by {unit.scale_source}"
+        if is_there and (before is None or before.unit is None or before.unit.unit is LengthUnit.MODEL):
+            reason = f"the scale became known, by {unit.scale_source}"
         return Placement(frame, lies, reason, unit)
 
     def _shared(self, root: int, lies: Mapping[int, Lying]) -> SharedMetres | None:

@@ -77,6 +77,31 @@ def test_two_cameras_that_see_one_place_are_joined_and_a_third_elsewhere_is_not(
     assert not together.look(1, second.order[0], worlds), "who is joined is not looked for any more"
 
 
+def larger(world: KeyframeMap, factor: float) -> KeyframeMap:
+    """The same map in another unit."""
+    keyframes = {}
+    for one, key in world.keyframes.items():
+        pose = key.world_from_camera.copy()
+        pose[:3, 3] *= factor
+        keyframes[one] = key.moved(pose, key.scale * factor)
+    return replace(world, keyframes=keyframes)
+
+
+def test_where_a_map_lies_follows_when_one_of_them_is_adjusted(halves: tuple[KeyframeMap, KeyframeMap]) -> None:
+    first, second = halves
+    together = CamerasTogether(2)
+    all_seen(together, {0: first, 1: second})
+    joined = together.rooted[1]
+    assert not together.look(0, first.order[-1], {0: first, 1: larger(second, 1.0003)}), (
+        "that is not worth a correction"
+    )
+    for factor, worlds in ((1 / 1.3, {0: first, 1: larger(second, 1.3)}), (1.2, {0: larger(first, 1.2), 1: second})):
+        assert together.look(0, first.order[-1], worlds)
+        assert together.rooted[1].root_from_own.scale == pytest.approx(factor * joined.root_from_own.scale)
+        assert together.rooted[1].pairs == joined.pairs
+        assert not together.look(1, second.order[-1], worlds), "once"
+
+
 def test_a_few_pictures_that_look_alike_join_nothing(halves: tuple[KeyframeMap, KeyframeMap]) -> None:
     first, second = halves
     together = CamerasTogether(2)
