@@ -29,7 +29,7 @@ from spark3r_stream.wire.messages import MAP_FRAME, CapturedClock, FrameNames, L
 
 log = logging.getLogger(__name__)
 
-ADJUSTED_STD = 0.01  # of the scale of one camera's part of a map that was adjusted as a whole
+ADJUSTED_STD = 0.03  # of the scale of one camera's part of a map that was adjusted as a whole, in rendered rooms
 _ROUNDING = 1e-9
 
 

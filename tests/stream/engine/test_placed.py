@@ -16,7 +16,7 @@ from spark3r_core.stream.cameras_together import Rooted, Together
 from spark3r_stream.engine.placed import Numbering, PlacedSink, Placement
 from spark3r_stream.engine.results import MapUnit, Retracked, RunGauge, StepOutput
 from spark3r_stream.frame import Frame
-from spark3r_stream.running.among import Placements
+from spark3r_stream.running.among import ADJUSTED_STD, Placements
 from spark3r_stream.wire.messages import LengthUnit, MapCorrection
 from tests.helpers_wire import make_keyframe, make_output
 
@@ -269,7 +269,7 @@ def test_in_the_end_the_merged_map_is_in_metres() -> None:
     gate, yard = (kept.steps[-1] for kept in two.kept)
     assert gate.map_unit.scale_source == yard.map_unit.scale_source == "tag of yard"
     assert yard.map_unit.scale_std == pytest.approx(0.01)
-    assert gate.map_unit.scale_std == pytest.approx(np.hypot(0.01, 0.01))
+    assert gate.map_unit.scale_std == pytest.approx(np.hypot(0.01, ADJUSTED_STD))
     assert [one.map_from_submap.scale for one in gate.corrections] == pytest.approx([1.5])
     places = [float(one.map_from_submap.translation[0]) for one in yard.corrections]
     assert places == pytest.approx([6.0, 9.0]), "4 and 6 units of gate, of 1.5 m"

@@ -132,7 +132,7 @@ def test_what_belongs_to_no_frame_and_what_comes_soon_after_another_is_counted(
     for at in (-3.0, 3.0, 4.0, 6.0):
         sensor.socket.send_multipart(message(START_NS + round(at * FRAME_NS), millimetres(1000)))
     until(lambda: topic.used + topic.spared + topic.unmatched == 4)
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger=depth_topic.__name__):
         topic.close()
     assert (topic.used, topic.spared, topic.unmatched) == (2, 1, 1)
     assert "2 used, 1 soon after another, 1 of no frame" in caplog.text
