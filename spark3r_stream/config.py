@@ -32,6 +32,8 @@ def parse_bytes(text: str) -> int:
 
 
 NO_CAMERA = Path("none")
+NAME_PLACE = "{name}"  # in paths and addresses: with several cameras, the name of each
+OF_EACH_CAMERA = ("gyro", "odometry", "depth_images")
 
 
 def option_name(name: str) -> str:
@@ -105,13 +107,15 @@ class RunConfig:
         tag_up: how tags are mounted, upright on a wall or flat on the floor: then they say what is up, too.
         tag_origin: the origin of the map is the tag; of several, the one with the smallest id.
         camera_height: metres over the floor at which the camera is carried, as on a robot: the floor is found in the
-            map, and says what is up, too.
+            map, and says what is up, too. With several cameras this, baseline and distance are of the first one.
         baseline: two times in seconds from the first frame, and how many metres apart the camera was at them.
         distance: two points of the scene, each as PICTURE:X,Y in pixels of a picture, and how many metres they are
             apart: --distance 120:310,200 120:455,210 0.8 (docs/metres.md).
         depth_images: folder of a depth sensor's images, 16-bit PNGs registered to the undistorted pictures and named by
-            the number of their picture: 000045.png. They say how long a metre is; depth in the map stays the engine's.
+            the number of their picture: 000045.png; or tcp://… where they are published (docs/metres.md). They say how
+            long a metre is; depth in the map stays the engine's.
         depth_scale: steps of a depth image per metre.
+        depth_offset: seconds to be added to the times of published depth images.
         save_depth: also write depth and confidence of each frame to OUT/depth.
         mesh: also write one coloured surface, OUT/mesh.ply and OUT/mesh.glb, at the end (docs/geometry.md).
         max_points: points of cloud.ply at most.
@@ -170,8 +174,9 @@ class RunConfig:
     camera_height: float | None = None
     baseline: tuple[float, float, float] | None = None
     distance: tuple[str, str, float] | None = None
-    depth_images: Path | None = None
+    depth_images: str | None = None
     depth_scale: float = 1000.0
+    depth_offset: float = 0.0
     save_depth: bool = False
     mesh: bool = False
     max_points: int = 2_000_000
@@ -235,15 +240,20 @@ class RunConfig:
             raise ConfigError(
                 f"--{sensors[0]} is a hint for tracking, and --track off does none; leave one of them away"
             )
-        if sensors and self.others:
-            raise ConfigError(f"--{sensors[0]} is of one camera; leave it away, or run that camera by itself")
+        for name in OF_EACH_CAMERA:
+            value = getattr(self, name)
+            if self.others and value is not None and NAME_PLACE not in value:
+                raise ConfigError(
+                    f"{option_name(name)} {value} is of one camera; write {NAME_PLACE} where the name of each is to be,"
+                    " as in /data/{name}"
+                )
         if len(sensors) > 1:
             raise ConfigError("--gyro and --odometry both say how the camera turns; give one of them")
         if self.odometry_offset and self.odometry is None:
             raise ConfigError("--odometry-offset is about the poses of --odometry; give them with it")
         if self.gyro is None and (self.gyro_offset is not None or self.gyro_axes != "x,y,z"):
             raise ConfigError("--gyro-offset and --gyro-axes are about the samples of --gyro; give it with them")
-        for name in ("gyro_offset", "odometry_offset"):
+        for name in ("gyro_offset", "odometry_offset", "depth_offset"):
             if not abs(getattr(self, name) or 0.0) <= 1e10:  # NaN too
                 raise ConfigError(f"{option_name(name)} is {getattr(self, name)}; expected seconds")
         try:
@@ -254,8 +264,8 @@ class RunConfig:
             raise ConfigError(f"--depth-scale is {self.depth_scale}; expected 1 to 100000 steps per metre")
         if self.depth_scale != 1000.0 and self.depth_images is None:
             raise ConfigError("--depth-scale is about depth images; give their folder with --depth-images")
-        if is_metric and self.others:
-            raise ConfigError("metres are for one camera; with several, run each by itself")
+        if self.depth_offset and self.depth_images is None:
+            raise ConfigError("--depth-offset is about depth images; give their address with --depth-images")
         if is_metric and self.track == "off":
             raise ConfigError("metres need keyframes, and --track off makes none; leave one of the two away")
         if self.memory is not None:

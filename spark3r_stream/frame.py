@@ -37,3 +37,8 @@ class Frame:
     hint: MotionHint | None = None
     depth_ratio: DepthRatio | None = None
     prepared: object = field(default=None, repr=False, compare=False)
+
+    @property
+    def picture_number(self) -> int:
+        """Of its picture in the source, counted from 0."""
+        return self.frame_id if self.picture is None else self.picture

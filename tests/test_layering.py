@@ -35,7 +35,7 @@ STREAM_MAY_IMPORT: dict[str, set[str]] = {
     "pubsub": LEAVES | {"wire", "proto"},
     "recording": LEAVES | {"wire", "pubsub", "proto"},
     "sources": LEAVES | {"recording"},
-    "sensors": LEAVES,
+    "sensors": LEAVES | {"pubsub"},
     "map": LEAVES | {"wire"},
     "metrics": LEAVES | {"wire"},
     "map_file": LEAVES,

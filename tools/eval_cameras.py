@@ -6,6 +6,9 @@
 Each world runs as `spark3r run a=… b=… --out FOLDER`: a from the beginning of the path to 0.6 of it, b from its end to
 0.4. The error is that of both trajectories after one Sim(3) of both together, over the length of the shorter way, and
 `alone` is each after a Sim(3) of its own, from the same run. Printed as JSON.
+
+With --tag b that camera, and no other, sees a tag of 0.8 m on its way, and `metres` says how far each trajectory's
+scale is off then, beside the standard deviation that it says itself.
 """
 
 from __future__ import annotations
@@ -22,11 +25,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from spark3r_core.geometry.alignment import umeyama
 from spark3r_core.synthetic.seeds import VALIDATION
 from spark3r_stream.config import RunConfig
 from spark3r_stream.map.trajectory import match_times, read_trajectory
@@ -37,6 +42,8 @@ from tools.bench_reduction import describe_machine
 from tools.evaluation import metrics
 
 FIRST_SEED = VALIDATION.start + 701
+TAG_M = 0.8
+Array = NDArray[np.float64]
 SPANS = {"a": "0:0.6", "b": "1:0.4"}
 
 
@@ -64,7 +71,7 @@ def run_world(kind: str, seed: int, args: argparse.Namespace, out: Path) -> dict
     """Numbers of one world, whose results are left in `out`."""
     uris = {
         name: f"synthetic:{args.world}?seed={seed}&frames={args.frames}&kind={kind}&size={args.picture}"
-        f"&span={span}&camera={number}"
+        f"&span={span}&camera={number}" + (f"&tag={TAG_M}&tag_at={args.tag_at}" if name in args.tag else "")
         for number, (name, span) in enumerate(SPANS.items())
     }
     truths = {name: SyntheticSource(uri).ground_truth for name, uri in uris.items()}
@@ -72,7 +79,8 @@ def run_world(kind: str, seed: int, args: argparse.Namespace, out: Path) -> dict
     camera = out / "camera.json"
     camera.write_text(json.dumps(asdict(truths["a"].camera)))
     first, *others = (f"{name}={uri}" for name, uri in uris.items())
-    config = RunConfig(first, tuple(others), out=out, camera=camera if args.calibrated else None)
+    tag = f"36h11:{TAG_M}" if args.tag else None
+    config = RunConfig(first, tuple(others), out=out, camera=camera if args.calibrated else None, tag=tag)
     with opened_several(config, cameras_of(config)) as several:
         several.wait(threading.Event())
     estimates, true = {}, {}
@@ -81,7 +89,12 @@ def run_world(kind: str, seed: int, args: argparse.Namespace, out: Path) -> dict
         mine, its = match_times(found.time_ns, truth.pts_ns, 1_000_000)
         estimates[name], true[name] = found.world_from_camera[mine], truth.world_from_camera[its]
     length = min(metrics.path_length(truth.world_from_camera) for truth in truths.values())
-    joined = len({json.loads((out / name / "stats.json").read_text())["map_frame"] for name in truths}) == 1
+    stats = {name: json.loads((out / name / "stats.json").read_text()) for name in truths}
+    joined = len({one["map_frame"] for one in stats.values()}) == 1
+    metres = {
+        name: {**stats[name]["unit"], "error": round(1 / umeyama(*_centres(estimates, true, name)).scale - 1, 4)}
+        for name in truths
+    }
     both = metrics.ate(np.concatenate([*estimates.values()]), np.concatenate([*true.values()]))[0]["rmse"]
     return {
         "joined": joined,
@@ -91,7 +104,12 @@ def run_world(kind: str, seed: int, args: argparse.Namespace, out: Path) -> dict
         "alone_ate_of_path": {
             name: round(metrics.ate(estimates[name], true[name])[0]["rmse"] / length, 5) for name in truths
         },
+        **({"metres": metres} if args.tag else {}),
     }
+
+
+def _centres(estimates: dict[str, Array], true: dict[str, Array], name: str) -> tuple[Array, Array]:
+    return estimates[name][:, :3, 3], true[name][:, :3, 3]
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -103,6 +121,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--frames", type=int, default=480, help="of the whole path; each camera has six tenths")
     parser.add_argument("--picture", default="320x240")
     parser.add_argument("--calibrated", action="store_true", help="the true camera is given")
+    parser.add_argument("--tag", nargs="*", default=[], choices=list(SPANS), help="cameras that see a tag")
+    parser.add_argument("--tag-at", type=int, default=40, help="frame of a camera's own way that looks at it")
     parser.add_argument("--keep", type=Path, help="folder for the results; default: none are kept")
     return parser.parse_args(arguments)
 

@@ -29,6 +29,7 @@ from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.metric.distance import NamedPoint
 from spark3r_core.metric.options import MetricOptions
 from spark3r_core.metric.scale import joined
+from spark3r_core.metric.sensor_depth import SensorDepth
 from spark3r_core.metric.tags import TagDetector, TagSpec
 from spark3r_core.models.interface import Backbone
 from spark3r_core.models.registry import load_model
@@ -36,6 +37,7 @@ from spark3r_core.synthetic.sequence import SyntheticSequence
 from spark3r_stream.engine.local_mapper import LocalMapper
 from spark3r_stream.engine.map_gauge import EVERY
 from spark3r_stream.engine.tracking import TrackingReconstructor
+from spark3r_stream.frame import Frame
 from tools.evaluation.tracked_run import HeldSource, run_tracked
 
 Array = NDArray[np.float64]
@@ -65,8 +67,9 @@ class RenderedSensor:
             noisy = near + rng.normal(size=near.shape) * 0.0012 * np.square(near)
             self._images[index] = (np.round(noisy * 1000) / 1000).astype(np.float32)
 
-    def of(self, picture: int, size: tuple[int, int]) -> NDArray[np.float32] | None:
-        return self._images.get(picture)
+    def of(self, frame: Frame, size: tuple[int, int]) -> SensorDepth | None:
+        depth_m = self._images.get(frame.picture_number)
+        return None if depth_m is None else SensorDepth(frame.frame_id, depth_m)
 
 
 def named_distance(sequence: SyntheticSequence, index: int) -> tuple[NamedPoint, NamedPoint, float]:
@@ -116,7 +119,7 @@ def evaluate(model: Backbone, world: str, frames: int, *, camera_is_given: bool)
     options = MetricOptions(TAG, "wall", camera_height_m=height, baseline=baseline, distance=distance)
     camera = sequence.camera if camera_is_given else None
     engine = TrackingReconstructor(LocalMapper(model, MemoryConfig(max_new_frames=1)), camera=camera, metric=options)
-    engine.depth_images = RenderedSensor(sequence)
+    engine.listen_to_depth(RenderedSensor(sequence))
     try:
         run = run_tracked(HeldSource("metric", images, FPS), engine)
     finally:

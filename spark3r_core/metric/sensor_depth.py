@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,13 @@ Array = NDArray[np.float64]
 LEAST_PIXELS = 50  # with depth in both
 MOST_KEPT = 256  # pictures
 PICTURE_STD = 0.03  # of one picture at least: a keyframe's depth bends by more than its points say
+
+
+class SensorDepth(NamedTuple):
+    """What a depth sensor saw with a frame. depth_m: (H, W), registered to its picture, 0 where unknown."""
+
+    frame_id: int
+    depth_m: NDArray[np.float32]
 
 
 @dataclass(frozen=True)

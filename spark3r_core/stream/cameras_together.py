@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from spark3r_core.geometry.alignment import umeyama
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.stream.keyframe_map import KeyframeMap
 from spark3r_core.stream.likely_maps import LikelyMaps
@@ -27,11 +31,12 @@ LEAST_KEYFRAMES = 3  # of a map that is adjusted together with another one
 @dataclass(frozen=True, eq=False)
 class Rooted:
     """Where a camera's map lies: in that of camera `root`. pairs: of keyframes by which it was joined last; 0 for the
-    root itself, and where a rig says it."""
+    root itself, and where a rig says it. scale_std: of the logarithm of the scale."""
 
     root: int
     root_from_own: Sim3
     pairs: int = 0
+    scale_std: float = 0.0
 
 
 class CamerasTogether:
@@ -53,19 +58,20 @@ class CamerasTogether:
         self._relations = dict(relations)
         self.rooted = _rooted(len(self.rooted), self._relations)
 
-    def relate(self, first: int, second: int, first_from_second: Sim3) -> None:
+    def relate(self, first: int, second: int, first_from_second: Sim3, scale_std: float) -> None:
         """The cameras are on one rig, and that says where the second's map lies in the first's: from now on, whatever
-        was known."""
+        was known. scale_std: of the logarithm of the scale."""
         pair, lies = (first, second), first_from_second
         if first > second:
             pair, lies = (second, first), first_from_second.inverse()
-        relations = {**self._relations, pair: Relation(lies, ())}
+        relations = {**self._relations, pair: Relation(lies, (), scale_std)}
         self.rooted, self._relations = _rooted(len(self.rooted), relations), relations
 
     def look(self, camera: int, frame_id: int, worlds: Mapping[int, KeyframeMap]) -> bool:
         """Look for a new keyframe of a camera in the maps of those that it is not joined with, or in the most likely of
-        them; whether it was joined. worlds: those maps that may be joined, by camera."""
-        joined = False
+        them; whether it was joined, or is known to lie elsewhere than before. worlds: those maps that may be joined, by
+        camera."""
+        joined = self._follow(camera, worlds)
         others = [one for one in sorted(worlds) if self.rooted[one].root != self.rooted[camera].root]
         if len(others) > MOST_MAPS:
             others = self._likely.most_likely(camera, frame_id, worlds, others, MOST_MAPS)
@@ -87,6 +93,21 @@ class CamerasTogether:
                 joined = True
         return joined
 
+    def _follow(self, camera: int, worlds: Mapping[int, KeyframeMap]) -> bool:
+        """Relations of a camera whose map has changed: the same pairs say by what they are now. Whether any moved."""
+        moved = False
+        for pair, before in self._relations.items():
+            is_by_places = before.pairs and pair in self._recognised  # else by a rig, or an earlier run
+            if camera not in pair or not worlds.keys() >= set(pair) or not is_by_places:
+                continue
+            first, second = worlds[pair[0]], worlds[pair[1]]
+            now = related(self._recognised[pair], first, second)
+            if now is not None and before.is_off(now, second):
+                self._relations = {**self._relations, pair: now}
+                self.rooted = _rooted(len(self.rooted), self._relations)
+                moved = True
+        return moved
+
     def forget(self, camera: int) -> None:
         """Its map was given up: what waits to be believed of it is about pictures that are gone. Where it was joined
         already, it stays."""
@@ -95,10 +116,38 @@ class CamerasTogether:
 
 @dataclass(frozen=True, eq=False)
 class Together:
-    """Several maps adjusted as one. places: where keyframes lie in the map of camera `root`, by camera and frame id."""
+    """Several maps adjusted as one. places: where keyframes lie in the map of camera `root`, by camera and frame id.
+    before: where they lay in the map of their own camera."""
 
     root: int
     places: dict[int, dict[int, Sim3]]
+    before: dict[int, dict[int, Sim3]]
+
+    def moved(self, camera: int) -> dict[int, Sim3]:
+        """By frame id, how each keyframe has moved: what took its own map there."""
+        before = self.before[camera]
+        return {frame_id: place @ before[frame_id].inverse() for frame_id, place in self.places[camera].items()}
+
+    def root_from_own(self, camera: int) -> Sim3:
+        """The similarity that takes a camera's own map there, as nearly as one can."""
+        before = self.before[camera]
+        ids = sorted(self.places[camera])
+        size = float(np.std([before[one].translation for one in ids], axis=0).max()) or 1.0
+        points = np.concatenate([np.zeros((1, 3)), size * np.eye(3)])
+        here, there = (
+            np.concatenate([at.translation + points @ at.rotation.T * scale for one in ids for at in [lies[one]]])
+            for lies, scale in ((before, 1.0), (self.places[camera], self._spread(camera)))
+        )
+        return umeyama(here, there)
+
+    def _spread(self, camera: int) -> float:
+        """How much larger the camera's way is there."""
+        before, after = (
+            np.array([lies[one].translation for one in sorted(self.places[camera])])
+            for lies in (self.before[camera], self.places[camera])
+        )
+        spreads = [float(np.sqrt(np.square(one - one.mean(0)).sum())) for one in (after, before)]
+        return spreads[0] / spreads[1] if min(spreads) > 0 else 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,17 +160,19 @@ class MergedMaps:
     def together(self, worlds: Mapping[int, KeyframeMap]) -> Together:
         """worlds: the maps as they were, by camera."""
         lies = self.map.keyframes
-        return Together(
-            min(self.shifts),
-            {
-                camera: {
-                    frame_id: lies[frame_id + shift].map_from_keyframe
-                    for frame_id in worlds[camera].keyframes
-                    if frame_id + shift in lies
-                }
-                for camera, shift in self.shifts.items()
-            },
-        )
+        places = {
+            camera: {
+                frame_id: lies[frame_id + shift].map_from_keyframe
+                for frame_id in worlds[camera].keyframes
+                if frame_id + shift in lies
+            }
+            for camera, shift in self.shifts.items()
+        }
+        before = {
+            camera: {frame_id: worlds[camera].keyframes[frame_id].map_from_keyframe for frame_id in found}
+            for camera, found in places.items()
+        }
+        return Together(min(self.shifts), places, before)
 
 
 def merged_maps(worlds: Mapping[int, KeyframeMap]) -> list[MergedMaps]:
@@ -159,7 +210,8 @@ def _rooted(count: int, relations: Mapping[tuple[int, int], Relation]) -> dict[i
                 for near, far in itertools.permutations((first, second)):
                     if near in reached and far not in rooted:
                         step = found.first_from_second if near == first else found.first_from_second.inverse()
-                        rooted[far] = Rooted(root, rooted[near].root_from_own @ step, len(found.pairs))
+                        std = math.hypot(rooted[near].scale_std, found.scale_std)
+                        rooted[far] = Rooted(root, rooted[near].root_from_own @ step, len(found.pairs), std)
                         nearest.append(far)
             reached = nearest
     return rooted

@@ -7,13 +7,14 @@ seen by its own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spark3r_core.geometry.alignment import umeyama
+from spark3r_core.geometry.rotation import rotation_angle
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.places.agreement import Recognition, agreeing
 from spark3r_core.stream.joining import LEAST_PICTURES, are_enough
@@ -22,15 +23,31 @@ from spark3r_core.stream.place_search import Recognised
 
 Array = NDArray[np.float64]
 
+LEAST_SCALE_STD = 0.02  # maps bend by that much between the places that they share, and pairs cannot know it
+MOVED_STDS, MOVED_TURN, MOVED_SHARE = 0.5, 0.02, 0.05  # of the scale; radians; of how far the second map reaches
 PROPOSALS, VERIFICATIONS = 2, 4  # by appearance for a new keyframe; and pairs that are verified, neighbours included
 
 
 @dataclass(frozen=True, eq=False)
 class Relation:
-    """first_from_second: where the second map lies in the first. pairs: of keyframes that say so."""
+    """first_from_second: where the second map lies in the first. pairs: of keyframes that say so. scale_std: of the
+    logarithm of its scale; where nobody has counted, what it is at most as a rule."""
 
     first_from_second: Sim3
     pairs: tuple[tuple[int, int], ...]
+    scale_std: float = 0.05
+
+    def is_off(self, now: Relation, second: KeyframeMap) -> bool:
+        """Whether it places the second map so much otherwise than `now` does that this is worth a correction."""
+        was, found = self.first_from_second, now.first_from_second
+        centres = np.array([key.map_from_keyframe.translation for key in second.keyframes.values()])
+        shifts = np.linalg.norm(was.apply_to_points(centres) - found.apply_to_points(centres), axis=1)
+        spread = found.scale * float(np.sqrt(np.square(centres - centres.mean(0)).sum(1).mean()))
+        return (
+            abs(np.log(found.scale / was.scale)) > MOVED_STDS * now.scale_std
+            or float(rotation_angle(was.rotation.T @ found.rotation)) > MOVED_TURN
+            or float(np.sqrt(np.square(shifts).mean())) > MOVED_SHARE * spread
+        )
 
 
 def related(known: Recognised, first: KeyframeMap, second: KeyframeMap) -> Relation | None:
@@ -49,11 +66,22 @@ def related(known: Recognised, first: KeyframeMap, second: KeyframeMap) -> Relat
     believed = groups[0]
     if not are_enough(believed, (LEAST_PICTURES, LEAST_PICTURES)):
         return None
-    there, here = zip(*(_tripods(one, lies) for one in believed), strict=True)
-    return Relation(
-        umeyama(np.concatenate(here), np.concatenate(there)),
-        tuple((one.first, one.second - apart) for one in believed),
-    )
+    tripods = [_tripods(one, lies) for one in believed]
+    pairs = tuple((one.first, one.second - apart) for one in believed)
+    return Relation(_fitted(tripods), pairs, max(LEAST_SCALE_STD, _scale_std(tripods)))
+
+
+def _fitted(tripods: Sequence[tuple[Array, Array]]) -> Sim3:
+    there, here = zip(*tripods, strict=True)
+    return umeyama(np.concatenate(here), np.concatenate(there))
+
+
+def _scale_std(tripods: Sequence[tuple[Array, Array]]) -> float:
+    """Of the logarithm of the scale: that of a single pair by the jackknife, which leaves each out once (Tukey 1958).
+    Pairs are of neighbours, which the same parts of both maps have placed, so all of them count as one."""
+    without = [_fitted([*tripods[:one], *tripods[one + 1 :]]).scale for one in range(len(tripods))]
+    logs = np.log(without)
+    return float(np.sqrt((len(logs) - 1) * np.square(logs - logs.mean()).sum()))
 
 
 def _tripods(one: Recognition, lies: Mapping[int, Sim3]) -> tuple[Array, Array]:

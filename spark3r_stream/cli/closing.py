@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from spark3r_stream.config import RunConfig
+from spark3r_stream.engine.results import MapUnit
 from spark3r_stream.engine.run_stats import RunStats
 from spark3r_stream.running.targets import RESULT_NAMES
 from spark3r_stream.wire.messages import LengthUnit, TrackingState
@@ -15,15 +16,22 @@ from spark3r_stream.wire.messages import LengthUnit, TrackingState
 _ENOUGH = 0.8  # share of frames that are TRACKING, below which a word is said
 
 
-def closing_lines(config: RunConfig, stats: RunStats, was_stopped: bool) -> list[str]:
-    """One fact a line. was_stopped: before the end of its source."""
+def closing_lines(config: RunConfig, stats: RunStats, was_stopped: bool, unit: MapUnit | None = None) -> list[str]:
+    """One fact a line. was_stopped: before the end of its source. unit: where it is not what the run itself knows."""
     seconds = stats.uptime_ns() / 1e9
     ended = "stopped after" if was_stopped else "in"
     first = (
         f"{stats.processed_frames} frames reconstructed, {stats.lost} lost, {stats.mean_frames_per_second():.1f} FPS"
     )
     lines = [f"{first}, {ended} {seconds:.1f} s" if config.out is None else f"{first}; results in {config.out}"]
-    lines += _lost(stats) + _map(stats) + _unit(stats) + _states(stats) + _camera(config, stats) + _files(config)
+    lines += (
+        _lost(stats)
+        + _map(stats)
+        + _unit(unit or stats.map_unit)
+        + _states(stats)
+        + _camera(config, stats)
+        + _files(config)
+    )
     return [*lines, f"next: {_next(config)}"]
 
 
@@ -39,8 +47,7 @@ def _map(stats: RunStats) -> list[str]:
     return [f"  map: {stats.keyframes} keyframes, {stats.map_peak / 2**20:.1f} MiB{dropped}"]
 
 
-def _unit(stats: RunStats) -> list[str]:
-    unit = stats.map_unit
+def _unit(unit: MapUnit) -> list[str]:
     if unit.unit is LengthUnit.MODEL:
         return []
     up = ", z up" if unit.map_z_up else ""

@@ -34,6 +34,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "distance",
         "depth_images",
         "depth_scale",
+        "depth_offset",
     ),
     "result": ("out", "save_depth", "mesh", "max_points", "map", "localise", "overwrite", "json", "view"),
     "stream": ("publish", "record", "record_only", "images", "metrics", "keys", "insecure"),

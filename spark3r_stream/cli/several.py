@@ -67,7 +67,8 @@ def _say_how_it_went(several: Several, was_stopped: bool) -> None:
         if one.run is None:
             continue
         with working_for(one.name):
-            *facts, what_next = closing_lines(one.config, one.run.stats, was_stopped)
+            unit = None if one.run.placed is None else one.run.placed.map_unit
+            *facts, what_next = closing_lines(one.config, one.run.stats, was_stopped, unit)
             for line in (*facts, f"  lies in: {_map_of(one, several)}", what_next):
                 log.info("%s", line)
     if several.failed:

@@ -120,7 +120,7 @@ class _Around:
 def _on(key: Submap, frame_id: int, part_from_camera: Array) -> Retracked:
     """A frame of that pose (4, 4) in the present map, as it is published on a submap."""
     on_submap = key.pose(key.part_from_submap.inverse().apply_to_poses(part_from_camera))
-    return Retracked(frame_id, on_submap)
+    return Retracked(frame_id, key.number, on_submap)
 
 
 def _share(time_s: float, begin_s: float | None, end_s: float | None) -> float:

@@ -21,13 +21,14 @@ from spark3r_core.metric.measured import MetricMap, robot_from_map
 from spark3r_core.metric.options import MetricOptions
 from spark3r_core.metric.scale import Scale
 from spark3r_core.metric.sensor_depth import DepthRatio
+from spark3r_core.metric.shared_scale import OwnMetres
 from spark3r_core.metric.tag_evidence import TagDepth
 from spark3r_core.metric.tags import TagDetector, TagSighting
 from spark3r_core.stream.camera_sizes import sampled
 from spark3r_core.stream.dense_depth import LEAST_CONFIDENCE, DenseDepth
 from spark3r_core.stream.keyframe_map import Keyframe
 from spark3r_core.stream.tracker import TrackedFrame
-from spark3r_stream.engine.results import MapUnit, StepOutput
+from spark3r_stream.engine.results import MapUnit, RunGauge, StepOutput
 from spark3r_stream.engine.submap import Submap
 from spark3r_stream.map_file.saved_map import Metres
 from spark3r_stream.wire.messages import LengthUnit, MapCorrection
@@ -45,8 +46,9 @@ MOVED_STDS, MOVED_TURN, MOVED_METRES = 0.5, 0.01, 0.02
 
 @dataclass(frozen=True, eq=False)
 class PartGauge:
-    """What `MapGauge` knows of one map of a run."""
+    """What `MapGauge` knows of one map of a run. number: 0 for the first."""
 
+    number: int
     all_from_part: Sim3
     scale: Scale | None
     metric: MetricMap
@@ -66,6 +68,7 @@ class MapGauge:
         self.all_from_part = Sim3()
         self.scale: Scale | None = None
         self.z_up = False
+        self._number = self._begun = 0  # of the present map, and of the newest
         self._before: list[Metres] = []  # of maps that were given up
         self._begun_s: float | None = None  # time of the first frame
         self._pictures: dict[int, tuple[int, tuple[int, int]]] = {}  # number and size of keyframes with a named point
@@ -79,6 +82,8 @@ class MapGauge:
         """Another map begins, at the last confirmed camera (4, 4): its unit is a guess again, the one before as a
         rule. submaps: of the map that is given up."""
         self.leave(submaps)
+        self._begun += 1
+        self._number = self._begun
         self._metric, self.scale, self._was_level = MetricMap(self.options), None, self.z_up
         if all_from_camera is not None:
             self.all_from_part = replace(Sim3.from_matrix(all_from_camera), scale=self.all_from_part.scale)
@@ -100,10 +105,11 @@ class MapGauge:
     @property
     def part(self) -> PartGauge:
         """Of the present map."""
-        return PartGauge(self.all_from_part, self.scale, self._metric, self._placed, self._was_level)
+        return PartGauge(self._number, self.all_from_part, self.scale, self._metric, self._placed, self._was_level)
 
     def go_on_in(self, part: PartGauge) -> None:
         """The present map is another one from now on, which was given up."""
+        self._number = part.number
         self.all_from_part, self.scale, self._metric = part.all_from_part, part.scale, part.metric
         self._placed, self._was_level = part.placed, part.was_level
 
@@ -226,12 +232,14 @@ class MapGauge:
             return MapUnit(map_z_up=self.z_up)
         return MapUnit(LengthUnit.METRE, self.scale.source, self.scale.log_std, self.z_up)
 
-    def stamped(self, result: StepOutput) -> StepOutput:
-        """With the unit that holds after it, on every frame, too."""
+    def stamped(self, result: StepOutput, submaps: Mapping[int, Submap]) -> StepOutput:
+        """With the unit that holds after it, on every frame, too. submaps: of the present map."""
         unit = self.unit
         words = {one.name: getattr(unit, one.name) for one in fields(unit)}
         outputs = [replace(output, result=replace(output.result, **words)) for output in result.outputs]
-        return replace(result, outputs=outputs, map_unit=unit)
+        lie_in_it = frozenset(one.number for one in submaps.values()) if result.corrections else frozenset[int]()
+        gauge = RunGauge(self._number, OwnMetres(self.all_from_part, self.scale, self.z_up), lie_in_it)
+        return replace(result, outputs=outputs, map_unit=unit, gauge=gauge)
 
 
 def _is_off(now: Sim3, found: Sim3, log_std: float) -> bool:

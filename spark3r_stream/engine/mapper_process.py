@@ -105,8 +105,8 @@ class MapperProcess(CalledMapper):
     def look(self, stream: int, frame_id: int) -> dict[int, Rooted] | None:
         return self._ask("look", stream, frame_id)  # type: ignore[no-any-return]
 
-    def relate(self, first: int, second: int, first_from_second: Sim3) -> dict[int, Rooted]:
-        return self._ask("relate", first, second, first_from_second)  # type: ignore[no-any-return]
+    def relate(self, first: int, second: int, first_from_second: Sim3, scale_std: float) -> dict[int, Rooted]:
+        return self._ask("relate", first, second, first_from_second, scale_std)  # type: ignore[no-any-return]
 
     def go_on_with(self, relations: Mapping[tuple[int, int], Relation]) -> dict[int, Rooted]:
         return self._ask("go_on_with", relations)  # type: ignore[no-any-return]

@@ -20,7 +20,7 @@ from spark3r_stream.engine.map_parts import GivenUpMaps, Submaps
 from spark3r_stream.engine.reopening import Reopening
 from spark3r_stream.engine.results import MapSize
 from spark3r_stream.engine.submap import Submap
-from spark3r_stream.engine.tracking_step import PublishFacts, Step, picture_number, time_ns, time_s
+from spark3r_stream.engine.tracking_step import PublishFacts, Step, time_ns, time_s
 from spark3r_stream.wire.messages import MapCorrection
 
 
@@ -63,7 +63,7 @@ class PublishedMap:
         )  # fmt: skip
         self.next_number += 1
         self.submaps[request.frame_id] = submap
-        self._gauge.mapped(keyframe, request.picture, picture_number(facts.frame), time_s(facts.frame))
+        self._gauge.mapped(keyframe, request.picture, facts.frame.picture_number, time_s(facts.frame))
         self._gauge.bent(update.bends)
         step.corrections += self._corrections(update, camera, "a keyframe was mapped")
         step.window = update.window

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from spark3r_core.metric.sensor_depth import DepthRatio
+from spark3r_core.metric.shared_scale import OwnMetres
 from spark3r_core.stream.estimates import WindowResult
 from spark3r_core.stream.motion_hint import MotionHint
 from spark3r_stream.frame import Frame
@@ -49,12 +50,23 @@ class MapUnit:
         return plain
 
 
+@dataclass(frozen=True, eq=False)
+class RunGauge:
+    """How a run's present map is published. part: 0 for the map that the run began with. submaps: that lie in it, where
+    any was placed in this step."""
+
+    part: int
+    metres: OwnMetres
+    submaps: frozenset[int] = frozenset()
+
+
 @dataclass(frozen=True)
 class Retracked:
     """A frame that was tracked once more in the end. submap_from_camera: (4, 4) on the submap that it was tracked on,
     in the unit of its `world_from_camera`, whose place it takes."""
 
     frame_id: int
+    submap: int
     submap_from_camera: np.ndarray
 
 
@@ -71,7 +83,8 @@ class StepOutput:
     camera: as the final map has it; with the last step only, and where the camera was learned.
     map_size: where a keyframe was mapped. hint: what another sensor said of the frame's motion;
     depth_ratio: of its depth.
-    map_unit: of the map after the step. retracked: frames of before, which lie elsewhere on their submaps now.
+    map_unit: of the map after the step; gauge: how it is published. retracked: frames of before, which lie elsewhere on
+        their submaps now.
     """
 
     outputs: list[FrameOutput]
@@ -91,6 +104,7 @@ class StepOutput:
     hint: MotionHint | None = None
     depth_ratio: DepthRatio | None = None
     map_unit: MapUnit = MapUnit()
+    gauge: RunGauge | None = None
     retracked: list[Retracked] = field(default_factory=list)
 
 

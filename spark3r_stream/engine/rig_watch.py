@@ -26,12 +26,12 @@ LEAST_FRAMES = 45  # before the first comparison
 GROWTH = 1.1  # in frames, from one comparison to the next
 LEAST_CHANGE = 0.01  # of the scale, in radians, or of the spread of positions: below it maps are left where they are
 
-Relate = Callable[[int, int, Sim3], None]
+Relate = Callable[[int, int, Sim3, float], None]
 
 
 class RigWatch:
     """rig_from_camera: (4, 4), metres, by the camera's number, of those on the rig. relate: told where the second
-    camera's map lies in the first's, in the thread of one of them.
+    camera's map lies in the first's, and the deviation of the logarithm of the scale, in the thread of one of them.
 
     The first camera of the rig that has a map is the one that others are compared with.
     """
@@ -89,7 +89,7 @@ class RigWatch:
                     "%s lies in the map of %s by the rig, to %.1f %%",
                     self._names[other], self._names[first], 100 * found.std,
                 )  # fmt: skip
-                self._relate(first, other, found.first_from_second)
+                self._relate(first, other, found.first_from_second, found.std)
 
     def _fit(self, first: int, other: int) -> RigFit | None:
         times, poses = self._paths[first].path()
@@ -112,10 +112,11 @@ class RigWatch:
 
 
 class _Watched:
-    """A camera's frames in its present map."""
+    """A camera's frames in its present map, in the unit that it is mapped in, whatever it is published in."""
 
     def __init__(self) -> None:
-        self._lies: dict[int, Sim3] = {}
+        self._lies: dict[int, Sim3] = {}  # by submap, as published
+        self._map_from_published = Sim3()
         self._begin()
 
     def _begin(self) -> None:
@@ -125,6 +126,8 @@ class _Watched:
 
     def take(self, result: StepOutput) -> None:
         self._lies.update((one.submap, one.map_from_submap) for one in result.corrections)
+        if result.gauge is not None:
+            self._map_from_published = result.gauge.metres.published_from_map.inverse()
         for keyframe in result.keyframes:
             if keyframe.tracked_submap is None:  # what was before lies elsewhere
                 self._begin()
@@ -142,7 +145,7 @@ class _Watched:
 
     def path(self) -> tuple[NDArray[np.int64], Array]:
         """Times (N,) and map_from_camera (N, 4, 4)."""
-        path = self._path.final(self._lies.__getitem__)
+        path = self._path.final(lambda submap: self._map_from_published @ self._lies[submap])
         order = np.argsort(path.time_ns, kind="stable")
         return path.time_ns[order], path.world_from_camera[order]
 

@@ -48,7 +48,7 @@ class StreamMappers(Protocol):
         """Look for a keyframe of a stream in the maps of the others; where all maps lie then, if it changed that."""
         ...
 
-    def relate(self, first: int, second: int, first_from_second: Sim3) -> dict[int, Rooted]:
+    def relate(self, first: int, second: int, first_from_second: Sim3, scale_std: float) -> dict[int, Rooted]:
         """Where the maps of two streams lie, by a rig that both are on; where all maps lie then."""
         ...
 
@@ -122,8 +122,8 @@ class LocalMappers:
         is_there = stream in worlds and frame_id in worlds[stream].keyframes
         return self._together.rooted if is_there and self._together.look(stream, frame_id, worlds) else None
 
-    def relate(self, first: int, second: int, first_from_second: Sim3) -> dict[int, Rooted]:
-        self._together.relate(first, second, first_from_second)
+    def relate(self, first: int, second: int, first_from_second: Sim3, scale_std: float) -> dict[int, Rooted]:
+        self._together.relate(first, second, first_from_second, scale_std)
         return self._together.rooted
 
     def finish_together(self) -> list[Together]:
@@ -179,9 +179,9 @@ class SharedMapper:
         """See `StreamMappers.save_together`."""
         self._turns.submit(self._mappers.save_together, folder, names, facts).result()
 
-    def relate(self, first: int, second: int, first_from_second: Sim3) -> None:
+    def relate(self, first: int, second: int, first_from_second: Sim3, scale_std: float) -> None:
         """See `StreamMappers.relate`; it is done in its turn."""
-        self._turns.submit(self._relate, first, second, first_from_second)
+        self._turns.submit(self._relate, first, second, first_from_second, scale_std)
 
     def finish_together(self) -> list[Together]:
         """See `StreamMappers.finish_together`; nothing where places are not recognised. What was to be done before is
@@ -204,9 +204,9 @@ class SharedMapper:
                 self._turns.submit(self._look, stream)
         return answer
 
-    def _relate(self, first: int, second: int, first_from_second: Sim3) -> None:
+    def _relate(self, first: int, second: int, first_from_second: Sim3, scale_std: float) -> None:
         try:
-            self.rooted = self._mappers.relate(first, second, first_from_second)
+            self.rooted = self._mappers.relate(first, second, first_from_second, scale_std)
         except Exception:  # mapping goes on without
             log.exception("maps %d and %d could not be joined by their rig", first, second)
 

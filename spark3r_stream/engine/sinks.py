@@ -11,7 +11,7 @@ from typing import Protocol, TextIO
 from spark3r_stream.camera_name import inheriting_thread
 from spark3r_stream.clock import Clock
 from spark3r_stream.engine.placed import Numbering
-from spark3r_stream.engine.results import StepOutput
+from spark3r_stream.engine.results import MapUnit, StepOutput
 from spark3r_stream.engine.thinning import Thinning, ThinningOptions
 from spark3r_stream.frame import Frame
 from spark3r_stream.plain_text import without_nan
@@ -51,12 +51,14 @@ class WireSink:
         self._sealer = sealer
         self._targets = list(targets)
         self._newest_ns, self._epoch = 0, 0
+        self._map_unit: MapUnit | None = None  # of the newest step, which with several cameras is not the run's own
         self._lock = threading.Lock()  # the heartbeat seals from its own thread
 
     def window(self, frames: Sequence[Frame], result: StepOutput) -> None:
         messages: list[Unsealed] = []
         if frames:
             self._newest_ns, self._epoch = frames[-1].captured_ns, frames[-1].epoch
+        self._map_unit = result.map_unit
         own = self._thinning.step(result)
         result = own if self._numbering is None else self._numbering.applied(own)
         if result.corrections:
@@ -71,6 +73,8 @@ class WireSink:
     def status(self, status: Status, captured_ns: int) -> None:
         if self._numbering is not None:
             status = replace(status, submap=self._numbering.of(status.submap))
+        if self._map_unit is not None:
+            status = replace(status, **vars(self._map_unit))
         self._send([encode_status(status, captured_ns)])
 
     def _send(self, messages: list[Unsealed]) -> None:

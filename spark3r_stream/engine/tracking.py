@@ -17,9 +17,9 @@ import numpy as np
 
 from spark3r_core.errors import Spark3rError
 from spark3r_core.geometry import se3
-from spark3r_core.geometry.camera import Intrinsics, resize_map
+from spark3r_core.geometry.camera import Intrinsics
 from spark3r_core.metric.options import MetricOptions
-from spark3r_core.metric.sensor_depth import DepthRatio, depth_ratio
+from spark3r_core.metric.sensor_depth import DepthRatio
 from spark3r_core.metric.steady_odometry import SteadyOdometry
 from spark3r_core.models.facts import ModelFacts
 from spark3r_core.photometric.levels import grey_levels, grey_of
@@ -29,6 +29,7 @@ from spark3r_core.stream.keyframe_choice import KeyframeRule
 from spark3r_core.stream.map_update import KeyframeRequest, MapUpdate
 from spark3r_core.stream.relocalisation import TOO_LITTLE
 from spark3r_core.stream.tracker import TrackedFrame, Tracker
+from spark3r_stream.engine.depth_ratios import DepthRatios
 from spark3r_stream.engine.final_tracking import FinalTracking
 from spark3r_stream.engine.frame_cloud import CloudConfig
 from spark3r_stream.engine.frame_health import FrameHealth
@@ -49,7 +50,6 @@ from spark3r_stream.engine.tracking_step import (
     Tracked,
     covariance_of,
     focal_std,
-    picture_number,
     time_s,
 )
 from spark3r_stream.engine.undistort import Undistorter
@@ -109,7 +109,7 @@ class TrackingReconstructor:
         self.pictures = False
         self.retracks = True
         self.sensor: MotionSensor | None = None
-        self.depth_images: DepthSensor | None = None
+        self._depth_ratios: DepthRatios | None = None
         self._long_side = long_side
         self._undistorter = Undistorter(camera) if camera is not None else None
         self._host = host
@@ -171,7 +171,8 @@ class TrackingReconstructor:
 
         frames: one. adopt: with a recorded run, the keyframe that is adopted before it, or None for none.
         """
-        return self._gauge.stamped(self._process(frames, adopt))
+        result = self._process(frames, adopt)
+        return self._gauge.stamped(result, self._map.submaps)
 
     def _process(self, frames: Sequence[Frame], adopt: Sequence[int | None] | None) -> StepOutput:
         (frame,) = frames
@@ -281,7 +282,7 @@ class TrackingReconstructor:
                 step.camera = self._camera_of_map(update)
                 if self.retracks and self._sizes is not None:
                     step.retracked = self._final.finish(self._map.submaps, update.refined, self._sizes.tracker)
-        return self._gauge.stamped(step.result(None))
+        return self._gauge.stamped(step.result(None), self._map.submaps)
 
     def close(self) -> None:
         """End the mapper. Further calls do nothing."""
@@ -321,19 +322,16 @@ class TrackingReconstructor:
         )
         return tracked
 
+    def listen_to_depth(self, sensor: DepthSensor) -> None:
+        """To a sensor beside the camera, from the first frame on."""
+        self._depth_ratios = DepthRatios(sensor, self._gauge.bend)
+
     def _depth_ratio(self, frame: Frame, prepared: Prepared, tracked: TrackedFrame) -> DepthRatio | None:
-        """What a depth sensor says of the scale; None without one, or without an image for this frame."""
-        if self.depth_images is None or self._tracker.reference is None or self._sizes is None:
-            return None
-        height, width = prepared.sizes.picture_hw
-        depth_m = self.depth_images.of(picture_number(frame), (width, height))
-        if depth_m is None:
-            return None
-        from_tracker = np.linalg.inv(resize_map(depth_m.shape[::-1], self._sizes.tracker.image_hw[::-1]))
+        """What a depth sensor says of the scale; None without one, or where it says nothing now."""
         reference = self._tracker.reference
-        mapped = reference.mapped_points(self._gauge.bend(reference.frame_id))
-        points = se3.transform_points(se3.invert(tracked.key_from_camera), mapped)
-        return depth_ratio(depth_m, points, from_tracker @ tracked.camera, tracked.keyframe_id)
+        if self._depth_ratios is None or reference is None:
+            return None
+        return self._depth_ratios.of(frame, prepared, tracked, reference)
 
     def _ask(self, newest: Tracked) -> None:
         """Ask for the newest frame to be mapped, if it should be and the mapper is free; if lost, to be found."""
@@ -359,7 +357,7 @@ class TrackingReconstructor:
 
     def _is_named(self, frame: Frame) -> bool:
         """Whether the user named this frame, by its time or its number."""
-        return self._gauge.wants_time(time_s(frame)) or self._gauge.wants_picture(picture_number(frame))
+        return self._gauge.wants_time(time_s(frame)) or self._gauge.wants_picture(frame.picture_number)
 
     def _submit(self, newest: Tracked, request: KeyframeRequest, lag: int, *, is_extra: bool = False) -> None:
         facts = PublishFacts(newest.frame, self._map.submaps[newest.tracked.keyframe_id].number, is_extra)
@@ -480,6 +478,8 @@ class TrackingReconstructor:
         self._map.begin_part(self._last_good)
         self._tracker = Tracker()
         self._health = FrameHealth()
+        if self._depth_ratios is not None:
+            self._depth_ratios.begin_map()
         self._relocaliser = self._new_relocaliser()
         self._is_searching = False
         self._frames_on_keyframe = 0

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from spark3r_core.metric.sensor_depth import DepthRatio
+from spark3r_core.metric.sensor_depth import DepthRatio, SensorDepth
 from spark3r_core.metric.tags import TagSighting
 from spark3r_core.photometric.levels import Level
 from spark3r_core.stream.adjustment import NETWORK_FOCAL_SIGMA
@@ -37,8 +37,9 @@ class MotionSensor(Protocol):
 class DepthSensor(Protocol):
     """A sensor beside the camera whose depth images are registered to its undistorted pictures."""
 
-    def of(self, picture: int, size: tuple[int, int]) -> NDArray[np.float32] | None:
-        """(H, W) metres, 0 where unknown, of a picture by its number; None without one. size: (width, height)."""
+    def of(self, frame: Frame, size: tuple[int, int]) -> SensorDepth | None:
+        """A depth image that is known now, of this frame or of an earlier one; never waits. size: (width, height) of
+        the frame's picture. Called with every frame whose pose the pixels confirm, in order."""
         ...
 
 
@@ -139,11 +140,6 @@ def focal_std(of_log: float) -> float:
 def time_ns(frame: Frame) -> int:
     """When it was taken: by the source's own stamp, which does not jitter, where it has one."""
     return frame.captured_ns if frame.pts_ns is None else frame.pts_ns
-
-
-def picture_number(frame: Frame) -> int:
-    """Of its picture in the source, counted from 0."""
-    return frame.frame_id if frame.picture is None else frame.picture
 
 
 def time_s(frame: Frame) -> float:

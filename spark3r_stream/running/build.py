@@ -42,7 +42,9 @@ def build_reconstructor(
     if camera is None and config.camera_file is not None:
         camera = read_camera(expand_home(config.camera_file))
     if host is not None:
-        return TrackingReconstructor(host, config.size, camera, reopening=reopening, first_submap=first_submap)
+        return TrackingReconstructor(
+            host, config.size, camera, reopening=reopening, metric=config.metric, first_submap=first_submap
+        )
     device = device_of(config.device)
     if config.track == "on":
         memory, dtype, options = memory_of(config, 1), dtype_of(config.dtype, device), map_options_of(config)

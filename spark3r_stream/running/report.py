@@ -11,6 +11,7 @@ from typing import Any
 
 from spark3r_stream.config import RunConfig
 from spark3r_stream.engine.loop import AnyReconstructor
+from spark3r_stream.engine.results import MapUnit
 from spark3r_stream.engine.run_stats import RunStats
 from spark3r_stream.plain_text import unicode_text
 from spark3r_stream.recording.comparison import Comparison
@@ -26,9 +27,10 @@ def run_report(
     comparison: Comparison | None,
     files: Mapping[str, int],
     map_frame: str = "",
+    unit: MapUnit | None = None,
 ) -> dict[str, Any]:
-    """For stats.json. files: what the result files lack, see `FilesSink.counts`. map_frame: the map that they are in,
-    with several cameras."""
+    """For stats.json. files: what the result files lack, see `FilesSink.counts`. map_frame, unit: the map that they are
+    in and its unit, with several cameras."""
     import torch
 
     return {
@@ -50,6 +52,7 @@ def run_report(
         },
         **{name: count for name, count in files.items() if count},
         **({"map_frame": map_frame} if map_frame else {}),
+        **({} if unit is None else {"unit": unit.as_dict()}),
         **({} if comparison is None else {"compared_with_recording": comparison.as_dict()}),
     }
 
@@ -58,6 +61,6 @@ def settings_of(config: RunConfig) -> dict[str, Any]:
     """The settings as stored with results: plain values, no credentials."""
     plain = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(config).items()}
     plain["source"] = redact_uri(config.source)
-    for name in ("gyro", "odometry"):
+    for name in ("gyro", "odometry", "depth_images"):
         plain[name] = None if plain[name] is None else redact_uri(plain[name])
     return {k: unicode_text(v) if isinstance(v, str) else v for k, v in plain.items()}

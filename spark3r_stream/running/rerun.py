@@ -31,6 +31,7 @@ UNASKED_SIZE = 1024  # pixels
 UNASKED_MEMORY_BYTES = 2 << 30
 _HINTS = (
     "gyro", "gyro_offset", "gyro_axes", "odometry", "odometry_offset", "depth_images", "depth_scale",
+    "depth_offset",
 )  # fmt: skip
 _READING = ("pace", "live", "rtsp_transport", "max_restarts", "fps", "low_latency")
 

@@ -189,9 +189,12 @@ def opened_run(
             log.error("%s", error)
             stop.set()  # nobody sees this run any more: whoever supervises it starts another
 
-        sensor, depth_images = open_sensor(config), open_depth_images(config)
+        sensor = open_sensor(config)
         if sensor is not None:
             closing.enter_context(contextlib.closing(sensor))
+        depth_images = open_depth_images(config)
+        if depth_images is not None:
+            closing.enter_context(contextlib.closing(depth_images))
         publisher: Publishes | None
         if among is None:
             publisher, metrics = open_publisher(config, session_id, closing, ended), open_metrics(config, closing)
@@ -279,8 +282,9 @@ def opened_run(
             truth = ground_truth(source)
 
             def report() -> dict[str, Any]:
-                lies_in = "" if opened.placed is None else opened.placed.map_frame
-                return run_report(config, stats, source, reconstructor, comparison, files.counts, lies_in)
+                placed = opened.placed
+                lies_in, unit = ("", None) if placed is None else (placed.map_frame, placed.map_unit)
+                return run_report(config, stats, source, reconstructor, comparison, files.counts, lies_in, unit)
 
             closing.callback(lambda: writer.close(report(), truth))
             closing.callback(files.close)  # runs first: what waits is written before the files are closed
@@ -296,7 +300,9 @@ def opened_run(
             sinks.append(closing.enter_context(contextlib.closing(saver)))
         reconstructor.pictures = config.images
         if isinstance(reconstructor, TrackingReconstructor):
-            reconstructor.sensor, reconstructor.depth_images = sensor, depth_images
+            reconstructor.sensor = sensor
+            if depth_images is not None:
+                reconstructor.listen_to_depth(depth_images)
             reconstructor.waits, reconstructor.refines = not source.info.is_live, end.refines
             reconstructor.retracks = config.out is not None
             if source.info.is_live and all(source.info.size):

@@ -7,7 +7,8 @@ from spark3r_stream.config import ConfigError, RunConfig
 from spark3r_stream.sensors import gyro, odometry
 from spark3r_stream.sensors.axes import camera_from_sensor
 from spark3r_stream.sensors.depth_images import DepthImages
-from spark3r_stream.sensors.feed import FileFeed, open_feed
+from spark3r_stream.sensors.depth_topic import DepthTopic
+from spark3r_stream.sensors.feed import FileFeed, is_endpoint, open_feed
 from spark3r_stream.sensors.gyro import GyroSensor
 from spark3r_stream.sensors.odometry import OdometrySensor
 from spark3r_stream.sources.base import Source, SourceKind
@@ -24,10 +25,17 @@ def open_sensor(config: RunConfig) -> GyroSensor | OdometrySensor | None:
     return None
 
 
-def open_depth_images(config: RunConfig) -> DepthImages | None:
-    """Those of --depth-images. Raises SensorError for a folder without any."""
+def open_depth_images(config: RunConfig) -> DepthImages | DepthTopic | None:
+    """Those of --depth-images. Raises SensorError for a folder without any, and an address that is none."""
     if config.depth_images is None:
         return None
+    if is_endpoint(config.depth_images):
+        return DepthTopic(config.depth_images, config.depth_scale, config.depth_offset)
+    if config.depth_offset:
+        raise ConfigError(
+            f"--depth-offset is about images that are published, and {config.depth_images} is a folder, in which they"
+            " are named by the number of their picture; leave it away"
+        )
     return DepthImages(expand_home(config.depth_images), config.depth_scale)
 
 

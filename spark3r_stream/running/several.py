@@ -96,14 +96,15 @@ class CameraRun:
             self.leave()
 
     def _settle(self, run: OpenRun, together: Sequence[Together]) -> None:
-        """Where this camera's keyframes lie after all cameras were adjusted together, if it is among those."""
+        """Where this camera's keyframes lie after all cameras were adjusted together, if it is among those; and after
+        all have told what they know of metres."""
         assert run.placed is not None, "a run among others"
         number = self._among.number
-        both = next((one for one in together if number in one.places), None)
-        if both is None:
-            run.placed.place_again()
-        else:
-            run.placed.settle(self._among.map_frame(both.root), both.places[number], "all cameras adjusted together")
+        for one in together:
+            if number in one.places:
+                run.placed.settle(self._among.placements.settled(number, one), one.places[number], one.before[number])
+                return
+        run.placed.refresh()
 
 
 class WaitsForAll(Protocol):
@@ -242,7 +243,7 @@ def opened_several(
             return [] if config.localise else mapper.finish_together()
 
         last = LastStep(len(cameras), finish_together)
-        placements = Placements(numbered, mapper)
+        placements = Placements(numbered, mapper, config.tag_origin)
         for number, camera in enumerate(cameras):
             on_rig = None if rig is None or number not in rig.numbers else rig.sink(number)
             among = Among(

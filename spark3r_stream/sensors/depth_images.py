@@ -7,7 +7,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from spark3r_core.metric.sensor_depth import SensorDepth
 from spark3r_stream.errors import SensorError
+from spark3r_stream.frame import Frame
+
+MOST_ASPECT = 0.02  # by which the shape of a depth image may differ from its picture's
+
+
+def has_shape_of(size: tuple[int, int], width: int, height: int) -> bool:
+    """Whether a depth image can be registered to a picture of this size, (width, height)."""
+    return abs(width / height / (size[0] / size[1]) - 1) <= MOST_ASPECT
 
 
 class DepthImages:
@@ -30,22 +39,25 @@ class DepthImages:
             )
         self._read(self._files[min(self._files)])
 
-    def of(self, picture: int, size: tuple[int, int]) -> NDArray[np.float32] | None:
-        """(H, W) metres, 0 where unknown; None for a picture without one. size: (width, height) of the picture.
+    def of(self, frame: Frame, size: tuple[int, int]) -> SensorDepth | None:
+        """Of this frame; None where its picture has none. size: (width, height) of the picture.
 
         Raises SensorError for a file that is no depth image, or of another shape than the picture.
         """
-        path = self._files.get(picture)
+        path = self._files.get(frame.picture_number)
         if path is None:
             return None
         depth_m = self._read(path)
         height, width = depth_m.shape
-        if abs(width / height / (size[0] / size[1]) - 1) > 0.02:
+        if not has_shape_of(size, width, height):
             raise SensorError(
                 f"{path} has {width}x{height} pixels, its picture {size[0]}x{size[1]}: depth has to be registered to"
                 " the picture"
             )
-        return depth_m
+        return SensorDepth(frame.frame_id, depth_m)
+
+    def close(self) -> None:
+        pass
 
     def _read(self, path: Path) -> NDArray[np.float32]:
         import cv2

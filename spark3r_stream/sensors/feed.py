@@ -44,9 +44,14 @@ def frame_time_ns(feed: Feed, frame: Frame) -> int:
     return frame.captured_ns if feed.is_unix or frame.pts_ns is None else frame.pts_ns
 
 
+def is_endpoint(name: str) -> bool:
+    """Whether this is an address, and no file."""
+    return _ENDPOINT.match(name) is not None
+
+
 def open_feed(name: str, topic: str, columns: int, expected: str) -> Feed:
     """name: a file, or the endpoint of a publisher of `topic`. Raises SensorError."""
-    if _ENDPOINT.match(name):
+    if is_endpoint(name):
         return TopicFeed(name, topic, columns, expected)
     return FileFeed(expand_home(name), columns, expected)
 

@@ -73,6 +73,8 @@ def test_two_cameras_that_see_one_place_are_joined_and_a_third_elsewhere_is_not(
     joined = together.rooted[1]
     assert joined.pairs >= 4
     assert joined.root_from_own.scale == pytest.approx(1 / 1.7, rel=0.1)
+    assert abs(np.log(1.7 * joined.root_from_own.scale)) < 3 * joined.scale_std < 0.5
+    assert together.rooted[0].scale_std == 0
     assert errors(first, second, joined.root_from_own).max() < 0.1, "of a circle of radius 0.5"
     assert not together.look(1, second.order[0], worlds), "who is joined is not looked for any more"
 
@@ -117,6 +119,31 @@ def test_likely_maps_follow_what_comes_and_goes(halves: tuple[KeyframeMap, Keyfr
     assert LikelyMaps().most_likely(0, first.order[0], young, [1], 1) == []
 
 
+def larger(world: KeyframeMap, factor: float) -> KeyframeMap:
+    """The same map in another unit."""
+    keyframes = {}
+    for one, key in world.keyframes.items():
+        pose = key.world_from_camera.copy()
+        pose[:3, 3] *= factor
+        keyframes[one] = key.moved(pose, key.scale * factor)
+    return replace(world, keyframes=keyframes)
+
+
+def test_where_a_map_lies_follows_when_one_of_them_is_adjusted(halves: tuple[KeyframeMap, KeyframeMap]) -> None:
+    first, second = halves
+    together = CamerasTogether(2)
+    all_seen(together, {0: first, 1: second})
+    joined = together.rooted[1]
+    assert not together.look(0, first.order[-1], {0: first, 1: larger(second, 1.0003)}), (
+        "that is not worth a correction"
+    )
+    for factor, worlds in ((1 / 1.3, {0: first, 1: larger(second, 1.3)}), (1.2, {0: larger(first, 1.2), 1: second})):
+        assert together.look(0, first.order[-1], worlds)
+        assert together.rooted[1].root_from_own.scale == pytest.approx(factor * joined.root_from_own.scale)
+        assert together.rooted[1].pairs == joined.pairs
+        assert not together.look(1, second.order[-1], worlds), "once"
+
+
 def test_a_few_pictures_that_look_alike_join_nothing(halves: tuple[KeyframeMap, KeyframeMap]) -> None:
     first, second = halves
     together = CamerasTogether(2)
@@ -146,13 +173,18 @@ def test_joined_cameras_are_adjusted_as_one(halves: tuple[KeyframeMap, KeyframeM
     centres = np.stack([place.translation for place in places])
     placed = umeyama(centres[:HALF], TRUTH[:HALF, :3, 3]).apply_to_points(centres)
     assert np.linalg.norm(placed - TRUTH[:, :3, 3], axis=1)[HALF:].max() < 0.1
+    moved = np.stack([found.root_from_own(3).apply_to_points(found.before[3][one].translation) for one in second.order])
+    assert np.linalg.norm(moved - centres[HALF:], axis=1).max() < 0.1
+    assert found.root_from_own(3).scale == pytest.approx(1 / 1.7, rel=0.1)
+    assert found.root_from_own(1).scale == pytest.approx(1, rel=0.05)
     assert merged_maps({1: first}) == []
 
 
 def test_maps_lie_in_that_of_the_lowest_camera_they_can_be_reached_from() -> None:
     a, b = Sim3(2.0, pose(0.3)[:3, :3], np.array([1.0, 2, 3])), Sim3(0.5, pose(-0.2)[:3, :3], np.array([0.0, 1, 0]))
     pairs = ((0, 0),)
-    rooted = _rooted(5, {(1, 2): Relation(a, pairs), (0, 2): Relation(b, pairs)})
+    rooted = _rooted(5, {(1, 2): Relation(a, pairs, 0.03), (0, 2): Relation(b, pairs, 0.04)})
     assert [rooted[camera].root for camera in range(5)] == [0, 0, 0, 3, 4]
     np.testing.assert_allclose(rooted[2].root_from_own.matrix, b.matrix)
     np.testing.assert_allclose(rooted[1].root_from_own.matrix, (b @ a.inverse()).matrix, atol=1e-12)
+    assert [rooted[camera].scale_std for camera in range(3)] == pytest.approx([0, np.hypot(0.03, 0.04), 0.04])

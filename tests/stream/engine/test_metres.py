@@ -143,7 +143,10 @@ def test_what_makes_no_sense_is_refused(spark3r, capfd: pytest.CaptureFixture[st
         (("--camera-height", "-1"), "over the floor"),
         (("--depth-images", tmp_path), "has no depth images"),
         (("--depth-scale", "5000"), "give their folder"),
-        (("synthetic:room", "--tag", "36h11:0.1"), "metres are for one camera"),
+        (("--depth-offset", "1"), "give their address"),
+        (("--depth-images", tmp_path, "--depth-offset", "1"), "is a folder"),
+        (("--depth-images", "tcp://nowhere"), "expected tcp://HOST:PORT"),
+        (("synthetic:room", "--depth-images", tmp_path), "write {name} where the name of each is to be"),
     ):
         assert spark3r("run", SOURCE, *options) == 1
         assert words in capfd.readouterr().err

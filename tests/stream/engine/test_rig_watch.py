@@ -54,8 +54,8 @@ class Camera:
         return StepOutput([replace(output, result=result)], keyframes=keyframes)
 
 
-def watched(rig: dict[int, Array] | None = None) -> tuple[RigWatch, list[tuple[int, int, Sim3]]]:
-    told: list[tuple[int, int, Sim3]] = []
+def watched(rig: dict[int, Array] | None = None) -> tuple[RigWatch, list[tuple[int, int, Sim3, float]]]:
+    told: list[tuple[int, int, Sim3, float]] = []
     return RigWatch(RIG if rig is None else rig, NAMES, lambda *one: told.append(one)), told
 
 
@@ -69,9 +69,10 @@ def test_where_one_map_lies_in_the_other() -> None:
             sink.window([], camera.step(index))
     assert told
     assert len(told) < 10, "what changes little is not told again"
-    first, second, lies = told[-1]
+    first, second, lies, std = told[-1]
     assert (first, second) == (0, 1)
     assert lies.scale == pytest.approx(0.25, rel=0.02)
+    assert std < 0.05
     placed = lies.apply_to_points(cameras[1].poses[:, :3, 3])
     assert np.linalg.norm(placed - 0.5 * (body @ SIDE)[:, :3, 3], axis=1).max() < 0.02
     before = len(told)
@@ -134,7 +135,7 @@ def test_frames_that_were_tracked_again_count_as_they_are_in_the_end() -> None:
             watch.take(number, camera.step(index))
     tracked_as = cameras[1].poses
     key = np.arange(200) // 20 * 20
-    again = [Retracked(i, np.asarray(se3.invert(tracked_as[key[i]]) @ true[i])) for i in range(200)]
+    again = [Retracked(i, i // 20, np.asarray(se3.invert(tracked_as[key[i]]) @ true[i])) for i in range(200)]
     watch.take(1, StepOutput([], retracked=again))
     watch.finish()
     placed = told[-1][2].apply_to_points(true[:, :3, 3])

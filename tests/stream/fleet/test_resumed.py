@@ -46,7 +46,7 @@ def test_where_submaps_lie_is_said_in_revisions_that_go_on() -> None:
     sink = PlacedSink(lambda: Placement("map"), [Kept()], lambda name: None, before)
     sink.window([], StepOutput([], corrections=[MapCorrection(5, 0, Sim3()), MapCorrection(6, 0, Sim3())]))
     assert [(one.submap, one.revision) for one in steps[-1].corrections] == [(5, 4), (6, 0)]
-    sink.settle("map", {0: Sim3(2.0)}, "all cameras adjusted together")
+    sink.settle(Placement("map", reason="all cameras adjusted together"), {0: Sim3(2.0)}, {0: Sim3()})
     assert [(one.submap, one.revision) for one in steps[-1].corrections] == [(5, 5), (6, 1)]
 
 
