@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from spark3r_core.stream.meeting import Relation
 from spark3r_stream.config import RunConfig
-from spark3r_stream.engine.shared_mapper import SharedMapper
 from spark3r_stream.errors import MapFileError
 from spark3r_stream.map_file.joins_file import JOINS_FILE, read_joins
 from spark3r_stream.map_file.reading import read_map
 from spark3r_stream.running.cameras import Camera
+
+if TYPE_CHECKING:
+    from spark3r_stream.engine.shared_mapper import SharedMapper
 
 log = logging.getLogger(__name__)
 
