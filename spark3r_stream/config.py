@@ -34,6 +34,15 @@ def parse_bytes(text: str) -> int:
 NO_CAMERA = Path("none")
 
 
+def parse_place(text: str) -> tuple[float, float, float]:
+    """ "0.1,-0.3,0": three numbers, metres. Raises GeometryError that says what was expected."""
+    try:
+        right, down, ahead = (float(one) for one in text.split(","))
+    except ValueError:
+        raise GeometryError(f"{text!r} is no place; expected metres to the right, down and ahead: 0.1,-0.3,0") from None
+    return right, down, ahead
+
+
 def option_name(name: str) -> str:
     """Of a setting on the command line."""
     return f"--{name.replace('_', '-')}"
@@ -110,6 +119,12 @@ class RunConfig:
         depth_images: folder of a depth sensor's images, 16-bit PNGs registered to the undistorted pictures and named by
             the number of their picture: 000045.png. They say how long a metre is; depth in the map stays the engine's.
         depth_scale: steps of a depth image per metre.
+        gps: positions of an antenna on the camera: a text file of time, latitude, longitude, altitude and, where known,
+            their standard deviation in metres; or tcp://… where they are published. They say how long a metre is and
+            what is up, and pull drift in (docs/metres.md).
+        gps_frame: what positions are: wgs84, degrees and altitude; or local, x, y, z in metres with z up.
+        gps_offset: where the antenna is from the camera, in metres to its right, down and ahead, e.g. 0.1,-0.3,0.
+        gps_clock: seconds to be added to the positions' times.
         save_depth: also write depth and confidence of each frame to OUT/depth.
         mesh: also write one coloured surface, OUT/mesh.ply and OUT/mesh.glb, at the end (docs/geometry.md).
         max_points: points of cloud.ply at most.
@@ -169,6 +184,10 @@ class RunConfig:
     distance: tuple[str, str, float] | None = None
     depth_images: Path | None = None
     depth_scale: float = 1000.0
+    gps: str | None = None
+    gps_frame: Literal["wgs84", "local"] = "wgs84"
+    gps_offset: str = "0,0,0"
+    gps_clock: float = 0.0
     save_depth: bool = False
     mesh: bool = False
     max_points: int = 2_000_000
@@ -208,7 +227,10 @@ class RunConfig:
         if self.distance is not None:
             first, second, metres = self.distance
             distance = (NamedPoint.parse(first), NamedPoint.parse(second), metres)
-        return MetricOptions(tag, self.tag_up, self.tag_origin, self.camera_height, baseline, distance)
+        return MetricOptions(
+            tag, self.tag_up, self.tag_origin, self.camera_height, baseline, distance,
+            gps_antenna=parse_place(self.gps_offset), gps_frame=self.gps_frame,
+        )  # fmt: skip
 
     def check(self) -> None:
         """ConfigError for values that cannot work, before anything is opened."""
@@ -244,13 +266,15 @@ class RunConfig:
             if not abs(getattr(self, name) or 0.0) <= 1e10:  # NaN too
                 raise ConfigError(f"{option_name(name)} is {getattr(self, name)}; expected seconds")
         try:
-            is_metric = bool(self.metric) or self.depth_images is not None
+            is_metric = bool(self.metric) or self.depth_images is not None or self.gps is not None
         except GeometryError as error:
             raise ConfigError(str(error)) from None
         if not 1 <= self.depth_scale <= 1e5:
             raise ConfigError(f"--depth-scale is {self.depth_scale}; expected 1 to 100000 steps per metre")
         if self.depth_scale != 1000.0 and self.depth_images is None:
             raise ConfigError("--depth-scale is about depth images; give their folder with --depth-images")
+        if not abs(self.gps_clock) <= 1e10:  # NaN too
+            raise ConfigError(f"--gps-clock is {self.gps_clock}; expected seconds")
         if is_metric and self.others:
             raise ConfigError("metres are for one camera; with several, run each by itself")
         if is_metric and self.track == "off":

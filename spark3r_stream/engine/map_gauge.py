@@ -10,16 +10,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from spark3r_core.geometry.geodesy import LocalFrame
 from spark3r_core.geometry.rotation import rotation_angle
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.metric.bent import Bends
-from spark3r_core.metric.measured import MetricMap, robot_from_map
+from spark3r_core.metric.gps import KnownPlaces, PositionFix
+from spark3r_core.metric.gps_fit import AGREES, LEAST_PLACES, PlacesFit
+from spark3r_core.metric.measured import MOST_LEAN_STD, MetricMap, robot_from_map
 from spark3r_core.metric.options import MetricOptions
-from spark3r_core.metric.scale import Scale
+from spark3r_core.metric.scale import MOST_STD, Scale
 from spark3r_core.metric.sensor_depth import DepthRatio
 from spark3r_core.metric.tag_evidence import TagDepth
 from spark3r_core.metric.tags import TagDetector, TagSighting
@@ -41,6 +45,8 @@ EVERY = 3  # frames, of which one is searched for tags; keyframes always are
 # Subscribers are told of a better scale when the one they have is off by so many standard deviations, and of a better
 # turn or origin from so many radians or metres on.
 MOVED_STDS, MOVED_TURN, MOVED_METRES = 0.5, 0.01, 0.02
+# Of a fix that does not say it: a receiver's, whose altitude is known half as well as a rule, and another system's.
+RECEIVER_STD, OTHER_STD, ALTITUDE_STDS = 3.0, 0.1, 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +58,48 @@ class PartGauge:
     metric: MetricMap
     placed: Sim3
     was_level: bool
+
+
+@dataclass(frozen=True, eq=False)
+class AmongPositions:
+    """A map among positions of GPS. keyframes: with one. fit: None where they are not of one path. metres_from_all:
+    from the frame of reference that is published. earth: its origin; None where positions were metres to begin with."""
+
+    keyframes: int
+    fit: PlacesFit | None
+    metres_from_all: Sim3 | None
+    earth: LocalFrame | None
+
+    @property
+    def lacks(self) -> str:
+        """What they do not say, and why; empty where they say scale and up."""
+        if self.keyframes < LEAST_PLACES:
+            return f"only {self.keyframes} keyframes have a position, and {LEAST_PLACES} are needed"
+        if self.fit is None:
+            return "positions and the map are not of one path, or north and east are swapped"
+        if self.fit.log_std > MOST_STD:
+            return f"the path is too short for positions like these: they know the scale to {self.fit.log_std:.0%}"
+        return "the path is too straight to say which way is up" if self.fit.up_std > MOST_LEAN_STD else ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For stats.json."""
+        found: dict[str, Any] = {"keyframes": self.keyframes, "lacks": self.lacks}
+        if self.earth is not None:
+            place = (self.earth.latitude_deg, self.earth.longitude_deg, self.earth.altitude_m)
+            found["origin"] = dict(zip(("latitude", "longitude", "altitude"), place, strict=True))
+        if self.fit is not None and self.metres_from_all is not None:
+            found |= {
+                "agreeing": int((self.fit.weights >= AGREES).sum()),
+                "rms_m": round(self.fit.rms_m, 3),
+                "relative_std": float(f"{self.fit.log_std:.3g}"),
+                "up_std_deg": float(f"{np.degrees(self.fit.up_std):.3g}"),
+                "enu_from_map": {
+                    "scale": self.metres_from_all.scale,
+                    "quat_xyzw": self.metres_from_all.quat_xyzw.tolist(),
+                    "translation": self.metres_from_all.translation.tolist(),
+                },
+            }
+        return found
 
 
 class MapGauge:
@@ -68,6 +116,7 @@ class MapGauge:
         self.z_up = False
         self._before: list[Metres] = []  # of maps that were given up
         self._begun_s: float | None = None  # time of the first frame
+        self._earth: LocalFrame | None = None  # in which positions in degrees are metres: about the first one
         self._pictures: dict[int, tuple[int, tuple[int, int]]] = {}  # number and size of keyframes with a named point
         self._placed, self._was_level = Sim3(), False  # of the present map before anything was measured in it
         self._metric = MetricMap(self.options)
@@ -134,6 +183,32 @@ class MapGauge:
         """What a depth sensor said of a frame, if it did."""
         if ratio is not None:
             self._metric.saw_depth_image(ratio)
+
+    def saw_fixes(self, time_s: float, fixes: Sequence[PositionFix]) -> None:
+        """Where an antenna was, as it became known with the frame at this time."""
+        begun_s = self._first_s(time_s)
+        for fix in fixes:
+            if self.options.gps_frame == "local":
+                metres, std = np.array(fix.position), np.full(3, fix.std_m or OTHER_STD)
+            else:
+                self._earth = self._earth or LocalFrame(*fix.position)
+                metres = self._earth.enu(fix.position)
+                std = (fix.std_m or RECEIVER_STD) * np.array([1.0, 1.0, ALTITUDE_STDS])
+            self._metric.saw_fix(fix.time_ns / 1e9 - begun_s, metres, std)
+
+    def known_places(self, submaps: Mapping[int, Submap]) -> KnownPlaces | None:
+        """Where keyframes of the present map are by their positions; None where there are none."""
+        known = self._metric.places(submaps)
+        return known if known.keyframe_ids else None
+
+    def among_positions(self, submaps: Mapping[int, Submap]) -> AmongPositions | None:
+        """How the present map, as it is published, lies among positions; None where none became known. submaps: its."""
+        known = self.known_places(submaps)
+        if known is None:
+            return None
+        fit = known.fit({frame_id: submap.part_from_submap for frame_id, submap in submaps.items()})
+        metres_from_all = None if fit is None else fit.metres_from_map @ self.all_from_part.inverse()
+        return AmongPositions(len(known.keyframe_ids), fit, metres_from_all, self._earth)
 
     @property
     def asks(self) -> bool:

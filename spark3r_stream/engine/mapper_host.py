@@ -10,6 +10,7 @@ import numpy as np
 
 from spark3r_core.features.rootsift import extract
 from spark3r_core.memory.config import MemoryConfig
+from spark3r_core.metric.gps import KnownPlaces
 from spark3r_core.models.interface import Backbone, ModelFacts
 from spark3r_core.stream.dense import DenseDepth
 from spark3r_core.stream.joining import SMALLEST
@@ -54,7 +55,7 @@ class MapperHost(Protocol):
         """See `Mapper.refine`."""
         ...
 
-    def finish(self, refine_all: bool = True) -> MapUpdate | None:
+    def finish(self, refine_all: bool = True, known: KnownPlaces | None = None) -> MapUpdate | None:
         """See `Mapper.finish`."""
         ...
 
@@ -98,8 +99,8 @@ class CalledMapper(abc.ABC):
     def refine(self) -> dict[int, DenseDepth]:
         return self._call("refine")  # type: ignore[no-any-return]
 
-    def finish(self, refine_all: bool = True) -> MapUpdate | None:
-        return self._call("finish", refine_all)  # type: ignore[no-any-return]
+    def finish(self, refine_all: bool = True, known: KnownPlaces | None = None) -> MapUpdate | None:
+        return self._call("finish", refine_all, known)  # type: ignore[no-any-return]
 
     def save_map(self, path: Path, facts: MapFacts, overwrite: bool) -> int:
         return self._call("save_map", path, facts, overwrite)  # type: ignore[no-any-return]
@@ -157,8 +158,8 @@ class LocalMapper:
     def refine(self) -> dict[int, DenseDepth]:
         return self._mapper.refine()
 
-    def finish(self, refine_all: bool = True) -> MapUpdate | None:
-        return self._mapper.finish(refine_all, stays=self._opened)
+    def finish(self, refine_all: bool = True, known: KnownPlaces | None = None) -> MapUpdate | None:
+        return self._mapper.finish(refine_all, known, stays=self._opened)
 
     def save_map(self, path: Path, facts: MapFacts, overwrite: bool) -> int:
         if self._is_read_only:

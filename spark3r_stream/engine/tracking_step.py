@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from spark3r_core.metric.gps import PositionFix
 from spark3r_core.metric.sensor_depth import DepthRatio
 from spark3r_core.metric.tags import TagSighting
 from spark3r_core.photometric.levels import Level
@@ -39,6 +40,14 @@ class DepthSensor(Protocol):
 
     def of(self, picture: int, size: tuple[int, int]) -> NDArray[np.float32] | None:
         """(H, W) metres, 0 where unknown, of a picture by its number; None without one. size: (width, height)."""
+        ...
+
+
+class PositionSensor(Protocol):
+    """A sensor beside the camera that knows where it is in metres."""
+
+    def of(self, frame: Frame) -> tuple[PositionFix, ...]:
+        """Called with every frame, in order: what is known since the one before."""
         ...
 
 
@@ -89,8 +98,8 @@ class PublishFacts:
 class Step:
     """What gathers on the way through one step."""
 
-    def __init__(self, hint: MotionHint | None = None) -> None:
-        self.hint = hint
+    def __init__(self, hint: MotionHint | None = None, fixes: tuple[PositionFix, ...] = ()) -> None:
+        self.hint, self.fixes = hint, fixes
         self.depth_ratio: DepthRatio | None = None
         self.keyframes: list[KeyframeOutput] = []
         self.refined: list[KeyframeOutput] = []
@@ -118,6 +127,7 @@ class Step:
             map_size=self.map_size,
             hint=self.hint,
             depth_ratio=self.depth_ratio,
+            fixes=self.fixes,
             retracked=self.retracked,
         )
 

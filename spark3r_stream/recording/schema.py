@@ -84,6 +84,8 @@ SETTINGS: dict[str, Rule] = {
     "camera_height": optional(number(0, 1e3)),
     "baseline": optional(_THREE_NUMBERS),
     "distance": optional(_TWO_POINTS),
+    "gps_frame": _choices("gps_frame"),
+    "gps_offset": text(r"[-+0-9.eE, ]+", 96, "three numbers"),
     "dtype": _choices("dtype"),
 }
 _LIST_OF_NUMBERS = Rule(
@@ -145,7 +147,7 @@ def checked_settings(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     # recordings from before there was a choice
     settings = {"track": "off", "loops": "off", "refine": "off", "map_memory": "2GiB", "localise": False, **settings}
     settings = {"tag": None, "tag_up": None, "tag_origin": False, "camera_height": None, "baseline": None, **settings}
-    settings = {"distance": None, **settings}
+    settings = {"distance": None, "gps_frame": "wgs84", "gps_offset": "0,0,0", **settings}
     settings |= {name: metadata[name] for name in ("device", "dtype") if metadata.get(name)}
     for name, rule in SETTINGS.items():
         if name in settings:
@@ -214,6 +216,12 @@ def check_decisions(decisions: Decisions) -> None:
                 ("keyframe of a depth image", ratio.keyframe_id, integer(0, MAX_COUNT)),
                 ("ratio of a depth image", ratio.log_ratio, number(-50, 50)),
                 ("deviation of a depth image", ratio.log_std, number(0, 1e3)),
+            ]
+        for fix in frame.fixes:
+            facts += [
+                ("time of a fix", fix.time_ns, integer(-MAX_NS, MAX_NS)),
+                ("place of a fix", fix.position, _PLACE),
+                ("deviation of a fix", fix.std_m, number(0, 1e6)),
             ]
         if frame.hint is not None:
             facts += [

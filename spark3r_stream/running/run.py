@@ -65,7 +65,7 @@ from spark3r_stream.running.rerun import (
     recorded_new_frames,
     recorded_threads,
 )
-from spark3r_stream.running.sensors import check_sensor, open_depth_images, open_sensor
+from spark3r_stream.running.sensors import check_sensor, open_depth_images, open_positions, open_sensor
 from spark3r_stream.running.targets import check_targets
 from spark3r_stream.sources.base import Source
 from spark3r_stream.sources.open import is_recording
@@ -188,8 +188,10 @@ def opened_run(
             stop.set()  # nobody sees this run any more: whoever supervises it starts another
 
         sensor, depth_images = open_sensor(config), open_depth_images(config)
-        if sensor is not None:
-            closing.enter_context(contextlib.closing(sensor))
+        gps = open_positions(config, is_recorded=run is not None)
+        sensors = [one for one in (sensor, gps) if one is not None]
+        for one in sensors:
+            closing.enter_context(contextlib.closing(one))
         publisher: Publishes | None
         if among is None:
             publisher, metrics = open_publisher(config, session_id, closing, ended), open_metrics(config, closing)
@@ -214,8 +216,8 @@ def opened_run(
             else:
                 source = pushed(None if recorder is None else recorder.packet)
             closing.enter_context(contextlib.closing(source))
-            if sensor is not None:
-                check_sensor(sensor, config, source)
+            for one in sensors:
+                check_sensor(one, config, source)
         for note in source.info.notes:
             log.warning("note: %s", note)
         stats = RunStats(clock, source.info.name, config.model)
@@ -292,7 +294,7 @@ def opened_run(
             sinks.append(closing.enter_context(contextlib.closing(saver)))
         reconstructor.pictures = config.images
         if isinstance(reconstructor, TrackingReconstructor):
-            reconstructor.sensor, reconstructor.depth_images = sensor, depth_images
+            reconstructor.sensor, reconstructor.depth_images, reconstructor.gps = sensor, depth_images, gps
             reconstructor.waits, reconstructor.refines = not source.info.is_live, end.refines
             reconstructor.retracks = config.out is not None
             if source.info.is_live and all(source.info.size):

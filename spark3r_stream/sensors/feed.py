@@ -44,11 +44,12 @@ def frame_time_ns(feed: Feed, frame: Frame) -> int:
     return frame.captured_ns if feed.is_unix or frame.pts_ns is None else frame.pts_ns
 
 
-def open_feed(name: str, topic: str, columns: int, expected: str) -> Feed:
-    """name: a file, or the endpoint of a publisher of `topic`. Raises SensorError."""
+def open_feed(name: str, topic: str, columns: int, expected: str, optional: int = 0) -> Feed:
+    """name: a file, or the endpoint of a publisher of `topic`. optional: columns after the others that a line may leave
+    away. Raises SensorError."""
     if _ENDPOINT.match(name):
-        return TopicFeed(name, topic, columns, expected)
-    return FileFeed(expand_home(name), columns, expected)
+        return TopicFeed(name, topic, columns, expected, optional)
+    return FileFeed(expand_home(name), columns, expected, optional)
 
 
 class FileFeed:
@@ -56,9 +57,9 @@ class FileFeed:
 
     is_unix = False
 
-    def __init__(self, path: Path, columns: int, expected: str) -> None:
+    def __init__(self, path: Path, columns: int, expected: str, optional: int = 0) -> None:
         self.refused = 0
-        self._rows = read_rows(path, columns, expected)
+        self._rows = read_rows(path, columns, expected, optional)
 
     def rows(self) -> Rows:
         return self._rows
@@ -72,10 +73,10 @@ class TopicFeed:
 
     is_unix = True
 
-    def __init__(self, endpoint: str, topic: str, columns: int, expected: str) -> None:
+    def __init__(self, endpoint: str, topic: str, columns: int, expected: str, optional: int = 0) -> None:
         self.refused = 0
-        self._columns, self._expected, self._endpoint = columns, expected, endpoint
-        self._rows = sorted_rows([], columns)
+        self._columns, self._optional, self._expected, self._endpoint = columns, optional, expected, endpoint
+        self._rows = sorted_rows([], columns + optional)
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.SUB)
         self._socket.setsockopt(zmq.LINGER, 0)
@@ -100,12 +101,13 @@ class TopicFeed:
                 break
             found += self._parsed(parts)
         if found:
-            new = sorted_rows(found, self._columns)
+            width = self._columns + self._optional
+            new = sorted_rows(found, width)
             rows = Rows(
                 np.concatenate([self._rows.times_ns, new.times_ns]), np.concatenate([self._rows.values, new.values])
             )
             if len(self._rows.times_ns) and new.times_ns[0] <= self._rows.times_ns[-1]:
-                rows = sorted_rows(zip(rows.times_ns.tolist(), rows.values.tolist(), strict=True), self._columns)
+                rows = sorted_rows(zip(rows.times_ns.tolist(), rows.values.tolist(), strict=True), width)
             first = int(np.searchsorted(rows.times_ns, rows.times_ns[-1] - KEPT_NS))
             self._rows = Rows(rows.times_ns[first:], rows.values[first:])
         return self._rows
@@ -120,7 +122,7 @@ class TopicFeed:
             if len(parts) != 2:
                 raise ValueError(f"a message of {len(parts)} parts, expected the topic and lines of text")
             for line in parts[1].decode("utf-8").splitlines():
-                row = parse_line(line, self._columns)
+                row = parse_line(line, self._columns, self._optional)
                 if row is not None:
                     found.append(row)
         except ValueError as error:

@@ -34,8 +34,8 @@ class Rows(NamedTuple):
     values: NDArray[np.float64]
 
 
-def read_rows(path: Path, columns: int, expected: str) -> Rows:
-    """All rows of a file, in the order of time. expected: what a line has, in words.
+def read_rows(path: Path, columns: int, expected: str, optional: int = 0) -> Rows:
+    """All rows of a file, in the order of time. expected: what a line has, in words. optional: see `parse_line`.
 
     Raises SensorError naming file and line.
     """
@@ -50,7 +50,7 @@ def read_rows(path: Path, columns: int, expected: str) -> Rows:
     found = []
     for number, line in enumerate(lines, 1):
         try:
-            row = parse_line(line, columns)
+            row = parse_line(line, columns, optional)
         except ValueError as error:
             if number == 1 and not re.search(r"(?<![\w])\d", line):
                 continue
@@ -59,11 +59,14 @@ def read_rows(path: Path, columns: int, expected: str) -> Rows:
             found.append(row)
     if not found:
         raise SensorError(f"{path} has no line of {expected}")
-    return sorted_rows(found, columns)
+    return sorted_rows(found, columns + optional)
 
 
-def parse_line(line: str, columns: int) -> tuple[int, list[float]] | None:
-    """Nanoseconds and so many numbers; None for a line without any. Raises ValueError for anything else."""
+def parse_line(line: str, columns: int, optional: int = 0) -> tuple[int, list[float]] | None:
+    """Nanoseconds and so many numbers; None for a line without any. Raises ValueError for anything else.
+
+    optional: numbers that may follow; nan where the line has none.
+    """
     fields = [field for field in _SEPARATORS.split(line.split("#", 1)[0]) if field]
     if not fields:
         return None
@@ -71,14 +74,14 @@ def parse_line(line: str, columns: int) -> tuple[int, list[float]] | None:
         raise ValueError(f"{len(fields)} values")
     time_ns = parse_time(fields[0])
     values = []
-    for field in fields[1 : columns + 1]:
+    for field in fields[1 : columns + optional + 1]:
         try:
             values.append(float(field))
         except ValueError:
             raise ValueError(f"{cleaned(field, 40)!r} is no number") from None
         if not math.isfinite(values[-1]):
             raise ValueError(f"{cleaned(field, 40)} is not finite")
-    return time_ns, values
+    return time_ns, values + [math.nan] * (columns + optional - len(values))
 
 
 def parse_time(field: str) -> int:

@@ -95,8 +95,18 @@ class DepthRatio(_message.Message):
     log_std: float
     def __init__(self, keyframe_id: _Optional[int] = ..., log_ratio: _Optional[float] = ..., log_std: _Optional[float] = ...) -> None: ...
 
+class PositionFix(_message.Message):
+    __slots__ = ("time_ns", "position", "std_m")
+    TIME_NS_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    STD_M_FIELD_NUMBER: _ClassVar[int]
+    time_ns: int
+    position: _containers.RepeatedScalarFieldContainer[float]
+    std_m: float
+    def __init__(self, time_ns: _Optional[int] = ..., position: _Optional[_Iterable[float]] = ..., std_m: _Optional[float] = ...) -> None: ...
+
 class FrameTime(_message.Message):
-    __slots__ = ("frame_id", "epoch", "pts_ns", "captured_ns", "picture", "hint", "depth_ratio")
+    __slots__ = ("frame_id", "epoch", "pts_ns", "captured_ns", "picture", "hint", "depth_ratio", "fixes")
     FRAME_ID_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     PTS_NS_FIELD_NUMBER: _ClassVar[int]
@@ -104,6 +114,7 @@ class FrameTime(_message.Message):
     PICTURE_FIELD_NUMBER: _ClassVar[int]
     HINT_FIELD_NUMBER: _ClassVar[int]
     DEPTH_RATIO_FIELD_NUMBER: _ClassVar[int]
+    FIXES_FIELD_NUMBER: _ClassVar[int]
     frame_id: int
     epoch: int
     pts_ns: int
@@ -111,7 +122,8 @@ class FrameTime(_message.Message):
     picture: int
     hint: MotionHint
     depth_ratio: DepthRatio
-    def __init__(self, frame_id: _Optional[int] = ..., epoch: _Optional[int] = ..., pts_ns: _Optional[int] = ..., captured_ns: _Optional[int] = ..., picture: _Optional[int] = ..., hint: _Optional[_Union[MotionHint, _Mapping]] = ..., depth_ratio: _Optional[_Union[DepthRatio, _Mapping]] = ...) -> None: ...
+    fixes: _containers.RepeatedCompositeFieldContainer[PositionFix]
+    def __init__(self, frame_id: _Optional[int] = ..., epoch: _Optional[int] = ..., pts_ns: _Optional[int] = ..., captured_ns: _Optional[int] = ..., picture: _Optional[int] = ..., hint: _Optional[_Union[MotionHint, _Mapping]] = ..., depth_ratio: _Optional[_Union[DepthRatio, _Mapping]] = ..., fixes: _Optional[_Iterable[_Union[PositionFix, _Mapping]]] = ...) -> None: ...
 
 class DroppedFrames(_message.Message):
     __slots__ = ("cause", "count", "frame_ids")
