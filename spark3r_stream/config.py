@@ -106,7 +106,7 @@ class RunConfig:
         gyro_axes: the sensor's axes along the camera's right, down and ahead, e.g. -y,-z,x.
         odometry: poses of the camera that something else knows, in any unit: a TUM file, or tcp://… where they are
             published.
-        odometry_offset: seconds to be added to their times.
+        odometry_offset: seconds to be added to their times; auto: found out from what was tracked.
         tag: printed tags that say how long a metre is, FAMILY:METRES[:ID]: 36h11:0.16 are AprilTags with a black square
             of 16 cm, 4x4_50:0.1:7 is one ArUco marker. `spark3r tag` makes them (docs/metres.md).
         tag_up: how tags are mounted, upright on a wall or flat on the floor: then they say what is up, too.
@@ -175,7 +175,7 @@ class RunConfig:
     gyro_offset: float | None = None
     gyro_axes: str = "x,y,z"
     odometry: str | None = None
-    odometry_offset: float = 0.0
+    odometry_offset: Literal["auto"] | float = 0.0
     tag: str | None = None
     tag_up: Literal["wall", "floor"] | None = None
     tag_origin: bool = False
@@ -263,7 +263,8 @@ class RunConfig:
         if self.gyro is None and (self.gyro_offset is not None or self.gyro_axes != "x,y,z"):
             raise ConfigError("--gyro-offset and --gyro-axes are about the samples of --gyro; give it with them")
         for name in ("gyro_offset", "odometry_offset"):
-            if not abs(getattr(self, name) or 0.0) <= 1e10:  # NaN too
+            value = getattr(self, name)
+            if value not in (None, "auto") and not abs(value) <= 1e10:  # NaN too
                 raise ConfigError(f"{option_name(name)} is {getattr(self, name)}; expected seconds")
         try:
             is_metric = bool(self.metric) or self.depth_images is not None or self.gps is not None

@@ -40,10 +40,11 @@ Array = NDArray[np.float64]
 WORLDS = "court:27:wander:6,court:28:forward:6,corridor:27:forward:4,room:24:loop:4"
 PICTURE_HW, FPS, HERTZ = (240, 320), 30.0, 5.0
 OUTLIERS, OUTLIER_M = 0.05, 10.0
+ENU_FROM_WORLD = np.array([[1.0, 0, 0], [0, 0, 1.0], [0, -1.0, 0]])  # y of a world points down
 
 
 def fixes(path: Array, std: float, kind: str, rng: np.random.Generator) -> Array:
-    """(N, 3) of a receiver at places (N, 3)."""
+    """(N, 3) of a receiver at places (N, 3), z up."""
     noise = rng.normal(0, std, path.shape)
     if kind == "white garbage":
         return path.mean(0) + rng.normal(0, np.linalg.norm(path.std(0)), path.shape)
@@ -52,7 +53,7 @@ def fixes(path: Array, std: float, kind: str, rng: np.random.Generator) -> Array
     if kind == "stuck":
         return path[0] + noise
     if kind == "mirrored":
-        return path * [-1, 1, 1] + noise
+        return path[:, [1, 0, 2]] + noise  # north and east swapped
     thrown = rng.random(len(path)) < OUTLIERS
     return path + noise + thrown[:, None] * rng.normal(0, OUTLIER_M, path.shape)
 
@@ -62,7 +63,7 @@ def known_by(world: KeyframeMap, truth: Array, std: float, kind: str, seed: int)
     evidence = GpsEvidence()
     every = round(FPS / HERTZ)
     indices = np.arange(0, len(truth), every)
-    said = fixes(truth[indices, :3, 3], std, kind, np.random.default_rng(seed))
+    said = fixes(truth[indices, :3, 3] @ ENU_FROM_WORLD.T, std, kind, np.random.default_rng(seed))
     for frame_id in world.order:
         evidence.add_keyframe(frame_id / FPS, frame_id)
     for index, metres in zip(indices.tolist(), said, strict=True):

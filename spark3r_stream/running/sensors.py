@@ -21,7 +21,8 @@ def open_sensor(config: RunConfig) -> GyroSensor | OdometrySensor | None:
         return GyroSensor(open_feed(config.gyro, gyro.TOPIC, gyro.COLUMNS, gyro.EXPECTED), config.gyro_offset, axes)
     if config.odometry is not None:
         feed = open_feed(config.odometry, odometry.TOPIC, odometry.COLUMNS, odometry.EXPECTED)
-        return OdometrySensor(feed, config.odometry_offset)
+        offset_s = None if config.odometry_offset == "auto" else float(config.odometry_offset)
+        return OdometrySensor(feed, offset_s)
     return None
 
 

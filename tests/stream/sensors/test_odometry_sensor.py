@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from spark3r_core.geometry import se3
+from spark3r_core.geometry.rotation import exp_so3
 from spark3r_stream.config import ConfigError, RunConfig
 from spark3r_stream.errors import SensorError
 from spark3r_stream.frame import Frame
@@ -66,6 +68,49 @@ def test_where_poses_are_missing_another_run_begins(tmp_path: Path) -> None:
     assert hints[12].to(hints[39]) is None
     assert not hints[39].is_sure
     assert known.missing > 5
+
+
+def unsteady(seconds: float, turns: bool, stops: bool) -> np.ndarray:
+    """A camera that goes unevenly, and turns or does not."""
+    gone = seconds + 0.3 * np.sin(2.1 * seconds) + 0.15 * np.sin(5.3 * seconds) if stops else seconds
+    turned = 0.4 * np.sin(1.7 * seconds) + 0.2 * np.sin(4.1 * seconds) if turns else 0.0
+    return se3.make_pose(exp_so3(np.array([0.0, turned, 0.0])), np.array([0.3 * gone, 0.0, 0.0]))
+
+
+@pytest.mark.parametrize(("turns", "stops"), [(True, False), (False, True), (False, False)])
+@pytest.mark.parametrize("shift_s", [0.23, -0.4])
+def test_the_offset_of_the_clock_is_found_by_turns_or_ways_and_not_guessed(
+    tmp_path: Path, turns: bool, stops: bool, shift_s: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    seconds = np.arange(-2, 12.0, 0.05)
+    poses = np.stack([se3.compose(ELSEWHERE, unsteady(one, turns, stops)) for one in seconds])
+    poses[:, :3, 3] *= UNITS
+    path = tmp_path / "poses.txt"
+    write_trajectory(path, Trajectory(np.round((seconds - shift_s) * 1e9).astype(np.int64), poses))
+    known = OdometrySensor(open_feed(str(path), odometry.TOPIC, odometry.COLUMNS, odometry.EXPECTED), None)
+    rng = np.random.default_rng(0)
+    hints = []
+    for index in range(200):
+        hints.append(known.of(frame(index)))
+        shaken = se3.exp(rng.normal(0, 0.001, 6) * [1, 1, 1, 0.3, 0.3, 0.3])
+        known.tracked(frame(index), se3.compose(unsteady(index / 30, turns, stops), shaken))
+    assert not hints[0].is_sure
+    with caplog.at_level(logging.INFO):
+        known.close()
+    if not turns and not stops:
+        assert known.offset is None
+        assert not hints[-1].is_sure
+        assert "offset not found" in caplog.text
+        return
+    assert known.offset is not None
+    assert abs(known.offset.seconds - shift_s) < 1 / 30 / 4
+    assert hints[-1].is_sure
+    first, last = 185, 199
+    truth = se3.compose(se3.invert(unsteady(first / 30, turns, stops)), unsteady(last / 30, turns, stops))
+    step = hints[first].to(hints[last])
+    assert se3.relative_angle(step, truth) < 0.02
+    assert np.linalg.norm(step[:3, 3] - truth[:3, 3]) < 0.1 * np.linalg.norm(truth[:3, 3])
+    assert hints[0].to(hints[-1]) is None, "poses by the old offset are not continued"
 
 
 def test_what_is_no_trajectory_and_what_does_not_go_together_is_refused(tmp_path: Path) -> None:
