@@ -244,13 +244,21 @@ def _fix(m: recording_pb2.PositionFix) -> PositionFix:
 
 def _encoded_hint(hint: MotionHint) -> recording_pb2.MotionHint:
     return recording_pb2.MotionHint(
-        run=hint.run, quat_xyzw=hint.quat_xyzw, position_xyz=hint.position_xyz or (), sure=hint.is_sure
+        run=hint.run,
+        quat_xyzw=hint.quat_xyzw,
+        position_xyz=hint.position_xyz or (),
+        sure=hint.is_sure,
+        variances=hint.variances or (),
     )
 
 
 def _hint(m: recording_pb2.MotionHint) -> MotionHint:
-    if len(m.quat_xyzw) != 4 or len(m.position_xyz) not in (0, 3):
-        raise WireError(f"a hint has {len(m.quat_xyzw)} and {len(m.position_xyz)} numbers; expected 4, and 3 or none")
+    counts = (len(m.quat_xyzw), len(m.position_xyz), len(m.variances))
+    if counts[0] != 4 or counts[1] not in (0, 3) or counts[2] not in (0, 2):
+        raise WireError(
+            f"a hint has {counts[0]}, {counts[1]} and {counts[2]} numbers; expected 4, 3 or none, and 2 or none"
+        )
     x, y, z, w = m.quat_xyzw
     place = (m.position_xyz[0], m.position_xyz[1], m.position_xyz[2]) if m.position_xyz else None
-    return MotionHint(m.run, (x, y, z, w), place, m.sure)
+    variances = (m.variances[0], m.variances[1]) if m.variances else None
+    return MotionHint(m.run, (x, y, z, w), place, m.sure, variances)

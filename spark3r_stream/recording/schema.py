@@ -106,6 +106,7 @@ CAMERA: dict[str, Rule] = {
 }
 _UNIT_QUATERNION = Rule(lambda value: abs(sum(one * one for one in value) - 1) < 1e-6, "a unit quaternion")
 _PLACE = Rule(lambda value: all(map(number(-1e9, 1e9).holds, value)), "three numbers from -10^9 to 10^9")
+_VARIANCES = Rule(lambda value: all(map(number(0, 1e18).holds, value)), "two numbers from 0 to 10^18")
 _SHA256 = text(r"[0-9a-f]{64}", 64, "64 hexadecimal digits")
 _CODEC = text(r"[A-Za-z0-9_.-]*", 32, "the name of a codec")
 _PIXEL_FORMAT = text(r"[a-z0-9_]*", 32, "the name of a pixel format")
@@ -228,6 +229,7 @@ def check_decisions(decisions: Decisions) -> None:
                 ("run of a hint", frame.hint.run, integer(0, MAX_COUNT)),
                 ("turn of a hint", frame.hint.quat_xyzw, _UNIT_QUATERNION),
                 ("place of a hint", frame.hint.position_xyz, optional(_PLACE)),
+                ("variances of a hint", frame.hint.variances, optional(_VARIANCES)),
             ]
     _check(f"window {decisions.window}", facts)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from spark3r_core.user_paths import expand_home
 from spark3r_stream.config import ConfigError, RunConfig, option_name
-from spark3r_stream.sensors import gyro, odometry
+from spark3r_stream.sensors import gyro
 from spark3r_stream.sensors.axes import camera_from_sensor
 from spark3r_stream.sensors.depth_images import DepthImages
 from spark3r_stream.sensors.feed import FileFeed, open_feed
 from spark3r_stream.sensors.gps import GpsSensor, open_gps
 from spark3r_stream.sensors.gyro import GyroSensor
-from spark3r_stream.sensors.odometry import OdometrySensor
+from spark3r_stream.sensors.odometry import OdometrySensor, open_odometry
 from spark3r_stream.sources.base import Source, SourceKind
 
 
@@ -20,9 +20,7 @@ def open_sensor(config: RunConfig) -> GyroSensor | OdometrySensor | None:
         axes = camera_from_sensor(config.gyro_axes)
         return GyroSensor(open_feed(config.gyro, gyro.TOPIC, gyro.COLUMNS, gyro.EXPECTED), config.gyro_offset, axes)
     if config.odometry is not None:
-        feed = open_feed(config.odometry, odometry.TOPIC, odometry.COLUMNS, odometry.EXPECTED)
-        offset_s = None if config.odometry_offset == "auto" else float(config.odometry_offset)
-        return OdometrySensor(feed, offset_s)
+        return open_odometry(config.odometry, None if config.odometry_offset == "auto" else config.odometry_offset)
     return None
 
 

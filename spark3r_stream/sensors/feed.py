@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -14,7 +15,7 @@ from spark3r_core.user_paths import expand_home
 from spark3r_stream.errors import SensorError
 from spark3r_stream.frame import Frame
 from spark3r_stream.plain_text import cleaned
-from spark3r_stream.sensors.lines import Rows, parse_line, read_rows, sorted_rows
+from spark3r_stream.sensors.lines import Rows, parse_json, parse_line, read_rows, sorted_rows
 
 log = logging.getLogger(__name__)
 
@@ -44,11 +45,13 @@ def frame_time_ns(feed: Feed, frame: Frame) -> int:
     return frame.captured_ns if feed.is_unix or frame.pts_ns is None else frame.pts_ns
 
 
-def open_feed(name: str, topic: str, columns: int, expected: str, optional: int = 0) -> Feed:
+def open_feed(
+    name: str, topic: str, columns: int, expected: str, optional: int = 0, fields: Sequence[tuple[str, int, bool]] = ()
+) -> Feed:
     """name: a file, or the endpoint of a publisher of `topic`. optional: columns after the others that a line may leave
-    away. Raises SensorError."""
+    away. fields: of messages in JSON, see `parse_json`. Raises SensorError."""
     if _ENDPOINT.match(name):
-        return TopicFeed(name, topic, columns, expected, optional)
+        return TopicFeed(name, topic, columns, expected, optional, fields)
     return FileFeed(expand_home(name), columns, expected, optional)
 
 
@@ -73,8 +76,17 @@ class TopicFeed:
 
     is_unix = True
 
-    def __init__(self, endpoint: str, topic: str, columns: int, expected: str, optional: int = 0) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        topic: str,
+        columns: int,
+        expected: str,
+        optional: int = 0,
+        fields: Sequence[tuple[str, int, bool]] = (),
+    ) -> None:
         self.refused = 0
+        self._fields = fields
         self._columns, self._optional, self._expected, self._endpoint = columns, optional, expected, endpoint
         self._rows = sorted_rows([], columns + optional)
         self._context = zmq.Context()
@@ -121,11 +133,14 @@ class TopicFeed:
         try:
             if len(parts) != 2:
                 raise ValueError(f"a message of {len(parts)} parts, expected the topic and lines of text")
-            for line in parts[1].decode("utf-8").splitlines():
+            text = parts[1].decode("utf-8")
+            if self._fields and text.lstrip().startswith("{"):
+                return [parse_json(text, self._fields)]
+            for line in text.splitlines():
                 row = parse_line(line, self._columns, self._optional)
                 if row is not None:
                     found.append(row)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             self.refused += 1
             if self.refused == 1:
                 log.warning("%s: %s; expected %s", cleaned(self._endpoint), cleaned(error), self._expected)

@@ -4,14 +4,15 @@
     1700000000250000000 0.012 -0.401 0.003   nanoseconds: whole numbers from 10^11 on
 
 Commas, semicolons, spaces and tabs separate. What follows a # is a comment, and a first line without a number is a
-heading. Further columns are ignored.
+heading. Further columns are ignored. A message may be JSON instead, where a sensor's names for its numbers are known.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -82,6 +83,29 @@ def parse_line(line: str, columns: int, optional: int = 0) -> tuple[int, list[fl
         if not math.isfinite(values[-1]):
             raise ValueError(f"{cleaned(field, 40)} is not finite")
     return time_ns, values + [math.nan] * (columns + optional - len(values))
+
+
+def parse_json(text: str, fields: Sequence[tuple[str, int, bool]]) -> tuple[int, list[float]]:
+    """Of a message {"time": …, "position": […], …}: nanoseconds, and the numbers of its fields one after the other.
+
+    fields: name, how many numbers it has, and whether it must be there; nan where it is not. Raises ValueError.
+    """
+    message = json.loads(text, parse_float=str, parse_constant=str)  # times keep their digits
+    if not isinstance(message, dict) or not isinstance(message.get("time"), (int, str)):
+        raise ValueError('a message without a "time"')
+    values: list[float] = []
+    for name, count, is_needed in fields:
+        given = message.get(name)
+        if given is None and not is_needed:
+            values += [math.nan] * count
+            continue
+        if not isinstance(given, list) or len(given) != count:
+            raise ValueError(f'a message whose "{name}" is no list of {count} numbers')
+        numbers = [float(one) if isinstance(one, (int, str)) else math.nan for one in given]
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError(f'a message whose "{name}" has what is no finite number')
+        values += numbers
+    return parse_time(str(message["time"])), values
 
 
 def parse_time(field: str) -> int:

@@ -74,16 +74,18 @@ class Digest(_message.Message):
     def __init__(self, topic: _Optional[str] = ..., frame_id: _Optional[int] = ..., captured_ns: _Optional[int] = ..., submap: _Optional[int] = ..., sha256: _Optional[bytes] = ...) -> None: ...
 
 class MotionHint(_message.Message):
-    __slots__ = ("run", "quat_xyzw", "position_xyz", "sure")
+    __slots__ = ("run", "quat_xyzw", "position_xyz", "sure", "variances")
     RUN_FIELD_NUMBER: _ClassVar[int]
     QUAT_XYZW_FIELD_NUMBER: _ClassVar[int]
     POSITION_XYZ_FIELD_NUMBER: _ClassVar[int]
     SURE_FIELD_NUMBER: _ClassVar[int]
+    VARIANCES_FIELD_NUMBER: _ClassVar[int]
     run: int
     quat_xyzw: _containers.RepeatedScalarFieldContainer[float]
     position_xyz: _containers.RepeatedScalarFieldContainer[float]
     sure: bool
-    def __init__(self, run: _Optional[int] = ..., quat_xyzw: _Optional[_Iterable[float]] = ..., position_xyz: _Optional[_Iterable[float]] = ..., sure: bool = ...) -> None: ...
+    variances: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, run: _Optional[int] = ..., quat_xyzw: _Optional[_Iterable[float]] = ..., position_xyz: _Optional[_Iterable[float]] = ..., sure: bool = ..., variances: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class DepthRatio(_message.Message):
     __slots__ = ("keyframe_id", "log_ratio", "log_std")
