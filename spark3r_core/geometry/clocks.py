@@ -20,6 +20,7 @@ LEAST_STEPS, LEAST_LIKENESS, MOST_SIGMA_S = (
     0.8,
     0.008,
 )  # of one that is believed: a quarter of a frame
+MOST_ALIKE = 0.9  # correlation of one step's error with the next one's that is believed
 RIVAL_APART_S, RIVAL_LIKENESS = 0.1, 0.05  # another offset that is as good, as for a camera that sways evenly
 
 Times = NDArray[np.int64]
@@ -70,8 +71,9 @@ def clock_offset(times_ns: Times, moved: Array, spans_ns: Times, seen: Array) ->
     there = said(found)
     unit = float((there * seen).sum()) / max(float(np.square(there).sum()), 1e-300)
     slope = unit * (said(found + SEARCH_STEP_S) - said(found - SEARCH_STEP_S)) / (2 * SEARCH_STEP_S)
-    left, told = float(np.square(seen - unit * there).sum()), float(np.square(slope).sum())
-    sigma = float(np.sqrt(left / max(len(seen) - 1, 1) / told)) if told > 0 else np.inf
+    left, told = seen - unit * there, float(np.square(slope).sum())
+    variance = float(np.square(left).sum()) / max(len(seen) - 1, 1) / told if told > 0 else np.inf
+    sigma = float(np.sqrt(variance * _dependence(left)))
     is_clear = bool(at > LEAST_LIKENESS and sigma < MOST_SIGMA_S and not _has_rival(offsets, likeness, best))
     return ClockOffset(found, sigma, float(at), is_clear)
 
@@ -82,6 +84,14 @@ def _has_rival(offsets: Array, likeness: Array, best: int) -> bool:
     ends = [0, len(offsets) - 1]
     far = [one for one in [*peaks.tolist(), *ends] if abs(offsets[one] - offsets[best]) > RIVAL_APART_S]
     return any(likeness[one] > likeness[best] - RIVAL_LIKENESS for one in far)
+
+
+def _dependence(left: Array) -> float:
+    """By how much a variance grows since the errors (M, k) of steps in a row are alike (autoregression of first
+    order)."""
+    size = float(np.square(left).sum())
+    alike = float(np.clip((left[1:] * left[:-1]).sum() / size, 0.0, MOST_ALIKE)) if size > 0 else 0.0
+    return (1 + alike) / (1 - alike)
 
 
 def _likeness(a: Array, b: Array) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from spark3r_core.geometry.clocks import ClockOffset, clock_offset
+from spark3r_core.geometry.clocks import MOST_SIGMA_S, ClockOffset, clock_offset
 from spark3r_core.geometry.rotation import log_so3
 from spark3r_stream.sensors.lines import Rows
 
@@ -31,9 +31,10 @@ class ClockLearner:
         self._turns: deque[Array] = deque(maxlen=LEARNT_FROM)
         self._ways: deque[float] = deque(maxlen=LEARNT_FROM)
         self._until = LEARNT_EVERY
+        self._last: ClockOffset | None = None  # clear, but not said twice
 
     def tracked(self, time_ns: int, odom_from_camera: Array | None, rows: Callable[[], Rows]) -> ClockOffset | None:
-        """What came of a frame, (4, 4), None where it was not aligned; the offset once it is clear."""
+        """What came of a frame, (4, 4), None where it was not aligned; the offset once it is clear twice in a row."""
         before = self._before
         self._before = None if odom_from_camera is None else (time_ns, odom_from_camera)
         if before is None or odom_from_camera is None:
@@ -45,7 +46,10 @@ class ClockLearner:
         if self._until > 0:
             return None
         self._until = LEARNT_EVERY
-        return self._found(rows())
+        last, self._last = self._last, self._found(rows())
+        if last is None or self._last is None or abs(last.seconds - self._last.seconds) > MOST_SIGMA_S:
+            return None
+        return self._last
 
     def _found(self, rows: Rows) -> ClockOffset | None:
         spans = np.array(self._spans, np.int64)
