@@ -16,7 +16,7 @@ TURN_APART, TURN_APART_SHARE = (
     0.05,
 )  # and of the turn: a focal length that is not known yet bends turns
 TURN_STDS = 3.0  # and of what the sensor says of its deviation
-LOOSE_TURN = np.deg2rad(5.0)  # standard deviation of a turn from frame to frame, or from keyframe to keyframe
+LOOSE_TURN = np.deg2rad(5.0)  # standard deviation of a turn from keyframe to keyframe
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class StepStds:
 
     @property
     def is_loose(self) -> bool:
-        """Whether it says too little to be more than a guess."""
+        """Whether it says too little to be held against a keyframe."""
         return self.turn > LOOSE_TURN
 
 

@@ -216,7 +216,7 @@ class Tracker:
         past = self.motion.past([time_s], key.odom_from_key) if not (self.lost_frames or self.lost_way) else None
         measured = None
         stds = None if hint is None or self.newest_hint is None else self.newest_hint.stds_to(hint)
-        if hint is not None and hint.is_sure and hinted and not (stds is not None and stds.is_loose):
+        if hint is not None and hint.is_sure and hinted:
             turned = float(se3.relative_angle(hinted[0], unhinted[-1]))
             measured = MeasuredTurn(hinted[0], turned, 0.0 if stds is None else stds.turn)
             past = _expecting(hinted[0], past, stds)
