@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +19,9 @@ from spark3r_core.geometry.rotation import rotation_angle
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.metric.bent import Bends
 from spark3r_core.metric.gps import KnownPlaces, PositionFix
-from spark3r_core.metric.gps_fit import AGREES, LEAST_PLACES, PlacesFit
-from spark3r_core.metric.measured import MOST_LEAN_STD, MetricMap, robot_from_map
+from spark3r_core.metric.measured import MetricMap, robot_from_map
 from spark3r_core.metric.options import MetricOptions
-from spark3r_core.metric.scale import MOST_STD, Scale
+from spark3r_core.metric.scale import Scale
 from spark3r_core.metric.sensor_depth import DepthRatio
 from spark3r_core.metric.tag_evidence import TagDepth
 from spark3r_core.metric.tags import TagDetector, TagSighting
@@ -31,6 +29,7 @@ from spark3r_core.stream.camera_sizes import sampled
 from spark3r_core.stream.dense import LEAST_CONFIDENCE, DenseDepth
 from spark3r_core.stream.keyframe_map import Keyframe
 from spark3r_core.stream.tracker import TrackedFrame
+from spark3r_stream.engine.among_positions import AmongPositions
 from spark3r_stream.engine.results import MapUnit, StepOutput
 from spark3r_stream.engine.submap import Submap
 from spark3r_stream.map_file.saved_map import Metres
@@ -58,48 +57,6 @@ class PartGauge:
     metric: MetricMap
     placed: Sim3
     was_level: bool
-
-
-@dataclass(frozen=True, eq=False)
-class AmongPositions:
-    """A map among positions of GPS. keyframes: with one. fit: None where they are not of one path. metres_from_all:
-    from the frame of reference that is published. earth: its origin; None where positions were metres to begin with."""
-
-    keyframes: int
-    fit: PlacesFit | None
-    metres_from_all: Sim3 | None
-    earth: LocalFrame | None
-
-    @property
-    def lacks(self) -> str:
-        """What they do not say, and why; empty where they say scale and up."""
-        if self.keyframes < LEAST_PLACES:
-            return f"only {self.keyframes} keyframes have a position, and {LEAST_PLACES} are needed"
-        if self.fit is None:
-            return "positions and the map are not of one path, or north and east are swapped"
-        if self.fit.log_std > MOST_STD:
-            return f"the path is too short for positions like these: they know the scale to {self.fit.log_std:.0%}"
-        return "the path is too straight to say which way is up" if self.fit.up_std > MOST_LEAN_STD else ""
-
-    def as_dict(self) -> dict[str, Any]:
-        """For stats.json."""
-        found: dict[str, Any] = {"keyframes": self.keyframes, "lacks": self.lacks}
-        if self.earth is not None:
-            place = (self.earth.latitude_deg, self.earth.longitude_deg, self.earth.altitude_m)
-            found["origin"] = dict(zip(("latitude", "longitude", "altitude"), place, strict=True))
-        if self.fit is not None and self.metres_from_all is not None:
-            found |= {
-                "agreeing": int((self.fit.weights >= AGREES).sum()),
-                "rms_m": round(self.fit.rms_m, 3),
-                "relative_std": float(f"{self.fit.log_std:.3g}"),
-                "up_std_deg": float(f"{np.degrees(self.fit.up_std):.3g}"),
-                "enu_from_map": {
-                    "scale": self.metres_from_all.scale,
-                    "quat_xyzw": self.metres_from_all.quat_xyzw.tolist(),
-                    "translation": self.metres_from_all.translation.tolist(),
-                },
-            }
-        return found
 
 
 class MapGauge:

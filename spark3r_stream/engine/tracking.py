@@ -29,10 +29,11 @@ from spark3r_core.stream.keyframe_choice import KeyframeRule
 from spark3r_core.stream.map_update import KeyframeRequest, MapUpdate
 from spark3r_core.stream.relocalisation import TOO_LITTLE
 from spark3r_core.stream.tracker import TrackedFrame, Tracker
+from spark3r_stream.engine.among_positions import AmongPositions
 from spark3r_stream.engine.final_tracking import FinalTracking
 from spark3r_stream.engine.frame_cloud import CloudConfig
 from spark3r_stream.engine.frame_health import FrameHealth
-from spark3r_stream.engine.map_gauge import AmongPositions, MapGauge
+from spark3r_stream.engine.map_gauge import MapGauge
 from spark3r_stream.engine.mapper_host import MapperHost
 from spark3r_stream.engine.mapper_thread import MapperThread
 from spark3r_stream.engine.picture import jpeg_of
