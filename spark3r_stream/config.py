@@ -36,6 +36,15 @@ NAME_PLACE = "{name}"  # in paths and addresses: with several cameras, the name 
 OF_EACH_CAMERA = ("gyro", "odometry", "depth_images")
 
 
+def parse_place(text: str) -> tuple[float, float, float]:
+    """ "0.1,-0.3,0": three numbers, metres. Raises GeometryError that says what was expected."""
+    try:
+        right, down, ahead = (float(one) for one in text.split(","))
+    except ValueError:
+        raise GeometryError(f"{text!r} is no place; expected metres to the right, down and ahead: 0.1,-0.3,0") from None
+    return right, down, ahead
+
+
 def option_name(name: str) -> str:
     """Of a setting on the command line."""
     return f"--{name.replace('_', '-')}"
@@ -101,7 +110,7 @@ class RunConfig:
         gyro_axes: the sensor's axes along the camera's right, down and ahead, e.g. -y,-z,x.
         odometry: poses of the camera that something else knows, in any unit: a TUM file, or tcp://… where they are
             published.
-        odometry_offset: seconds to be added to their times.
+        odometry_offset: seconds to be added to their times; auto: found out from what was tracked.
         tag: printed tags that say how long a metre is, FAMILY:METRES[:ID]: 36h11:0.16 are AprilTags with a black square
             of 16 cm, 4x4_50:0.1:7 is one ArUco marker. `spark3r tag` makes them (docs/metres.md).
         tag_up: how tags are mounted, upright on a wall or flat on the floor: then they say what is up, too.
@@ -116,6 +125,12 @@ class RunConfig:
             long a metre is; depth in the map stays the engine's.
         depth_scale: steps of a depth image per metre.
         depth_offset: seconds to be added to the times of published depth images.
+        gps: positions of an antenna on the camera: a text file of time, latitude, longitude, altitude and, where known,
+            their standard deviation in metres; or tcp://… where they are published. They say how long a metre is and
+            what is up, and pull drift in (docs/metres.md).
+        gps_frame: what positions are: wgs84, degrees and altitude; or local, x, y, z in metres with z up.
+        gps_offset: where the antenna is from the camera, in metres to its right, down and ahead, e.g. 0.1,-0.3,0.
+        gps_clock: seconds to be added to the positions' times.
         save_depth: also write depth and confidence of each frame to OUT/depth.
         mesh: also write one coloured surface, OUT/mesh.ply and OUT/mesh.glb, at the end (docs/geometry.md).
         max_points: points of cloud.ply at most.
@@ -167,7 +182,7 @@ class RunConfig:
     gyro_offset: float | None = None
     gyro_axes: str = "x,y,z"
     odometry: str | None = None
-    odometry_offset: float = 0.0
+    odometry_offset: Literal["auto"] | float = 0.0
     tag: str | None = None
     tag_up: Literal["wall", "floor"] | None = None
     tag_origin: bool = False
@@ -177,6 +192,10 @@ class RunConfig:
     depth_images: str | None = None
     depth_scale: float = 1000.0
     depth_offset: float = 0.0
+    gps: str | None = None
+    gps_frame: Literal["wgs84", "local"] = "wgs84"
+    gps_offset: str = "0,0,0"
+    gps_clock: float = 0.0
     save_depth: bool = False
     mesh: bool = False
     max_points: int = 2_000_000
@@ -216,7 +235,10 @@ class RunConfig:
         if self.distance is not None:
             first, second, metres = self.distance
             distance = (NamedPoint.parse(first), NamedPoint.parse(second), metres)
-        return MetricOptions(tag, self.tag_up, self.tag_origin, self.camera_height, baseline, distance)
+        return MetricOptions(
+            tag, self.tag_up, self.tag_origin, self.camera_height, baseline, distance,
+            gps_antenna=parse_place(self.gps_offset), gps_frame=self.gps_frame,
+        )  # fmt: skip
 
     def check(self) -> None:
         """ConfigError for values that cannot work, before anything is opened."""
@@ -254,10 +276,11 @@ class RunConfig:
         if self.gyro is None and (self.gyro_offset is not None or self.gyro_axes != "x,y,z"):
             raise ConfigError("--gyro-offset and --gyro-axes are about the samples of --gyro; give it with them")
         for name in ("gyro_offset", "odometry_offset", "depth_offset"):
-            if not abs(getattr(self, name) or 0.0) <= 1e10:  # NaN too
+            value = getattr(self, name)
+            if value not in (None, "auto") and not abs(value) <= 1e10:  # NaN too
                 raise ConfigError(f"{option_name(name)} is {getattr(self, name)}; expected seconds")
         try:
-            is_metric = bool(self.metric) or self.depth_images is not None
+            is_metric = bool(self.metric) or self.depth_images is not None or self.gps is not None
         except GeometryError as error:
             raise ConfigError(str(error)) from None
         if not 1 <= self.depth_scale <= 1e5:
@@ -266,6 +289,10 @@ class RunConfig:
             raise ConfigError("--depth-scale is about depth images; give their folder with --depth-images")
         if self.depth_offset and self.depth_images is None:
             raise ConfigError("--depth-offset is about depth images; give their address with --depth-images")
+        if not abs(self.gps_clock) <= 1e10:  # NaN too
+            raise ConfigError(f"--gps-clock is {self.gps_clock}; expected seconds")
+        if self.gps is not None and self.others:
+            raise ConfigError("--gps is of one camera; leave it away, or run that camera by itself")
         if is_metric and self.track == "off":
             raise ConfigError("metres need keyframes, and --track off makes none; leave one of the two away")
         if self.memory is not None:

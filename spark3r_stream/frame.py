@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from spark3r_core.metric.gps import PositionFix
 from spark3r_core.metric.sensor_depth import DepthRatio
 from spark3r_core.stream.motion_hint import MotionHint
 
@@ -22,8 +23,8 @@ class Frame:
     captured_ns: live: Unix time at session start + monotonic clock since, stamped after decoding; file: pts_ns.
     picture: number of its picture among those decoded in its epoch, the ones that were not handed out included: what
         finds it again in a recording. None: the same as frame_id.
-    hint, depth_ratio: what other sensors said of its motion, and of the scale, in a run that is made again from its
-        recording.
+    hint, depth_ratio, fixes: what other sensors said of its motion, of the scale, and of where an antenna was since the
+        frame before, in a run that is made again from its recording.
     prepared: what a reconstructor made of the picture in the thread that reads, for itself.
     """
 
@@ -36,6 +37,7 @@ class Frame:
     picture: int | None = None
     hint: MotionHint | None = None
     depth_ratio: DepthRatio | None = None
+    fixes: tuple[PositionFix, ...] = ()
     prepared: object = field(default=None, repr=False, compare=False)
 
     @property

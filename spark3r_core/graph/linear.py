@@ -73,9 +73,12 @@ def solved_dense(system: NormalEquations, damping: float) -> Array:
 def solved_along_chain(system: NormalEquations, damping: float) -> Array:
     """Nodes of long edges last; the others eliminated as a band (block Cholesky), then the rest solved densely."""
     count = len(system.free)
-    long = np.abs(system.first - system.second) > BAND
+    may_move = np.asarray(system.free.any(1), bool)
+    couples = may_move[system.first] & may_move[system.second]  # an edge to a node that stays joins nothing
+    between_first, between_second = system.first[couples], system.second[couples]
+    long = np.abs(between_first - between_second) > BAND
     is_last = np.zeros(count, bool)
-    is_last[system.first[long]] = is_last[system.second[long]] = True
+    is_last[between_first[long]] = is_last[between_second[long]] = True
     chain, last = np.flatnonzero(~is_last), np.flatnonzero(is_last)
     place = np.empty(count, np.int64)
     place[chain], place[last] = np.arange(len(chain)), np.arange(len(last))
@@ -85,13 +88,13 @@ def solved_along_chain(system: NormalEquations, damping: float) -> Array:
     diagonal = _damped(system, damping) * mask[:, :, None] * mask[:, None]
     diagonal[:, np.arange(UNKNOWNS), np.arange(UNKNOWNS)] += 1 - mask
     gradient = system.gradient * mask
-    off = system.off * mask[system.first][:, :, None] * mask[system.second][:, None]
+    off = system.off[couples] * mask[between_first][:, :, None] * mask[between_second][:, None]
     band = np.zeros((n, UNKNOWNS, BAND + 1, UNKNOWNS))  # row block i, columns i … i + BAND
     band[:, :, 0] = diagonal[chain]
     border = np.zeros((n, UNKNOWNS, m // UNKNOWNS, UNKNOWNS))  # row block i, columns of the last
     corner = np.zeros((m // UNKNOWNS, UNKNOWNS, m // UNKNOWNS, UNKNOWNS))
     corner[np.arange(len(last)), :, np.arange(len(last))] = diagonal[last]
-    for i, j, block in zip(system.first.tolist(), system.second.tolist(), off, strict=True):
+    for i, j, block in zip(between_first.tolist(), between_second.tolist(), off, strict=True):
         if is_last[i] and is_last[j]:
             corner[place[i], :, place[j]] += block
             corner[place[j], :, place[i]] += block.T

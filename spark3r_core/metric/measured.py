@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,8 @@ from spark3r_core.metric.baseline import BaselineEvidence
 from spark3r_core.metric.bent import Bends
 from spark3r_core.metric.distance import DistanceEvidence
 from spark3r_core.metric.floor import Floor, FloorEvidence, low_points
+from spark3r_core.metric.gps import GpsEvidence, KnownPlaces
+from spark3r_core.metric.gps_fit import PlacesFit
 from spark3r_core.metric.gravity import ROBOT_FROM_OPTICAL, levelled
 from spark3r_core.metric.options import MetricOptions
 from spark3r_core.metric.scale import Scale, ScaleEvidence, joined
@@ -52,12 +54,13 @@ class MetricMap:
         self._sensor = SensorDepthEvidence()
         self._baseline = None if options.baseline is None else BaselineEvidence(*options.baseline)
         self._distance = None if options.distance is None else DistanceEvidence(*options.distance)
+        self._gps = GpsEvidence(options.gps_antenna)
         self._bends: dict[int, Array] = {}
 
     @property
     def asks(self) -> bool:
         """Whether anything may be measured here."""
-        return bool(self.options) or self._sensor.has_any
+        return bool(self.options) or self._sensor.has_any or self._gps.has_any
 
     def bent(self, bends: Bends) -> None:
         """By what the depth of these keyframes is off, as known from now on."""
@@ -102,9 +105,19 @@ class MetricMap:
             self._distance.add(*named, of_several_views=of_several_views)
 
     def saw_frame(self, time_s: float, keyframe_id: int, key_from_camera: Array | None) -> None:
-        """See `BaselineEvidence.add`."""
+        """See `BaselineEvidence.add`, and of a keyframe `GpsEvidence.add_keyframe`."""
         if self._baseline is not None:
             self._baseline.add(time_s, keyframe_id, key_from_camera)
+        if key_from_camera is None:
+            self._gps.add_keyframe(time_s, keyframe_id)
+
+    def saw_fix(self, time_s: float, metres: Array, std_m: Array) -> None:
+        """See `GpsEvidence.add_fix`."""
+        self._gps.add_fix(time_s, metres, std_m)
+
+    def places(self, keyframe_ids: Collection[int]) -> KnownPlaces:
+        """See `GpsEvidence.known`."""
+        return self._gps.known(keyframe_ids)
 
     def saw_depth(
         self,
@@ -131,6 +144,7 @@ class MetricMap:
         if self._distance is not None and other._distance is not None:
             self._distance.take_in(other._distance)
         self._sensor.take_in(other._sensor)
+        self._gps.take_in(other._gps)
         self._bends.update(other._bends)
 
     def saw_depth_image(self, ratio: DepthRatio) -> None:
@@ -139,11 +153,11 @@ class MetricMap:
 
     def scales(self, map_from_key: Mapping[int, Sim3], camera: Array) -> list[ScaleEvidence]:
         """What each piece of evidence says of the scale; see `measured`."""
-        return self._asked(map_from_key, camera)[2]
+        return self._asked(map_from_key, camera)[3]
 
     def _asked(
         self, map_from_key: Mapping[int, Sim3], camera: Array
-    ) -> tuple[dict[int, TagFit], Floor | None, list[ScaleEvidence]]:
+    ) -> tuple[dict[int, TagFit], Floor | None, PlacesFit | None, list[ScaleEvidence]]:
         fits = {} if self._tags is None else self._tags.fits(map_from_key, camera, self._bends)
         floor = None if self._floor is None else self._floor.floor(map_from_key, self._bends)
         evidence = self._sensor.scales(map_from_key, self._bends)
@@ -152,14 +166,16 @@ class MetricMap:
             evidence.append(self._floor.scale(floor))
         moved = None if self._baseline is None else self._baseline.scale(map_from_key)
         apart = None if self._distance is None else self._distance.scale(map_from_key, self._bends)
-        return fits, floor, [*evidence, *(one for one in (moved, apart) if one is not None)]
+        by_gps = self._gps.known(map_from_key).fit(map_from_key)
+        known = None if by_gps is None else self._gps.scale(by_gps)
+        return fits, floor, by_gps, [*evidence, *(one for one in (moved, apart, known) if one is not None)]
 
     def measured(self, map_from_key: Mapping[int, Sim3], camera: Array) -> Measured | None:
         """By all evidence, with keyframes where they are now. None while the scale is not known.
 
         map_from_key: of keyframes by id. camera: (3, 3) of the picture as known now.
         """
-        fits, floor, evidence = self._asked(map_from_key, camera)
+        fits, floor, by_gps, evidence = self._asked(map_from_key, camera)
         scale = joined(evidence)
         if scale is None:
             return None
@@ -167,6 +183,8 @@ class MetricMap:
         up = _mean_up(placed, self.options.tag_up)
         if up is None and floor is not None:
             up = floor.normal
+        if up is None and by_gps is not None and by_gps.up_std <= MOST_LEAN_STD:
+            up = by_gps.metres_from_map.rotation[2]
         origin = None
         if self.options.tag_origin and self.options.tag_up is not None and placed and up is not None:
             axes, fit = _ORIGIN_AXES[self.options.tag_up], placed[0]

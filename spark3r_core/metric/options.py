@@ -11,6 +11,7 @@ from spark3r_core.metric.tags import TagSpec
 
 LEAST_HEIGHT_M, MOST_HEIGHT_M = 0.02, 100.0
 LEAST_BASELINE_M, MOST_BASELINE_M = 0.01, 10_000.0
+MOST_ANTENNA_M = 100.0
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class MetricOptions:
     or lying on the "floor". tag_origin: the map's origin is the tag with the smallest id that was seen.
     camera_height_m: at which the camera is carried over the floor. baseline: two times, in seconds from the first
     frame, and how far apart in metres the camera was at them. distance: two points and how many metres they are apart.
+    gps_antenna: where an antenna is whose positions come with the frames, in the camera's axes (right, down, ahead),
+    metres. gps_frame: what these positions are: degrees and altitude ("wgs84"), or metres with z up ("local").
     """
 
     tag: TagSpec | None = None
@@ -29,6 +32,8 @@ class MetricOptions:
     camera_height_m: float | None = None
     baseline: tuple[float, float, float] | None = None
     distance: tuple[NamedPoint, NamedPoint, float] | None = None
+    gps_antenna: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    gps_frame: Literal["wgs84", "local"] = "wgs84"
 
     def __post_init__(self) -> None:
         if self.tag is None and (self.tag_up is not None or self.tag_origin):
@@ -53,6 +58,11 @@ class MetricOptions:
             if first == second:
                 raise GeometryError(f"a distance from {first} to itself; name two points")
             _check_length(metres)
+        if not all(abs(one) <= MOST_ANTENNA_M for one in self.gps_antenna):  # NaN too
+            raise GeometryError(
+                f"an antenna at {', '.join(f'{one:g}' for one in self.gps_antenna)}; expected metres to the camera's"
+                f" right, down and ahead, up to {MOST_ANTENNA_M:g} each"
+            )
 
     def __bool__(self) -> bool:
         """Whether anything is known."""

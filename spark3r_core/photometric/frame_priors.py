@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from spark3r_core.photometric.priors import BRIGHTNESS_SIGMA, GUESS_SIGMA, SLOWEST, SPEED_CHANGE, TURN_CHANGE, Past
+from spark3r_core.photometric.priors import BRIGHTNESS_SIGMA, GUESS_SIGMA, Past
 
 Array = NDArray[np.float64]
 _POSE_DIAGONAL = np.diag_indices(6)
@@ -32,7 +32,7 @@ class FramePriors:
             self._key_from_last = _inverse(last)
             self._rate = 1 / past.steps[1]
             self._speed = _small_twist(last @ _inverse(before)) / past.steps[0]
-            self._trust = np.array([SPEED_CHANGE * past.speed + SLOWEST] * 3 + [TURN_CHANGE] * 3) ** -2.0
+            self._trust = past.trust
             self.matrix[_POSE_DIAGONAL] += self._rate**2 * self._trust
 
     def gradient(self, pose: Array, light: Array) -> Array:

@@ -26,11 +26,20 @@ class Past:
     """The two frames before the window, camera_from_key (2, 4, 4), and the usual speed in map units per frame.
 
     steps: (n + 1,) time from each frame to the next, of the two and the window's n, in units of the usual interval.
+    sigmas: (6,) of the twist by which a frame is off from steady motion, where that is known better than by the speed.
     """
 
     camera_from_key: Array
     speed: float
     steps: Array
+    sigmas: Array | None = None
+
+    @property
+    def trust(self) -> Array:
+        """(6,) precision of the change of speed."""
+        if self.sigmas is not None:
+            return np.asarray((self.sigmas / self.steps[1]) ** -2.0)
+        return np.array([SPEED_CHANGE * self.speed + SLOWEST] * 3 + [TURN_CHANGE] * 3) ** -2.0
 
 
 class Priors:
@@ -53,7 +62,7 @@ class Priors:
         for offset, part in enumerate((after, -(after + before)[1:], before[2:])):
             rows = np.arange(offset, frames)
             self._differences[rows, rows - offset] = part
-        self._trust = np.array([SPEED_CHANGE * past.speed + SLOWEST] * 3 + [TURN_CHANGE] * 3) ** -2.0
+        self._trust = past.trust
         steady = np.kron(self._differences.T @ self._differences, np.diag(np.append(self._trust, [0.0, 0.0])))
         self.matrix += steady
 

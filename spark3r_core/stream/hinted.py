@@ -18,6 +18,7 @@ from spark3r_core.stream.tracker import TrackedFrame
 Array = NDArray[np.float64]
 
 TURN_SIGMA = np.deg2rad(0.3)  # of a measured turn from one keyframe to the next: clock, axes, drift of some seconds
+WAY_SIGMA, LEAST_WAY_SIGMA = 0.05, 0.005  # of a measured way, whose unit was learnt; and in the unit of odom
 
 
 def by_hint(found: Resection, world: KeyframeMap, tracked: TrackedFrame, frame_id: int) -> Resection:
@@ -29,7 +30,8 @@ def by_hint(found: Resection, world: KeyframeMap, tracked: TrackedFrame, frame_i
     hinted = tracked.hinted_key_from_camera
     if hinted is None:
         return found
-    measured = MeasuredTurn(hinted, float(se3.relative_angle(np.eye(4), hinted)))
+    std = 0.0 if tracked.hinted_stds is None else tracked.hinted_stds.turn
+    measured = MeasuredTurn(hinted, float(se3.relative_angle(np.eye(4), hinted)), std)
     before = world.keyframes[tracked.keyframe_id].world_from_camera
     by_features = found.world_from_camera
     if by_features is not None and measured.is_in(se3.compose(se3.invert(before), by_features)):
@@ -41,10 +43,22 @@ def by_hint(found: Resection, world: KeyframeMap, tracked: TrackedFrame, frame_i
 
 
 def hinted_edge(tracked: TrackedFrame, frame_id: int) -> TrackedEdge | None:
-    """The measured turn from the keyframe before; it says nothing of the distance."""
+    """The measured turn from the keyframe before. It says nothing of the distance, unless the sensor has said how well
+    it knows that."""
     if tracked.hinted_key_from_camera is None:
         return None
-    second_from_first = se3.make_pose(
-        tracked.hinted_key_from_camera[:3, :3].T, se3.invert(tracked.key_from_camera)[:3, 3]
-    )
-    return TrackedEdge(tracked.keyframe_id, frame_id, second_from_first, np.diag([0.0] * 3 + [TURN_SIGMA**-2.0] * 3))
+    stds = tracked.hinted_stds
+    second_from_first = se3.invert(tracked.hinted_key_from_camera)
+    if stds is None or not np.isfinite(stds.place):
+        second_from_first[:3, 3] = se3.invert(tracked.key_from_camera)[:3, 3]
+        by_place = 0.0
+    else:
+        way = float(np.linalg.norm(second_from_first[:3, 3]))
+        by_place = 1 / (stds.place**2 + (WAY_SIGMA * way + LEAST_WAY_SIGMA) ** 2)
+    by_turn = 1 / (TURN_SIGMA**2 + (0.0 if stds is None else stds.turn) ** 2)
+    return TrackedEdge(tracked.keyframe_id, frame_id, second_from_first, np.diag([by_place] * 3 + [by_turn] * 3))
+
+
+def measures_way(edge: TrackedEdge) -> bool:
+    """Whether an edge of another sensor says how far it was, too."""
+    return bool(edge.information[0, 0] > 0)

@@ -17,6 +17,7 @@ from spark3r_core.graph.solve import solve
 from spark3r_core.graph.ways import is_plausible, ways_from
 from spark3r_core.places.agreement import Recognition
 from spark3r_core.stream.adjustment import LEAST_SHARED
+from spark3r_core.stream.hinted import measures_way
 from spark3r_core.stream.keyframe_map import Keyframe, KeyframeMap
 from spark3r_core.stream.parts import Parts
 
@@ -32,7 +33,8 @@ HOLDING_SHARE = 0.5  # of the believed pairs that the bent map must agree with
 def map_edges(world: KeyframeMap, nodes: Similarities, number: dict[int, int]) -> Edges:
     """The map as it is: edges between keyframes that were tracked on each other, between those that share most tracks,
     and between those that follow each other where nothing else joins them (not where one part of the map ends and
-    another begins)."""
+    another begins). Where no tracks hold an edge, another sensor that measured the way does, with the deviation that it
+    said."""
     order = world.order
     shared = world.tracks.covisibility(LEAST_SHARED)
     strongest: dict[int, list[tuple[int, tuple[int, int]]]] = {}
@@ -53,7 +55,14 @@ def map_edges(world: KeyframeMap, nodes: Similarities, number: dict[int, int]) -
     sigmas[:, :3] *= sizes[:, None]
     information = np.zeros((len(chosen), 7, 7))
     information[:, np.arange(7), np.arange(7)] = 1 / np.square(sigmas)
-    return Edges(first, second, nodes.relative(first, second), information, np.zeros(len(chosen), bool))
+    lies = nodes.relative(first, second)
+    measured = {(edge.first, edge.second): edge for edge in world.measured if measures_way(edge)}
+    for row, pair in enumerate(chosen):
+        if counts[row] == 0 and pair in measured:
+            first_from_second = se3.invert(measured[pair].second_from_first)
+            lies.rotation[row], lies.translation[row] = first_from_second[:3, :3], first_from_second[:3, 3]
+            information[row, :6, :6] = measured[pair].information
+    return Edges(first, second, lies, information, np.zeros(len(chosen), bool))
 
 
 def _bridges(order: Sequence[int], pairs: AbstractSet[tuple[int, int]]) -> set[tuple[int, int]]:

@@ -20,6 +20,7 @@ from spark3r_core.features.rootsift import extract
 from spark3r_core.geometry import se3
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.memory.config import MemoryConfig
+from spark3r_core.metric.gps import KnownPlaces
 from spark3r_core.models.interface import Backbone
 from spark3r_core.stream.adjustment import LEAST_SHARED, adjust, bent, local_set
 from spark3r_core.stream.camera_sizes import focal_of, resampled, sampled
@@ -243,20 +244,23 @@ class Mapper:
         tracked, mapped = (way_between(world[before], world[request.frame_id]) for world in (first, new))
         return ways_agree(tracked, mapped, float(np.median(first[before].depth)))
 
-    def finish(self, refine_all: bool = True, stays: KeyframeMap | None = None) -> MapUpdate | None:
+    def finish(
+        self, refine_all: bool = True, known: KnownPlaces | None = None, stays: KeyframeMap | None = None
+    ) -> MapUpdate | None:
         """Adjust all keyframes together, once, at the end; None where there is nothing to gain. So are those of each
         map that was given up and not met again, in its own frame. refine_all: and read the depth of each off several
-        views. stays: one of those maps that is left as it is."""
+        views. known: where keyframes of this map are by another system. stays: one of those maps that is left as it
+        is."""
         started_ns = time.perf_counter_ns()
         if not self.options.adjusts or self.world is self._begun_as or len(self.world.keyframes) < LEAST_TO_ADJUST:
             return None
-        before, known = self._all_before(), self._focal_is_known
-        world, beside, met = self._meeting(self.world, self.world.order, known, adjusts=False)
+        before, focal_is_known = self._all_before(), self._focal_is_known
+        world, beside, met = self._meeting(self.world, self.world.order, focal_is_known, adjusts=False)
         order = world.order
-        found = adjust_whole(world.draft(), closes_loops=self._closes_loops, focal_is_known=known)
+        found = adjust_whole(world.draft(), closes_loops=self._closes_loops, focal_is_known=focal_is_known, known=known)
         moved = found.map.placed(before)
         self._settle(found.map, moved, {})
-        self.world, self._others = found.map, tuple(self._adjusted(other, known, stays) for other in beside)
+        self.world, self._others = found.map, tuple(self._adjusted(other, focal_is_known, stays) for other in beside)
         moved_beside = {
             one: lies for after, other in zip(self.others, beside, strict=True)
             for one, lies in after.placed(other.world).items()

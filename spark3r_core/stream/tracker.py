@@ -26,9 +26,9 @@ from spark3r_core.photometric.key_points import key_points
 from spark3r_core.photometric.knowledge import HELD, Knowledge
 from spark3r_core.photometric.levels import Level
 from spark3r_core.photometric.motion import Motion
-from spark3r_core.photometric.priors import Past
+from spark3r_core.photometric.priors import SLOWEST, SPEED_CHANGE, Past
 from spark3r_core.stream.feature_guess import FeatureGuess, FeaturePoints, guess_pose
-from spark3r_core.stream.motion_hint import MeasuredTurn, MotionHint
+from spark3r_core.stream.motion_hint import MeasuredTurn, MotionHint, StepStds
 
 Array = NDArray[np.float64]
 Guess = Callable[[], FeatureGuess | None]
@@ -45,6 +45,7 @@ LEAST_POINTS = 60  # of a keyframe in view, and of a picture that may become one
 LEAST_KEY_POINTS = 150
 LEAST_FEATURES = 200  # of a keyframe with depth, for them to stand for all of the picture
 UNKNOWN_SPEED = 1e3  # map units per frame
+CLOCK_TURN = 0.001  # radians, by which clocks and axes put every measured turn off
 CALIBRATED_SIGMAS = 6.0  # pixel residuals depend on each other: factor of the standard deviation, from synthetic worlds
 
 
@@ -144,8 +145,8 @@ class TrackedFrame:
     camera: (3, 3) at the tracker's size. doubt: why it is not aligned; empty if it is. on_confirmed: whether
     its keyframe is. unbroken: whether each frame since its keyframe was aligned, with pixels that agreed about as they
     did for the frame before, and is like it: nobody has carried the camera away. hint: what another sensor said of it;
-    hinted_key_from_camera: (4, 4) by that sensor, if it is sure, None where it does not say; without a translation if
-    it knows turns only.
+    hinted_key_from_camera: (4, 4) by that sensor, if it is sure, None where it does not say, or only loosely; without a
+    translation if it knows turns only. hinted_stds: of it, where the sensor says that.
     """
 
     frame_id: int
@@ -166,6 +167,7 @@ class TrackedFrame:
     unbroken: bool = False
     hint: MotionHint | None = None
     hinted_key_from_camera: Array | None = None
+    hinted_stds: StepStds | None = None
 
 
 @dataclass
@@ -213,9 +215,11 @@ class Tracker:
         guessed = predicted[0] if not self.lost_frames else (hinted or unhinted)[-1]
         past = self.motion.past([time_s], key.odom_from_key) if not (self.lost_frames or self.lost_way) else None
         measured = None
+        stds = None if hint is None or self.newest_hint is None else self.newest_hint.stds_to(hint)
         if hint is not None and hint.is_sure and hinted:
-            measured = MeasuredTurn(hinted[0], float(se3.relative_angle(hinted[0], unhinted[-1])))
-            past = _expecting(hinted[0], past)
+            turned = float(se3.relative_angle(hinted[0], unhinted[-1]))
+            measured = MeasuredTurn(hinted[0], turned, 0.0 if stds is None else stds.turn)
+            past = _expecting(hinted[0], past, stds)
         if self.lost_way and (guess := by_features()) is not None:
             predicted.insert(0, guess.camera_from_key)
         by_feature_guess = False
@@ -378,15 +382,28 @@ class Tracker:
             key.confirmed,
             self.broke_at < key.frame_id,
             hint,
-            key.hint.to(hint) if key.hint is not None and hint is not None and hint.is_sure else None,
+            *_way(key.hint, hint),
         )
 
 
-def _expecting(camera_from_key: Array, past: Past | None) -> Past:
+def _way(key: MotionHint | None, hint: MotionHint | None) -> tuple[Array | None, StepStds | None]:
+    """From the keyframe's camera to the frame's, (4, 4), by a sensor that is sure of it; and its deviations."""
+    if key is None or hint is None or not hint.is_sure:
+        return None, None
+    way, stds = key.to(hint), key.stds_to(hint)
+    return (None, None) if way is None or (stds is not None and stds.is_loose) else (way, stds)
+
+
+def _expecting(camera_from_key: Array, past: Past | None, stds: StepStds | None) -> Past:
     """A past from which steady motion leads to this pose (4, 4): what is trusted of steady motion is then trusted of
-    what was measured. past: what the speed is; without, nothing is expected of the distance."""
+    what was measured, or as much as the sensor says. past: what the speed is; without, nothing is expected of the
+    distance."""
     speed, step = (UNKNOWN_SPEED, 1.0) if past is None else (past.speed, float(past.steps[1]))
-    return Past(np.stack([camera_from_key, camera_from_key]), speed, np.array([step, step]))
+    expected, steps = np.stack([camera_from_key, camera_from_key]), np.array([step, step])
+    if stds is None:
+        return Past(expected, speed, steps)
+    place = math.hypot(stds.place, SLOWEST) if math.isfinite(stds.place) else SPEED_CHANGE * speed + SLOWEST
+    return Past(expected, speed, steps, np.array([place] * 3 + [math.hypot(stds.turn, CLOCK_TURN)] * 3))
 
 
 def _doubt(found: Aligned) -> str:

@@ -33,8 +33,8 @@ _OF_STREAMS = (
     "others", "publish", "record", "record_only", "images", "metrics", "map", "localise", "map_memory", "overwrite",
     "view", "json", "keys", "insecure", "pace", "window", "memory", "fill", "eviction", "track", "loops", "refine",
     "gyro", "gyro_offset", "gyro_axes", "odometry", "odometry_offset", "tag", "tag_up", "tag_origin", "camera_height",
-    "baseline", "distance", "depth_images", "depth_scale", "depth_offset", "topics", "rate", "depth_every",
-    "cloud_voxel", "low_latency", "mesh",
+    "baseline", "distance", "depth_images", "depth_scale", "depth_offset", "gps", "gps_frame", "gps_offset",
+    "gps_clock", "rig", "topics", "rate", "depth_every", "cloud_voxel", "low_latency", "mesh",
 )  # fmt: skip
 _OF_RESULTS = ("out", "save_depth", "max_points")
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from spark3r_core.features.rootsift import extract
 from spark3r_core.memory.config import MemoryConfig
+from spark3r_core.metric.gps import KnownPlaces
 from spark3r_core.models.facts import ModelFacts
 from spark3r_core.models.interface import Backbone
 from spark3r_core.stream.dense_depth import DenseDepth
@@ -74,8 +75,8 @@ class LocalMapper:
     def refine(self) -> dict[int, DenseDepth]:
         return self._mapper.refine()
 
-    def finish(self, refine_all: bool = True) -> MapUpdate | None:
-        return self._mapper.finish(refine_all, stays=self._opened)
+    def finish(self, refine_all: bool = True, known: KnownPlaces | None = None) -> MapUpdate | None:
+        return self._mapper.finish(refine_all, known, stays=self._opened)
 
     def save_map(self, path: Path, facts: MapFacts, overwrite: bool) -> int:
         if self._is_read_only:

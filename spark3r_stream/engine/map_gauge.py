@@ -14,9 +14,11 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from spark3r_core.geometry.geodesy import LocalFrame
 from spark3r_core.geometry.rotation import rotation_angle
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.metric.bent import Bends
+from spark3r_core.metric.gps import KnownPlaces, PositionFix
 from spark3r_core.metric.measured import MetricMap, robot_from_map
 from spark3r_core.metric.options import MetricOptions
 from spark3r_core.metric.scale import Scale
@@ -28,6 +30,7 @@ from spark3r_core.stream.camera_sizes import sampled
 from spark3r_core.stream.dense_depth import LEAST_CONFIDENCE, DenseDepth
 from spark3r_core.stream.keyframe_map import Keyframe
 from spark3r_core.stream.tracker import TrackedFrame
+from spark3r_stream.engine.among_positions import AmongPositions
 from spark3r_stream.engine.results import MapUnit, RunGauge, StepOutput
 from spark3r_stream.engine.submap import Submap
 from spark3r_stream.map_file.saved_map import Metres
@@ -42,6 +45,8 @@ EVERY = 3  # frames, of which one is searched for tags; keyframes always are
 # Subscribers are told of a better scale when the one they have is off by so many standard deviations, and of a better
 # turn or origin from so many radians or metres on.
 MOVED_STDS, MOVED_TURN, MOVED_METRES = 0.5, 0.01, 0.02
+# Of a fix that does not say it: a receiver's, whose altitude is known half as well as a rule, and another system's.
+RECEIVER_STD, OTHER_STD, ALTITUDE_STDS = 3.0, 0.1, 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +76,7 @@ class MapGauge:
         self._number = self._begun = 0  # of the present map, and of the newest
         self._before: list[Metres] = []  # of maps that were given up
         self._begun_s: float | None = None  # time of the first frame
+        self._earth: LocalFrame | None = None  # in which positions in degrees are metres: about the first one
         self._pictures: dict[int, tuple[int, tuple[int, int]]] = {}  # number and size of keyframes with a named point
         self._placed, self._was_level = Sim3(), False  # of the present map before anything was measured in it
         self._metric = MetricMap(self.options)
@@ -140,6 +146,32 @@ class MapGauge:
         """What a depth sensor said of a frame, if it did."""
         if ratio is not None:
             self._metric.saw_depth_image(ratio)
+
+    def saw_fixes(self, time_s: float, fixes: Sequence[PositionFix]) -> None:
+        """Where an antenna was, as it became known with the frame at this time."""
+        begun_s = self._first_s(time_s)
+        for fix in fixes:
+            if self.options.gps_frame == "local":
+                metres, std = np.array(fix.position), np.full(3, fix.std_m or OTHER_STD)
+            else:
+                self._earth = self._earth or LocalFrame(*fix.position)
+                metres = self._earth.enu(fix.position)
+                std = (fix.std_m or RECEIVER_STD) * np.array([1.0, 1.0, ALTITUDE_STDS])
+            self._metric.saw_fix(fix.time_ns / 1e9 - begun_s, metres, std)
+
+    def known_places(self, submaps: Mapping[int, Submap]) -> KnownPlaces | None:
+        """Where keyframes of the present map are by their positions; None where there are none."""
+        known = self._metric.places(submaps)
+        return known if known.keyframe_ids else None
+
+    def among_positions(self, submaps: Mapping[int, Submap]) -> AmongPositions | None:
+        """How the present map, as it is published, lies among positions; None where none became known. submaps: its."""
+        known = self.known_places(submaps)
+        if known is None:
+            return None
+        fit = known.fit({frame_id: submap.part_from_submap for frame_id, submap in submaps.items()})
+        metres_from_all = None if fit is None else fit.metres_from_map @ self.all_from_part.inverse()
+        return AmongPositions(len(known.keyframe_ids), fit, metres_from_all, self._earth)
 
     @property
     def asks(self) -> bool:

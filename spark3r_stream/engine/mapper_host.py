@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from spark3r_core.memory.config import MemoryConfig
+from spark3r_core.metric.gps import KnownPlaces
 from spark3r_core.models.facts import ModelFacts
 from spark3r_core.stream.dense_depth import DenseDepth
 from spark3r_core.stream.keyframe_map import KeyframeMap
@@ -49,7 +50,7 @@ class MapperHost(Protocol):
         """See `Mapper.refine`."""
         ...
 
-    def finish(self, refine_all: bool = True) -> MapUpdate | None:
+    def finish(self, refine_all: bool = True, known: KnownPlaces | None = None) -> MapUpdate | None:
         """See `Mapper.finish`."""
         ...
 
@@ -93,8 +94,8 @@ class CalledMapper(abc.ABC):
     def refine(self) -> dict[int, DenseDepth]:
         return self._call("refine")  # type: ignore[no-any-return]
 
-    def finish(self, refine_all: bool = True) -> MapUpdate | None:
-        return self._call("finish", refine_all)  # type: ignore[no-any-return]
+    def finish(self, refine_all: bool = True, known: KnownPlaces | None = None) -> MapUpdate | None:
+        return self._call("finish", refine_all, known)  # type: ignore[no-any-return]
 
     def save_map(self, path: Path, facts: MapFacts, overwrite: bool) -> int:
         return self._call("save_map", path, facts, overwrite)  # type: ignore[no-any-return]

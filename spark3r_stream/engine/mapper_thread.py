@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from spark3r_core.metric.gps import KnownPlaces
 from spark3r_core.stream.dense_depth import DenseDepth
 from spark3r_core.stream.map_update import KeyframeRequest, MapUpdate
 from spark3r_stream.engine.mapper_host import MapperEnded, MapperHost
@@ -95,8 +96,8 @@ class MapperThread(Generic[Facts]):
         self._refining = []
         self._executor.submit(self._host.begin)
 
-    def finish(self, refine_all: bool) -> MapUpdate | None:
-        return self._executor.submit(self._host.finish, refine_all).result()
+    def finish(self, refine_all: bool, known: KnownPlaces | None = None) -> MapUpdate | None:
+        return self._executor.submit(self._host.finish, refine_all, known).result()
 
     def save_map(self, path: Path, facts: MapFacts, overwrite: bool) -> Future[int]:
         return self._executor.submit(self._host.save_map, path, facts, overwrite)

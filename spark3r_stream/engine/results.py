@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from spark3r_core.metric.gps import PositionFix
 from spark3r_core.metric.sensor_depth import DepthRatio
 from spark3r_core.metric.shared_scale import OwnMetres
 from spark3r_core.stream.estimates import WindowResult
@@ -82,7 +83,7 @@ class StepOutput:
     adopted: id of the keyframe that tracking went over to before this step's frame; None without one.
     camera: as the final map has it; with the last step only, and where the camera was learned.
     map_size: where a keyframe was mapped. hint: what another sensor said of the frame's motion;
-    depth_ratio: of its depth.
+    depth_ratio: of its depth; fixes: of where an antenna was since the frame before.
     map_unit: of the map after the step; gauge: how it is published. retracked: frames of before, which lie elsewhere on
         their submaps now.
     """
@@ -103,6 +104,7 @@ class StepOutput:
     map_size: MapSize | None = None
     hint: MotionHint | None = None
     depth_ratio: DepthRatio | None = None
+    fixes: tuple[PositionFix, ...] = ()
     map_unit: MapUnit = MapUnit()
     gauge: RunGauge | None = None
     retracked: list[Retracked] = field(default_factory=list)

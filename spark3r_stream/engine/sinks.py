@@ -111,6 +111,7 @@ class DecisionsSink:
                         f.frame_id if f.picture is None else f.picture,
                         result.hint,
                         result.depth_ratio,
+                        result.fixes,
                     )
                     for f in frames
                 ),

@@ -29,6 +29,7 @@ from spark3r_core.stream.keyframe_choice import KeyframeRule
 from spark3r_core.stream.map_update import KeyframeRequest, MapUpdate
 from spark3r_core.stream.relocalisation import TOO_LITTLE
 from spark3r_core.stream.tracker import TrackedFrame, Tracker
+from spark3r_stream.engine.among_positions import AmongPositions
 from spark3r_stream.engine.depth_ratios import DepthRatios
 from spark3r_stream.engine.final_tracking import FinalTracking
 from spark3r_stream.engine.frame_cloud import CloudConfig
@@ -44,6 +45,7 @@ from spark3r_stream.engine.results import StepOutput, failed_output, first_line
 from spark3r_stream.engine.tracking_step import (
     DepthSensor,
     MotionSensor,
+    PositionSensor,
     Prepared,
     PublishFacts,
     Step,
@@ -110,6 +112,7 @@ class TrackingReconstructor:
         self.retracks = True
         self.sensor: MotionSensor | None = None
         self._depth_ratios: DepthRatios | None = None
+        self.gps: PositionSensor | None = None
         self._long_side = long_side
         self._undistorter = Undistorter(camera) if camera is not None else None
         self._host = host
@@ -162,6 +165,11 @@ class TrackingReconstructor:
         """Of the maps of this run, for their file."""
         return self._gauge.metres(self._map.submaps)
 
+    @property
+    def among_positions(self) -> AmongPositions | None:
+        """The present map among positions of GPS; None without any."""
+        return self._gauge.among_positions(self._map.submaps)
+
     def save_map(self, path: Path, facts: MapFacts, overwrite: bool) -> Future[int]:
         """See `MapperHost.save_map`, after what was asked for before; before `close`."""
         return self._thread.save_map(path, facts, overwrite)
@@ -179,7 +187,10 @@ class TrackingReconstructor:
         self._host.check()
         if self.sensor is not None:
             frame = replace(frame, hint=self.sensor.of(frame))
-        step = Step(frame.hint)
+        if self.gps is not None:
+            frame = replace(frame, fixes=self.gps.of(frame))
+        self._gauge.saw_fixes(time_s(frame), frame.fixes)
+        step = Step(frame.hint, frame.fixes)
         prepared = frame.prepared or self.prepare_ahead(frame).prepared
         if isinstance(prepared, Spark3rError):
             return step.result(failed_output(frame, self.submap, str(prepared)), {DropCause.UNDISTORT_ERROR: 1})
@@ -276,12 +287,15 @@ class TrackingReconstructor:
         self._take_refined(step)
         if adjust_all:
             self._map_last_frame(step)
-            update = self._thread.finish(not self.refines)
+            update = self._thread.finish(not self.refines, self._gauge.known_places(self._map.submaps))
             if update is not None:
                 self._map.settle(update, self._camera_as_known(update), step)
                 step.camera = self._camera_of_map(update)
                 if self.retracks and self._sizes is not None:
                     step.retracked = self._final.finish(self._map.submaps, update.refined, self._sizes.tracker)
+            among = self.among_positions
+            if among is not None and among.lacks:
+                log.warning("gps: %s", among.lacks)
         return self._gauge.stamped(step.result(None), self._map.submaps)
 
     def close(self) -> None:

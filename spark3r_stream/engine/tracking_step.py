@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from spark3r_core.metric.gps import PositionFix
 from spark3r_core.metric.sensor_depth import DepthRatio, SensorDepth
 from spark3r_core.metric.tags import TagSighting
 from spark3r_core.photometric.levels import Level
@@ -40,6 +41,14 @@ class DepthSensor(Protocol):
     def of(self, frame: Frame, size: tuple[int, int]) -> SensorDepth | None:
         """A depth image that is known now, of this frame or of an earlier one; never waits. size: (width, height) of
         the frame's picture. Called with every frame whose pose the pixels confirm, in order."""
+        ...
+
+
+class PositionSensor(Protocol):
+    """A sensor beside the camera that knows where it is in metres."""
+
+    def of(self, frame: Frame) -> tuple[PositionFix, ...]:
+        """Called with every frame, in order: what is known since the one before."""
         ...
 
 
@@ -90,8 +99,8 @@ class PublishFacts:
 class Step:
     """What gathers on the way through one step."""
 
-    def __init__(self, hint: MotionHint | None = None) -> None:
-        self.hint = hint
+    def __init__(self, hint: MotionHint | None = None, fixes: tuple[PositionFix, ...] = ()) -> None:
+        self.hint, self.fixes = hint, fixes
         self.depth_ratio: DepthRatio | None = None
         self.keyframes: list[KeyframeOutput] = []
         self.refined: list[KeyframeOutput] = []
@@ -119,6 +128,7 @@ class Step:
             map_size=self.map_size,
             hint=self.hint,
             depth_ratio=self.depth_ratio,
+            fixes=self.fixes,
             retracked=self.retracked,
         )
 

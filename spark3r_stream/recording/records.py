@@ -8,6 +8,7 @@ from fractions import Fraction
 from foxglove_schemas_protobuf.CompressedImage_pb2 import CompressedImage
 from google.protobuf.message import DecodeError
 
+from spark3r_core.metric.gps import PositionFix
 from spark3r_core.metric.sensor_depth import DepthRatio
 from spark3r_core.stream.motion_hint import MotionHint
 from spark3r_stream.errors import WireError
@@ -20,6 +21,7 @@ DECISIONS = "/decisions/"
 NS_PER_S = 1_000_000_000
 MAX_WINDOW = 64  # frames
 MAX_CAUSES = 32  # of losses, more than there are
+MAX_FIXES = 64  # positions that come with one frame
 MAX_DECISIONS_BYTES = 256 * 1024
 
 # The image formats foxglove.CompressedImage names, by file suffix. Others are recorded as packets.
@@ -31,7 +33,7 @@ class FrameTime:
     """A frame as the source handed it out: enough to find it again in the recorded input.
 
     picture: number among the pictures (or images) decoded in its epoch, those that were not used included. hint: what
-    another sensor said of its motion.
+    another sensor said of its motion; depth_ratio: of the scale; fixes: of where an antenna was.
     """
 
     frame_id: int
@@ -41,6 +43,7 @@ class FrameTime:
     picture: int = 0
     hint: MotionHint | None = None
     depth_ratio: DepthRatio | None = None
+    fixes: tuple[PositionFix, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -164,6 +167,7 @@ def encode_decisions(decisions: Decisions) -> bytes:
                 picture=frame.picture,
                 hint=None if frame.hint is None else _encoded_hint(frame.hint),
                 depth_ratio=None if frame.depth_ratio is None else recording_pb2.DepthRatio(**vars(frame.depth_ratio)),
+                fixes=[recording_pb2.PositionFix(**vars(fix)) for fix in frame.fixes],
             )
             for frame in decisions.new_frames
         ],
@@ -193,7 +197,9 @@ def decode_decisions(payload: bytes) -> Decisions:
         m = recording_pb2.Decisions.FromString(payload)
     except DecodeError as error:
         raise WireError(f"unreadable payload on {DECISIONS}: {error}") from None
-    for name, count, most in (("frames", len(m.new_frames), MAX_WINDOW), ("kinds of losses", len(m.drops), MAX_CAUSES)):
+    fixes = max((len(frame.fixes) for frame in m.new_frames), default=0)
+    counted = (("frames", len(m.new_frames), MAX_WINDOW), ("kinds of losses", len(m.drops), MAX_CAUSES))
+    for name, count, most in (*counted, ("fixes of a frame", fixes, MAX_FIXES)):
         if count > most:
             raise WireError(f"window {m.window} has {count} {name}; at most {most} are allowed")
     return Decisions(
@@ -207,6 +213,7 @@ def decode_decisions(payload: bytes) -> Decisions:
                 f.picture,
                 _hint(f.hint) if f.HasField("hint") else None,
                 _depth_ratio(f.depth_ratio) if f.HasField("depth_ratio") else None,
+                tuple(_fix(fix) for fix in f.fixes),
             )
             for f in m.new_frames
         ),
@@ -229,15 +236,29 @@ def _depth_ratio(m: recording_pb2.DepthRatio) -> DepthRatio:
     return DepthRatio(m.keyframe_id, m.log_ratio, m.log_std)
 
 
+def _fix(m: recording_pb2.PositionFix) -> PositionFix:
+    if len(m.position) != 3:
+        raise WireError(f"a position has {len(m.position)} numbers; expected 3")
+    return PositionFix(m.time_ns, (m.position[0], m.position[1], m.position[2]), m.std_m)
+
+
 def _encoded_hint(hint: MotionHint) -> recording_pb2.MotionHint:
     return recording_pb2.MotionHint(
-        run=hint.run, quat_xyzw=hint.quat_xyzw, position_xyz=hint.position_xyz or (), sure=hint.is_sure
+        run=hint.run,
+        quat_xyzw=hint.quat_xyzw,
+        position_xyz=hint.position_xyz or (),
+        sure=hint.is_sure,
+        variances=hint.variances or (),
     )
 
 
 def _hint(m: recording_pb2.MotionHint) -> MotionHint:
-    if len(m.quat_xyzw) != 4 or len(m.position_xyz) not in (0, 3):
-        raise WireError(f"a hint has {len(m.quat_xyzw)} and {len(m.position_xyz)} numbers; expected 4, and 3 or none")
+    counts = (len(m.quat_xyzw), len(m.position_xyz), len(m.variances))
+    if counts[0] != 4 or counts[1] not in (0, 3) or counts[2] not in (0, 2):
+        raise WireError(
+            f"a hint has {counts[0]}, {counts[1]} and {counts[2]} numbers; expected 4, 3 or none, and 2 or none"
+        )
     x, y, z, w = m.quat_xyzw
     place = (m.position_xyz[0], m.position_xyz[1], m.position_xyz[2]) if m.position_xyz else None
-    return MotionHint(m.run, (x, y, z, w), place, m.sure)
+    variances = (m.variances[0], m.variances[1]) if m.variances else None
+    return MotionHint(m.run, (x, y, z, w), place, m.sure, variances)

@@ -84,6 +84,8 @@ SETTINGS: dict[str, Rule] = {
     "camera_height": optional(number(0, 1e3)),
     "baseline": optional(_THREE_NUMBERS),
     "distance": optional(_TWO_POINTS),
+    "gps_frame": _choices("gps_frame"),
+    "gps_offset": text(r"[-+0-9.eE, ]+", 96, "three numbers"),
     "dtype": _choices("dtype"),
 }
 _LIST_OF_NUMBERS = Rule(
@@ -104,6 +106,7 @@ CAMERA: dict[str, Rule] = {
 }
 _UNIT_QUATERNION = Rule(lambda value: abs(sum(one * one for one in value) - 1) < 1e-6, "a unit quaternion")
 _PLACE = Rule(lambda value: all(map(number(-1e9, 1e9).holds, value)), "three numbers from -10^9 to 10^9")
+_VARIANCES = Rule(lambda value: all(map(number(0, 1e18).holds, value)), "two numbers from 0 to 10^18")
 _SHA256 = text(r"[0-9a-f]{64}", 64, "64 hexadecimal digits")
 _CODEC = text(r"[A-Za-z0-9_.-]*", 32, "the name of a codec")
 _PIXEL_FORMAT = text(r"[a-z0-9_]*", 32, "the name of a pixel format")
@@ -145,7 +148,7 @@ def checked_settings(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     # recordings from before there was a choice
     settings = {"track": "off", "loops": "off", "refine": "off", "map_memory": "2GiB", "localise": False, **settings}
     settings = {"tag": None, "tag_up": None, "tag_origin": False, "camera_height": None, "baseline": None, **settings}
-    settings = {"distance": None, **settings}
+    settings = {"distance": None, "gps_frame": "wgs84", "gps_offset": "0,0,0", **settings}
     settings |= {name: metadata[name] for name in ("device", "dtype") if metadata.get(name)}
     for name, rule in SETTINGS.items():
         if name in settings:
@@ -215,11 +218,18 @@ def check_decisions(decisions: Decisions) -> None:
                 ("ratio of a depth image", ratio.log_ratio, number(-50, 50)),
                 ("deviation of a depth image", ratio.log_std, number(0, 1e3)),
             ]
+        for fix in frame.fixes:
+            facts += [
+                ("time of a fix", fix.time_ns, integer(-MAX_NS, MAX_NS)),
+                ("place of a fix", fix.position, _PLACE),
+                ("deviation of a fix", fix.std_m, number(0, 1e6)),
+            ]
         if frame.hint is not None:
             facts += [
                 ("run of a hint", frame.hint.run, integer(0, MAX_COUNT)),
                 ("turn of a hint", frame.hint.quat_xyzw, _UNIT_QUATERNION),
                 ("place of a hint", frame.hint.position_xyz, optional(_PLACE)),
+                ("variances of a hint", frame.hint.variances, optional(_VARIANCES)),
             ]
     _check(f"window {decisions.window}", facts)
 

@@ -13,6 +13,7 @@ from spark3r_stream.config import RunConfig
 from spark3r_stream.engine.loop import AnyReconstructor
 from spark3r_stream.engine.results import MapUnit
 from spark3r_stream.engine.run_stats import RunStats
+from spark3r_stream.engine.tracking import TrackingReconstructor
 from spark3r_stream.plain_text import unicode_text
 from spark3r_stream.recording.comparison import Comparison
 from spark3r_stream.sources.base import Source
@@ -33,6 +34,7 @@ def run_report(
     in and its unit, with several cameras."""
     import torch
 
+    among = reconstructor.among_positions if isinstance(reconstructor, TrackingReconstructor) else None
     return {
         **stats.as_dict(),
         "latency_is": "capture to publication" if source.info.is_live else "window taken to publication",
@@ -53,6 +55,7 @@ def run_report(
         **{name: count for name, count in files.items() if count},
         **({"map_frame": map_frame} if map_frame else {}),
         **({} if unit is None else {"unit": unit.as_dict()}),
+        **({} if among is None else {"gps": among.as_dict()}),
         **({} if comparison is None else {"compared_with_recording": comparison.as_dict()}),
     }
 
@@ -61,6 +64,6 @@ def settings_of(config: RunConfig) -> dict[str, Any]:
     """The settings as stored with results: plain values, no credentials."""
     plain = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(config).items()}
     plain["source"] = redact_uri(config.source)
-    for name in ("gyro", "odometry", "depth_images"):
+    for name in ("gyro", "odometry", "depth_images", "gps"):
         plain[name] = None if plain[name] is None else redact_uri(plain[name])
     return {k: unicode_text(v) if isinstance(v, str) else v for k, v in plain.items()}

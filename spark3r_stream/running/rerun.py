@@ -26,12 +26,13 @@ from spark3r_stream.recording.schema import MAX_THREADS, checked_camera, checked
 _NUMERIC = (
     "model", "size", "window", "memory", "map_memory", "fill", "eviction", "track", "loops", "localise", "refine",
     "device", "dtype", "tag", "tag_up", "tag_origin", "camera_height", "baseline", "distance",
+    "gps_frame", "gps_offset",
 )  # fmt: skip
 UNASKED_SIZE = 1024  # pixels
 UNASKED_MEMORY_BYTES = 2 << 30
 _HINTS = (
     "gyro", "gyro_offset", "gyro_axes", "odometry", "odometry_offset", "depth_images", "depth_scale",
-    "depth_offset",
+    "depth_offset", "gps", "gps_clock",
 )  # fmt: skip
 _READING = ("pace", "live", "rtsp_transport", "max_restarts", "fps", "low_latency")
 

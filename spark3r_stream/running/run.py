@@ -64,7 +64,7 @@ from spark3r_stream.running.rerun import (
     recorded_new_frames,
     recorded_threads,
 )
-from spark3r_stream.running.sensors import check_sensor, open_depth_images, open_sensor
+from spark3r_stream.running.sensors import check_sensor, open_depth_images, open_positions, open_sensor
 from spark3r_stream.running.targets import check_targets
 from spark3r_stream.sources.base import Source
 from spark3r_stream.sources.open import is_recording
@@ -189,12 +189,11 @@ def opened_run(
             log.error("%s", error)
             stop.set()  # nobody sees this run any more: whoever supervises it starts another
 
-        sensor = open_sensor(config)
-        if sensor is not None:
-            closing.enter_context(contextlib.closing(sensor))
-        depth_images = open_depth_images(config)
-        if depth_images is not None:
-            closing.enter_context(contextlib.closing(depth_images))
+        sensor, depth_images = open_sensor(config), open_depth_images(config)
+        gps = open_positions(config, is_recorded=run is not None)
+        for one in (sensor, depth_images, gps):
+            if one is not None:
+                closing.enter_context(contextlib.closing(one))
         publisher: Publishes | None
         if among is None:
             publisher, metrics = open_publisher(config, session_id, closing, ended), open_metrics(config, closing)
@@ -219,8 +218,9 @@ def opened_run(
             else:
                 source = pushed(None if recorder is None else recorder.packet)
             closing.enter_context(contextlib.closing(source))
-            if sensor is not None:
-                check_sensor(sensor, config, source)
+            for listener in (sensor, gps):
+                if listener is not None:
+                    check_sensor(listener, config, source)
         for note in source.info.notes:
             log.warning("note: %s", note)
         stats = RunStats(clock, source.info.name, config.model)
@@ -300,7 +300,7 @@ def opened_run(
             sinks.append(closing.enter_context(contextlib.closing(saver)))
         reconstructor.pictures = config.images
         if isinstance(reconstructor, TrackingReconstructor):
-            reconstructor.sensor = sensor
+            reconstructor.sensor, reconstructor.gps = sensor, gps
             if depth_images is not None:
                 reconstructor.listen_to_depth(depth_images)
             reconstructor.waits, reconstructor.refines = not source.info.is_live, end.refines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -14,7 +15,7 @@ from spark3r_core.user_paths import expand_home
 from spark3r_stream.errors import SensorError
 from spark3r_stream.frame import Frame
 from spark3r_stream.plain_text import cleaned
-from spark3r_stream.sensors.lines import Rows, parse_line, read_rows, sorted_rows
+from spark3r_stream.sensors.lines import Rows, parse_json, parse_line, read_rows, sorted_rows
 
 log = logging.getLogger(__name__)
 
@@ -49,11 +50,14 @@ def is_endpoint(name: str) -> bool:
     return _ENDPOINT.match(name) is not None
 
 
-def open_feed(name: str, topic: str, columns: int, expected: str) -> Feed:
-    """name: a file, or the endpoint of a publisher of `topic`. Raises SensorError."""
+def open_feed(
+    name: str, topic: str, columns: int, expected: str, optional: int = 0, fields: Sequence[tuple[str, int, bool]] = ()
+) -> Feed:
+    """name: a file, or the endpoint of a publisher of `topic`. optional: columns after the others that a line may leave
+    away. fields: of messages in JSON, see `parse_json`. Raises SensorError."""
     if is_endpoint(name):
-        return TopicFeed(name, topic, columns, expected)
-    return FileFeed(expand_home(name), columns, expected)
+        return TopicFeed(name, topic, columns, expected, optional, fields)
+    return FileFeed(expand_home(name), columns, expected, optional)
 
 
 class FileFeed:
@@ -61,9 +65,9 @@ class FileFeed:
 
     is_unix = False
 
-    def __init__(self, path: Path, columns: int, expected: str) -> None:
+    def __init__(self, path: Path, columns: int, expected: str, optional: int = 0) -> None:
         self.refused = 0
-        self._rows = read_rows(path, columns, expected)
+        self._rows = read_rows(path, columns, expected, optional)
 
     def rows(self) -> Rows:
         return self._rows
@@ -77,10 +81,19 @@ class TopicFeed:
 
     is_unix = True
 
-    def __init__(self, endpoint: str, topic: str, columns: int, expected: str) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        topic: str,
+        columns: int,
+        expected: str,
+        optional: int = 0,
+        fields: Sequence[tuple[str, int, bool]] = (),
+    ) -> None:
         self.refused = 0
-        self._columns, self._expected, self._endpoint = columns, expected, endpoint
-        self._rows = sorted_rows([], columns)
+        self._fields = fields
+        self._columns, self._optional, self._expected, self._endpoint = columns, optional, expected, endpoint
+        self._rows = sorted_rows([], columns + optional)
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.SUB)
         self._socket.setsockopt(zmq.LINGER, 0)
@@ -105,12 +118,13 @@ class TopicFeed:
                 break
             found += self._parsed(parts)
         if found:
-            new = sorted_rows(found, self._columns)
+            width = self._columns + self._optional
+            new = sorted_rows(found, width)
             rows = Rows(
                 np.concatenate([self._rows.times_ns, new.times_ns]), np.concatenate([self._rows.values, new.values])
             )
             if len(self._rows.times_ns) and new.times_ns[0] <= self._rows.times_ns[-1]:
-                rows = sorted_rows(zip(rows.times_ns.tolist(), rows.values.tolist(), strict=True), self._columns)
+                rows = sorted_rows(zip(rows.times_ns.tolist(), rows.values.tolist(), strict=True), width)
             first = int(np.searchsorted(rows.times_ns, rows.times_ns[-1] - KEPT_NS))
             self._rows = Rows(rows.times_ns[first:], rows.values[first:])
         return self._rows
@@ -124,11 +138,14 @@ class TopicFeed:
         try:
             if len(parts) != 2:
                 raise ValueError(f"a message of {len(parts)} parts, expected the topic and lines of text")
-            for line in parts[1].decode("utf-8").splitlines():
-                row = parse_line(line, self._columns)
+            text = parts[1].decode("utf-8")
+            if self._fields and text.lstrip().startswith("{"):
+                return [parse_json(text, self._fields)]
+            for line in text.splitlines():
+                row = parse_line(line, self._columns, self._optional)
                 if row is not None:
                     found.append(row)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             self.refused += 1
             if self.refused == 1:
                 log.warning("%s: %s; expected %s", cleaned(self._endpoint), cleaned(error), self._expected)

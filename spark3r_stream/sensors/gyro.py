@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spark3r_core.geometry import se3
-from spark3r_core.geometry.gyro import ClockOffset, clock_offset, turn_between
-from spark3r_core.geometry.rotation import log_so3
+from spark3r_core.geometry.clocks import ClockOffset
+from spark3r_core.geometry.gyro import angles_of, turn_between
 from spark3r_core.stream.motion_hint import MotionHint
 from spark3r_stream.frame import Frame
+from spark3r_stream.sensors.clock import ClockLearner
 from spark3r_stream.sensors.feed import Feed, frame_time_ns
 from spark3r_stream.sensors.lines import Rows
 
 log = logging.getLogger(__name__)
 
 TOPIC, COLUMNS, EXPECTED = "/gyro/", 3, "time, and radians per second about x, y and z"
-LEARNT_FROM, LEARNT_EVERY = 300, 30  # tracked steps from frame to frame
 
 Array = NDArray[np.float64]
 
@@ -40,10 +39,7 @@ class GyroSensor:
         self._run = 0
         self._newest_ns: int | None = None
         self._turned = np.eye(3)  # first_from_camera, since the run began
-        self._before: tuple[int, Array] | None = None  # the newest tracked frame: its time and odom_from_camera
-        self._spans: deque[tuple[int, int]] = deque(maxlen=LEARNT_FROM)
-        self._turns: deque[Array] = deque(maxlen=LEARNT_FROM)
-        self._until_learning = LEARNT_EVERY
+        self._clock = ClockLearner(lambda rows: angles_of(rows.times_ns, rows.values @ self._sensor_from_camera))
 
     def of(self, frame: Frame) -> MotionHint:
         """Where the frame's camera is turned; where samples are missing, another run begins."""
@@ -64,16 +60,12 @@ class GyroSensor:
         """What came of the frame, (4, 4); None where it was not aligned. The clocks' offset is learnt from it."""
         if self._is_sure:
             return
-        before, time_ns = self._before, frame_time_ns(self.feed, frame)
-        self._before = None if odom_from_camera is None else (time_ns, odom_from_camera)
-        if before is None or odom_from_camera is None:
-            return
-        self._spans.append((before[0], time_ns))
-        self._turns.append(log_so3(before[1][:3, :3].T @ odom_from_camera[:3, :3]))
-        self._until_learning -= 1
-        if self._until_learning <= 0:
-            self._until_learning = LEARNT_EVERY
-            self._learn()
+        found = self._clock.tracked(frame_time_ns(self.feed, frame), odom_from_camera, self.feed.rows)
+        if found is not None:
+            self.offset, self._is_sure = found, True
+            self._offset_ns = round(found.seconds * 1e9)
+            self._run, self._turned = self._run + 1, np.eye(3)  # turns by the old offset are not continued
+            log.info("gyroscope: its clock is off by %+.3f ± %.3f s", found.seconds, found.sigma)
 
     def close(self) -> None:
         """And say what it was good for."""
@@ -86,16 +78,6 @@ class GyroSensor:
         if self.feed.refused:
             log.warning("gyroscope: %d messages could not be read", self.feed.refused)
         self.feed.close()
-
-    def _learn(self) -> None:
-        times_ns, rates = self._rates()
-        found = clock_offset(times_ns, rates, np.array(self._spans, np.int64), np.stack(self._turns))
-        if found is None or not found.is_clear:
-            return
-        self.offset, self._is_sure = found, True
-        self._offset_ns = round(found.seconds * 1e9)
-        self._run, self._turned = self._run + 1, np.eye(3)  # turns by the old offset are not continued
-        log.info("gyroscope: its clock is off by %+.3f ± %.3f s", found.seconds, found.sigma)
 
     def _rates(self) -> tuple[NDArray[np.int64], Array]:
         """Times (N,) by the sensor's own clock, and rates (N, 3) in the camera; turned once per set of samples."""

@@ -4,14 +4,15 @@
     1700000000250000000 0.012 -0.401 0.003   nanoseconds: whole numbers from 10^11 on
 
 Commas, semicolons, spaces and tabs separate. What follows a # is a comment, and a first line without a number is a
-heading. Further columns are ignored.
+heading. Further columns are ignored. A message may be JSON instead, where a sensor's names for its numbers are known.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,8 +35,8 @@ class Rows(NamedTuple):
     values: NDArray[np.float64]
 
 
-def read_rows(path: Path, columns: int, expected: str) -> Rows:
-    """All rows of a file, in the order of time. expected: what a line has, in words.
+def read_rows(path: Path, columns: int, expected: str, optional: int = 0) -> Rows:
+    """All rows of a file, in the order of time. expected: what a line has, in words. optional: see `parse_line`.
 
     Raises SensorError naming file and line.
     """
@@ -50,7 +51,7 @@ def read_rows(path: Path, columns: int, expected: str) -> Rows:
     found = []
     for number, line in enumerate(lines, 1):
         try:
-            row = parse_line(line, columns)
+            row = parse_line(line, columns, optional)
         except ValueError as error:
             if number == 1 and not re.search(r"(?<![\w])\d", line):
                 continue
@@ -59,11 +60,14 @@ def read_rows(path: Path, columns: int, expected: str) -> Rows:
             found.append(row)
     if not found:
         raise SensorError(f"{path} has no line of {expected}")
-    return sorted_rows(found, columns)
+    return sorted_rows(found, columns + optional)
 
 
-def parse_line(line: str, columns: int) -> tuple[int, list[float]] | None:
-    """Nanoseconds and so many numbers; None for a line without any. Raises ValueError for anything else."""
+def parse_line(line: str, columns: int, optional: int = 0) -> tuple[int, list[float]] | None:
+    """Nanoseconds and so many numbers; None for a line without any. Raises ValueError for anything else.
+
+    optional: numbers that may follow; nan where the line has none.
+    """
     fields = [field for field in _SEPARATORS.split(line.split("#", 1)[0]) if field]
     if not fields:
         return None
@@ -71,14 +75,37 @@ def parse_line(line: str, columns: int) -> tuple[int, list[float]] | None:
         raise ValueError(f"{len(fields)} values")
     time_ns = parse_time(fields[0])
     values = []
-    for field in fields[1 : columns + 1]:
+    for field in fields[1 : columns + optional + 1]:
         try:
             values.append(float(field))
         except ValueError:
             raise ValueError(f"{cleaned(field, 40)!r} is no number") from None
         if not math.isfinite(values[-1]):
             raise ValueError(f"{cleaned(field, 40)} is not finite")
-    return time_ns, values
+    return time_ns, values + [math.nan] * (columns + optional - len(values))
+
+
+def parse_json(text: str, fields: Sequence[tuple[str, int, bool]]) -> tuple[int, list[float]]:
+    """Of a message {"time": …, "position": […], …}: nanoseconds, and the numbers of its fields one after the other.
+
+    fields: name, how many numbers it has, and whether it must be there; nan where it is not. Raises ValueError.
+    """
+    message = json.loads(text, parse_float=str, parse_constant=str)  # times keep their digits
+    if not isinstance(message, dict) or not isinstance(message.get("time"), (int, str)):
+        raise ValueError('a message without a "time"')
+    values: list[float] = []
+    for name, count, is_needed in fields:
+        given = message.get(name)
+        if given is None and not is_needed:
+            values += [math.nan] * count
+            continue
+        if not isinstance(given, list) or len(given) != count:
+            raise ValueError(f'a message whose "{name}" is no list of {count} numbers')
+        numbers = [float(one) if isinstance(one, (int, str)) else math.nan for one in given]
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError(f'a message whose "{name}" has what is no finite number')
+        values += numbers
+    return parse_time(str(message["time"])), values
 
 
 def parse_time(field: str) -> int:

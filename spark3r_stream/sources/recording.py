@@ -101,6 +101,7 @@ class RecordingSource:
             picture=time.picture,
             hint=time.hint,
             depth_ratio=time.depth_ratio,
+            fixes=time.fixes,
         )
 
     def _recorded_pictures(self) -> Iterator[Picture]:

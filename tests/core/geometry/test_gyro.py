@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from spark3r_core.geometry.gyro import clock_offset, turn_between
+from spark3r_core.geometry.clocks import clock_offset
+from spark3r_core.geometry.gyro import angles_of, turn_between
 from spark3r_core.geometry.rotation import exp_so3, log_so3, rotation_angle
 
 SECOND = 10**9
@@ -62,7 +63,7 @@ def test_the_offset_of_the_clock_is_found_with_its_deviation(offset_s: float) ->
     spans = np.stack([frames[:-1], frames[1:]], 1)
     seen = np.stack([log_so3(turn_between(times, rates, *span)) for span in spans.tolist()])
     seen += rng.normal(0, 0.002, seen.shape)
-    found = clock_offset(times - round(offset_s * SECOND), rates + 0.01, spans, seen)
+    found = clock_offset(times - round(offset_s * SECOND), angles_of(times, rates + 0.01), spans, seen)
     assert found.is_clear
     assert abs(found.seconds - offset_s) < min(4 * found.sigma, 0.01)
     assert found.sigma < 0.01
@@ -77,9 +78,22 @@ def test_turns_that_do_not_say_it_give_no_clear_offset(what: str) -> None:
     frames = np.round(np.arange(1.5, 8.5, 1 / 30) * SECOND).astype(np.int64)
     spans = np.stack([frames[:-1], frames[1:]], 1)
     seen = np.tile([0.0, 1 / 30, 0.0], (len(spans), 1)) + np.random.default_rng(0).normal(0, 0.002, (len(spans), 3))
-    assert not clock_offset(times, rates, spans, seen).is_clear
+    assert not clock_offset(times, angles_of(times, rates), spans, seen).is_clear
 
 
 def test_a_few_turns_are_not_looked_at() -> None:
     times, rates = samples()
-    assert clock_offset(times, rates, np.array([[2, 3]]) * SECOND, np.zeros((1, 3))) is None
+    assert clock_offset(times, angles_of(times, rates), np.array([[2, 3]]) * SECOND, np.zeros((1, 3))) is None
+
+
+def test_a_camera_that_sways_evenly_gives_no_clear_offset() -> None:
+    """Seven tenths of a second later it does the same again."""
+    times = np.round(np.arange(0, 10, 0.005) * SECOND).astype(np.int64)
+    rates = np.cos(2 * np.pi * times / (0.7 * SECOND))[:, None] * [0.0, 1.0, 0.0]
+    frames = np.round(np.arange(1.5, 8.5, 1 / 30) * SECOND).astype(np.int64)
+    spans = np.stack([frames[:-1], frames[1:]], 1)
+    seen = np.stack([log_so3(turn_between(times, rates, *span)) for span in spans.tolist()])
+    found = clock_offset(times, angles_of(times, rates), spans, seen)
+    assert found.likeness > 0.99
+    assert found.sigma < 0.001
+    assert not found.is_clear

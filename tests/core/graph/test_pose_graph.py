@@ -156,6 +156,26 @@ def test_elimination_along_the_chain_equals_the_dense_solution(count: int) -> No
     assert (dense[~free] == 0).all()
 
 
+def test_edges_to_a_node_that_stays_leave_the_chain_a_chain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of positions that are known of every keyframe: none of them belongs to what is solved densely at the end."""
+    count = 70
+    rng = np.random.default_rng(0)
+    true = circle(count)
+    nodes, odometry = drifted(true, rng)
+    anchored = [(count - 1, node) for node in range(count - 1)]
+    edges = together(odometry, edges_between(true, anchored, [True] * len(anchored)))
+    free = np.ones((count, 7), bool)
+    free[count - 1] = False
+    system = linear.normal_equations(*jacobians(nodes, edges), edges, np.ones(len(edges)), free)
+    dense = linear.solved_dense(system, 1e-6)
+    sizes: list[int] = []
+    real = np.linalg.solve
+    monkeypatch.setattr(np.linalg, "solve", lambda a, b: sizes.append(len(a)) or real(a, b))
+    chain = linear.solved_along_chain(system, 1e-6)
+    np.testing.assert_allclose(chain, dense, atol=1e-9 * np.abs(dense).max() + 1e-12)
+    assert max(sizes) == 7, "a node at a time"
+
+
 def test_a_graph_that_nothing_holds_is_refused() -> None:
     true = circle(5)
     _, odometry = drifted(true, np.random.default_rng(0))

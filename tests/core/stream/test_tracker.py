@@ -16,8 +16,8 @@ from spark3r_core.photometric.knowledge import Knowledge
 from spark3r_core.photometric.levels import grey_levels
 from spark3r_core.stream.feature_guess import FeatureGuess
 from spark3r_core.stream.keyframe_choice import KeyframeRule
-from spark3r_core.stream.motion_hint import MotionHint
-from spark3r_core.stream.tracker import Reference, TrackedFrame, Tracker
+from spark3r_core.stream.motion_hint import MotionHint, StepStds
+from spark3r_core.stream.tracker import Reference, TrackedFrame, Tracker, _expecting
 from tests.core.stream import orbit
 
 FRAMES = 10
@@ -314,3 +314,30 @@ def test_hints_of_different_runs_say_nothing_of_each_other() -> None:
     assert one.to(other) is None
     tracker = begun_with_hint()
     assert tracked_with(tracker, 3, other).aligned
+
+
+@pytest.mark.parametrize("std", [None, 0.0005, 0.05, 0.3])
+def test_a_hint_counts_as_much_as_its_sensor_says(std: float | None) -> None:
+    """By 4 degrees off: without a deviation it denies what pixels say, and one that claims to be sure draws the frame
+    to it. With a deviation of 3 degrees that is within it; with 17 it is a first guess."""
+    variances = [None if std is None else (0.0, n * std**2) for n in (1, 2)]
+    first, hint = (
+        replace(hint_of(index, turned_deg=turned), variances=one)
+        for index, turned, one in zip((0, 3), (0.0, 4.0), variances, strict=True)
+    )
+    tracker = begun()
+    tracker.newest_hint = tracker.reference.hint = first
+    found = tracked_with(tracker, 3, hint)
+    off, _ = orbit.error(found.odom_from_camera, orbit.pose(3))
+    assert found.aligned == (std is not None)
+    assert (found.hinted_key_from_camera is None) == (std == 0.3)
+    assert off > 1.5 if std in (None, 0.0005) else off < 0.4
+
+
+def test_an_expected_pose_is_held_as_tightly_as_it_is_known() -> None:
+    pose = se3.exp([0.1, 0, 0, 0, 0.02, 0])
+    free = _expecting(pose, None, None)
+    tight, loose = (_expecting(pose, None, StepStds(place, turn)) for place, turn in ((0.001, 0.0002), (0.5, 0.05)))
+    assert (tight.trust > 5 * loose.trust).all()
+    assert (tight.trust[3:] > free.trust[3:]).all(), "of a turn without a deviation the clock's error is feared"
+    np.testing.assert_array_equal(_expecting(pose, None, StepStds(np.inf, 0.01)).trust[:3], free.trust[:3])

@@ -19,9 +19,10 @@ from mcap.reader import make_reader
 from mcap.writer import Writer
 from mcap_protobuf.decoder import DecoderFactory
 
+from spark3r_core.metric.gps import PositionFix
 from spark3r_core.stream.motion_hint import MotionHint
 from spark3r_stream.clock import SystemClock
-from spark3r_stream.errors import RecordingError, VersionMismatch
+from spark3r_stream.errors import RecordingError, VersionMismatch, WireError
 from spark3r_stream.packets import InputPacket, StreamFormat
 from spark3r_stream.pubsub.publisher import Publisher
 from spark3r_stream.pubsub.subscriber import Subscriber
@@ -35,7 +36,8 @@ from spark3r_stream.wire.envelope import Message
 from tests.helpers_wire import SESSION, START_NS, every_kind, frames, make_sealer
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-HINT = MotionHint(2, (0.0, 0.6, 0.0, 0.8), (1.0, 2.0, 3.0), True)
+HINT = MotionHint(2, (0.0, 0.6, 0.0, 0.8), (1.0, 2.0, 3.0), True, (0.01, 0.0004))
+FIX = PositionFix(1_250_000_000, (48.1, 11.5, 520.0), 2.5)
 SETTINGS = {"settings": '{"window": 4}', "weights_sha256": "ab12"}
 
 
@@ -103,12 +105,35 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Messa
         replace(HINT, quat_xyzw=(0.0, 0.6, 0.0, 0.9)),
         replace(HINT, position_xyz=(float("nan"), 0.0, 0.0)),
         replace(HINT, quat_xyzw=(float("inf"), 0.0, 0.0, 0.0)),
+        replace(HINT, variances=(-1.0, 0.0)),
+        replace(HINT, variances=(float("nan"), 0.0)),
     ],
 )
 def test_a_hint_that_is_none_is_refused(hint: MotionHint) -> None:
     decisions = replace(make_decisions(0), new_frames=(FrameTime(3, 1, 100, START_NS, 5, hint),))
     with pytest.raises(ValueError, match="of a hint"):
         check_decisions(decode_decisions(encode_decisions(decisions)))
+
+
+@pytest.mark.parametrize(
+    "fix",
+    [
+        replace(FIX, position=(float("nan"), 0.0, 0.0)),
+        replace(FIX, position=(1e10, 0.0, 0.0)),
+        replace(FIX, std_m=-1.0),
+        replace(FIX, std_m=float("inf")),
+    ],
+)
+def test_a_fix_that_is_none_is_refused(fix: PositionFix) -> None:
+    decisions = replace(make_decisions(0), new_frames=(FrameTime(3, 1, 100, START_NS, 5, fixes=(FIX, fix)),))
+    with pytest.raises(ValueError, match="of a fix"):
+        check_decisions(decode_decisions(encode_decisions(decisions)))
+
+
+def test_a_flood_of_fixes_is_refused() -> None:
+    decisions = replace(make_decisions(0), new_frames=(FrameTime(3, 1, 100, START_NS, 5, fixes=(FIX,) * 65),))
+    with pytest.raises(WireError, match="65 fixes of a frame"):
+        decode_decisions(encode_decisions(decisions))
 
 
 def test_everything_recorded_is_read_back(recorded: tuple[Path, list[Message]]) -> None:

@@ -74,16 +74,18 @@ class Digest(_message.Message):
     def __init__(self, topic: _Optional[str] = ..., frame_id: _Optional[int] = ..., captured_ns: _Optional[int] = ..., submap: _Optional[int] = ..., sha256: _Optional[bytes] = ...) -> None: ...
 
 class MotionHint(_message.Message):
-    __slots__ = ("run", "quat_xyzw", "position_xyz", "sure")
+    __slots__ = ("run", "quat_xyzw", "position_xyz", "sure", "variances")
     RUN_FIELD_NUMBER: _ClassVar[int]
     QUAT_XYZW_FIELD_NUMBER: _ClassVar[int]
     POSITION_XYZ_FIELD_NUMBER: _ClassVar[int]
     SURE_FIELD_NUMBER: _ClassVar[int]
+    VARIANCES_FIELD_NUMBER: _ClassVar[int]
     run: int
     quat_xyzw: _containers.RepeatedScalarFieldContainer[float]
     position_xyz: _containers.RepeatedScalarFieldContainer[float]
     sure: bool
-    def __init__(self, run: _Optional[int] = ..., quat_xyzw: _Optional[_Iterable[float]] = ..., position_xyz: _Optional[_Iterable[float]] = ..., sure: bool = ...) -> None: ...
+    variances: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, run: _Optional[int] = ..., quat_xyzw: _Optional[_Iterable[float]] = ..., position_xyz: _Optional[_Iterable[float]] = ..., sure: bool = ..., variances: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class DepthRatio(_message.Message):
     __slots__ = ("keyframe_id", "log_ratio", "log_std")
@@ -95,8 +97,18 @@ class DepthRatio(_message.Message):
     log_std: float
     def __init__(self, keyframe_id: _Optional[int] = ..., log_ratio: _Optional[float] = ..., log_std: _Optional[float] = ...) -> None: ...
 
+class PositionFix(_message.Message):
+    __slots__ = ("time_ns", "position", "std_m")
+    TIME_NS_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    STD_M_FIELD_NUMBER: _ClassVar[int]
+    time_ns: int
+    position: _containers.RepeatedScalarFieldContainer[float]
+    std_m: float
+    def __init__(self, time_ns: _Optional[int] = ..., position: _Optional[_Iterable[float]] = ..., std_m: _Optional[float] = ...) -> None: ...
+
 class FrameTime(_message.Message):
-    __slots__ = ("frame_id", "epoch", "pts_ns", "captured_ns", "picture", "hint", "depth_ratio")
+    __slots__ = ("frame_id", "epoch", "pts_ns", "captured_ns", "picture", "hint", "depth_ratio", "fixes")
     FRAME_ID_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     PTS_NS_FIELD_NUMBER: _ClassVar[int]
@@ -104,6 +116,7 @@ class FrameTime(_message.Message):
     PICTURE_FIELD_NUMBER: _ClassVar[int]
     HINT_FIELD_NUMBER: _ClassVar[int]
     DEPTH_RATIO_FIELD_NUMBER: _ClassVar[int]
+    FIXES_FIELD_NUMBER: _ClassVar[int]
     frame_id: int
     epoch: int
     pts_ns: int
@@ -111,7 +124,8 @@ class FrameTime(_message.Message):
     picture: int
     hint: MotionHint
     depth_ratio: DepthRatio
-    def __init__(self, frame_id: _Optional[int] = ..., epoch: _Optional[int] = ..., pts_ns: _Optional[int] = ..., captured_ns: _Optional[int] = ..., picture: _Optional[int] = ..., hint: _Optional[_Union[MotionHint, _Mapping]] = ..., depth_ratio: _Optional[_Union[DepthRatio, _Mapping]] = ...) -> None: ...
+    fixes: _containers.RepeatedCompositeFieldContainer[PositionFix]
+    def __init__(self, frame_id: _Optional[int] = ..., epoch: _Optional[int] = ..., pts_ns: _Optional[int] = ..., captured_ns: _Optional[int] = ..., picture: _Optional[int] = ..., hint: _Optional[_Union[MotionHint, _Mapping]] = ..., depth_ratio: _Optional[_Union[DepthRatio, _Mapping]] = ..., fixes: _Optional[_Iterable[_Union[PositionFix, _Mapping]]] = ...) -> None: ...
 
 class DroppedFrames(_message.Message):
     __slots__ = ("cause", "count", "frame_ids")
