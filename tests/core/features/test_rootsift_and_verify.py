@@ -9,8 +9,8 @@ import pytest
 from spark3r_core.features.rootsift import CELLS, Features, _spread, extract, match
 from spark3r_core.features.verify import LEAST_INLIERS, LEAST_MATCHES, camera_from_points, epipolar_inliers
 from spark3r_core.geometry import se3
-from spark3r_core.stream.adjustment import LEAST_MATCHES as LEAST_OF_A_PAIR
 from spark3r_core.stream.camera_sizes import sampled
+from spark3r_core.stream.joined_tracks import LEAST_MATCHES as LEAST_OF_A_PAIR
 from tests.core.stream import orbit
 
 WIDTH = orbit.HW[1]

@@ -106,7 +106,7 @@ def test_options_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "a.txt", "0 48 11 500\n")
     for config, said in (
         (RunConfig("a.mp4", gps="g", track="off"), "metres need keyframes"),
-        (RunConfig("a.mp4", gps="g", others=("b.mp4",)), "metres are for one camera"),
+        (RunConfig("a.mp4", gps="g", others=("b.mp4",)), "--gps is of one camera"),
         (RunConfig("a.mp4", gps="g", gps_offset="1,2"), "expected metres to the right, down and ahead"),
         (RunConfig("a.mp4", gps="g", gps_offset="1,2,nan"), "an antenna at"),
         (RunConfig("a.mp4", gps="g", gps_clock=float("nan")), "expected seconds"),
