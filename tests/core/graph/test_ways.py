@@ -54,3 +54,12 @@ def test_equal_rooms_on_one_corridor_are_two() -> None:
     way = ways_from(0, nodes, edges)[5]
     assert not is_plausible(nodes, 0, 5, Sim3(1.5, np.eye(3), np.array([3.65, 0, 0])), 1.0, way)
     assert is_plausible(nodes, 0, 5, Sim3(1.5, np.eye(3), np.array([4.2, 0, 0])), 1.0, way)
+
+
+def test_after_a_short_way_a_room_of_another_size_is_another_room() -> None:
+    """Drift has made the second of two equal rooms a third as large: it lies on the first, but for its scale."""
+    nodes, edges = line(20)
+    for count, is_good in ((4, False), (19, True)):
+        way = ways_from(0, nodes, edges)[count]
+        asked = Sim3(3.3, np.eye(3), np.array([count - 0.1, 0, 0]))
+        assert is_plausible(nodes, 0, count, asked, 1.0, way) is is_good, count
