@@ -7,11 +7,13 @@ length. From turns that explain all that turns can explain, it goes down on the 
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 
 import numpy as np
 
 from spark3r_core.bundle.problem import Array, Cameras, Observations
+from spark3r_core.errors import GeometryError
 from spark3r_core.geometry import se3
 from spark3r_core.geometry.rotation import nearest_rotation
 
@@ -40,7 +42,8 @@ def turned_start(cameras: Cameras, seen: Observations) -> Cameras:
             shared = [index for index, number in enumerate(numbers.tolist()) if number in before]
             turn = step[:3, :3]
             if len(shared) >= LEAST_SHARED:
-                turn = _turn(np.stack([before[int(numbers[index])] for index in shared]), directions[shared])
+                with contextlib.suppress(GeometryError):  # all bearings are one: no camera has such a focal length
+                    turn = _turn(np.stack([before[int(numbers[index])] for index in shared]), directions[shared])
             rotation = nearest_rotation(placed[slot - 1, :3, :3] @ turn)
             known = np.isfinite(points[numbers]).all(1)
             centre = placed[slot - 1, :3, 3]

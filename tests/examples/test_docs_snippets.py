@@ -5,10 +5,19 @@ README's subscriber: test_readme_snippet.py; testing.md: tests/stream/evaluation
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from spark3r_stream.config import RunConfig
+from spark3r_stream.recording.reader import Recording
+from spark3r_stream.running.cameras import cameras_of
+from spark3r_stream.running.several import opened_several
+from spark3r_stream.wire.decode import decode
+from spark3r_stream.wire.envelope import FRAME
+from spark3r_stream.wire.messages import FrameResult
 from tests.helpers_media import moving_images, write_video
 from tools.pages import PAGES, ROOT, python_blocks
 
@@ -46,5 +55,30 @@ def test_the_network_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     assert all(line.endswith("(144, 192) True") for line in lines)
 
 
+def test_a_camera_of_several_is_recorded_by_who_subscribes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clips = [write_video(tmp_path / f"{one}.mp4", moving_images(8, 128, 96)) for one in "ab"]
+    endpoint = f"ipc://{tmp_path}/stream"
+    config = RunConfig(f"gate={clips[0]}", (f"yard={clips[1]}",), weights="random", size=96, publish=endpoint)
+    monkeypatch.chdir(tmp_path)
+    (snippet,) = SNIPPETS[ROOT / "docs" / "fleet.md"]
+    code = compile(snippet.replace("tcp://127.0.0.1:5555", endpoint), "fleet.md", "exec")
+    recorder = threading.Thread(target=exec, args=(code, {}))
+    begin = threading.Event()
+    with opened_several(config, cameras_of(config), on_open=lambda *_: begin.wait(60) and None) as several:
+        assert several.publisher is not None
+        recorder.start()
+        while several.publisher.subscribers < 1:
+            time.sleep(0.02)
+        begin.set()
+        several.wait(threading.Event())
+    recorder.join(60)
+    frames = [decode(message) for message in Recording(tmp_path / "gate.mcap").messages((FRAME,))]
+    assert [frame.frame_id for frame in frames if isinstance(frame, FrameResult)] == list(range(8))
+
+
 def test_there_are_no_others_that_nobody_runs() -> None:
-    assert {page.name: len(blocks) for page, blocks in SNIPPETS.items()} == {"python.md": 3, "testing.md": 1}
+    assert {page.name: len(blocks) for page, blocks in SNIPPETS.items()} == {
+        "fleet.md": 1,
+        "python.md": 3,
+        "testing.md": 1,
+    }

@@ -84,5 +84,7 @@ def test_keyframes_that_share_nothing_stay_beside_each_other_as_they_were() -> N
     found = np.asarray(se3.invert(start.camera_from_world))
     step = np.asarray(se3.invert(true[0])) @ true[1]
     assert np.allclose((np.asarray(se3.invert(found[0])) @ found[1])[:3, :3], step[:3, :3])
+    absurd = replace(begun, focal=4e7)  # of random weights, say
+    assert np.isfinite(turned_start(absurd, seen).camera_from_world).all()
     unknown = replace(seen, depth=np.full(len(seen), np.nan))
     assert np.isfinite(turned_start(begun, unknown).camera_from_world).all()
