@@ -109,7 +109,7 @@ class FilesSink:
             elif len(self._jobs) >= MAX_WAITING_POSES:
                 self._lost += 1
                 return
-            elif sum(waiting.is_whole for waiting in self._jobs) >= self._max_waiting:
+            elif job.is_whole and sum(waiting.is_whole for waiting in self._jobs) >= self._max_waiting:
                 self._poses_only += 1
                 if job.output is None:
                     return

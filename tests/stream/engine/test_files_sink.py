@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import ArrayLike, NDArray
 
+from spark3r_core.geometry.sim3 import Sim3
 from spark3r_stream.engine.files_sink import FilesSink
 from spark3r_stream.engine.results import StepOutput
 from spark3r_stream.errors import OutputError
@@ -15,7 +16,7 @@ from spark3r_stream.frame import Frame
 from spark3r_stream.map.trajectory import read_trajectory
 from spark3r_stream.outputs.ply import read_ply
 from spark3r_stream.outputs.result_writer import ResultWriter
-from spark3r_stream.wire.messages import CameraView, FrameOutput, FrameResult
+from spark3r_stream.wire.messages import CameraView, FrameOutput, FrameResult, MapCorrection
 from tests.helpers import make_frame
 
 POINTS = 50
@@ -27,6 +28,11 @@ class SlowWriter(ResultWriter):
     def __init__(self, out_dir: Path) -> None:
         super().__init__(out_dir)
         self.awake, self.busy = threading.Event(), threading.Event()
+        self.corrections: list[MapCorrection] = []
+
+    def correct(self, correction: MapCorrection) -> None:
+        self.corrections.append(correction)
+        super().correct(correction)
 
     def add(self, output: FrameOutput, image: NDArray[np.uint8], confidence: ArrayLike | None = None) -> None:
         self.busy.set()
@@ -103,6 +109,21 @@ def test_a_live_stream_never_waits_and_keeps_every_pose(tmp_path: Path) -> None:
     assert read_trajectory(tmp_path / "trajectory.txt").time_ns.tolist() == [make_frame(i).pts_ns for i in range(10)]
     x = read_ply(tmp_path / "cloud.ply").points[:, 0]
     assert x.min() < 1 < 2 < x.max() < 3
+
+
+def test_where_submaps_lie_is_never_left_out(tmp_path: Path) -> None:
+    """A correction, or a frame that was tracked once more, is small, and says where all the rest is."""
+    writer = SlowWriter(tmp_path)
+    sink = FilesSink(writer, lossless=False, max_waiting=1)
+    sink.window(*window(0))
+    assert writer.busy.wait(30)
+    sink.window(*window(1))
+    moved = Sim3(1.0, np.eye(3), np.array([0, 5.0, 0]))
+    sink.window([], StepOutput([], corrections=[MapCorrection(0, 1, moved, "a loop was closed")]))
+    writer.awake.set()
+    sink.close()
+    assert sink.counts == {"frames_without_points": 1, "frames_not_written": 0}
+    assert [one.reason for one in writer.corrections] == ["a loop was closed"]
 
 
 def test_a_writer_that_fails_ends_the_run_with_its_error(tmp_path: Path) -> None:
