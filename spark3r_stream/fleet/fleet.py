@@ -306,7 +306,8 @@ def started_fleet(plan: FleetPlan, log_level: int) -> Iterator[Fleet]:
         try:
             yield fleet
         except BaseException as error:
-            fleet.close(str(error) or type(error).__name__)
+            with contextlib.suppress(Exception):  # what is to be closed may be gone already, with its Ray
+                fleet.close(str(error) or type(error).__name__)
             raise
         fleet.close()
 
