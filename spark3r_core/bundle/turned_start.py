@@ -15,10 +15,11 @@ import numpy as np
 from spark3r_core.bundle.problem import Array, Cameras, Observations
 from spark3r_core.errors import GeometryError
 from spark3r_core.geometry import se3
+from spark3r_core.geometry.alignment import cauchy_weights
 from spark3r_core.geometry.rotation import nearest_rotation
 
 LEAST_SHARED = 8  # points of two keyframes
-ROUNDS = 10  # of Cauchy's weights
+ROUNDS, LEAST_SCALE = 10, 1e-9  # of Cauchy's weights
 
 
 def turned_start(cameras: Cameras, seen: Observations) -> Cameras:
@@ -62,7 +63,7 @@ def _turn(first: Array, second: Array) -> Array:
     weights = np.ones(len(first))
     for _ in range(ROUNDS):
         turn = nearest_rotation((first * weights[:, None]).T @ second)
-        weights = _cauchy(np.linalg.norm(first - second @ turn.T, axis=1))
+        weights = cauchy_weights(np.linalg.norm(first - second @ turn.T, axis=1), LEAST_SCALE)
     return np.asarray(turn)
 
 
@@ -74,9 +75,5 @@ def _centre(points: Array, directions: Array) -> Array:
     for _ in range(ROUNDS):
         normal = np.einsum("n,nij->ij", weights, across) + 1e-9 * np.eye(3)
         centre = np.linalg.solve(normal, np.einsum("n,ni->i", weights, right))
-        weights = _cauchy(np.linalg.norm(right - across @ centre, axis=1))
+        weights = cauchy_weights(np.linalg.norm(right - across @ centre, axis=1), LEAST_SCALE)
     return np.asarray(centre)
-
-
-def _cauchy(error: Array) -> Array:
-    return 1 / (1 + (error / (2 * float(np.median(error)) + 1e-9)) ** 2)

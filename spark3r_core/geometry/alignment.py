@@ -135,6 +135,11 @@ def weighted_median(values: Array, weights: Array) -> float:
     return float(values[order][np.searchsorted(heaped, 0.5 * heaped[-1])])
 
 
+def cauchy_weights(residuals: Array, least: float) -> Array:
+    """Cauchy's weights (n,) in (0, 1]; the scale is twice the median residual, and at least `least`."""
+    return 1 / (1 + (residuals / max(2 * float(np.median(residuals)), least)) ** 2)
+
+
 def huber_weights(residuals: Array, median_of_unit: float) -> Array:
     """Huber's weights (n,) in (0, 1]; the scale is the median residual over `median_of_unit`."""
     sigma = np.median(residuals) / median_of_unit

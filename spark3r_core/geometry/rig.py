@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from spark3r_core.errors import GeometryError
 from spark3r_core.geometry import se3
+from spark3r_core.geometry.alignment import cauchy_weights
 from spark3r_core.geometry.rotation import Array, nearest_rotation, rotation_angle
 from spark3r_core.geometry.sim3 import Sim3
 
@@ -60,10 +61,8 @@ def fit_rig(
     there, here = first_from_camera[:, :3, 3], second_from_camera[:, :3, 3] @ rotation.T
     lever = rig_from_first_camera[:3, 3] - rig_from_second_camera[:3, 3]
     levers = turned_first @ lever
-    spread = float(np.sqrt(np.mean(np.sum((there - there.mean(0)) ** 2, 1))))
-    spread_here = float(np.sqrt(np.mean(np.sum((here - here.mean(0)) ** 2, 1))))
-    apart = float(np.linalg.norm(lever))
-    if min(spread, spread_here) <= 0:
+    spread, apart = _spread(there), float(np.linalg.norm(lever))
+    if min(spread, _spread(here)) <= 0:
         return None
     guess = _LEVER_SHARE * spread / apart if apart > 0 else 0.0  # units per metre, a standard deviation
     design = np.concatenate(
@@ -79,8 +78,7 @@ def fit_rig(
         right = np.einsum("n,nij,ni->j", weights, design, there) / noise
         found = np.linalg.solve(normal, right)
         left = np.linalg.norm(design @ found - there, axis=1)
-        middle = max(float(np.median(left)), 1e-9 * spread)
-        weights = 1 / (1 + (left / (2 * middle)) ** 2)
+        weights = cauchy_weights(left, 2e-9 * spread)
         noise = max(float(weights @ left**2 / weights.sum() / 3), (1e-9 * spread) ** 2) * _CORRELATED
     scale = float(found[0])
     if scale <= 0:
@@ -122,11 +120,16 @@ def at_same_times(
     return poses[mine], se3.interpolate(other_poses[after - 1], other_poses[after], shares)
 
 
+def _spread(centres: Array) -> float:
+    """RMS distance from their mean, of centres (N, 3)."""
+    return float(np.sqrt(np.mean(np.sum((centres - centres.mean(0)) ** 2, 1))))
+
+
 def _mean_turn(turns: Array) -> tuple[Array, Array]:
     """Robust mean (3, 3) of rotations (N, 3, 3), and how far each is from it, radians."""
     weights = np.ones(len(turns))
     for _ in range(_ROUNDS):
         mean = nearest_rotation(np.einsum("n,nij->ij", weights, turns))
         angles = np.asarray(rotation_angle(mean.T @ turns))
-        weights = 1 / (1 + (angles / max(2 * float(np.median(angles)), 1e-6)) ** 2)
+        weights = cauchy_weights(angles, 1e-6)
     return mean, angles

@@ -15,8 +15,6 @@ from spark3r_core.stream.map_update import KeyframeRequest, MapOptions, MapUpdat
 from spark3r_stream.errors import StreamError
 from spark3r_stream.map_file.saved_map import MapFacts
 
-MOST_GIVEN_UP = 4  # maps that the present one may meet again; every keyframe is looked for in each
-
 
 class MapperEnded(StreamError):
     """The mapping process has died, and its map with it: killed, out of memory, or broken."""

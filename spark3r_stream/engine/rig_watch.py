@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spark3r_core.geometry.rig import MOST_TURN_APART, RigFit, at_same_times, fit_rig
+from spark3r_core.geometry.rotation import rotation_angle
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_stream.engine.results import StepOutput
 from spark3r_stream.frame import Frame
@@ -73,7 +74,8 @@ class RigWatch:
             if count < (LEAST_FRAMES if is_last else max(LEAST_FRAMES, GROWTH * compared)):
                 continue
             self._compared[other] = count
-            found = self._fit(first, other)
+            times, poses = self._paths[other].path()
+            found = self._fit(first, other, times, poses)
             if found is None:
                 continue
             if found.turn_apart > MOST_TURN_APART and other not in self._warned:
@@ -83,7 +85,7 @@ class RigWatch:
                     " their maps are not joined by it",
                     self._names[first], self._names[other], np.degrees(found.turn_apart),
                 )  # fmt: skip
-            if found.is_known and (is_last or self._has_changed(first, other, found.first_from_second)):
+            if found.is_known and (is_last or self._has_changed(other, poses, found.first_from_second)):
                 self._told[other] = found.first_from_second
                 log.info(
                     "%s lies in the map of %s by the rig, to %.1f %%",
@@ -91,23 +93,21 @@ class RigWatch:
                 )  # fmt: skip
                 self._relate(first, other, found.first_from_second, found.std)
 
-    def _fit(self, first: int, other: int) -> RigFit | None:
-        times, poses = self._paths[first].path()
-        its_times, its_poses = self._paths[other].path()
-        here, there = at_same_times(times, poses, its_times, its_poses, MOST_GAP_NS)
+    def _fit(self, first: int, other: int, times: NDArray[np.int64], poses: Array) -> RigFit | None:
+        """times, poses: of the other one's path."""
+        here, there = at_same_times(*self._paths[first].path(), times, poses, MOST_GAP_NS)
         few = slice(None, None, max(1, len(here) // MOST_FRAMES))
         return fit_rig(here[few], there[few], self._rig[first], self._rig[other])
 
-    def _has_changed(self, first: int, other: int, now: Sim3) -> bool:
+    def _has_changed(self, other: int, poses: Array, now: Sim3) -> bool:
         before = self._told.get(other)
         if before is None:
             return True
         change = before.inverse() @ now
-        _, poses = self._paths[other].path()
         spread = float(np.std(poses[:, :3, 3], axis=0).max()) or 1.0
         middle = poses[:, :3, 3].mean(0)
         moved = float(np.linalg.norm(change.apply_to_points(middle) - middle)) / spread
-        turned = float(np.arccos(np.clip((np.trace(change.rotation) - 1) / 2, -1, 1)))
+        turned = float(rotation_angle(change.rotation))
         return max(abs(change.scale - 1), turned, moved) > LEAST_CHANGE
 
 
@@ -121,7 +121,6 @@ class _Watched:
 
     def _begin(self) -> None:
         self._path = FinalPath()
-        self._first_submap: int | None = None
         self.count = 0
 
     def take(self, result: StepOutput) -> None:
@@ -131,13 +130,12 @@ class _Watched:
         for keyframe in result.keyframes:
             if keyframe.tracked_submap is None:  # what was before lies elsewhere
                 self._begin()
-                self._first_submap = keyframe.submap
             self._path.begin(keyframe.submap, keyframe.frame_id, keyframe.tracked_submap)
             self._lies.setdefault(keyframe.submap, keyframe.map_from_submap)
         for one in result.outputs:
             frame, pose = one.result, one.result.world_from_camera
-            is_here = frame.submap in self._lies and self._first_submap is not None
-            if pose is not None and frame.valid and frame.state is TrackingState.TRACKING and is_here:
+            is_placed = frame.submap in self._lies
+            if pose is not None and frame.valid and frame.state is TrackingState.TRACKING and is_placed:
                 self._path.add(frame.submap, frame.captured_ns, pose, frame.frame_id)
                 self.count += 1
         for again in result.retracked:

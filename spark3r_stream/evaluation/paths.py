@@ -17,7 +17,7 @@ from spark3r_stream.map.trajectory import Trajectory, parse_seconds, read_trajec
 from spark3r_stream.recording.reader import Recording
 from spark3r_stream.wire import envelope as wire
 from spark3r_stream.wire.decode import decode
-from spark3r_stream.wire.messages import Calibration, FrameResult, MapCorrections, submap_frame
+from spark3r_stream.wire.messages import Calibration, FrameResult, MapCorrection, MapCorrections, submap_frame
 
 EXPECTED = (
     "a result folder (run --out), a recording (.mcap), a TUM file (time and pose), KITTI poses (12 numbers a line;"
@@ -53,26 +53,54 @@ def recorded_path(path: Path) -> Trajectory:
     recording = Recording(path)
     settings = json.loads(recording.metadata.get("settings", "{}"))
     own_times = settings.get("pace") == "realtime" and not settings.get("live")
-    final, placed, revision = FinalPath(), dict[int, Sim3](), dict[int, int]()
-    submap_of: dict[int, int] = {}  # of a frame
-    begun: dict[int, int] = {}  # keyframes, by the submap that begins with one
-    for message in recording.messages((wire.FRAME, wire.DEPTH_CALIB, wire.MAP_CORRECTION)):
-        content = decode(message)
+    said = SaidPath(own_times)
+    for message in recording.messages(SaidPath.TOPICS):
+        said.take(message, decode(message))
+    if said.is_empty:
+        raise OutputError(f"{path} holds no frame with a pose; was it made by `spark3r run --record`?")
+    return said.final()
+
+
+class SaidPath:
+    """The path of one camera by its messages. own_times: whether frames have their source's times, or when they were
+    captured."""
+
+    TOPICS = (wire.FRAME, wire.DEPTH_CALIB, wire.MAP_CORRECTION)
+
+    def __init__(self, own_times: bool) -> None:
+        self._own_times = own_times
+        self._path = FinalPath()
+        self._placed: dict[int, MapCorrection] = {}  # newest, by submap
+        self._submap_of: dict[int, int] = {}  # of a frame
+        self._begun: dict[int, int] = {}  # keyframes, by the submap that begins with one
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._submap_of
+
+    def take(self, message: wire.Message, content: object) -> None:
+        """content: decoded; what says nothing of the path is left."""
         if isinstance(content, MapCorrections):
             for one in content.corrections:
-                if one.revision >= revision.get(one.submap, 0):
-                    placed[one.submap], revision[one.submap] = one.map_from_submap, one.revision
+                before = self._placed.get(one.submap)
+                if before is None or one.revision >= before.revision:
+                    self._placed[one.submap] = one
         elif isinstance(content, FrameResult) and content.valid and content.world_from_camera is not None:
-            final.add(content.submap, content.time_ns(own_times), content.world_from_camera, content.frame_id)
-            submap_of[content.frame_id] = content.submap
+            time_ns = content.time_ns(self._own_times)
+            self._path.add(content.submap, time_ns, content.world_from_camera, content.frame_id)
+            self._submap_of[content.frame_id] = content.submap
         elif isinstance(content, Calibration) and content.frame_name == submap_frame(message.envelope.submap):
-            begun[message.envelope.submap] = message.envelope.frame_id
-    if not submap_of:
-        raise OutputError(f"{path} holds no frame with a pose; was it made by `spark3r run --record`?")
-    for submap, frame_id in begun.items():
-        tracked = submap_of.get(frame_id)
-        final.begin(submap, frame_id, None if tracked == submap else tracked)
-    return final.final(lambda submap: placed.get(submap, Sim3()))
+            self._begun[message.envelope.submap] = message.envelope.frame_id
+
+    def final(self) -> Trajectory:
+        """Every frame as the newest corrections have it."""
+        for submap, frame_id in self._begun.items():
+            tracked = self._submap_of.get(frame_id)
+            self._path.begin(submap, frame_id, None if tracked == submap else tracked)
+        return self._path.final(self._map_from_submap)
+
+    def _map_from_submap(self, submap: int) -> Sim3:
+        return self._placed[submap].map_from_submap if submap in self._placed else Sim3()
 
 
 def _text_path(path: Path) -> tuple[Trajectory, bool]:
