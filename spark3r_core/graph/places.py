@@ -99,13 +99,13 @@ def _bent(
     both = Edges(
         np.concatenate([stiff.first, positions.first]),
         np.concatenate([stiff.second, positions.second]),
-        _joined(stiff.measured, at),
+        stiff.measured.followed_by(at),
         np.concatenate([stiff.information, information]),
         np.concatenate([stiff.doubted, positions.doubted]),
     )
     fixed = np.zeros(count + 1, bool)
     fixed[-1] = True
-    found = solve(_joined(nodes, still), both, fixed, bound=FALSE_SIGMAS)
+    found = solve(nodes.followed_by(still), both, fixed, bound=FALSE_SIGMAS)
     return found.nodes[np.arange(count)], found.holds(both)[len(edges) :]
 
 
@@ -114,12 +114,4 @@ def _moved_whole(target_from_source: Sim3, nodes: Similarities) -> Similarities:
         target_from_source.scale * nodes.scale,
         target_from_source.rotation @ nodes.rotation,
         target_from_source.apply_to_points(nodes.translation),
-    )
-
-
-def _joined(a: Similarities, b: Similarities) -> Similarities:
-    return Similarities(
-        np.concatenate([a.scale, b.scale]),
-        np.concatenate([a.rotation, b.rotation]),
-        np.concatenate([a.translation, b.translation]),
     )

@@ -38,6 +38,14 @@ class Similarities:
     def __getitem__(self, index: Index | NDArray[np.bool_]) -> Similarities:
         return Similarities(self.scale[index], self.rotation[index], self.translation[index])
 
+    def followed_by(self, others: Similarities) -> Similarities:
+        """These, and then the others."""
+        return Similarities(
+            np.concatenate([self.scale, others.scale]),
+            np.concatenate([self.rotation, others.rotation]),
+            np.concatenate([self.translation, others.translation]),
+        )
+
     def one(self, index: int) -> Sim3:
         return Sim3(float(self.scale[index]), nearest_rotation(self.rotation[index]), self.translation[index])
 

@@ -57,17 +57,9 @@ def numerical_jacobians(nodes: Similarities, edges: Edges, step: float = 1e-6) -
                 change = np.zeros((len(edges), UNKNOWNS))
                 change[:, unknown] = sign * step
                 moved = [pair.moved(change) if which == end else pair for which, pair in enumerate(pairs)]
-                sides.append(residuals(_joined(*moved), ends))
+                sides.append(residuals(moved[0].followed_by(moved[1]), ends))
             found[end, :, :, unknown] = (sides[0] - sides[1]) / (2 * step)
     return residuals(nodes, edges), found[0], found[1]
-
-
-def _joined(a: Similarities, b: Similarities) -> Similarities:
-    return Similarities(
-        np.concatenate([a.scale, b.scale]),
-        np.concatenate([a.rotation, b.rotation]),
-        np.concatenate([a.translation, b.translation]),
-    )
 
 
 def _residuals(predicted: Similarities, edges: Edges) -> Array:
