@@ -6,8 +6,9 @@ SPARK3R_NO_SKIPS=1 (.ci/run) makes them fail instead.
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
@@ -22,6 +23,17 @@ LACKING = "lacks system packages"
 def spark3r(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """Runs the command line in this process; its exit code."""
     return partial(helpers.spark3r, monkeypatch)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_left_running() -> Iterator[None]:
+    """A file of tests leaves no process and no thread of ours behind, for the files after it to trip over."""
+    before = helpers.running()
+    yield
+    deadline = time.monotonic() + 10
+    while (left := helpers.running() - before) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not left, f"still running after the tests of this file: {', '.join(sorted(map(str, left)))}"
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import sys
 import threading
 
@@ -45,6 +46,13 @@ def make_frame(frame_id: int, *, size: tuple[int, int] = (8, 6), epoch: int = 0,
     image = np.full((size[1], size[0], 3), frame_id % 251, np.uint8)
     pts_ns = frame_id * 33_333_333
     return Frame(image, frame_id, epoch, pts_ns, pts_ns, source_id)
+
+
+def running() -> set[str]:
+    """The child processes and the threads of ours that run now, by their names and numbers."""
+    processes = {f"process {child.name} ({child.pid})" for child in multiprocessing.active_children()}
+    threads = {f"thread {one.name} ({one.ident})" for one in threading.enumerate() if one.name.startswith("spark3r")}
+    return processes | threads
 
 
 def spark3r(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:

@@ -24,7 +24,7 @@ from spark3r_stream.errors import StreamError
 
 MAX_LINE_BYTES = 64 << 10  # of a request; an answer may be longer
 _PREFIX, _SUFFIX = "fleet-", ".sock"
-_REQUEST_S, _ANSWER_S = 5.0, 60.0
+_REQUEST_S, _ANSWER_S, _CLOSE_S = 5.0, 60.0, 1.0
 
 Request = dict[str, Any]
 
@@ -87,7 +87,8 @@ class Desk:
             os.umask(before)
         self._socket.listen(4)
         self._waiting: queue.Queue[tuple[Request, queue.Queue[dict[str, Any]]]] = queue.Queue(8)
-        threading.Thread(target=self._accept, name="spark3r-desk", daemon=True).start()
+        self._thread = threading.Thread(target=self._accept, name="spark3r-desk", daemon=True)
+        self._thread.start()
 
     def serve(self, answer: Callable[[Request], Any]) -> None:
         """Answer what waits. What `answer` raises of our own errors is told to who asked."""
@@ -100,7 +101,10 @@ class Desk:
                     reply.put({"error": str(error)})
 
     def close(self) -> None:
+        with contextlib.suppress(OSError):  # closing alone does not wake a thread that waits in accept
+            self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
+        self._thread.join(_CLOSE_S)  # one that still waits for an answer ends by itself
         with contextlib.suppress(OSError):
             self._path.unlink()
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ from spark3r_stream.config import ConfigError
 from spark3r_stream.errors import SourceError
 from spark3r_stream.map.trajectory import read_trajectory
 from spark3r_stream.outputs.ply import read_ply
-from tests.helpers import spark3r
+from tests.helpers import running, spark3r
 
 SCENE = "synthetic:room?seed=3&frames=24&size=192x144"
 SMALL: dict[str, Any] = {"size": 96}
@@ -28,12 +26,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[spark3r_stream
     folder = tmp_path_factory.mktemp("whole")
     run = spark3r_stream.run(SCENE, out=folder / "out", record=str(folder / "run.mcap"), **SMALL)
     return list(run), run.map(), folder
-
-
-def nothing_runs() -> bool:
-    return not multiprocessing.active_children() and not [
-        thread.name for thread in threading.enumerate() if thread.name.startswith("spark3r")
-    ]
 
 
 def test_results_are_plain_arrays_in_the_map(
@@ -65,7 +57,7 @@ def test_results_are_plain_arrays_in_the_map(
     np.testing.assert_allclose(final.time_s, written.time_ns / 1e9)
     np.testing.assert_allclose(final.world_from_camera, written.world_from_camera, atol=1e-6)
     np.testing.assert_array_equal(final.points, read_ply(folder / "out" / "cloud.ply").points)
-    assert nothing_runs()
+    assert not running()
 
 
 def test_the_command_line_repeats_it_byte_by_byte(
@@ -81,7 +73,7 @@ def test_leaving_the_loop_ends_everything_at_once(tmp_path: Path) -> None:
     for result in spark3r_stream.run(SCENE, out=tmp_path / "out", **SMALL):
         if result.frame_id == 4:
             break
-    assert nothing_runs()
+    assert not running()
     assert len(read_trajectory(tmp_path / "out" / "trajectory.txt")) == 5
     assert (tmp_path / "out" / "stats.json").exists()
 
@@ -108,7 +100,7 @@ def test_own_pictures_give_what_the_file_gives(
         np.testing.assert_array_equal(own_map.world_from_camera, final.world_from_camera)
         with pytest.raises(SourceError, match="the run is over"):
             mapper.process(results[0].image, 5.0)
-    assert nothing_runs()
+    assert not running()
     assert spark3r(monkeypatch, "run", tmp_path / "own.mcap") == 0
     assert "byte by byte" in capfd.readouterr().err
 
@@ -132,4 +124,4 @@ def test_what_is_no_setting_is_said() -> None:
         spark3r_stream.Mapper(pace="realtime")
     with pytest.raises(SourceError, match="cannot be opened"):
         next(spark3r_stream.run("frames:", weights="random", size=96))
-    assert nothing_runs()
+    assert not running()
