@@ -6,6 +6,8 @@ import math
 
 INTENSITY_SIGMA = 0.03  # of [0, 1]: noise, compression, shading
 DEPTH_SIGMA = 0.03  # of log depth: what the grid cannot mend, pixel by pixel
+UNSEEN_DEPTH_SIGMA = 0.4  # the same where only a network says it, beside pixels that several views agree on
+NETWORK_FOCAL_SIGMA = 0.3  # of the log focal length: networks are up to 40 percent off
 HUBER = 1.345  # in sigmas
 MIN_Z = 1e-3
 POINTS = (1728, 768, 432)  # aimed at per level, finest first; coarser levels than these take the last number

@@ -20,6 +20,7 @@ NODE_PRECISION = 33.0  # a node's prior: 0.17 in log depth (1 / 0.17²), against
 FIT_PRECISION = 10.0  # of a node when corrections are read off known points: holds those that see none
 FIT_HUBER = 0.2  # log depth; beyond, a point belongs to another surface
 MIN_DEPTH = 1e-6
+KNOWN_STEP = 2  # pixels, of which one is asked whether its depth is known
 
 
 def weights_numpy(u: Array, v: Array) -> NDArray[np.float32]:
@@ -61,6 +62,16 @@ def fit(log_ratio: Array, places: Array) -> tuple[float, Array, Array]:
     information = weighted.T @ basis
     nodes = np.linalg.solve(information + FIT_PRECISION * np.eye(NODES), weighted.T @ error)
     return scale, nodes, information
+
+
+def information_of(known: NDArray[np.bool_], precision: float) -> Array:
+    """(NODES, NODES) of a depth map that is known where `known` (H, W) says, to this precision of each node around
+    which all of it is."""
+    height, width = known.shape
+    rows, columns = np.nonzero(known[::KNOWN_STEP, ::KNOWN_STEP])
+    weights = weights_numpy((KNOWN_STEP * columns + 0.5) / width, (KNOWN_STEP * rows + 0.5) / height).astype(np.float64)
+    places = -(-height // KNOWN_STEP) * -(-width // KNOWN_STEP)
+    return np.asarray(precision * NODES / places * (weights.T @ weights), np.float64)
 
 
 def prior_precision() -> NDArray[Any]:

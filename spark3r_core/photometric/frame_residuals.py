@@ -29,6 +29,7 @@ class KeyPoints:
     """N pixels of one level of a keyframe: what `keyframe.Points` holds, as numpy float32.
 
     rays: (N, 3), z = 1. depth, intensity: (N,). basis: (N, NODES). focal_xy, centre_xy: pixels of the level.
+    depth_sigma: of log depth, (N,) or one for all.
     """
 
     rays: Floats
@@ -38,6 +39,7 @@ class KeyPoints:
     focal_xy: tuple[float, float]
     centre_xy: tuple[float, float]
     size_hw: tuple[int, int]
+    depth_sigma: Floats | float = DEPTH_SIGMA
 
     def camera_points(self, nodes: Array, log_focal: float) -> Floats:
         """(N, 3) in the keyframe's camera, depth corrected by `nodes`, focal length times e^log_focal."""
@@ -93,7 +95,7 @@ def linearise(points: KeyPoints, level: Level, pose: Array, light: Array, shared
         jacobian[:, -2] = along_ray - (du * inwards[:, 0] + dv * inwards[:, 1] + third * inwards[:, 2])
     residual = sampled[:, 0] - (np.float32(light[0]) * points.intensity + np.float32(light[1]))
     jacobian[:, -1] = residual
-    variance = np.float32(INTENSITY_SIGMA**2) + np.square(by_log_depth * np.float32(DEPTH_SIGMA))
+    variance = np.float32(INTENSITY_SIGMA**2) + np.square(by_log_depth * np.float32(points.depth_sigma))
     error = np.abs(residual) / np.sqrt(variance)
     weight = np.float32(HUBER) / np.maximum(error, np.float32(HUBER)) / variance * visible
     jacobian *= np.sqrt(weight)[:, None]

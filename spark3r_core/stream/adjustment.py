@@ -15,6 +15,7 @@ from spark3r_core.bundle.solve import SETTLED
 from spark3r_core.bundle.turned_start import turned_start
 from spark3r_core.geometry import se3
 from spark3r_core.photometric import depth_grid
+from spark3r_core.photometric.assumed import NETWORK_FOCAL_SIGMA
 from spark3r_core.stream.camera_sizes import focal_of
 from spark3r_core.stream.keyframe_map import Keyframe, KeyframeMap
 from spark3r_core.stream.units import log_units
@@ -26,7 +27,6 @@ Index = NDArray[np.int64]
 LOCAL = 8  # keyframes that a local adjustment moves
 HELD = 4  # and those that hold it
 LEAST_SHARED = 20  # tracks
-NETWORK_FOCAL_SIGMA = 0.3  # of its logarithm: networks are up to 40 percent off
 FOCAL_ABSURD = 0.7  # distance of its logarithm from what the network says, that no network errs by
 FOCAL_TOLD = 0.1  # standard deviation from which on parallax tells a focal length that the network is far from
 FOCAL_KNOWN = 0.02  # standard deviation from which on a focal length is only refined

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -16,6 +17,8 @@ from spark3r_core.depth.several_views import Surface, checked, refine
 from spark3r_core.depth.views import View, choose, usefulness
 from spark3r_core.geometry import se3
 from spark3r_core.models.preprocess import resize_map
+from spark3r_core.photometric import depth_grid
+from spark3r_core.photometric.assumed import DEPTH_SIGMA, UNSEEN_DEPTH_SIGMA
 from spark3r_core.stream.camera_sizes import resampled
 from spark3r_core.stream.dense_depth import DenseDepth
 from spark3r_core.stream.keyframe_map import Keyframe, KeyframeMap
@@ -29,6 +32,7 @@ SAMPLES = 12  # points along each side, by which views are chosen
 MOST_KEPT = 32  # surfaces that later ones are held against
 FOCAL_SETTLED = 0.02  # standard deviation of the log focal length, up to which pictures tell a new keyframe's depth
 SURE, LEAST_SURE = 0.5, 0.1  # of a pixel; and share of those that are
+SURE_PRECISION = 5000.0  # of a node of `depth_grid` that is sure all around: 1.4 percent
 MOST_RESHAPED = 0.15  # log depth, standard deviation: what changes more than networks are wrong by is itself wrong
 DELAY = 2  # keyframes that must follow one before its depth is read off them
 
@@ -64,10 +68,29 @@ def matched_surface(
     return refine(_grey(key.small_picture), camera, base, views, device, coarse=coarse)
 
 
+class TrackedDepth(NamedTuple):
+    """depth: (h, w). sure: (h, w) where several views agree on it; None where nobody was asked or believed."""
+
+    depth: NDArray[np.float32]
+    sure: NDArray[np.bool_] | None
+
+    @property
+    def sigma(self) -> NDArray[np.float32] | None:
+        """(h, w) of log depth, pixel by pixel."""
+        if self.sure is None:
+            return None
+        return np.where(self.sure, np.float32(DEPTH_SIGMA), np.float32(UNSEEN_DEPTH_SIGMA))
+
+    @property
+    def node_information(self) -> Array | None:
+        """(NODES, NODES) of `depth_grid`."""
+        return None if self.sure is None else depth_grid.information_of(self.sure, SURE_PRECISION)
+
+
 def tracked_depth(
     world: KeyframeMap, frame_id: int, picture_hw: tuple[int, int], device: torch.device | None = None
-) -> NDArray[np.float32]:
-    """(h, w) a new keyframe's depth for frames to be tracked on, at the size of its own.
+) -> TrackedDepth:
+    """A new keyframe's depth for frames to be tracked on, at the size of its own.
 
     By what keyframes before it show, in the scale of its own depth, which more of them have agreed on. It is its own
     where the focal length is not settled, since pictures then give no depth, where too little is sure, and where all of
@@ -75,20 +98,20 @@ def tracked_depth(
     """
     key = world.keyframes[frame_id]
     if world.focal_std > FOCAL_SETTLED:
-        return key.depth
+        return TrackedDepth(key.depth, None)
     surface = matched_surface(world, frame_id, picture_hw, device, coarse=True)
     if surface is None:
-        return key.depth
+        return TrackedDepth(key.depth, None)
     coarse_from_picture = resize_map(picture_hw[::-1], surface.depth.shape[::-1])
     own_from_coarse = np.asarray(np.linalg.inv(coarse_from_picture @ key.picture_from_depth), np.float64)
     sure = resampled(np.maximum(surface.sure, surface.matched), own_from_coarse, key.depth.shape) > SURE
     if sure.mean() < LEAST_SURE:
-        return key.depth
+        return TrackedDepth(key.depth, None)
     log_ratio = np.log(resampled(surface.depth, own_from_coarse, key.depth.shape) / key.depth)
     log_ratio -= np.median(log_ratio[sure])
     if not float(np.std(log_ratio)) < MOST_RESHAPED:
-        return key.depth
-    return np.asarray(key.depth * np.exp(log_ratio), np.float32)
+        return TrackedDepth(key.depth, None)
+    return TrackedDepth(np.asarray(key.depth * np.exp(log_ratio), np.float32), sure)
 
 
 def views_of(world: KeyframeMap, frame_id: int, picture_hw: tuple[int, int]) -> list[int]:

@@ -24,7 +24,7 @@ from spark3r_core.metric.gps import KnownPlaces
 from spark3r_core.models.interface import Backbone
 from spark3r_core.stream.adjustment import LEAST_SHARED, adjust, bent, local_set
 from spark3r_core.stream.camera_sizes import focal_of, resampled, sampled
-from spark3r_core.stream.dense import DenseMapping, dense_depths, small_picture, tracked_depth
+from spark3r_core.stream.dense import DenseMapping, TrackedDepth, dense_depths, small_picture, tracked_depth
 from spark3r_core.stream.dense_depth import DenseDepth
 from spark3r_core.stream.depth_bends import depth_bends
 from spark3r_core.stream.estimates import FrameEstimate
@@ -195,8 +195,8 @@ class Mapper:
                 log_ratio, places = found.log_depth[request.frame_id]
                 after, by_points = bent(world.keyframes[request.frame_id], log_ratio, places)
                 world.keyframes[request.frame_id] = after
-                if by_points is not None and world.focal_std <= FOCAL_TRUSTED:
-                    node_information = by_points + (0.0 if node_information is None else node_information)
+                if world.focal_std <= FOCAL_TRUSTED:
+                    node_information = _sum(node_information, by_points)
             log.debug("keyframe %d: %s", request.frame_id, found.verdict.summary())
         agrees = self._agrees(request, put, world) if adjusted else None
         loops: tuple[tuple[int, int], ...] = ()
@@ -311,18 +311,21 @@ class Mapper:
         size = request.sizes.tracker.image_hw
         keyframe = replace(keyframe, depth_intrinsics=network_from_picture @ camera)
         world.keyframes[request.frame_id] = keyframe
-        depth = keyframe.depth
+        known = TrackedDepth(keyframe.depth, None)
         if self._dense is not None and adjusted:
-            depth = tracked_depth(world, request.frame_id, request.sizes.picture_hw, self._device)
+            known = tracked_depth(world, request.frame_id, request.sizes.picture_hw, self._device)
+        depth, sigma = known.depth, known.sigma
+        tracker_from_depth = tracker_from_picture @ keyframe.picture_from_depth
         reference = Reference.of(
             request.frame_id,
             request.pyramid,
-            resampled(depth, tracker_from_picture @ keyframe.picture_from_depth, size),
+            resampled(depth, tracker_from_depth, size),
             tracker_from_picture @ camera,
             request.odom_from_camera,
-            node_information,
+            _sum(node_information, known.node_information),
             FeaturePoints.of(keyframe.features, depth, camera, request.sizes.picture_hw, network_from_picture),
             request.hint,
+            None if sigma is None else resampled(sigma, tracker_from_depth, size),
         )
         reference.focal_std = world.focal_std
         why = "" if reference.has_texture else "the picture has too little texture to track on"
@@ -359,6 +362,10 @@ def _is_denied(world: KeyframeMap, tracked: TrackedFrame) -> bool:
     both = (world.keyframes[one].features for one in (tracked.keyframe_id, tracked.frame_id))
     must_match = tracked.overlap >= EXPECTED_OVERLAP and min(map(len, both)) >= LEAST_FEATURES
     return must_match and world.tracks.shared(tracked.frame_id).get(tracked.keyframe_id, 0) < LEAST_SHARED
+
+
+def _sum(first: Array | None, second: Array | None) -> Array | None:
+    return second if first is None else first if second is None else first + second
 
 
 def _ratio(after: NDArray[np.float32], before: NDArray[np.float32]) -> float:

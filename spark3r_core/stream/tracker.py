@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from spark3r_core.geometry import se3
 from spark3r_core.photometric import depth_grid
 from spark3r_core.photometric.align import Aligned, align, correlation
+from spark3r_core.photometric.assumed import NETWORK_FOCAL_SIGMA
 from spark3r_core.photometric.frame_residuals import KeyPoints, misfit
 from spark3r_core.photometric.key_points import key_points
 from spark3r_core.photometric.knowledge import HELD, Knowledge
@@ -84,14 +85,16 @@ class Reference:
         node_information: Array | None = None,
         feature_points: FeaturePoints | None = None,
         hint: MotionHint | None = None,
+        depth_sigma: NDArray[np.float32] | None = None,
     ) -> Reference:
+        """depth_sigma: see `key_points`; node_information: beyond what is assumed of a network's depth."""
         information = np.zeros((depth_grid.NODES + 1, depth_grid.NODES + 1))
         information[:-1, :-1] = depth_grid.prior_precision()
         if node_information is not None:
             information[:-1, :-1] += node_information
         information[-1, -1] = HELD
         known = Knowledge(np.zeros(len(information)), information)
-        points = key_points(pyramid, depth, intrinsics)
+        points = key_points(pyramid, depth, intrinsics, depth_sigma)
         return Reference(frame_id, points, depth, intrinsics, known, known, odom_from_key, feature_points, hint=hint)
 
     @property
@@ -146,7 +149,7 @@ class TrackedFrame:
     its keyframe is. unbroken: whether each frame since its keyframe was aligned, with pixels that agreed about as they
     did for the frame before, and is like it: nobody has carried the camera away. hint: what another sensor said of it;
     hinted_key_from_camera: (4, 4) by that sensor, if it is sure, None where it does not say, or only loosely; without a
-    translation if it knows turns only. hinted_stds: of it, where the sensor says that.
+    translation if it knows turns only. hinted_stds: of it, where the sensor says that. focal_std: of its keyframe.
     """
 
     frame_id: int
@@ -168,6 +171,13 @@ class TrackedFrame:
     hint: MotionHint | None = None
     hinted_key_from_camera: Array | None = None
     hinted_stds: StepStds | None = None
+    focal_std: float = 0.0
+
+    @property
+    def off_by_focal(self) -> float:
+        """How far the place may be off because the focal length is, in the keyframe's median depths: with one that is
+        too long by a tenth, a tenth of a turn is taken for a way."""
+        return min(self.focal_std, NETWORK_FOCAL_SIGMA) * math.radians(self.turn)
 
 
 @dataclass
@@ -383,6 +393,7 @@ class Tracker:
             self.broke_at < key.frame_id,
             hint,
             *_way(key.hint, hint),
+            key.focal_std,
         )
 
 

@@ -215,7 +215,7 @@ class TrackingReconstructor:
             self._health.interrupted(self._denied)
         state = self._health.update(tracked)
         output = self._output(frame, tracked, prepared, state)
-        if state is TrackingState.TRACKING:
+        if self._health.is_confirmed:
             self._last_good = self._map.camera_in_all(tracked)
             self._gauge.saw_frame(time_s(frame), tracked)
             step.depth_ratio = frame.depth_ratio or self._depth_ratio(frame, prepared, tracked)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from spark3r_core.metric.gps import PositionFix
 from spark3r_core.metric.sensor_depth import DepthRatio, SensorDepth
 from spark3r_core.metric.tags import TagSighting
+from spark3r_core.photometric.assumed import NETWORK_FOCAL_SIGMA
 from spark3r_core.photometric.levels import Level
-from spark3r_core.stream.adjustment import NETWORK_FOCAL_SIGMA
 from spark3r_core.stream.camera_sizes import CameraSizes
 from spark3r_core.stream.estimates import WindowResult
 from spark3r_core.stream.motion_hint import MotionHint

@@ -11,8 +11,10 @@ import torch
 from spark3r_core.geometry import se3
 from spark3r_core.photometric import depth_grid, residuals
 from spark3r_core.photometric.align import align
+from spark3r_core.photometric.assumed import DEPTH_SIGMA, UNSEEN_DEPTH_SIGMA
 from spark3r_core.photometric.frame_priors import FramePriors, moved
 from spark3r_core.photometric.frame_residuals import BLOCK_ROWS, KeyPoints, _squares, bilinear, linearise, misfit
+from spark3r_core.photometric.key_points import key_points
 from spark3r_core.photometric.keyframe import Points, choose_points
 from spark3r_core.photometric.knowledge import HELD, MOST_PRECISION, Knowledge, more_known
 from spark3r_core.photometric.levels import Level, grey_levels
@@ -218,6 +220,27 @@ def test_something_before_the_camera_does_not_pull_the_pose(two_views) -> None:
     assert turn < 0.6  # least squares without a bound on residuals: 1.3 degrees, 0.025 units
     assert shift < 0.015 * unit
     assert 0.7 < found.inliers < 0.95 < free.inliers, "what is hidden disagrees and is counted so"
+
+
+def test_a_pixel_whose_depth_is_not_sure_disagrees_less_where_depth_would_shift_it(room: Room) -> None:
+    poses = path(2, step=6)
+    images, depths = pictures(room, poses)
+    truth, light = se3.compose(se3.invert(poses[1]), poses[0]), np.array([1.0, 0.0])
+    sigma = np.full(HW, DEPTH_SIGMA, np.float32)
+    sigma[:, HW[1] // 2 :] = UNSEEN_DEPTH_SIGMA
+    level, nothing = grey_levels(images[1])[0], np.zeros(NODES + 1)
+
+    def errors(pose: np.ndarray, depth_sigma: np.ndarray | None) -> np.ndarray:
+        points = key_points(grey_levels(images[0]), 1.3 * depths[0], camera(HW), depth_sigma)[0]
+        return linearise(points, level, pose, light, nothing).error
+
+    told = key_points(grey_levels(images[0]), depths[0], camera(HW), sigma)[0].depth_sigma
+    moved_on, untold = errors(truth, sigma), errors(truth, None)
+    np.testing.assert_array_equal(moved_on[told == np.float32(DEPTH_SIGMA)], untold[told == np.float32(DEPTH_SIGMA)])
+    unsure = told == np.float32(UNSEEN_DEPTH_SIGMA)
+    assert moved_on[unsure].mean() < 0.7 * untold[unsure].mean()
+    turned = se3.make_pose(truth[:3, :3], np.zeros(3))  # depth shifts nothing where the camera only turns
+    np.testing.assert_allclose(errors(turned, sigma), errors(turned, None), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize(("gain", "bias"), [(0.8, 0), (1.2, -12), (1.0, 30)])

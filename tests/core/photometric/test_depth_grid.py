@@ -72,3 +72,15 @@ def test_the_prior_holds_every_node_alike() -> None:
     precision = depth_grid.prior_precision()
     np.testing.assert_array_equal(precision, np.eye(NODES) * precision[0, 0])
     assert 0.1 < precision[0, 0] ** -0.5 < 0.3  # log depth
+
+
+@pytest.mark.parametrize("size_hw", [(144, 192), (37, 51)])
+def test_what_is_known_everywhere_has_the_precision_asked_for(size_hw: tuple[int, int]) -> None:
+    known = np.ones(size_hw, bool)
+    information = depth_grid.information_of(known, 100.0)
+    assert information.sum() == pytest.approx(100.0 * NODES)  # all nodes moved alike
+    half = known.copy()
+    half[:, size_hw[1] // 2 :] = False
+    of_half = depth_grid.information_of(half, 100.0).reshape(ROWS, COLUMNS, ROWS, COLUMNS)
+    assert np.abs(of_half[:, COLUMNS // 2 + 1 :]).max() == 0, "nothing is known of nodes where nothing is"
+    np.testing.assert_allclose(of_half[:, 0, :, 0], information.reshape(of_half.shape)[:, 0, :, 0])

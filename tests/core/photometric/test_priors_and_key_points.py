@@ -84,6 +84,15 @@ def test_key_points_are_seen_where_they_are() -> None:
     assert len(points[0].depth) > len(points[-1].depth) > 0
 
 
+def test_each_key_point_knows_how_well_its_depth_is_known() -> None:
+    images, depths = pictures(Room(), path(1))
+    pyramid, sigma = grey_levels(images[0]), np.full(HW, 0.03, np.float32)
+    sigma[:, HW[1] // 2 :] = 0.4
+    for of_level in key_points(pyramid, depths[0], camera(HW), sigma):
+        right = of_level.rays[:, 0] * of_level.focal_xy[0] + of_level.centre_xy[0] > of_level.size_hw[1] / 2
+        np.testing.assert_array_equal(of_level.depth_sigma, np.where(right, np.float32(0.4), np.float32(0.03)))
+
+
 def test_pixels_without_texture_or_depth_are_no_key_points() -> None:
     images, depths = pictures(Room(), path(1))
     grey = images[0].copy()

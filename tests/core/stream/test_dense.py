@@ -87,7 +87,7 @@ def test_a_new_keyframe_is_tracked_on_depth_that_those_before_it_show(room) -> N
     world, truth = room
     known = replace(world, focal_std=0.0)
     own = world.keyframes[40].depth
-    found = tracked_depth(known, 40, HW)
+    found, sure = tracked_depth(known, 40, HW)
     assert found.shape == own.shape
     assert abs(np.log(np.median(found / own))) < 0.03
 
@@ -96,11 +96,17 @@ def test_a_new_keyframe_is_tracked_on_depth_that_those_before_it_show(room) -> N
         return float(np.median(np.abs(ratio / np.median(ratio) - 1)))
 
     assert misshapen(found) < 0.6 * misshapen(own)
+    assert sure is not None
+    ratio = found / cv2.resize(truth[40], own.shape[::-1], interpolation=cv2.INTER_AREA)
+    off = np.abs(np.log(ratio / np.median(ratio[sure])))
+    assert np.median(off[sure]) < 0.5 * np.median(off[~sure]), "where it is sure it is better"
 
 
 def test_without_a_focal_length_or_views_it_is_tracked_on_its_own_depth(room) -> None:
     world, _ = room
     own = world.keyframes[40].depth
-    assert tracked_depth(replace(world, focal_std=2 * FOCAL_SETTLED), 40, HW) is own
+    unsettled = tracked_depth(replace(world, focal_std=2 * FOCAL_SETTLED), 40, HW)
+    assert unsettled.depth is own
+    assert unsettled.sigma is unsettled.node_information is None
     alone = replace(world, focal_std=0.0, keyframes={40: world.keyframes[40]})
-    assert tracked_depth(alone, 40, HW) is own
+    assert tracked_depth(alone, 40, HW).depth is own

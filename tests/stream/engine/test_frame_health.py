@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -141,3 +143,24 @@ def test_an_interruption_outlives_a_dark_frame() -> None:
     states("ggg", health)
     health.interrupted()
     assert states("bggg", health) == "LLLT"
+
+
+@pytest.mark.parametrize(
+    ("focal_std", "turn", "distance", "expected"),
+    [
+        (np.inf, 10.0, 0.1, DOUBTED),  # only a network has said it: a third of the turn may be a way
+        (np.inf, 1.0, 0.0, GOOD),  # a camera that has hardly turned is where it is
+        (0.05, 10.0, 0.02, GOOD),
+        (0.05, 20.0, 0.02, DOUBTED),
+        (0.05, 20.0, 0.1, GOOD),  # by then it has gone so far that it matters less
+        (0.0, 90.0, 0.0, GOOD),  # a camera that was given
+    ],
+)
+def test_a_focal_length_that_is_not_known_makes_distances_doubtful(
+    focal_std: float, turn: float, distance: float, expected: TrackingState
+) -> None:
+    health = FrameHealth()
+    assert states("ggg", health)[-1] == "T"
+    assert health.update(replace(frame("g"), focal_std=focal_std, turn=turn, distance=distance)) is expected
+    assert health.is_confirmed, "it is there all the same"
+    assert ("focal length" in health.reason) == (expected is DOUBTED)
