@@ -13,7 +13,13 @@ import zmq
 
 from spark3r_core.geometry import se3
 from spark3r_core.geometry.sim3 import Sim3
-from spark3r_stream.wire.encode import encode_frame, encode_keyframe, encode_map_corrections, encode_status
+from spark3r_stream.wire.encode import (
+    encode_frame,
+    encode_keyframe,
+    encode_map_corrections,
+    encode_path_corrections,
+    encode_status,
+)
 from spark3r_stream.wire.envelope import Message, Sealer, Unsealed
 from spark3r_stream.wire.messages import (
     CameraView,
@@ -22,6 +28,7 @@ from spark3r_stream.wire.messages import (
     KeyframeOutput,
     LengthUnit,
     MapCorrection,
+    PathCorrection,
     SessionState,
     Status,
     TrackingState,
@@ -166,12 +173,17 @@ def make_correction() -> MapCorrection:
     return MapCorrection(3, 5, Sim3(0.75, rotation, np.array([4.0, 5, 6])), "overlap")
 
 
+def make_path_correction(frame_id: int = 1) -> PathCorrection:
+    return PathCorrection(frame_id, 3, se3.exp(np.random.default_rng(frame_id).normal(size=6)))
+
+
 def every_kind() -> list[Unsealed]:
     """One message at least of every topic."""
     return [
         *encode_frame(make_output()),
         *encode_keyframe(make_keyframe()),
         *encode_frame(make_tracked()),
+        *encode_path_corrections([make_path_correction(999)], 1),
         *encode_map_corrections([make_correction()], 1),
         encode_status(make_status(), 2),
     ]

@@ -153,7 +153,7 @@ GUARDS = [
         "table.save(save)",
         "tests/stream/cli/test_cli_offline.py -k probe",
     ),
-    Guard(COMPARISON, ", wire.MAP_CORRECTION)\n", ")\n", COMPARISON_TESTS),
+    Guard(COMPARISON, ", wire.MAP_CORRECTION, wire", ", wire", COMPARISON_TESTS),
     Guard(COMPARISON, "elif not self._with_end:", "elif False:", f"{REPROCESS_TRACKED} -k cut_anywhere"),
     Guard(
         "spark3r_stream/recording/reader.py",

@@ -21,6 +21,7 @@ from spark3r_stream.wire.messages import (
     DepthImage,
     FrameResult,
     MapCorrections,
+    PathCorrections,
     Picture,
     PoseInFrame,
     SessionState,
@@ -134,6 +135,8 @@ def _content_as_dict(content: Content) -> dict[str, Any]:
         case Cloud():
             low, high = (f(content.points, 0).tolist() if len(content.points) else None for f in (np.amin, np.amax))
             return {"frame": content.frame_name, "points": len(content.points), "min": low, "max": high}
+        case PathCorrections():
+            return {"frames": len(content.frames), "first": content.frames[0].frame_id if content.frames else None}
         case MapCorrections():
             return {
                 "corrections": [

@@ -23,9 +23,9 @@ from spark3r_stream.viewer.feed import SceneFeed
 from spark3r_stream.viewer.offscreen import render_png
 from spark3r_stream.viewer.web_server import open_browser, serve_page
 from spark3r_stream.viewer.web_viewer import WebViewer
-from spark3r_stream.wire.envelope import CLOUD, DEPTH_CALIB, FRAME, MAP_CORRECTION, STATUS
+from spark3r_stream.wire.envelope import CLOUD, DEPTH_CALIB, FRAME, MAP_CORRECTION, PATH_CORRECTION, STATUS
 
-TOPICS = [FRAME, DEPTH_CALIB, CLOUD, MAP_CORRECTION, STATUS]
+TOPICS = [FRAME, DEPTH_CALIB, CLOUD, MAP_CORRECTION, PATH_CORRECTION, STATUS]
 OFFSCREEN_POINTS = 1_000_000
 POLL_S = 0.25
 REAL_TIME = 1.0

@@ -19,11 +19,11 @@ from typing import NamedTuple
 import numpy as np
 
 from spark3r_stream.camera_name import inheriting_thread
-from spark3r_stream.engine.results import Retracked, StepOutput
+from spark3r_stream.engine.results import StepOutput
 from spark3r_stream.errors import OutputError
 from spark3r_stream.frame import Frame
 from spark3r_stream.outputs.result_writer import ResultWriter
-from spark3r_stream.wire.messages import FrameOutput, KeyframeOutput, MapCorrection
+from spark3r_stream.wire.messages import FrameOutput, KeyframeOutput, MapCorrection, PathCorrection
 
 MAX_WAITING = 16  # frames; each holds its image and maps
 MAX_WAITING_POSES = 4096  # frames of which only the pose waits; reached when a disk hangs for minutes
@@ -39,7 +39,7 @@ class _Job(NamedTuple):
     keyframe: KeyframeOutput | None = None
     correction: MapCorrection | None = None
     is_refined: bool = False
-    retracked: tuple[Retracked, ...] = ()
+    retracked: tuple[PathCorrection, ...] = ()
 
 
 class FilesSink:

@@ -17,9 +17,9 @@ from spark3r_core.stream.dense_depth import DenseDepth
 from spark3r_core.stream.retracking import KnownKeyframe, retracked
 from spark3r_core.stream.tracker import TrackedFrame
 from spark3r_stream.engine.map_parts import Submaps
-from spark3r_stream.engine.results import Retracked
 from spark3r_stream.engine.submap import Submap
 from spark3r_stream.map.thinning import Thinned
+from spark3r_stream.wire.messages import PathCorrection
 
 Array = NDArray[np.float64]
 
@@ -52,7 +52,7 @@ class FinalTracking:
         for frame_id in sorted(self._depths)[:-MOST_KEYFRAMES]:
             del self._depths[frame_id]
 
-    def finish(self, submaps: Submaps, depths: Mapping[int, DenseDepth], size: StreamResize) -> list[Retracked]:
+    def finish(self, submaps: Submaps, depths: Mapping[int, DenseDepth], size: StreamResize) -> list[PathCorrection]:
         """Frames of the present map, tracked on the keyframes around them. depths: that came with the last adjustment.
         size: of the tracker's pictures."""
         known = {
@@ -117,10 +117,10 @@ class _Around:
         return None if keyframe is None else (keyframe, self.submaps[keyframe.frame_id].part_from_submap)
 
 
-def _on(key: Submap, frame_id: int, part_from_camera: Array) -> Retracked:
+def _on(key: Submap, frame_id: int, part_from_camera: Array) -> PathCorrection:
     """A frame of that pose (4, 4) in the present map, as it is published on a submap."""
     on_submap = key.pose(key.part_from_submap.inverse().apply_to_poses(part_from_camera))
-    return Retracked(frame_id, key.number, on_submap)
+    return PathCorrection(frame_id, key.number, on_submap)
 
 
 def _share(time_s: float, begin_s: float | None, end_s: float | None) -> float:

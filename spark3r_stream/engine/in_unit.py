@@ -7,8 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from spark3r_core.geometry.sim3 import Sim3
-from spark3r_stream.engine.results import Retracked
-from spark3r_stream.wire.messages import FrameOutput, KeyframeOutput
+from spark3r_stream.wire.messages import FrameOutput, KeyframeOutput, PathCorrection
 
 
 def frame_in_unit(output: FrameOutput, unit: float) -> FrameOutput:
@@ -44,7 +43,7 @@ def keyframe_in_unit(keyframe: KeyframeOutput, unit: float) -> KeyframeOutput:
     )
 
 
-def retracked_in_unit(retracked: Retracked, unit: float) -> Retracked:
+def retracked_in_unit(retracked: PathCorrection, unit: float) -> PathCorrection:
     """As `frame_in_unit`."""
     return replace(retracked, submap_from_camera=_pose_in_unit(retracked.submap_from_camera, unit))
 

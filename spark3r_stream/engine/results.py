@@ -21,6 +21,7 @@ from spark3r_stream.wire.messages import (
     KeyframeOutput,
     LengthUnit,
     MapCorrection,
+    PathCorrection,
     TrackingState,
 )
 
@@ -62,16 +63,6 @@ class RunGauge:
 
 
 @dataclass(frozen=True)
-class Retracked:
-    """A frame that was tracked once more in the end. submap_from_camera: (4, 4) on the submap that it was tracked on,
-    in the unit of its `world_from_camera`, whose place it takes."""
-
-    frame_id: int
-    submap: int
-    submap_from_camera: np.ndarray
-
-
-@dataclass(frozen=True)
 class StepOutput:
     """An output per frame that went in, failed ones too, and what else came of it.
 
@@ -107,7 +98,7 @@ class StepOutput:
     fixes: tuple[PositionFix, ...] = ()
     map_unit: MapUnit = MapUnit()
     gauge: RunGauge | None = None
-    retracked: list[Retracked] = field(default_factory=list)
+    retracked: list[PathCorrection] = field(default_factory=list)
 
 
 def failed_output(frame: Frame, submap: int, reason: str) -> FrameOutput:

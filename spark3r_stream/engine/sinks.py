@@ -18,7 +18,14 @@ from spark3r_stream.plain_text import without_nan
 from spark3r_stream.recording.comparison import Comparison
 from spark3r_stream.recording.records import Decisions, DroppedFrames, FrameTime
 from spark3r_stream.recording.writer import Recorder
-from spark3r_stream.wire.encode import PLAIN_NAMES, encode_frame, encode_keyframe, encode_map_corrections, encode_status
+from spark3r_stream.wire.encode import (
+    PLAIN_NAMES,
+    encode_frame,
+    encode_keyframe,
+    encode_map_corrections,
+    encode_path_corrections,
+    encode_status,
+)
 from spark3r_stream.wire.envelope import Message, Sealer, Unsealed
 from spark3r_stream.wire.messages import Status
 from spark3r_stream.wire.plain import frame_as_dict
@@ -68,6 +75,7 @@ class WireSink:
             messages += self._thinning.of_keyframe(encode_keyframe(keyframe), number)
         for output in result.outputs:
             messages += self._thinning.wanted(encode_frame(output, self.names))
+        messages += encode_path_corrections(result.retracked, self._newest_ns, self._epoch)
         self._send(messages)
 
     def status(self, status: Status, captured_ns: int) -> None:
@@ -139,7 +147,8 @@ class ComparisonSink:
         self._comparison = comparison
 
     def window(self, frames: Sequence[Frame], result: StepOutput) -> None:
-        self._comparison.add(result.corrections, [*result.keyframes, *result.refined], result.outputs)
+        keyframes = [*result.keyframes, *result.refined]
+        self._comparison.add(result.corrections, keyframes, result.outputs, result.retracked)
 
 
 class JsonSink:

@@ -17,7 +17,7 @@ from spark3r_stream.wire import envelope as wire
 from spark3r_stream.wire.envelope import Unsealed
 from spark3r_stream.wire.messages import FrameOutput, KeyframeOutput
 
-ALWAYS = (wire.STATUS, wire.MAP_CORRECTION)  # small, and without them the others are misread
+ALWAYS = (wire.STATUS, wire.MAP_CORRECTION, wire.PATH_CORRECTION)  # small, and without them the others are misread
 LEAST_POINTS = 8  # that a VoxelCloud has room for
 Output = TypeVar("Output", FrameOutput, KeyframeOutput)
 

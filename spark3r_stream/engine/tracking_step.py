@@ -17,10 +17,10 @@ from spark3r_core.stream.camera_sizes import CameraSizes
 from spark3r_core.stream.estimates import WindowResult
 from spark3r_core.stream.motion_hint import MotionHint
 from spark3r_core.stream.tracker import Reference, TrackedFrame
-from spark3r_stream.engine.results import MapSize, Retracked, StepOutput
+from spark3r_stream.engine.results import MapSize, StepOutput
 from spark3r_stream.frame import Frame
 from spark3r_stream.stats import DropCause
-from spark3r_stream.wire.messages import CameraView, FrameOutput, KeyframeOutput, MapCorrection
+from spark3r_stream.wire.messages import CameraView, FrameOutput, KeyframeOutput, MapCorrection, PathCorrection
 
 
 class MotionSensor(Protocol):
@@ -109,7 +109,7 @@ class Step:
         self.adopted: int | None = None
         self.camera: CameraView | None = None
         self.map_size: MapSize | None = None
-        self.retracked: list[Retracked] = []
+        self.retracked: list[PathCorrection] = []
 
     def result(self, output: FrameOutput | None, failures: dict[DropCause, int] | None = None) -> StepOutput:
         window = self.window

@@ -17,7 +17,14 @@ from spark3r_stream.map.trajectory import Trajectory, parse_seconds, read_trajec
 from spark3r_stream.recording.reader import Recording
 from spark3r_stream.wire import envelope as wire
 from spark3r_stream.wire.decode import decode
-from spark3r_stream.wire.messages import Calibration, FrameResult, MapCorrection, MapCorrections, submap_frame
+from spark3r_stream.wire.messages import (
+    Calibration,
+    FrameResult,
+    MapCorrection,
+    MapCorrections,
+    PathCorrections,
+    submap_frame,
+)
 
 EXPECTED = (
     "a result folder (run --out), a recording (.mcap), a TUM file (time and pose), KITTI poses (12 numbers a line;"
@@ -45,8 +52,7 @@ def read_path(name: str) -> tuple[Trajectory, bool]:
 
 
 def recorded_path(path: Path) -> Trajectory:
-    """Every frame of a recording as its final map has it, by its messages: as tracked, relaxed between keyframes.
-    trajectory.txt of that run has frames where they lie when they are tracked once more, which no message says.
+    """Every frame of a recording as its final map has it, by its messages: as trajectory.txt of that run.
 
     Raises RecordingError, and OutputError for one without a single pose.
     """
@@ -65,7 +71,7 @@ class SaidPath:
     """The path of one camera by its messages. own_times: whether frames have their source's times, or when they were
     captured."""
 
-    TOPICS = (wire.FRAME, wire.DEPTH_CALIB, wire.MAP_CORRECTION)
+    TOPICS = (wire.FRAME, wire.DEPTH_CALIB, wire.MAP_CORRECTION, wire.PATH_CORRECTION)
 
     def __init__(self, own_times: bool) -> None:
         self._own_times = own_times
@@ -89,6 +95,9 @@ class SaidPath:
             time_ns = content.time_ns(self._own_times)
             self._path.add(content.submap, time_ns, content.world_from_camera, content.frame_id)
             self._submap_of[content.frame_id] = content.submap
+        elif isinstance(content, PathCorrections):
+            for again in content.frames:
+                self._path.retrack(again.frame_id, again.submap_from_camera)
         elif isinstance(content, Calibration) and content.frame_name == submap_frame(message.envelope.submap):
             self._begun[message.envelope.submap] = message.envelope.frame_id
 

@@ -19,7 +19,15 @@ from spark3r_stream.map.thinning import Thinned, most_crowded
 from spark3r_stream.map.trajectory import Trajectory
 from spark3r_stream.map.voxel import VoxelCloud
 from spark3r_stream.wire.decode import submap_number
-from spark3r_stream.wire.messages import CameraView, Cloud, Content, FrameResult, MapCorrections
+from spark3r_stream.wire.messages import (
+    CameraView,
+    Cloud,
+    Content,
+    FrameResult,
+    MapCorrections,
+    PathCorrection,
+    PathCorrections,
+)
 
 # First voxel edge over the spread of the first cloud: about the footprint of a pixel of a 252-pixel-wide network input.
 _FIRST_VOXEL = 0.004
@@ -28,6 +36,7 @@ _UNCORRECTED = Sim3.identity()
 
 
 class _PoseRecord(NamedTuple):
+    frame_id: int
     submap: int
     captured_ns: int
     submap_from_camera: NDArray[np.float64]
@@ -61,7 +70,8 @@ class SceneMap:
     def add(self, content: Content, camera: str = "") -> None:
         """Take a decoded message; kinds that do not change the map are ignored. camera: the envelope's."""
         if isinstance(content, FrameResult) and content.valid and content.world_from_camera is not None:
-            self.add_pose(content.world_from_camera, content.captured_ns, content.submap, content.camera, camera)
+            pose, frame_id = content.world_from_camera, content.frame_id
+            self.add_pose(pose, content.captured_ns, content.submap, content.camera, camera, frame_id)
         elif isinstance(content, Cloud):
             submap = submap_number(content.frame_name)
             if self._newest_cloud_ns.get(submap) == content.captured_ns:
@@ -71,6 +81,8 @@ class SceneMap:
         elif isinstance(content, MapCorrections):
             for correction in content.corrections:
                 self.apply_correction(correction.submap, correction.map_from_submap, correction.revision)
+        elif isinstance(content, PathCorrections):
+            self._correct_path({one.frame_id: one for one in content.frames}, camera)
 
     def add_cloud(
         self,
@@ -118,11 +130,20 @@ class SceneMap:
         submap: int = 0,
         view: CameraView | None = None,
         camera: str = "",
+        frame_id: int = -1,
     ) -> None:
         """A pose (4, 4) in its submap's frame. view: for the frustum of the newest pose. camera: its name, where there
-        are several."""
-        self._poses.add(_PoseRecord(submap, captured_ns, np.array(submap_from_camera, np.float64), camera))
+        are several. frame_id: by which it may be corrected."""
+        self._poses.add(_PoseRecord(frame_id, submap, captured_ns, np.array(submap_from_camera, np.float64), camera))
         self.camera = view or self.camera
+        self.version += 1
+
+    def _correct_path(self, corrected: Mapping[int, PathCorrection], camera: str) -> None:
+        def where_it_lies(record: _PoseRecord) -> _PoseRecord:
+            one = corrected.get(record.frame_id) if record.camera == camera else None
+            return record if one is None else record._replace(submap_from_camera=one.submap_from_camera)
+
+        self._poses.change(where_it_lies)
         self.version += 1
 
     def apply_correction(self, submap: int, map_from_submap: Sim3, revision: int) -> bool:

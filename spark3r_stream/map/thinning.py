@@ -41,6 +41,15 @@ class Thinned(Generic[Item]):
         """Put a newer version in the place of a kept item; nothing happens where it was thinned away."""
         self._kept = [item if is_older(held) else held for held in self._kept]
 
+    def change(self, change: Callable[[Item], Item]) -> None:
+        """Put what `change` makes of it in the place of each kept item."""
+        last_is_kept = bool(self._kept) and self._kept[-1] is self.last
+        self._kept = [change(held) for held in self._kept]
+        if last_is_kept:
+            self.last = self._kept[-1]
+        elif self.last is not None:
+            self.last = change(self.last)
+
     def items(self) -> list[Item]:
         """The kept items in order, oldest first."""
         return list(self._kept)

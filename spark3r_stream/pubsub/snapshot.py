@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -23,7 +23,14 @@ from spark3r_stream.wire.decode import correction_from_proto, decode, decode_pay
 from spark3r_stream.wire.encode import correction_to_proto, pose_to_proto
 from spark3r_stream.wire.envelope import Message
 from spark3r_stream.wire.foxglove import encode_cloud
-from spark3r_stream.wire.messages import Cloud, FrameResult, MapCorrection, MapCorrections, submap_frame
+from spark3r_stream.wire.messages import (
+    Cloud,
+    FrameResult,
+    MapCorrection,
+    MapCorrections,
+    PathCorrections,
+    submap_frame,
+)
 
 MAX_REPLY_BYTES = 64 * wire.MIB
 MAX_SUBMAPS = 4096
@@ -87,7 +94,7 @@ class SnapshotKeeper:
 
     def add(self, message: Message) -> None:
         """Take what belongs to the map from a message; nothing from an unreadable one (of a damaged recording)."""
-        if message.topic not in (wire.FRAME, wire.CLOUD, wire.MAP_CORRECTION):
+        if message.topic not in (wire.FRAME, wire.CLOUD, wire.MAP_CORRECTION, wire.PATH_CORRECTION):
             return
         try:
             content = decode(message)
@@ -101,6 +108,15 @@ class SnapshotKeeper:
             self._corrections.update({correction.submap: correction for correction in content.corrections})
             while len(self._corrections) > MAX_SUBMAPS:
                 del self._corrections[min(self._corrections)]
+        elif isinstance(content, PathCorrections):
+            again = {one.frame_id: one.submap_from_camera for one in content.frames}
+            camera = message.envelope.camera
+            self._poses = [
+                replace(pose, world_from_camera=again[pose.frame_id])
+                if pose.camera == camera and pose.frame_id in again
+                else pose
+                for pose in self._poses
+            ]
 
     def reply(self, request: bytes, session_id: uuid.UUID, positions: Mapping[str, int]) -> bytes:
         """The answer to a request from anyone; a malformed one gets an answer that says so."""

@@ -14,11 +14,11 @@ from spark3r_stream.proto import wire_pb2
 from spark3r_stream.recording.digest import Digest
 from spark3r_stream.recording.reader import Recording
 from spark3r_stream.wire import envelope as wire
-from spark3r_stream.wire.encode import encode_frame, encode_keyframe, encode_map_corrections
-from spark3r_stream.wire.messages import FrameOutput, KeyframeOutput, MapCorrection
+from spark3r_stream.wire.encode import encode_frame, encode_keyframe, encode_map_corrections, encode_path_corrections
+from spark3r_stream.wire.messages import FrameOutput, KeyframeOutput, MapCorrection, PathCorrection
 
 # /pose/, /tf/ and /calib/ say again what is in /frame/ and in corrections.
-COMPARED = (wire.FRAME, wire.DEPTH_CALIB, wire.DEPTH, wire.CLOUD, wire.MAP_CORRECTION)
+COMPARED = (wire.FRAME, wire.DEPTH_CALIB, wire.DEPTH, wire.CLOUD, wire.MAP_CORRECTION, wire.PATH_CORRECTION)
 TIMINGS = ("published_ns", "model_ms", "latency_ms")
 
 
@@ -87,6 +87,7 @@ class Comparison:
         corrections: Sequence[MapCorrection],
         keyframes: Sequence[KeyframeOutput],
         outputs: Sequence[FrameOutput],
+        retracked: Sequence[PathCorrection] = (),
     ) -> None:
         """What the next step of the repeated run publishes; without outputs it is the end, after the last frame."""
         if outputs:
@@ -96,6 +97,7 @@ class Comparison:
         messages = encode_map_corrections(corrections, self._newest_ns, self._epoch)
         messages += [message for keyframe in keyframes for message in encode_keyframe(keyframe)]
         messages += [message for output in outputs for message in encode_frame(output)]
+        messages += encode_path_corrections(retracked, self._newest_ns, self._epoch)
         for m in messages:
             if m.topic in COMPARED:
                 self.compare(_Mark.of(m.topic, m.frame_id, m.captured_ns, m.submap, m.payload))

@@ -19,7 +19,7 @@ from spark3r_stream.wire.envelope import Envelope
 
 DIGEST = "/digest/"
 MAX_DIGEST_BYTES = 256
-KEPT = (wire.FRAME, wire.DEPTH_CALIB, wire.MAP_CORRECTION)  # as they are
+KEPT = (wire.FRAME, wire.DEPTH_CALIB, wire.MAP_CORRECTION, wire.PATH_CORRECTION)  # as they are
 HASHED = (wire.DEPTH, wire.CLOUD)  # the rest says again what is in those, or is of no repeated run (/status/)
 
 

@@ -304,7 +304,7 @@ def opened_run(
             if depth_images is not None:
                 reconstructor.listen_to_depth(depth_images)
             reconstructor.waits, reconstructor.refines = not source.info.is_live, end.refines
-            reconstructor.retracks = config.out is not None
+            reconstructor.retracks = bool(config.out or recorder or opened.comparison)
             if source.info.is_live and all(source.info.size):
                 reconstructor.warm_up(source.info.size)
         yield opened

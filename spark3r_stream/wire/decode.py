@@ -39,6 +39,8 @@ from spark3r_stream.wire.messages import (
     LengthUnit,
     MapCorrection,
     MapCorrections,
+    PathCorrection,
+    PathCorrections,
     Picture,
     PoseInFrame,
     SessionState,
@@ -203,6 +205,14 @@ def _decode_map_corrections(m: wire_pb2.MapCorrections) -> MapCorrections:
     return MapCorrections(tuple(correction_from_proto(correction) for correction in m.corrections), map_frame)
 
 
+def _decode_path_corrections(m: wire_pb2.PathCorrections) -> PathCorrections:
+    if len(m.frames) > _MOST_CORRECTIONS:
+        raise WireError(f"{len(m.frames)} frames in one message; expected at most {_MOST_CORRECTIONS}")
+    return PathCorrections(
+        tuple(PathCorrection(one.frame_id, one.submap, pose_from_proto(one.submap_from_camera)) for one in m.frames)
+    )
+
+
 def _decode_covariance(values: Sequence[float]) -> NDArray[np.float64] | None:
     if not values:
         return None
@@ -254,6 +264,7 @@ _DECODERS: dict[str, tuple[Any, Callable[[Any], Content]]] = {
     wire.IMAGE: (CompressedImage, _decode_picture),
     wire.DEPTH_CALIB: (CameraCalibration, _decode_calibration),
     wire.MAP_CORRECTION: (wire_pb2.MapCorrections, _decode_map_corrections),
+    wire.PATH_CORRECTION: (wire_pb2.PathCorrections, _decode_path_corrections),
     wire.STATUS: (wire_pb2.Status, _decode_status),
 }
 _BULK_DECODERS: dict[str, tuple[Any, Callable[[Any, memoryview], Content]]] = {

@@ -36,10 +36,11 @@ from spark3r_stream.wire.messages import (
     FrameResult,
     KeyframeOutput,
     MapCorrection,
+    PathCorrection,
     Status,
 )
 
-MOST_CORRECTIONS = 1024  # in one message
+MOST_CORRECTIONS = 1024  # in one message, of submaps or of frames
 PLAIN_NAMES = FrameNames()  # of a session of one camera
 _ROUNDING = 1e-6  # how far a correlation may be off
 
@@ -171,6 +172,28 @@ def encode_map_corrections(
         ).SerializeToString()
         newest = part[-1]
         messages.append(Unsealed(wire.MAP_CORRECTION, payload, captured_ns, epoch, newest.submap, newest.revision))
+    return messages
+
+
+def encode_path_corrections(frames: Sequence[PathCorrection], captured_ns: int, epoch: int = 0) -> list[Unsealed]:
+    """The messages of /path_correction/, so many frames each. captured_ns: of the newest frame."""
+    messages = []
+    for begin in range(0, len(frames), MOST_CORRECTIONS):
+        part = frames[begin : begin + MOST_CORRECTIONS]
+        payload = wire_pb2.PathCorrections(
+            frames=[
+                wire_pb2.PathCorrection(
+                    frame_id=one.frame_id,
+                    submap=one.submap,
+                    submap_from_camera=pose_to_proto(one.submap_from_camera),
+                )
+                for one in part
+            ]
+        ).SerializeToString()
+        first = part[0]
+        messages.append(
+            Unsealed(wire.PATH_CORRECTION, payload, captured_ns, epoch, first.submap, frame_id=first.frame_id)
+        )
     return messages
 
 

@@ -21,7 +21,7 @@ from spark3r_stream.wire.messages import CapturedClock
 
 _CLOCKS = {clock.value: clock for clock in CapturedClock}
 SCHEMA_MAJOR = 2
-SCHEMA_MINOR = 7
+SCHEMA_MINOR = 8
 
 FRAME = "/frame/"
 POSE = "/pose/"
@@ -32,6 +32,7 @@ DEPTH = "/depth/"
 DEPTH_CALIB = "/depth_calib/"
 CLOUD = "/cloud/"
 MAP_CORRECTION = "/map_correction/"
+PATH_CORRECTION = "/path_correction/"
 STATUS = "/status/"
 WELCOME = "/welcome/"
 READY = "/ready/"
@@ -49,6 +50,7 @@ MAX_PAYLOAD_BYTES = {
     DEPTH_CALIB: 4 * KIB,
     CLOUD: 64 * MIB,
     MAP_CORRECTION: 256 * KIB,
+    PATH_CORRECTION: 512 * KIB,
     STATUS: 64 * KIB,
 }
 TOPICS = tuple(MAX_PAYLOAD_BYTES)

@@ -307,6 +307,23 @@ class MapCorrections:
     map_frame: str = MAP_FRAME
 
 
+@dataclass(frozen=True, eq=False)
+class PathCorrection:
+    """A frame that was tracked once more, on what is known of the keyframes around it in the end. submap_from_camera:
+    (4, 4) on the submap that it was tracked on, in the unit of its `world_from_camera`, whose place it takes."""
+
+    frame_id: int
+    submap: int
+    submap_from_camera: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class PathCorrections:
+    """Topic /path_correction/: frames of before, which lie elsewhere on their submaps."""
+
+    frames: tuple[PathCorrection, ...]
+
+
 @dataclass(frozen=True)
 class Status:
     """Topic /status/: once a second, whether frames come or not. Counts are of the whole session.
@@ -352,4 +369,15 @@ class Status:
     map_z_up: bool = False
 
 
-Content = FrameResult | PoseInFrame | Transform | Calibration | Picture | DepthImage | Cloud | MapCorrections | Status
+Content = (
+    FrameResult
+    | PoseInFrame
+    | Transform
+    | Calibration
+    | Picture
+    | DepthImage
+    | Cloud
+    | MapCorrections
+    | PathCorrections
+    | Status
+)

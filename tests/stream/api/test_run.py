@@ -12,8 +12,13 @@ import spark3r_stream
 from spark3r_core.geometry import se3
 from spark3r_stream.config import ConfigError
 from spark3r_stream.errors import SourceError
+from spark3r_stream.evaluation.paths import recorded_path
 from spark3r_stream.map.trajectory import read_trajectory
 from spark3r_stream.outputs.ply import read_ply
+from spark3r_stream.recording.reader import Recording
+from spark3r_stream.wire.decode import decode
+from spark3r_stream.wire.envelope import PATH_CORRECTION
+from spark3r_stream.wire.messages import PathCorrections
 from tests.helpers import running, spark3r
 
 SCENE = "synthetic:room?seed=3&frames=24&size=192x144"
@@ -67,6 +72,18 @@ def test_the_command_line_repeats_it_byte_by_byte(
 ) -> None:
     assert spark3r(monkeypatch, "run", whole[2] / "run.mcap") == 0
     assert "byte by byte" in capfd.readouterr().err
+
+
+def test_a_recording_says_where_frames_lie_in_the_end(
+    whole: tuple[list[spark3r_stream.Result], spark3r_stream.Map, Path],
+) -> None:
+    """Tracked once more and all: who reads its messages has the path that trajectory.txt has."""
+    written = read_trajectory(whole[2] / "out" / "trajectory.txt")
+    said = recorded_path(whole[2] / "run.mcap")
+    np.testing.assert_array_equal(said.time_ns, written.time_ns)
+    np.testing.assert_allclose(said.world_from_camera, written.world_from_camera, atol=1e-6)
+    corrected = [decode(m) for m in Recording(whole[2] / "run.mcap").messages([PATH_CORRECTION])]
+    assert sum(len(one.frames) for one in corrected if isinstance(one, PathCorrections)) > 12
 
 
 def test_leaving_the_loop_ends_everything_at_once(tmp_path: Path) -> None:

@@ -16,11 +16,12 @@ from spark3r_core.synthetic.sequence import SyntheticSequence
 from spark3r_stream.engine import final_tracking
 from spark3r_stream.engine.final_tracking import MOST_KEYFRAMES, FinalTracking, _Around, _Seen
 from spark3r_stream.engine.local_mapper import LocalMapper
-from spark3r_stream.engine.results import Retracked, StepOutput
+from spark3r_stream.engine.results import StepOutput
 from spark3r_stream.engine.submap import Submap
 from spark3r_stream.engine.tracking import TrackingReconstructor
 from spark3r_stream.frame import Frame
 from spark3r_stream.outputs.built_map import BuiltMap
+from spark3r_stream.wire.messages import PathCorrection
 
 FRAMES, HW = 60, (120, 160)
 
@@ -31,7 +32,7 @@ class Ran:
 
     heard: BuiltMap = field(default_factory=lambda: BuiltMap(1000))
     deaf: BuiltMap = field(default_factory=lambda: BuiltMap(1000))
-    again: list[Retracked] = field(default_factory=list)
+    again: list[PathCorrection] = field(default_factory=list)
 
     def take(self, step: StepOutput) -> None:
         for built in (self.heard, self.deaf):

@@ -14,10 +14,10 @@ from spark3r_core.metric.scale import Scale
 from spark3r_core.metric.shared_scale import OwnMetres
 from spark3r_core.stream.cameras_together import Rooted, Together
 from spark3r_stream.engine.placed import Numbering, PlacedSink, Placement
-from spark3r_stream.engine.results import MapUnit, Retracked, RunGauge, StepOutput
+from spark3r_stream.engine.results import MapUnit, RunGauge, StepOutput
 from spark3r_stream.frame import Frame
 from spark3r_stream.running.among import ADJUSTED_STD, Placements
-from spark3r_stream.wire.messages import LengthUnit, MapCorrection
+from spark3r_stream.wire.messages import LengthUnit, MapCorrection, PathCorrection
 from tests.helpers_wire import make_keyframe, make_output
 
 COVARIANCE = np.eye(6) + 0.1
@@ -128,7 +128,7 @@ class Camera:
             corrections=[MapCorrection(one, 0, place, "mapped", unit) for one, place in lies.items()],
             map_unit=MapUnit(unit, "" if gauge.scale is None else "tag", 0.0 if gauge.scale is None else 0.01),
             gauge=RunGauge(self.part, gauge, frozenset(moved)),
-            retracked=[Retracked(submap, submap, placed(0.2).matrix)],
+            retracked=[PathCorrection(submap, submap, placed(0.2).matrix)],
         )
 
 

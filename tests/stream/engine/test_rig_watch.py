@@ -11,9 +11,9 @@ import pytest
 from spark3r_core.geometry import se3
 from spark3r_core.geometry.rotation import Array, exp_so3
 from spark3r_core.geometry.sim3 import Sim3
-from spark3r_stream.engine.results import Retracked, StepOutput
+from spark3r_stream.engine.results import StepOutput
 from spark3r_stream.engine.rig_watch import RigWatch
-from spark3r_stream.wire.messages import TrackingState
+from spark3r_stream.wire.messages import PathCorrection, TrackingState
 from tests.helpers_wire import make_keyframe, make_output
 
 NAMES = {0: "front", 1: "side"}
@@ -135,7 +135,7 @@ def test_frames_that_were_tracked_again_count_as_they_are_in_the_end() -> None:
             watch.take(number, camera.step(index))
     tracked_as = cameras[1].poses
     key = np.arange(200) // 20 * 20
-    again = [Retracked(i, i // 20, np.asarray(se3.invert(tracked_as[key[i]]) @ true[i])) for i in range(200)]
+    again = [PathCorrection(i, i // 20, np.asarray(se3.invert(tracked_as[key[i]]) @ true[i])) for i in range(200)]
     watch.take(1, StepOutput([], retracked=again))
     watch.finish()
     placed = told[-1][2].apply_to_points(true[:, :3, 3])

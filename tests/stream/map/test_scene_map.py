@@ -14,6 +14,8 @@ from spark3r_stream.wire.messages import (
     FrameResult,
     MapCorrection,
     MapCorrections,
+    PathCorrection,
+    PathCorrections,
     SessionState,
     Status,
     TrackingState,
@@ -48,6 +50,23 @@ def test_messages_fill_the_map() -> None:
     scene.add(result(1, valid=False, world_from_camera=None, state=TrackingState.LOST))
     assert scene.version == version
     assert len(scene.trajectory()) == scene.num_poses == 1
+
+
+@pytest.mark.parametrize("frames", [4, 5, 9])
+def test_frames_that_were_tracked_once_more_move(frames: int) -> None:
+    """The newest one too, which is kept beside those that are spread over the run."""
+    scene = SceneMap(max_poses=4)
+    for frame_id in range(frames):
+        scene.add(result(frame_id), "left")
+    again = se3.exp([0, 1, 0, 0, 0, 0.5])
+    before = scene.trajectory()
+    scene.add(PathCorrections((PathCorrection(frames - 1, 0, again), PathCorrection(0, 0, again))), "right")
+    np.testing.assert_array_equal(scene.trajectory().world_from_camera, before.world_from_camera)
+    scene.add(PathCorrections((PathCorrection(frames - 1, 0, again), PathCorrection(0, 0, again))), "left")
+    after = scene.trajectory()
+    np.testing.assert_array_equal(after.time_ns, before.time_ns)
+    np.testing.assert_array_equal(after.world_from_camera[[0, -1]], [again, again])
+    np.testing.assert_array_equal(after.world_from_camera[1:-1], before.world_from_camera[1:-1])
 
 
 def test_a_correction_moves_points_and_poses_of_its_submap_only() -> None:

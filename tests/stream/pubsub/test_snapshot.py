@@ -24,7 +24,7 @@ from spark3r_stream.pubsub.publisher import Publisher
 from spark3r_stream.pubsub.snapshot import Snapshot, SnapshotKeeper, parse_reply
 from spark3r_stream.pubsub.subscriber import Subscriber
 from spark3r_stream.wire import envelope as wire
-from spark3r_stream.wire.encode import encode_frame, encode_keyframe, encode_map_corrections
+from spark3r_stream.wire.encode import encode_frame, encode_keyframe, encode_map_corrections, encode_path_corrections
 from spark3r_stream.wire.messages import MapCorrection
 from tests.helpers_wire import (
     SESSION,
@@ -33,6 +33,7 @@ from tests.helpers_wire import (
     frames,
     make_keyframe,
     make_output,
+    make_path_correction,
     make_sealer,
     raw_context,
 )
@@ -151,6 +152,20 @@ def test_failed_frames_and_old_corrections_are_not_in_it() -> None:
     assert snapshot.trajectory == []
     assert snapshot.clouds == {}
     assert {submap: correction.revision for submap, correction in snapshot.corrections.items()} == {7: 2}
+
+
+def test_frames_that_were_tracked_once_more_lie_where_they_were_found_then() -> None:
+    keeper = SnapshotKeeper()
+    for batch in frames(make_sealer(), range(5)):
+        for message in batch:
+            keeper.add(message)
+    again = [make_path_correction(3), make_path_correction(99)]
+    for message in make_sealer().seal(encode_path_corrections(again, 0)):
+        keeper.add(message)
+    lies = {pose.frame_id: pose.world_from_camera for pose in ask(keeper).trajectory}
+    assert sorted(lies) == list(range(5)), "a frame that nobody knew is none"
+    np.testing.assert_allclose(lies[3], again[0].submap_from_camera, atol=1e-12)
+    np.testing.assert_allclose(lies[2], make_output(2).result.world_from_camera, atol=1e-12)
 
 
 def test_a_new_session_starts_an_empty_map(publisher: Publisher) -> None:

@@ -20,6 +20,7 @@ from spark3r_stream.wire.encode import (
     encode_frame_result,
     encode_keyframe,
     encode_map_corrections,
+    encode_path_corrections,
 )
 from spark3r_stream.wire.messages import (
     Calibration,
@@ -31,7 +32,7 @@ from spark3r_stream.wire.messages import (
     Transform,
 )
 from spark3r_stream.wire.plain import frame_as_dict
-from tests.helpers_wire import make_correction, make_keyframe, make_output, make_tracked
+from tests.helpers_wire import make_correction, make_keyframe, make_output, make_path_correction, make_tracked
 
 
 def received(result: FrameResult) -> FrameResult:
@@ -223,6 +224,25 @@ def test_a_list_of_thousands_of_empty_corrections_is_refused() -> None:
     hostile = wire_pb2.MapCorrections(corrections=[wire_pb2.MapCorrection()] * 4097)
     with pytest.raises(WireError, match="4097 corrections in one message; expected at most 4096"):
         corrections_of(hostile.SerializeToString())
+
+
+def test_frames_tracked_once_more_survive_the_wire_and_are_bounded() -> None:
+    sent = [make_path_correction(i) for i in range(MOST_CORRECTIONS + 1)]
+    messages = encode_path_corrections(sent, 7)
+    read = [decode_payload(wire.PATH_CORRECTION, m.payload) for m in messages]
+    assert [len(one.frames) for one in read] == [MOST_CORRECTIONS, 1]
+    assert [m.frame_id for m in messages] == [0, MOST_CORRECTIONS], "in rising order, for comparisons"
+    assert max(len(m.payload) for m in messages) <= wire.MAX_PAYLOAD_BYTES[wire.PATH_CORRECTION]
+    for one, before in zip([one for each in read for one in each.frames], sent, strict=True):
+        assert (one.frame_id, one.submap) == (before.frame_id, before.submap)
+        np.testing.assert_allclose(one.submap_from_camera, before.submap_from_camera, atol=1e-12)
+    hostile = wire_pb2.PathCorrections.FromString(messages[1].payload)
+    hostile.frames[0].submap_from_camera.rotation.w = float("nan")
+    with pytest.raises(WireError):
+        decode_payload(wire.PATH_CORRECTION, hostile.SerializeToString())
+    many = wire_pb2.PathCorrections(frames=[wire_pb2.PathCorrection()] * 4097)
+    with pytest.raises(WireError, match="4097 frames in one message; expected at most 4096"):
+        decode_payload(wire.PATH_CORRECTION, many.SerializeToString())
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])

@@ -246,6 +246,22 @@ class MapCorrections(_message.Message):
     map_frame: str
     def __init__(self, corrections: _Optional[_Iterable[_Union[MapCorrection, _Mapping]]] = ..., map_frame: _Optional[str] = ...) -> None: ...
 
+class PathCorrection(_message.Message):
+    __slots__ = ("frame_id", "submap", "submap_from_camera")
+    FRAME_ID_FIELD_NUMBER: _ClassVar[int]
+    SUBMAP_FIELD_NUMBER: _ClassVar[int]
+    SUBMAP_FROM_CAMERA_FIELD_NUMBER: _ClassVar[int]
+    frame_id: int
+    submap: int
+    submap_from_camera: Pose
+    def __init__(self, frame_id: _Optional[int] = ..., submap: _Optional[int] = ..., submap_from_camera: _Optional[_Union[Pose, _Mapping]] = ...) -> None: ...
+
+class PathCorrections(_message.Message):
+    __slots__ = ("frames",)
+    FRAMES_FIELD_NUMBER: _ClassVar[int]
+    frames: _containers.RepeatedCompositeFieldContainer[PathCorrection]
+    def __init__(self, frames: _Optional[_Iterable[_Union[PathCorrection, _Mapping]]] = ...) -> None: ...
+
 class Status(_message.Message):
     __slots__ = ("state", "source_id", "frames_in", "frames_processed", "frames_failed", "drops", "frames_per_second", "latency_p50_ms", "latency_p95_ms", "latency_max_ms", "model_ms", "memory_bytes", "memory_limit_bytes", "tracking", "epoch", "submap", "uptime_ns", "last_error", "subscribers", "messages_dropped", "recording_dropped", "model", "frames_off_map", "map_bytes", "map_limit_bytes", "keyframes_dropped", "unit", "scale_source", "scale_std", "map_z_up")
     STATE_FIELD_NUMBER: _ClassVar[int]
