@@ -16,13 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from spark3r_core.errors import Spark3rError
-from spark3r_core.geometry import se3
 from spark3r_core.geometry.camera import Intrinsics
 from spark3r_core.metric.options import MetricOptions
 from spark3r_core.metric.sensor_depth import DepthRatio
 from spark3r_core.metric.steady_odometry import SteadyOdometry
 from spark3r_core.models.facts import ModelFacts
-from spark3r_core.photometric.levels import grey_levels, grey_of
 from spark3r_core.stream.camera_sizes import CameraSizes, intrinsics_of
 from spark3r_core.stream.estimates import WindowResult
 from spark3r_core.stream.keyframe_choice import KeyframeRule
@@ -34,10 +32,12 @@ from spark3r_stream.engine.depth_ratios import DepthRatios
 from spark3r_stream.engine.final_tracking import FinalTracking
 from spark3r_stream.engine.frame_cloud import CloudConfig
 from spark3r_stream.engine.frame_health import FrameHealth
+from spark3r_stream.engine.frame_preparation import FramePreparation
+from spark3r_stream.engine.frame_result import frame_result
+from spark3r_stream.engine.keyframe_request import first_request, is_urgent, lag_after, tracked_request
 from spark3r_stream.engine.map_gauge import MapGauge
 from spark3r_stream.engine.mapper_host import MapperHost
 from spark3r_stream.engine.mapper_thread import MapperThread
-from spark3r_stream.engine.picture import jpeg_of
 from spark3r_stream.engine.published_map import PublishedMap
 from spark3r_stream.engine.relocaliser import MOST_TRIES, TRIES_AT_FIRST, Relocaliser
 from spark3r_stream.engine.reopening import Reopening
@@ -50,28 +50,21 @@ from spark3r_stream.engine.tracking_step import (
     PublishFacts,
     Step,
     Tracked,
-    covariance_of,
     focal_std,
     time_s,
 )
-from spark3r_stream.engine.undistort import Undistorter
 from spark3r_stream.frame import Frame
 from spark3r_stream.map_file.saved_map import MapFacts, Metres
 from spark3r_stream.stats import DropCause
 from spark3r_stream.wire.messages import (
     CameraView,
     FrameOutput,
-    FrameResult,
     TrackingState,
 )
 
 log = logging.getLogger(__name__)
 
-LONGEST_LAG = 16  # frames from a keyframe to its adoption, with a file
-FRAMES_PER_LAG = 2  # frames that a keyframe served, per frame of lag: where views change fast, the next one is due soon
 CALM_FRAMES = (15, 30, 45, 60)  # on a keyframe without need of another: then there is time for depth from several views
-URGENT_OVERLAP, URGENT_INLIERS = 0.5, 0.76  # below, a file waits for the pending keyframe at once,
-URGENT_DISTANCE, URGENT_TURN = 0.28, 25.0  # and above: of the keyframe's median depth, degrees
 
 
 class TrackingReconstructor:
@@ -108,16 +101,14 @@ class TrackingReconstructor:
     ) -> None:
         self.memory, self.camera = host.memory, camera
         self.waits, self.refines = waits, refines
-        self.pictures = False
         self.retracks = True
         self.sensor: MotionSensor | None = None
         self._depth_ratios: DepthRatios | None = None
         self.gps: PositionSensor | None = None
-        self._long_side = long_side
-        self._undistorter = Undistorter(camera) if camera is not None else None
         self._host = host
         self._thread: MapperThread[PublishFacts] = MapperThread(host)
         self._gauge = MapGauge(metric)
+        self._preparation = FramePreparation(host, long_side, camera, self._gauge.look)
         self._map = PublishedMap(self._gauge, cloud or CloudConfig(), host.options.max_bytes, first_submap)
         self._final = FinalTracking()
         self._odometry = SteadyOdometry()
@@ -129,7 +120,6 @@ class TrackingReconstructor:
         self._rule = KeyframeRule()
         self._sizes: CameraSizes | None = None
         self._view: CameraView | None = None  # of the pictures, where the user gave the camera
-        self._fitted: CameraSizes | None = None  # the newest of `prepare_ahead`, which runs ahead
         self._epoch: int | None = None
         self._frames_on_keyframe = 0
         self._urgent = False
@@ -145,6 +135,15 @@ class TrackingReconstructor:
     @property
     def facts(self) -> ModelFacts:
         return self._host.facts
+
+    @property
+    def pictures(self) -> bool:
+        """Whether frames are published with their pictures."""
+        return self._preparation.pictures
+
+    @pictures.setter
+    def pictures(self, wanted: bool) -> None:
+        self._preparation.pictures = wanted
 
     @property
     def image_hw(self) -> tuple[int, int] | None:
@@ -191,7 +190,7 @@ class TrackingReconstructor:
             frame = replace(frame, fixes=self.gps.of(frame))
         self._gauge.saw_fixes(time_s(frame), frame.fixes)
         step = Step(frame.hint, frame.fixes)
-        prepared = frame.prepared or self.prepare_ahead(frame).prepared
+        prepared = frame.prepared or self._preparation(frame).prepared
         if isinstance(prepared, Spark3rError):
             return step.result(failed_output(frame, self.submap, str(prepared)), {DropCause.UNDISTORT_ERROR: 1})
         assert isinstance(prepared, Prepared)
@@ -258,24 +257,11 @@ class TrackingReconstructor:
 
     def warm_up(self, size_wh: tuple[int, int]) -> None:
         """See `MapperHost.warm_up`. size_wh: of the pictures to come."""
-        self._host.warm_up(CameraSizes.fit(size_wh[::-1], self.facts, self._long_side).network.image_hw)
+        self._host.warm_up(self._preparation.sizes_of(size_wh[::-1]).network.image_hw)
 
     def prepare_ahead(self, frame: Frame) -> Frame:
-        """Undistort a picture and make its pyramid: off the tracking thread, one frame at a time."""
-        picture, view = frame.image, None
-        try:
-            if self._undistorter is not None:
-                picture, view = self._undistorter(frame.image)
-            hw = picture.shape[:2]
-            if self._fitted is None or self._fitted.picture_hw != hw:
-                self._fitted = CameraSizes.fit(hw, self.facts, self._long_side)
-            grey = grey_of(self._fitted.for_tracker(picture)[0])
-            pyramid = grey_levels(grey)
-        except Spark3rError as error:
-            return replace(frame, prepared=error)
-        jpeg = jpeg_of(picture) if self.pictures else b""
-        tags = self._gauge.look(frame.frame_id, picture)
-        return replace(frame, prepared=Prepared(picture, view, self._fitted, grey, pyramid, jpeg, tags))
+        """See `FramePreparation`: off the tracking thread, one frame at a time."""
+        return self._preparation(frame)
 
     def finish(self, *, adjust_all: bool) -> StepOutput:
         """What still comes after the last frame: the pending keyframe and an adjustment of all."""
@@ -327,13 +313,7 @@ class TrackingReconstructor:
             self.sensor.tracked(frame, tracked.odom_from_camera if tracked.aligned else None)
         self._odom_from_camera = tracked.odom_from_camera
         self._frames_on_keyframe += 1
-        self._urgent = (
-            not tracked.aligned
-            or tracked.overlap < URGENT_OVERLAP
-            or tracked.inliers < URGENT_INLIERS
-            or tracked.distance > URGENT_DISTANCE
-            or tracked.turn > URGENT_TURN
-        )
+        self._urgent = is_urgent(tracked)
         return tracked
 
     def listen_to_depth(self, sensor: DepthSensor) -> None:
@@ -359,8 +339,7 @@ class TrackingReconstructor:
             if self.refines and self._frames_on_keyframe in CALM_FRAMES:
                 self._thread.refine()
             return
-        lag = min(LONGEST_LAG, max(1, self._frames_on_keyframe // FRAMES_PER_LAG))
-        self._submit(newest, self._request(newest), lag, is_extra=not by_rule)
+        self._submit(newest, self._request(newest), lag_after(self._frames_on_keyframe), is_extra=not by_rule)
         self._newest = None
 
     def _is_wanted(self, newest: Tracked) -> bool:
@@ -379,11 +358,7 @@ class TrackingReconstructor:
 
     def _request(self, newest: Tracked) -> KeyframeRequest:
         """That a tracked frame be mapped."""
-        tracked = newest.tracked
-        camera_from_key = se3.invert(tracked.key_from_camera).astype(np.float32)
-        points = newest.reference.points() @ camera_from_key[:3, :3].T + camera_from_key[:3, 3]
-        request = self._first_request(newest.frame, newest.prepared)
-        return replace(request, tracked=tracked, points=points, odom_from_camera=tracked.odom_from_camera)
+        return tracked_request(newest, self._first_request(newest.frame, newest.prepared))
 
     def _adopt_if_due(self, frame: Frame, step: Step, recorded: Sequence[int | None] | None) -> None:
         pending = self._thread.pending
@@ -472,11 +447,8 @@ class TrackingReconstructor:
 
     def _first_request(self, frame: Frame, prepared: Prepared) -> KeyframeRequest:
         """Of a frame that was not tracked."""
-        return KeyframeRequest(
-            frame.frame_id, self._map_time_s(frame), prepared.picture, prepared.sizes, prepared.pyramid,
-            prepared.intrinsics, odom_from_camera=self._odom_from_camera, hint=frame.hint,
-            wants_bends=self._gauge.asks,
-        )  # fmt: skip
+        time_in_map_s = self._map_time_s(frame)
+        return first_request(frame, prepared, time_in_map_s, self._odom_from_camera, self._gauge.asks)
 
     def _map_time_s(self, frame: Frame) -> float:
         return time_s(frame) + (0.0 if self._reopening is None else self._reopening.time_shift_s)
@@ -509,39 +481,14 @@ class TrackingReconstructor:
         state: TrackingState,
         mapped: bool = False,
     ) -> FrameOutput:
-        assert self._sizes is not None
-        view = prepared.view
-        submap, window = self._map.submaps[tracked.keyframe_id], self._last_window
         reference = self._tracker.reference
-        source_h, source_w = frame.image.shape[:2]
-        if view is not None and self._undistorter is not None:
-            camera = self._undistorter.seen_by(source_w, source_h)
-        else:
-            matrix = np.linalg.inv(self._sizes.tracker_map) @ tracked.camera
-            std = None if self.camera is not None or reference is None else focal_std(reference.focal_std)
-            camera = CameraView(matrix, source_w, source_h, focal_std=std)
-        result = FrameResult(
-            frame_id=frame.frame_id,
-            source_id=frame.source_id,
-            epoch=frame.epoch,
-            submap=submap.number,
-            captured_ns=frame.captured_ns,
-            published_ns=0,
-            pts_ns=frame.pts_ns,
-            revision=submap.revision,
-            world_from_camera=submap.pose(tracked.key_from_camera),
-            camera=camera,
-            state=state,
-            state_reason=self._health.reason if state is not TrackingState.TRACKING else "",
-            confidence=float(np.clip(tracked.inliers, 0, 1)),
-            model_ms=0.0 if window is None or not mapped else window.step_ns / 1e6,
-            memory_bytes=0 if window is None else window.memory_used_bytes,
-            memory_limit_bytes=0 if window is None else window.memory_limit_bytes,
-            window_new=int(mapped),
-            window_size=int(mapped),
-            keyframe_id=tracked.keyframe_id,
-            mapped=mapped,
-            covariance=submap.covariance(covariance_of(tracked)),
-            odom_from_camera=self._odometry.published(tracked.odom_from_camera, self._gauge.metres_per_unit(submap)),
+        assert self._sizes is not None
+        assert reference is not None
+        submap = self._map.submaps[tracked.keyframe_id]
+        odometry = self._odometry.published(tracked.odom_from_camera, self._gauge.metres_per_unit(submap))
+        seen = self._preparation.source_camera(frame, tracked, self._sizes, reference)
+        reason = self._health.reason if state is not TrackingState.TRACKING else ""
+        result = frame_result(
+            frame, tracked, submap, seen, odometry, state, reason, window=self._last_window, mapped=mapped
         )
         return FrameOutput(result=result, map_from_submap=submap.map_from_submap, jpeg=prepared.jpeg)

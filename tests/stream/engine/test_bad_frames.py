@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from spark3r_core.geometry import umeyama
+from spark3r_core.geometry.camera import Intrinsics
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.registry import load_model
 from spark3r_stream.engine.local_mapper import LocalMapper
@@ -24,9 +25,14 @@ ROOM = "synthetic:room?seed=5&frames=120&size=160x120&fps=30&augment=0"
 
 def run(bad: int | None, level: int = 0) -> tuple[list[FrameResult], float]:
     """Results of the frames, number `bad` all of one grey, and the RMSE of all others' odometry over the path's."""
-    engine = TrackingReconstructor(LocalMapper(load_model("bundled"), MemoryConfig(max_new_frames=1)))
     results = []
     with contextlib.closing(open_source(ROOM, SourceOptions(), FakeClock())) as source:
+        matrix = source.ground_truth.intrinsics  # type: ignore[attr-defined]
+        camera = Intrinsics(
+            matrix[0, 0], matrix[1, 1], *matrix[:2, 2], *source.info.size
+        )  # what is learned of it would make other doubts
+        host = LocalMapper(load_model("bundled"), MemoryConfig(max_new_frames=1))
+        engine = TrackingReconstructor(host, camera=camera)
         for number in range(FRAMES):
             frame = source.read()
             if number == bad:
