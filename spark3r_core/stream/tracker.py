@@ -176,7 +176,10 @@ class TrackedFrame:
     @property
     def off_by_focal(self) -> float:
         """How far the place may be off because the focal length is, in the keyframe's median depths: with one that is
-        too long by a tenth, a tenth of a turn is taken for a way."""
+        too long by a tenth, a tenth of a turn is taken for a way. Nothing is said of a turn that another sensor
+        measured: who has one asks where the camera looks."""
+        if self.hinted_key_from_camera is not None:
+            return 0.0
         return min(self.focal_std, NETWORK_FOCAL_SIGMA) * math.radians(self.turn)
 
 

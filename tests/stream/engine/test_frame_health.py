@@ -164,3 +164,5 @@ def test_a_focal_length_that_is_not_known_makes_distances_doubtful(
     assert health.update(replace(frame("g"), focal_std=focal_std, turn=turn, distance=distance)) is expected
     assert health.is_confirmed, "it is there all the same"
     assert ("focal length" in health.reason) == (expected is DOUBTED)
+    by_gyroscope = replace(frame("g"), focal_std=focal_std, turn=turn, hinted_key_from_camera=np.eye(4))
+    assert health.update(by_gyroscope) is GOOD
