@@ -39,7 +39,7 @@ from spark3r_core.stream.camera_sizes import CameraSizes
 from spark3r_core.stream.keyframe_map import Keyframe, KeyframeMap
 from spark3r_core.stream.map_budget import without
 from spark3r_core.stream.map_update import KeyframeRequest, MapOptions, MapUpdate
-from spark3r_core.stream.tracker import TrackedFrame
+from spark3r_core.stream.tracked_frame import TrackedFrame
 from spark3r_stream.config import RunConfig
 from spark3r_stream.engine.results import StepOutput
 from spark3r_stream.engine.shared_mapper import FollowedMapper

@@ -13,7 +13,7 @@ from spark3r_core.geometry import se3
 from spark3r_core.stream.keyframe_map import KeyframeMap, TrackedEdge
 from spark3r_core.stream.motion_hint import MeasuredTurn
 from spark3r_core.stream.resection import Resection
-from spark3r_core.stream.tracker import TrackedFrame
+from spark3r_core.stream.tracked_frame import TrackedFrame
 
 Array = NDArray[np.float64]
 

@@ -15,7 +15,8 @@ from spark3r_core.stream.dense_depth import DenseDepth
 from spark3r_core.stream.estimates import WindowResult
 from spark3r_core.stream.keyframe_map import Keyframe
 from spark3r_core.stream.motion_hint import MotionHint
-from spark3r_core.stream.tracker import Reference, TrackedFrame
+from spark3r_core.stream.reference import Reference
+from spark3r_core.stream.tracked_frame import TrackedFrame
 
 Array = NDArray[np.float64]
 Pixels = NDArray[np.uint8]

@@ -37,11 +37,12 @@ from spark3r_core.stream.keyframe_map import Keyframe, KeyframeMap, TrackedEdge
 from spark3r_core.stream.loops import close_loops, remembered
 from spark3r_core.stream.map_budget import thinned_together, to_drop, without
 from spark3r_core.stream.map_update import KeyframeRequest, MapOptions, MapUpdate
+from spark3r_core.stream.reference import Reference
 from spark3r_core.stream.relocalisation import LEAST_FEATURES, NotRecognised, confirm_place, placed_in_map
 from spark3r_core.stream.resection import resected
 from spark3r_core.stream.session import StreamSession, WindowResult
 from spark3r_core.stream.tied_depth import seen_from, tied_depth
-from spark3r_core.stream.tracker import Reference, TrackedFrame
+from spark3r_core.stream.tracked_frame import TrackedFrame
 from spark3r_core.stream.way_agreement import way_between, ways_agree
 from spark3r_core.stream.whole_map import adjust_whole
 

@@ -17,7 +17,7 @@ from spark3r_core.geometry import se3
 from spark3r_core.places.verification import SamePlace, seen_from, verify
 from spark3r_core.stream.keyframe_map import Keyframe, KeyframeMap
 from spark3r_core.stream.place_search import most_alike, view_of
-from spark3r_core.stream.tracker import TrackedFrame
+from spark3r_core.stream.tracked_frame import TrackedFrame
 
 Array = NDArray[np.float64]
 

@@ -22,13 +22,8 @@ from spark3r_core.photometric.known_depth import align_to_known
 from spark3r_core.photometric.levels import Level, grey_levels
 from spark3r_core.stream.camera_sizes import resampled
 from spark3r_core.stream.dense_depth import DenseDepth
-from spark3r_core.stream.tracker import (
-    LEAST_INLIERS,
-    LEAST_KEY_POINTS,
-    LEAST_LIKENESS,
-    LEAST_OVERLAP,
-    SURE_INLIERS,
-)
+from spark3r_core.stream.reference import LEAST_KEY_POINTS
+from spark3r_core.stream.tracker import LEAST_INLIERS, LEAST_LIKENESS, LEAST_OVERLAP, SURE_INLIERS
 
 Array = NDArray[np.float64]
 

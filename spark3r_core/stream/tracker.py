@@ -19,17 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spark3r_core.geometry import se3
-from spark3r_core.photometric import depth_grid
 from spark3r_core.photometric.align import Aligned, align, correlation
-from spark3r_core.photometric.assumed import NETWORK_FOCAL_SIGMA
-from spark3r_core.photometric.frame_residuals import KeyPoints, misfit
-from spark3r_core.photometric.key_points import key_points
-from spark3r_core.photometric.knowledge import HELD, Knowledge
+from spark3r_core.photometric.frame_residuals import misfit
+from spark3r_core.photometric.knowledge import HELD
 from spark3r_core.photometric.levels import Level
 from spark3r_core.photometric.motion import Motion
 from spark3r_core.photometric.priors import SLOWEST, SPEED_CHANGE, Past
-from spark3r_core.stream.feature_guess import FeatureGuess, FeaturePoints, guess_pose
+from spark3r_core.stream.feature_guess import FeatureGuess
 from spark3r_core.stream.motion_hint import MeasuredTurn, MotionHint, StepStds
+from spark3r_core.stream.reference import Reference
+from spark3r_core.stream.tracked_frame import TrackedFrame
 
 Array = NDArray[np.float64]
 Guess = Callable[[], FeatureGuess | None]
@@ -43,144 +42,9 @@ ASKED_EVERY = 3  # of frames in a row that are not aligned, features are asked f
 DOUBTED_AFTER = (2, 4, 8, 16, 32, 64)  # frames on a keyframe: then what was learnt of its depth is doubted
 FRESH_BETTER = 0.8  # of the error, below which a frame that begins from the keyframe's first depth is believed instead
 LEAST_POINTS = 60  # of a keyframe in view, and of a picture that may become one
-LEAST_KEY_POINTS = 150
-LEAST_FEATURES = 200  # of a keyframe with depth, for them to stand for all of the picture
 UNKNOWN_SPEED = 1e3  # map units per frame
 CLOCK_TURN = 0.001  # radians, by which clocks and axes put every measured turn off
 CALIBRATED_SIGMAS = 6.0  # pixel residuals depend on each other: factor of the standard deviation, from synthetic worlds
-
-
-@dataclass
-class Reference:
-    """The keyframe that frames are tracked on.
-
-    levels, intrinsics: of its pixels at the tracker's size. depth: (H, W), in the unit of odom.
-    known: of its depth correction and focal length; first_known: before any frame was aligned to it.
-    odom_from_key: (4, 4). confirmed: features agree on where it lies. mended: it does not lie where it was tracked, and
-    so odom and speed are wrong. hint: what another sensor said of it. focal_std: of the log focal length of
-    its intrinsics; 0 where it is known, infinite where only a network has said so.
-    """
-
-    frame_id: int
-    levels: list[KeyPoints]
-    depth: NDArray[np.float32]
-    intrinsics: Array
-    known: Knowledge
-    first_known: Knowledge
-    odom_from_key: Array
-    feature_points: FeaturePoints | None = None
-    frames: int = 0
-    confirmed: bool = True
-    mended: bool = False
-    hint: MotionHint | None = None
-    focal_std: float = math.inf
-
-    @staticmethod
-    def of(
-        frame_id: int,
-        pyramid: list[Level],
-        depth: NDArray[np.float32],
-        intrinsics: Array,
-        odom_from_key: Array,
-        node_information: Array | None = None,
-        feature_points: FeaturePoints | None = None,
-        hint: MotionHint | None = None,
-        depth_sigma: NDArray[np.float32] | None = None,
-    ) -> Reference:
-        """depth_sigma: see `key_points`; node_information: beyond what is assumed of a network's depth."""
-        information = np.zeros((depth_grid.NODES + 1, depth_grid.NODES + 1))
-        information[:-1, :-1] = depth_grid.prior_precision()
-        if node_information is not None:
-            information[:-1, :-1] += node_information
-        information[-1, -1] = HELD
-        known = Knowledge(np.zeros(len(information)), information)
-        points = key_points(pyramid, depth, intrinsics, depth_sigma)
-        return Reference(frame_id, points, depth, intrinsics, known, known, odom_from_key, feature_points, hint=hint)
-
-    @property
-    def has_texture(self) -> bool:
-        """Whether enough pixels say where they are for frames to be aligned to."""
-        return len(self.levels[0].depth) >= LEAST_KEY_POINTS
-
-    @property
-    def median_depth(self) -> float:
-        depth = self.levels[0].depth
-        return float(np.median(depth)) if len(depth) else float(np.median(self.depth))
-
-    def camera(self) -> Array:
-        """(3, 3) with the focal length as known now."""
-        wider = float(np.exp(self.known.log_focal))
-        return self.intrinsics * np.array([[wider, 1, 1], [1, wider, 1], [1, 1, 1]])
-
-    def guess(self, picture: NDArray[np.uint8]) -> FeatureGuess | None:
-        """Where a picture was taken, by features; None where too few agree."""
-        if self.feature_points is None:
-            return None
-        u, v = self.feature_points.fractions.T
-        factors = np.exp(depth_grid.weights_numpy(u, v).astype(np.float64) @ self.known.nodes)
-        return guess_pose(self.feature_points, picture, factors, self.known.log_focal)
-
-    def points(self) -> NDArray[np.float32]:
-        """(N, 3) of its finest level in the keyframe's camera, depth corrected."""
-        return self.levels[0].camera_points(self.known.nodes, self.known.log_focal)
-
-    def mapped_points(self, bend: Array | None) -> NDArray[np.float32]:
-        """(N, 3) in the keyframe's camera by depth as it was mapped, bent by (ROWS, COLUMNS) instead of by what
-        tracking learnt: its features, where the map's points are; of a picture with few of them as `points`."""
-        nodes = np.zeros(depth_grid.NODES) if bend is None else bend.ravel()
-        features = self.feature_points
-        if features is None or np.isfinite(features.depth).sum() < LEAST_FEATURES:
-            return self.levels[0].camera_points(nodes, self.known.log_focal)
-        known = np.isfinite(features.depth)
-        factors = np.exp(depth_grid.weights_numpy(*features.fractions[known].T).astype(np.float64) @ nodes)
-        narrower = math.exp(-self.known.log_focal)
-        rays = features.rays[known] * np.array([narrower, narrower, 1])
-        return (rays * (features.depth[known] * factors)[:, None]).astype(np.float32)
-
-
-@dataclass(frozen=True)
-class TrackedFrame:
-    """One frame on its keyframe.
-
-    key_from_camera, odom_from_camera: (4, 4). aligned: the pixels confirm the pose; otherwise it is a guess.
-    inliers, overlap, likeness: see `align.Aligned`; zero where nothing was aligned. distance: from the keyframe, in its
-    median depths; turn: in degrees. covariance: (6, 6) of key_from_camera, twist [rho, phi] in the camera's frame.
-    camera: (3, 3) at the tracker's size. doubt: why it is not aligned; empty if it is. on_confirmed: whether
-    its keyframe is. unbroken: whether each frame since its keyframe was aligned, with pixels that agreed about as they
-    did for the frame before, and is like it: nobody has carried the camera away. hint: what another sensor said of it;
-    hinted_key_from_camera: (4, 4) by that sensor, if it is sure, None where it does not say, or only loosely; without a
-    translation if it knows turns only. hinted_stds: of it, where the sensor says that. focal_std: of its keyframe.
-    """
-
-    frame_id: int
-    keyframe_id: int
-    key_from_camera: Array
-    odom_from_camera: Array
-    aligned: bool
-    inliers: float
-    overlap: float
-    likeness: float
-    distance: float
-    turn: float
-    covariance: Array
-    camera: Array
-    doubt: str = ""
-    guessed_by_features: bool = False
-    on_confirmed: bool = True
-    unbroken: bool = False
-    hint: MotionHint | None = None
-    hinted_key_from_camera: Array | None = None
-    hinted_stds: StepStds | None = None
-    focal_std: float = 0.0
-
-    @property
-    def off_by_focal(self) -> float:
-        """How far the place may be off because the focal length is, in the keyframe's median depths: with one that is
-        too long by a tenth, a tenth of a turn is taken for a way. Nothing is said of a turn that another sensor
-        measured: who has one asks where the camera looks."""
-        if self.hinted_key_from_camera is not None:
-            return 0.0
-        return min(self.focal_std, NETWORK_FOCAL_SIGMA) * math.radians(self.turn)
 
 
 @dataclass

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from spark3r_core.geometry import se3
 from spark3r_core.geometry.camera import resize_map
 from spark3r_core.metric.sensor_depth import DepthRatio, depth_ratio
-from spark3r_core.stream.tracker import Reference, TrackedFrame
+from spark3r_core.stream.reference import Reference
+from spark3r_core.stream.tracked_frame import TrackedFrame
 from spark3r_stream.engine.tracking_step import DepthSensor, Prepared
 from spark3r_stream.frame import Frame
 

@@ -15,7 +15,7 @@ from spark3r_core.models.preprocess import StreamResize
 from spark3r_core.photometric.levels import grey_levels
 from spark3r_core.stream.dense_depth import DenseDepth
 from spark3r_core.stream.retracking import KnownKeyframe, retracked
-from spark3r_core.stream.tracker import TrackedFrame
+from spark3r_core.stream.tracked_frame import TrackedFrame
 from spark3r_stream.engine.map_parts import Submaps
 from spark3r_stream.engine.submap import Submap
 from spark3r_stream.map.thinning import Thinned

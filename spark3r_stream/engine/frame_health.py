@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spark3r_core.stream.tracker import SURE_INLIERS, TrackedFrame
+from spark3r_core.stream.tracked_frame import TrackedFrame
+from spark3r_core.stream.tracker import SURE_INLIERS
 from spark3r_stream.wire.messages import TrackingState
 
 LOST_FRAMES = 10  # guesses in a row

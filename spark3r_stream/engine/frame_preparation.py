@@ -13,7 +13,8 @@ from spark3r_core.geometry.camera import Intrinsics
 from spark3r_core.metric.tags import TagSighting
 from spark3r_core.photometric.levels import grey_levels, grey_of
 from spark3r_core.stream.camera_sizes import CameraSizes
-from spark3r_core.stream.tracker import Reference, TrackedFrame
+from spark3r_core.stream.reference import Reference
+from spark3r_core.stream.tracked_frame import TrackedFrame
 from spark3r_stream.engine.mapper_host import MapperHost
 from spark3r_stream.engine.picture import jpeg_of
 from spark3r_stream.engine.tracking_step import Prepared, focal_std

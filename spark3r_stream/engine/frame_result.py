@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spark3r_core.stream.estimates import WindowResult
-from spark3r_core.stream.tracker import TrackedFrame
+from spark3r_core.stream.tracked_frame import TrackedFrame
 from spark3r_stream.engine.submap import Submap
 from spark3r_stream.engine.tracking_step import covariance_of
 from spark3r_stream.frame import Frame

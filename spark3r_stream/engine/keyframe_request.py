@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from spark3r_core.geometry import se3
 from spark3r_core.stream.map_update import KeyframeRequest
-from spark3r_core.stream.tracker import TrackedFrame
+from spark3r_core.stream.tracked_frame import TrackedFrame
 from spark3r_stream.engine.tracking_step import Prepared, Tracked
 from spark3r_stream.frame import Frame
 

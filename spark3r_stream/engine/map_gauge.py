@@ -29,7 +29,7 @@ from spark3r_core.metric.tags import TagDetector, TagSighting
 from spark3r_core.stream.camera_sizes import sampled
 from spark3r_core.stream.dense_depth import LEAST_CONFIDENCE, DenseDepth
 from spark3r_core.stream.keyframe_map import Keyframe
-from spark3r_core.stream.tracker import TrackedFrame
+from spark3r_core.stream.tracked_frame import TrackedFrame
 from spark3r_stream.engine.among_positions import AmongPositions
 from spark3r_stream.engine.results import MapUnit, RunGauge, StepOutput
 from spark3r_stream.engine.submap import Submap

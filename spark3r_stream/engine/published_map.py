@@ -13,7 +13,7 @@ import numpy as np
 
 from spark3r_core.stream.dense_depth import LEAST_CONFIDENCE, DenseDepth
 from spark3r_core.stream.map_update import KeyframeRequest, MapUpdate
-from spark3r_core.stream.tracker import TrackedFrame
+from spark3r_core.stream.tracked_frame import TrackedFrame
 from spark3r_stream.engine.frame_cloud import CloudConfig
 from spark3r_stream.engine.map_gauge import MapGauge
 from spark3r_stream.engine.map_parts import GivenUpMaps, Submaps

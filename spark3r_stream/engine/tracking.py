@@ -26,7 +26,8 @@ from spark3r_core.stream.estimates import WindowResult
 from spark3r_core.stream.keyframe_choice import KeyframeRule
 from spark3r_core.stream.map_update import KeyframeRequest, MapUpdate
 from spark3r_core.stream.relocalisation import TOO_LITTLE
-from spark3r_core.stream.tracker import TrackedFrame, Tracker
+from spark3r_core.stream.tracked_frame import TrackedFrame
+from spark3r_core.stream.tracker import Tracker
 from spark3r_stream.engine.among_positions import AmongPositions
 from spark3r_stream.engine.depth_ratios import DepthRatios
 from spark3r_stream.engine.final_tracking import FinalTracking

@@ -16,7 +16,8 @@ from spark3r_core.photometric.levels import Level
 from spark3r_core.stream.camera_sizes import CameraSizes
 from spark3r_core.stream.estimates import WindowResult
 from spark3r_core.stream.motion_hint import MotionHint
-from spark3r_core.stream.tracker import Reference, TrackedFrame
+from spark3r_core.stream.reference import Reference
+from spark3r_core.stream.tracked_frame import TrackedFrame
 from spark3r_stream.engine.results import MapSize, StepOutput
 from spark3r_stream.frame import Frame
 from spark3r_stream.stats import DropCause

@@ -17,7 +17,8 @@ from spark3r_core.geometry import se3
 from spark3r_core.photometric.depth_grid import NODES
 from spark3r_core.photometric.levels import grey_levels
 from spark3r_core.stream.feature_guess import FeaturePoints
-from spark3r_core.stream.tracker import Reference, TrackedFrame
+from spark3r_core.stream.reference import Reference
+from spark3r_core.stream.tracked_frame import TrackedFrame
 from spark3r_core.synthetic.sequence import SyntheticSequence
 
 Array = NDArray[np.float64]

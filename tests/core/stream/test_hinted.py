@@ -14,7 +14,7 @@ from spark3r_core.stream.hinted import by_hint, hinted_edge, measures_way
 from spark3r_core.stream.map_graph import map_edges
 from spark3r_core.stream.motion_hint import MotionHint, StepStds
 from spark3r_core.stream.resection import Resection
-from spark3r_core.stream.tracker import TrackedFrame
+from spark3r_core.stream.tracked_frame import TrackedFrame
 from tests.core.stream import orbit
 from tests.helpers_map import orbit_map
 

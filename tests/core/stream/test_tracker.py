@@ -17,7 +17,9 @@ from spark3r_core.photometric.levels import grey_levels
 from spark3r_core.stream.feature_guess import FeatureGuess
 from spark3r_core.stream.keyframe_choice import KeyframeRule
 from spark3r_core.stream.motion_hint import MotionHint, StepStds
-from spark3r_core.stream.tracker import Reference, TrackedFrame, Tracker, _expecting
+from spark3r_core.stream.reference import Reference
+from spark3r_core.stream.tracked_frame import TrackedFrame
+from spark3r_core.stream.tracker import Tracker, _expecting
 from tests.core.stream import orbit
 
 FRAMES = 10

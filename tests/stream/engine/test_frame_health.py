@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from spark3r_core.stream.tracker import TrackedFrame
+from spark3r_core.stream.tracked_frame import TrackedFrame
 from spark3r_stream.engine.frame_health import AGREEING_KEYFRAMES, LOST_FRAMES, SETTLING_FRAMES, FrameHealth
 from spark3r_stream.wire.messages import TrackingState
 

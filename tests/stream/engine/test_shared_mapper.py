@@ -14,7 +14,7 @@ import torch
 
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.stream.map_update import MapOptions, MapUpdate
-from spark3r_core.stream.tracker import Reference
+from spark3r_core.stream.reference import Reference
 from spark3r_stream.engine import shared_mapper
 from spark3r_stream.engine.mapper_process import MapperProcess, ModelChoice
 from spark3r_stream.engine.shared_mapper import LocalMappers, SharedMapper
