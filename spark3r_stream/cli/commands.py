@@ -279,7 +279,7 @@ def export(
     Args:
         source: .s3rmap file; for tum, kitti, glb and laz also a result folder, for ros2bag also a recording; for
             foxglove a recording and nothing else.
-        to: colmap, nerfstudio, tum, kitti, glb, laz, mesh, depth, ros2bag, rrd or foxglove.
+        to: colmap, nerfstudio, tum, kitti, glb, laz, mesh, depth, exr, ros2bag, rrd or foxglove.
         out: folder for it, new or empty; for foxglove a file, FILE.mcap.
         max_points: of a cloud.
         overwrite: let files of the same names in a folder that is not empty, or an older recording, be replaced.

@@ -14,7 +14,9 @@ from spark3r_stream.plain_text import cleaned
 if TYPE_CHECKING:
     from spark3r_stream.export.model import ExportModel
 
-Format = Literal["colmap", "nerfstudio", "tum", "kitti", "glb", "laz", "mesh", "depth", "ros2bag", "rrd", "foxglove"]
+Format = Literal[
+    "colmap", "nerfstudio", "tum", "kitti", "glb", "laz", "mesh", "depth", "exr", "ros2bag", "rrd", "foxglove"
+]
 FORMATS = get_args(Format)
 OF_RESULTS = ("tum", "kitti", "glb", "laz")  # what a result folder, which has no pictures, is enough for
 
@@ -70,10 +72,10 @@ def _export_pictures(model: ExportModel, to: Format, folder: ExportFolder, max_p
         from spark3r_stream.export.nerfstudio import write_nerfstudio
 
         write_nerfstudio(model, folder)
-    elif to == "depth":
-        from spark3r_stream.export.depth import write_depth
+    elif to in ("depth", "exr"):
+        from spark3r_stream.export.depth import write_depth, write_exr
 
-        write_depth(model, folder)
+        (write_depth if to == "depth" else write_exr)(model, folder)
     elif to == "mesh":
         from spark3r_stream.export.mesh import write_mesh
 

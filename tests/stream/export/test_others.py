@@ -8,6 +8,7 @@ from pathlib import Path
 
 import laspy
 import numpy as np
+import OpenEXR
 import pytest
 import trimesh
 from evo.tools import file_interface
@@ -21,7 +22,7 @@ from spark3r_core.geometry.pointmap import points_from_depth
 from spark3r_stream.errors import OutputError
 from spark3r_stream.export.clouds import write_glb, write_laz
 from spark3r_stream.export.dense import dense_cloud
-from spark3r_stream.export.depth import write_depth
+from spark3r_stream.export.depth import write_depth, write_exr
 from spark3r_stream.export.folder import ExportFolder
 from spark3r_stream.export.model import Z_UP, ExportModel
 from spark3r_stream.export.nerfstudio import write_nerfstudio
@@ -118,6 +119,20 @@ def test_no_points_are_no_file(folder: ExportFolder, write: object) -> None:
     nothing = PointCloud(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8), np.zeros(0, np.float32))
     with pytest.raises(OutputError, match="no points"):
         write(nothing, folder)  # type: ignore[operator]
+
+
+def test_exr_by_openexr(model: ExportModel, folder: ExportFolder) -> None:
+    write_exr(model, folder)
+    meta = json.loads((folder.path / "depth.json").read_text())
+    assert [frame["frame_id"] for frame in meta["frames"]] == list(IDS)
+    for frame in meta["frames"]:
+        with OpenEXR.File(str(folder.path / frame["depth"])) as file:
+            z, confidence = (file.channels()[name].pixels for name in ("Z", "confidence"))
+        assert z.dtype == confidence.dtype == np.float32
+        truth = orbit.depth(frame["frame_id"])
+        known = np.isfinite(truth) & (truth > 0)
+        np.testing.assert_allclose(z[known], truth[known], rtol=1e-5)
+        assert (z[~known] == 0).all()
 
 
 def test_depth_as_pictures_and_as_numbers(model: ExportModel, folder: ExportFolder) -> None:
