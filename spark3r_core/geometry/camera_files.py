@@ -38,7 +38,7 @@ def read_camera(path: str | Path) -> Intrinsics:
         raise GeometryError(f"camera file {file} is not text; read are {FORMS}") from error
     try:
         return _camera_in(text, which)
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise GeometryError(f"camera file {file}: {error}") from error
     except GeometryError as error:
         raise GeometryError(f"camera file {file}: {error}") from error
