@@ -72,11 +72,14 @@ def test_a_file_with_everything(tmp_path: Path) -> None:
         ("    fps: 10", "    fps: 0", "--fps is 0"),
         ("    live: true", "    live: 1", "cameras: yard: live is 1; expected true or false"),
         ("count: 2", "count: 0", "mappers: count is 0; expected 1 to"),
+        ("count: 2", "count: 257", "mappers: count is 257; expected 1 to"),
         ("count: 2", "count: true", "mappers: count is True; expected a whole number"),
         ("address: auto", "address: auto, cpus: 2", "ray: cpus is of a Ray of its own"),
         ("ray: {address: auto}", "ray: [auto]", "ray is \\['auto'\\]; expected a table"),
         ("mappers: {", "mappers: {{", "is no YAML"),
+        ("mappers: {", "mappers: " + "[" * 1000, "is no YAML"),
     ],
+    ids=lambda words: words[:40],
 )
 def test_what_is_refused(old: str, new: str, words: str, tmp_path: Path) -> None:
     assert FILE.count(old) == 1
