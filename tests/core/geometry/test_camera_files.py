@@ -94,6 +94,7 @@ NERFSTUDIO = {
     "p2": 0.0003,
     "frames": [{"file_path": "images/frame_00001.jpeg", "transform_matrix": np.eye(4).tolist()}],
 }
+LAUGHTER = "".join(f"a{n}: &a{n} [{', '.join(9 * [f'*a{n - 1}' if n else 'ha'])}]\n" for n in range(7))  # 9^7 words
 FISHEYE = Intrinsics(300.0, 301.0, 320.5, 240.25, 640, 480, (0.01, -0.002, 0.0003, 0.0), True)
 
 
@@ -184,6 +185,7 @@ def test_a_sharp_sign_may_belong_to_the_name_of_the_file(tmp_path: Path) -> None
         ("a: [1, 2", "is no YAML"),
         ("just words", "no known form of a calibration"),
         ("[" * 10_000, "recursion"),
+        (LAUGHTER + "camera_model: *a6\nintrinsics: 1\nresolution: 1\n", "repeats itself without end"),
         ("a: " + "[" * 1000, "recursion"),
         ("speed: 3\nname: cat\n", "it holds 'speed', 'name'; read are the JSON of this program"),
     ],

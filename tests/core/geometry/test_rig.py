@@ -106,6 +106,8 @@ cam1: {T_cn_cnm1: [[1, 0, 0, -0.1], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]}
 cam2: {T_cn_cnm1: [[0, 0, -1, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]]}
 """
 
+LAUGHTER = "".join(f"a{n}: &a{n} [{', '.join(9 * [f'*a{n - 1}' if n else 'ha'])}]\n" for n in range(7))  # 9^7 words
+
 
 def test_files(tmp_path: Path) -> None:
     path = tmp_path / "rig.yaml"
@@ -134,6 +136,7 @@ def test_files(tmp_path: Path) -> None:
         (OWN.replace("0.3", ".nan"), "finite"),
         (OWN.replace("0.3", "10000000.0"), "finite"),
         ("a: " + "[" * 1000, "is no YAML"),
+        (LAUGHTER + OWN.replace("[0.3, 0, -0.1]", "*a6"), "repeats itself without end"),
         (OWN + "#" * MAX_FILE_BYTES, "is larger than 1 MiB"),
         (OWN.replace("0.3", "true"), "expected 3 numbers"),
         (OWN.replace("quat_xyzw: [0, 1, 0, 0]", "euler: [0, 1, 0]"), "expected translation_m and quat_xyzw"),

@@ -98,3 +98,12 @@ def test_too_many_cameras_and_too_long_a_file(tmp_path: Path) -> None:
         plan_of({"publish": "tcp://127.0.0.1:1", "cameras": {f"c{n}": "webcam:0" for n in range(33)}}, "site")
     with pytest.raises(ConfigError, match="expected a short file"):
         read(tmp_path, FILE + "#" * (256 << 10))
+
+
+def test_a_file_that_says_more_than_it_holds(tmp_path: Path) -> None:
+    anchored = "name: &ha ha\npublish: tcp://127.0.0.1:1\ncameras:\n  a: &one {source: webcam:0}\n  b: *one\n"
+    assert len(read(tmp_path, anchored).cameras) == 2
+    laughter = ", ".join(f"&a{n} [{', '.join(9 * [f'*a{n - 1}' if n else 'ha'])}]" for n in range(7))  # 9^7 words
+    for said in (f"maps: [{laughter}]", "maps: &all [*all]", f"maps: [&a {'x' * 10_000}, {500 * '*a, '}]"):
+        with pytest.raises(ConfigError, match="repeats itself without end"):
+            read(tmp_path, anchored + said)
