@@ -18,7 +18,7 @@ FLOODS = "tests/stream/pubsub/test_floods.py"
 GUARDS_TESTS = "tests/stream/pubsub/test_guards.py"
 WIRE_TESTS = "tests/stream/wire/test_wire.py"
 DEAD_WORKERS = "tests/stream/cli/test_dead_workers.py"
-RELAY_DEATH = f"{FLOODS} -k relay_dies"
+RELAY_DEATH = f"{FLOODS} -k relay_dies -o timeout=30"
 
 GUARDS = [
     Guard(PUBLISHER, "sock.setsockopt(zmq.MAXMSGSIZE, wire.KIB)", "pass", GUARDS_TESTS),
@@ -77,6 +77,7 @@ GUARDS = [
     Guard(RELAY, "self.error = error", "pass", RELAY_DEATH),
     Guard(SUB_SOCKET, "if self.relay.error is not None:", "if False:", RELAY_DEATH),
     Guard("spark3r_stream/pubsub/handshake.py", "| zmq.EVENT_DISCONNECTED", "", RELAY_DEATH),
+    Guard(SUB_SOCKET, "_LONGEST_WAIT_S = 1.0", "_LONGEST_WAIT_S = 1000.0", RELAY_DEATH),
     Guard(PUBLISHER, "relay.keep_running()", "pass", f"{FLOODS} -k started"),
     Guard("spark3r_stream/engine/sinks.py", "self._on_error(error)", "pass", f"{DEAD_WORKERS} -k heartbeat"),
     Guard(
