@@ -14,6 +14,7 @@ from typing import Any
 from spark3r_core.errors import GeometryError
 from spark3r_core.geometry import camera_forms
 from spark3r_core.geometry.camera import Intrinsics
+from spark3r_core.geometry.yaml_weight import is_light
 
 MAX_FILE_BYTES = 64 << 20  # a transforms.json names every picture
 FORMS = (
@@ -38,7 +39,7 @@ def read_camera(path: str | Path) -> Intrinsics:
         raise GeometryError(f"camera file {file} is not text; read are {FORMS}") from error
     try:
         return _camera_in(text, which)
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise GeometryError(f"camera file {file}: {error}") from error
     except GeometryError as error:
         raise GeometryError(f"camera file {file}: {error}") from error
@@ -117,6 +118,8 @@ def _yaml(text: str) -> Mapping[Any, Any]:
         raise GeometryError(f"is no YAML, either ({where}); read are {FORMS}") from error
     if not documents or not isinstance(documents[0], dict):  # `ros2 topic echo` writes a document per message
         raise GeometryError(f"no known form of a calibration; read are {FORMS}")
+    if not is_light(documents[0]):
+        raise GeometryError("it repeats itself without end, by YAML's aliases")
     return documents[0]
 
 

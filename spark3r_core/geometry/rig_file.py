@@ -21,6 +21,7 @@ import numpy as np
 from spark3r_core.errors import GeometryError
 from spark3r_core.geometry import se3
 from spark3r_core.geometry.rotation import Array
+from spark3r_core.geometry.yaml_weight import is_light
 
 MAX_FILE_BYTES = 1 << 20
 EXPECTED = "expected rig_from_camera: {NAME: {translation_m: [x, y, z], quat_xyzw: [x, y, z, w]}}, or Kalibr's camchain"
@@ -42,6 +43,8 @@ def read_rig(path: str | Path) -> dict[str, Array]:
         raise GeometryError(f"rig file {path} is no YAML; {EXPECTED}") from error
     if not isinstance(content, Mapping):
         raise GeometryError(f"rig file {path} holds no table; {EXPECTED}")
+    if not is_light(content):
+        raise GeometryError(f"rig file {path} repeats itself without end; {EXPECTED}")
     try:
         rig = _chain(content) if "rig_from_camera" not in content else _poses(content["rig_from_camera"])
     except GeometryError as error:

@@ -119,7 +119,7 @@ class Desk:
     def _answered(self, line: bytes) -> dict[str, Any]:
         try:
             request = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):  # the second of brackets in brackets
             request = None
         if not isinstance(request, dict):
             return {"error": "expected one line of JSON, an object"}

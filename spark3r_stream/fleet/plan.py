@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from spark3r_core.geometry.yaml_weight import is_light
 from spark3r_core.user_paths import expand_home
 from spark3r_stream.config import ConfigError, RunConfig
 from spark3r_stream.running.cameras import with_name
@@ -103,6 +104,8 @@ def read_plan(path: Path) -> FleetPlan:
             content = yaml.load(file, Loader)  # a SafeLoader
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path} is no YAML: {' '.join(str(error).split())[:300]}") from None
+    if not is_light(content):
+        raise ConfigError(f"{path} repeats itself without end, by YAML's aliases")
     try:
         return plan_of(content, path.stem)
     except ConfigError as error:

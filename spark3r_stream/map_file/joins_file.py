@@ -57,10 +57,12 @@ def read_joins(path: Path, names: Mapping[int, str]) -> dict[tuple[int, int], Re
             lies = Sim3.from_matrix(one["first_from_second"])
             relation = Relation(lies, tuple((int(a), int(b)) for a, b in one["pairs"]))
             pair = numbers[one["first"]], numbers[one["second"]]
+            if pair[0] == pair[1]:
+                raise ValueError(f"{one['first']} is joined with itself")
             if pair[0] > pair[1]:  # another order of cameras than then
                 pair = pair[1], pair[0]
                 relation = Relation(relation.first_from_second.inverse(), tuple((b, a) for a, b in relation.pairs))
             found[pair] = relation
-    except (ValueError, KeyError, TypeError, GeometryError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError, GeometryError) as error:
         raise MapFileError(f"{path} does not say how maps are joined: {error}; move it away to begin without") from None
     return found

@@ -25,6 +25,7 @@ from spark3r_stream.plain_text import cleaned
 MAX_FILE_BYTES = 512 << 20
 LEAST_NANOSECONDS = 10**11
 MOST_TIME_NS = 2**62
+MOST_VALUE = 1e15  # in any unit; sums and products of some such numbers are still finite
 _SEPARATORS = re.compile(r"[,;\s]+")
 
 
@@ -82,6 +83,7 @@ def parse_line(line: str, columns: int, optional: int = 0) -> tuple[int, list[fl
             raise ValueError(f"{cleaned(field, 40)!r} is no number") from None
         if not math.isfinite(values[-1]):
             raise ValueError(f"{cleaned(field, 40)} is not finite")
+    _check_sizes(values[:columns])
     return time_ns, values + [math.nan] * (columns + optional - len(values))
 
 
@@ -101,9 +103,14 @@ def parse_json(text: str, fields: Sequence[tuple[str, int, bool]]) -> tuple[int,
             continue
         if not isinstance(given, list) or len(given) != count:
             raise ValueError(f'a message whose "{name}" is no list of {count} numbers')
-        numbers = [float(one) if isinstance(one, (int, str)) else math.nan for one in given]
+        try:
+            numbers = [float(one) if isinstance(one, (int, str)) else math.nan for one in given]
+        except OverflowError:  # of whole numbers alone
+            numbers = [math.inf]
         if not all(map(math.isfinite, numbers)):
             raise ValueError(f'a message whose "{name}" has what is no finite number')
+        if is_needed:
+            _check_sizes(numbers)
         values += numbers
     return parse_time(str(message["time"])), values
 
@@ -122,6 +129,13 @@ def parse_time(field: str) -> int:
     if abs(time_ns) >= MOST_TIME_NS:
         raise ValueError(f"{cleaned(field, 40)} is no time of this era")
     return time_ns
+
+
+def _check_sizes(values: Sequence[float]) -> None:
+    """Not of deviations: some say by the largest number that there is that they do not know."""
+    most = max(map(abs, values))
+    if most > MOST_VALUE:
+        raise ValueError(f"{most:g} is more than any sensor says")
 
 
 def sorted_rows(found: Iterable[tuple[int, list[float]]], columns: int) -> Rows:

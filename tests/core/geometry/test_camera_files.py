@@ -11,7 +11,7 @@ import pytest
 
 from spark3r_core.errors import GeometryError
 from spark3r_core.geometry.camera import Intrinsics
-from spark3r_core.geometry.camera_files import camera_as_json, read_camera
+from spark3r_core.geometry.camera_files import MAX_FILE_BYTES, camera_as_json, read_camera
 
 OURS = {"width": 752, "height": 480, "fx": 458.654, "fy": 457.296, "cx": 367.215, "cy": 248.375}
 LENS = (-0.283, 0.0739, 0.00019, 0.0000176)
@@ -94,6 +94,7 @@ NERFSTUDIO = {
     "p2": 0.0003,
     "frames": [{"file_path": "images/frame_00001.jpeg", "transform_matrix": np.eye(4).tolist()}],
 }
+LAUGHTER = "".join(f"a{n}: &a{n} [{', '.join(9 * [f'*a{n - 1}' if n else 'ha'])}]\n" for n in range(7))  # 9^7 words
 FISHEYE = Intrinsics(300.0, 301.0, 320.5, 240.25, 640, 480, (0.01, -0.002, 0.0003, 0.0), True)
 
 
@@ -183,8 +184,12 @@ def test_a_sharp_sign_may_belong_to_the_name_of_the_file(tmp_path: Path) -> None
         (json.dumps({**OURS, "distortion_model": "fisheye", "distortion": [1, 2]}), "has 4 coefficients"),
         ("a: [1, 2", "is no YAML"),
         ("just words", "no known form of a calibration"),
+        ("[" * 10_000, "recursion"),
+        (LAUGHTER + "camera_model: *a6\nintrinsics: 1\nresolution: 1\n", "repeats itself without end"),
+        ("a: " + "[" * 1000, "recursion"),
         ("speed: 3\nname: cat\n", "it holds 'speed', 'name'; read are the JSON of this program"),
     ],
+    ids=lambda words: words[:40],
 )
 def test_what_cannot_be_a_camera_is_refused_with_its_reason(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(GeometryError, match=message) as raised:
@@ -201,3 +206,7 @@ def test_a_camera_that_is_not_in_the_file_and_a_file_that_is_no_text(tmp_path: P
     (tmp_path / "picture.png").write_bytes(b"\x89PNG\xff\xfe")
     with pytest.raises(GeometryError, match="is not text"):
         read_camera(tmp_path / "picture.png")
+    with (tmp_path / "video.yaml").open("wb") as file:
+        file.truncate(MAX_FILE_BYTES + 1)
+    with pytest.raises(GeometryError, match="is larger than 64 MiB"):
+        read_camera(tmp_path / "video.yaml")

@@ -10,7 +10,7 @@ import pytest
 from spark3r_core.errors import GeometryError
 from spark3r_core.geometry import se3
 from spark3r_core.geometry.rig import at_same_times, fit_rig
-from spark3r_core.geometry.rig_file import read_rig
+from spark3r_core.geometry.rig_file import MAX_FILE_BYTES, read_rig
 from spark3r_core.geometry.rotation import Array, exp_so3, rotation_angle
 
 UNIT, OTHER_UNIT = 0.5, 1.7  # of the maps, per metre
@@ -106,6 +106,8 @@ cam1: {T_cn_cnm1: [[1, 0, 0, -0.1], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]}
 cam2: {T_cn_cnm1: [[0, 0, -1, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]]}
 """
 
+LAUGHTER = "".join(f"a{n}: &a{n} [{', '.join(9 * [f'*a{n - 1}' if n else 'ha'])}]\n" for n in range(7))  # 9^7 words
+
 
 def test_files(tmp_path: Path) -> None:
     path = tmp_path / "rig.yaml"
@@ -132,6 +134,10 @@ def test_files(tmp_path: Path) -> None:
         (OWN.replace("[0, 1, 0, 0]", "[0, 0, 0, 0]"), "no turn is"),
         (OWN.replace("[0, 1, 0, 0]", "[0, 1, 0]"), "expected 4 numbers"),
         (OWN.replace("0.3", ".nan"), "finite"),
+        (OWN.replace("0.3", "10000000.0"), "finite"),
+        ("a: " + "[" * 1000, "is no YAML"),
+        (LAUGHTER + OWN.replace("[0.3, 0, -0.1]", "*a6"), "repeats itself without end"),
+        (OWN + "#" * MAX_FILE_BYTES, "is larger than 1 MiB"),
         (OWN.replace("0.3", "true"), "expected 3 numbers"),
         (OWN.replace("quat_xyzw: [0, 1, 0, 0]", "euler: [0, 1, 0]"), "expected translation_m and quat_xyzw"),
         ("camera: {fx: 3}", "holds camera"),
@@ -139,6 +145,7 @@ def test_files(tmp_path: Path) -> None:
         (KALIBR.replace("-0.1", "1, 0"), "expected 16 numbers"),
         (KALIBR.replace("[0, 0, -1, 0]", "[0, 0, -2, 0]"), "not a rigid pose"),
     ],
+    ids=lambda words: words[:40],
 )
 def test_files_that_are_none(text: str, words: str, tmp_path: Path) -> None:
     path = tmp_path / "rig.yaml"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from collections.abc import Iterator
@@ -11,7 +12,8 @@ import pytest
 
 from spark3r_stream.config import ConfigError
 from spark3r_stream.errors import StreamError
-from spark3r_stream.fleet.desk import Desk, Request, ask, desk_folder, desk_path, running_fleets
+from spark3r_stream.fleet import desk as desk_module
+from spark3r_stream.fleet.desk import MAX_LINE_BYTES, Desk, Request, ask, desk_folder, desk_path, running_fleets
 from tests.helpers import spark3r
 
 
@@ -47,18 +49,30 @@ def test_who_asks_is_answered_and_told_what_is_refused(desk: Desk) -> None:
         ask("yard", {"what": "status"})
 
 
-@pytest.mark.parametrize("line", [b"\n", b"3\n", b"{\n", b"x" * 100_000 + b"\n"])
+LONG = json.dumps({"what": "status", "more": "x" * MAX_LINE_BYTES}).encode()
+
+
+@pytest.mark.parametrize("line", [b"", b"3", b"{", b"x" * 100_000, LONG, b"[" * 60_000], ids=lambda line: line[:20])
 def test_noise_is_answered_and_nothing_else_happens(desk: Desk, line: bytes) -> None:
     with socket.socket(socket.AF_UNIX) as sock:
         sock.connect(str(desk_path("site")))
         sock.settimeout(10)
         try:
-            sock.sendall(line)
+            sock.sendall(line + b"\n")
             said = sock.recv(1000)
         except ConnectionError:  # hung up on while it still wrote
             said = b"expected one line of JSON"
     assert b"expected one line of JSON" in said
     assert ask("site", {"what": "status"})
+
+
+def test_one_who_says_nothing_does_not_hold_up_the_others(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(desk_module, "_REQUEST_S", 0.1)
+    monkeypatch.setattr(desk_module, "_ANSWER_S", 10.0)
+    with socket.socket(socket.AF_UNIX) as mute:
+        mute.connect(str(desk_path("site")))
+        mute.sendall(b'{"what": ')
+        assert ask("site", {"what": "status"})
 
 
 def test_only_one_of_a_name_and_only_its_user(desk: Desk, capfd: pytest.CaptureFixture[str]) -> None:

@@ -72,11 +72,14 @@ def test_a_file_with_everything(tmp_path: Path) -> None:
         ("    fps: 10", "    fps: 0", "--fps is 0"),
         ("    live: true", "    live: 1", "cameras: yard: live is 1; expected true or false"),
         ("count: 2", "count: 0", "mappers: count is 0; expected 1 to"),
+        ("count: 2", "count: 257", "mappers: count is 257; expected 1 to"),
         ("count: 2", "count: true", "mappers: count is True; expected a whole number"),
         ("address: auto", "address: auto, cpus: 2", "ray: cpus is of a Ray of its own"),
         ("ray: {address: auto}", "ray: [auto]", "ray is \\['auto'\\]; expected a table"),
         ("mappers: {", "mappers: {{", "is no YAML"),
+        ("mappers: {", "mappers: " + "[" * 1000, "is no YAML"),
     ],
+    ids=lambda words: words[:40],
 )
 def test_what_is_refused(old: str, new: str, words: str, tmp_path: Path) -> None:
     assert FILE.count(old) == 1
@@ -95,3 +98,12 @@ def test_too_many_cameras_and_too_long_a_file(tmp_path: Path) -> None:
         plan_of({"publish": "tcp://127.0.0.1:1", "cameras": {f"c{n}": "webcam:0" for n in range(33)}}, "site")
     with pytest.raises(ConfigError, match="expected a short file"):
         read(tmp_path, FILE + "#" * (256 << 10))
+
+
+def test_a_file_that_says_more_than_it_holds(tmp_path: Path) -> None:
+    anchored = "name: &ha ha\npublish: tcp://127.0.0.1:1\ncameras:\n  a: &one {source: webcam:0}\n  b: *one\n"
+    assert len(read(tmp_path, anchored).cameras) == 2
+    laughter = ", ".join(f"&a{n} [{', '.join(9 * [f'*a{n - 1}' if n else 'ha'])}]" for n in range(7))  # 9^7 words
+    for said in (f"maps: [{laughter}]", "maps: &all [*all]", f"maps: [&a {'x' * 10_000}, {500 * '*a, '}]"):
+        with pytest.raises(ConfigError, match="repeats itself without end"):
+            read(tmp_path, anchored + said)

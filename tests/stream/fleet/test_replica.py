@@ -16,7 +16,7 @@ from spark3r_core.stream.map_budget import without
 from spark3r_core.stream.meeting import Relation
 from spark3r_stream.errors import MapFileError
 from spark3r_stream.fleet.replica import MapChange, Replica, Sent
-from spark3r_stream.map_file.joins_file import read_joins, write_joins
+from spark3r_stream.map_file.joins_file import MAX_FILE_BYTES, read_joins, write_joins
 from spark3r_stream.map_file.writing import map_bytes
 from tests.helpers_map import FACTS, IDS, orbit_map
 
@@ -93,9 +93,29 @@ def test_how_maps_were_joined_is_read_back_by_name(tmp_path: Path) -> None:
     assert read_joins(path, {0: "roof"}) == {}
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"version": 2}', '{"version": 1, "joins": [{"first": "gate"}]}'])
+def join(first: str = "gate", number: str = "1") -> str:
+    one = f'"first": "{first}", "second": "yard", "first_from_second": {np.eye(4).tolist()}, "pairs": [[{number}, 2]]'
+    return f'{{"version": 1, "joins": [{{{one}}}]}}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", '{"version": 2}', '{"version": 1, "joins": [{"first": "gate"}]}', "[" * 100_000, join("yard"),
+     join(number="1e999"), join(number="[]")],
+    ids=lambda text: text[:20] + text[-20:],
+)  # fmt: skip
 def test_a_file_that_says_nothing_of_joins(text: str, tmp_path: Path) -> None:
-    path = tmp_path / "joins.json"
+    path, names = tmp_path / "joins.json", {0: "gate", 1: "yard"}
+    path.write_text(join())
+    assert list(read_joins(path, names)) == [(0, 1)]
     path.write_text(text)
     with pytest.raises(MapFileError, match="move it away"):
-        read_joins(path, {0: "gate", 1: "yard"})
+        read_joins(path, names)
+
+
+def test_a_file_of_joins_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "joins.json"
+    with path.open("wb") as file:
+        file.truncate(MAX_FILE_BYTES + 1)
+    with pytest.raises(MapFileError, match="it is too large"):
+        read_joins(path, {})

@@ -288,5 +288,9 @@ def test_what_is_no_file_is_one_line(tmp_path: Path) -> None:
     large = tmp_path / "large"
     with large.open("wb") as file:
         file.truncate(MAX_BYTES + 1)
+    tracemalloc.start()
     with pytest.raises(MapFileError, match="at most"):
         read_map(large)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5 << 20, "it is not read"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from spark3r_stream.pubsub import endpoints
 from spark3r_stream.pubsub import publisher as publisher_module
 from spark3r_stream.pubsub import relay as relay_module
 from spark3r_stream.pubsub import subscriber as subscriber_module
+from spark3r_stream.pubsub import subscriber_socket as subscriber_socket_module
 from spark3r_stream.pubsub.publisher import Publisher
 from spark3r_stream.pubsub.snapshot import SnapshotKeeper, parse_reply
 from spark3r_stream.pubsub.subscriber import Subscriber
@@ -125,6 +127,37 @@ def test_a_subscriber_whose_relay_dies_says_so(publisher: Publisher, connected: 
         subscriber._connection.relay._wake()
         with pytest.raises(WireError, match="ZeroDivisionError"):
             list(subscriber)  # for ever, but for that
+
+
+def test_who_waits_is_woken_when_its_relay_dies(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once, and not only when it looks up the next time."""
+    monkeypatch.setattr(subscriber_socket_module, "_LONGEST_WAIT_S", 1000.0)
+    with Subscriber(publisher.endpoint) as subscriber:
+        assert subscriber.wait_connected(WAIT_S)
+        subscriber._connection.relay._look_after_links = lambda now_s: 1 / 0  # type: ignore[method-assign, assignment]
+        subscriber._connection.relay._wake()
+        with pytest.raises(WireError, match="ZeroDivisionError"):
+            subscriber.poll(WAIT_S)
+
+
+def test_also_where_nothing_was_connected_when_the_relay_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ZeroMQ tells of no event then."""
+    listen = endpoints.listen
+
+    def unreachable(endpoint: str) -> tuple[socket.socket, str]:
+        listening = listen(endpoint)
+        Path(endpoint.removeprefix("ipc://")).unlink()
+        return listening
+
+    monkeypatch.setattr(endpoints, "listen", unreachable)
+    with Subscriber(f"ipc://{tmp_path}/nobody") as subscriber:
+        relay = subscriber._connection.relay
+        relay._look_after_links = lambda now_s: 1 / 0  # type: ignore[method-assign, assignment]
+        dying = threading.Timer(0.2, relay._wake)
+        dying.start()
+        with pytest.raises(WireError, match="ZeroDivisionError"):
+            list(subscriber)
+        dying.join()
 
 
 def test_welcomes_without_end_do_not_hold_up_a_call() -> None:

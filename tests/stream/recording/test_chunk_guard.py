@@ -102,6 +102,15 @@ def test_a_record_is_not_read_before_its_length_is_known_to_be_allowed(tmp_path:
     assert "at most 1048576 are allowed" in Recording(path).info().cut
 
 
+def test_a_declaration_in_a_chunk_is_no_longer_than_one_outside(tmp_path: Path) -> None:
+    """A chunk may hold far more than a channel needs, and its compression makes that cheap."""
+    filled = struct.pack("<I", 65 * mcap_file.KIB) + bytes(65 * mcap_file.KIB)
+    channel = struct.pack("<HHI", 1, 0, 7) + b"/frame/" + filled + struct.pack("<I", 0)
+    path = tmp_path / "channel.mcap"
+    path.write_bytes(mcap((1, bytes(8)), chunk_record(struct.pack("<BQ", 4, len(channel)) + channel)))
+    assert f"channel of {len(channel)} bytes" in Recording(path).info().cut
+
+
 def test_a_million_empty_frames_are_not_decoded() -> None:
     payload = b"\x12\x00" * 1_000_000
     recording_pb2.Decisions.FromString(payload[:200])

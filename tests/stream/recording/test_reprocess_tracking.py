@@ -8,6 +8,7 @@ import pytest
 
 from spark3r_stream.map_file.reading import read_map
 from spark3r_stream.proto import wire_pb2
+from spark3r_stream.recording.records import DECISIONS
 from spark3r_stream.recording.reprocess import RecordedRun
 from spark3r_stream.wire import envelope as wire
 from tests.helpers_recording import rewrite
@@ -60,16 +61,34 @@ def test_a_run_that_was_cut_short_comes_out_again(tmp_path: Path, spark3r) -> No
     assert [one for one in part if one[0] == "/frame/"] == frames
 
 
-@pytest.mark.parametrize("kept", [0.5, pytest.param(0.8, marks=pytest.mark.slow)])
+def cut_before_decisions(recorded: Path, target: Path, windows: int) -> None:
+    """After the messages of a window whose decisions are missing, and without an index or an end."""
+    decided, is_over = 0, False
+
+    def change(topic: str, data: bytes) -> bytes | None:
+        nonlocal decided, is_over
+        if is_over:
+            return None
+        decided += topic == DECISIONS
+        is_over = decided == windows and topic == wire.FRAME
+        return data
+
+    rewrite(recorded, target, change=change)
+    target.write_bytes(target.read_bytes()[:-20])
+
+
+@pytest.mark.parametrize("kept", [None, *(pytest.param(one, marks=pytest.mark.slow) for one in (0.5, 0.8))])
 def test_a_recording_cut_anywhere_is_repeated_up_to_its_last_decisions(
-    kept: float, tmp_path: Path, spark3r, capfd: pytest.CaptureFixture[str]
+    kept: float | None, tmp_path: Path, spark3r, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """What was published behind them cannot be made again, and neither can the end that the run came to."""
     first, cut = tmp_path / "first.mcap", tmp_path / "cut.mcap"
     source = ROOM.format(frames=75, fps=15, more="&live=1")  # five seconds, a chunk each
     assert spark3r("run", source, "--record", first) == 0
-    data = first.read_bytes()
-    cut.write_bytes(data[: int(kept * len(data))])
+    if kept is None:
+        cut_before_decisions(first, cut, 35)
+    else:
+        cut.write_bytes(first.read_bytes()[: int(kept * first.stat().st_size)])
     assert 0 < RecordedRun.load(cut).frame_count < RecordedRun.load(first).frame_count
     capfd.readouterr()
     assert spark3r("run", cut) == 0

@@ -233,28 +233,6 @@ def test_hostile_messages_are_counted_and_good_ones_are_still_used(
     assert "depth images: 5 could not be used" in caplog.text
 
 
-def test_what_waits_is_bounded(sensor: Sensor, monkeypatch: pytest.MonkeyPatch) -> None:
-    noise = np.random.default_rng(0).integers(0, 65536, (12, 16)).astype(np.uint16)
-    size = len(png(noise))
-    monkeypatch.setattr(depth_topic, "MAX_WAITING_BYTES", 5 * size)
-    topic = DepthTopic(sensor.endpoint)
-    sensor.wait_heard()
-    for index in range(20):  # of a time for which no frame comes
-        sensor.socket.send_multipart(message(START_NS + index * FRAME_NS, noise))
-    until(lambda: topic.unmatched == 15)
-    assert (len(topic._waiting), topic._waiting_bytes) == (5, 5 * size)
-    topic.close()
-
-
-def test_what_waits_too_long_for_its_frame_is_let_go(sensor: Sensor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(depth_topic, "LONGEST_WAIT_S", 0.05)
-    topic = DepthTopic(sensor.endpoint)
-    sensor.wait_heard()
-    sensor.socket.send_multipart(message(START_NS, millimetres(1000)))
-    until(lambda: topic.unmatched == 1)
-    topic.close()
-
-
 def test_tracking_never_waits_for_an_image(sensor: Sensor, monkeypatch: pytest.MonkeyPatch) -> None:
     """While one is being unpacked, frames go on."""
     unpacking, go_on = threading.Event(), threading.Event()

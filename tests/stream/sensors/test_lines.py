@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from spark3r_stream.errors import SensorError
-from spark3r_stream.sensors.lines import parse_time, read_rows
+from spark3r_stream.sensors.lines import MAX_FILE_BYTES, parse_time, read_rows
 
 EXPECTED = "time and three numbers"
 
@@ -44,7 +45,7 @@ def test_a_time_is_read_to_the_nanosecond(text: str, time_ns: int) -> None:
     [("0.1,1,2\n", "line 1: 3 values"),
      ("time\n0.1,1,2,x\n", "line 2: 'x' is no number"), ("0.1,1,2,nan", "not finite"),
      ("", "has no line"), ("# nothing\n", "has no line"), ("a\nb\n", "line 2"), ("1e99,1,2,3", "no time"),
-     ("9" * 30 + ",1,2,3", "no time")],
+     ("9" * 30 + ",1,2,3", "no time"), ("0.1,1,-1e16,3", "1e.16 is more than any sensor says")],
 )  # fmt: skip
 def test_what_cannot_be_read_is_refused_with_its_line(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "gyro.txt"
@@ -56,6 +57,10 @@ def test_what_cannot_be_read_is_refused_with_its_line(tmp_path: Path, text: str,
 def test_a_missing_file_and_one_that_is_not_text_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SensorError, match="No such file"):
         read_rows(tmp_path / "none.csv", 3, EXPECTED)
+    (tmp_path / "video").touch()
+    os.truncate(tmp_path / "video", MAX_FILE_BYTES + 1)
+    with pytest.raises(SensorError, match="is larger than 512 MiB"):
+        read_rows(tmp_path / "video", 3, EXPECTED)
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00\x81")
     with pytest.raises(SensorError, match="is not text"):
         read_rows(tmp_path / "binary", 3, EXPECTED)

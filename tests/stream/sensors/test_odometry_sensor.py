@@ -169,7 +169,12 @@ def test_what_follows_a_pose_is_its_deviation(
 
 @pytest.mark.parametrize(
     ("numbers", "said"),
-    [("1 2 3", "3 numbers after a pose"), ("1 1 1 1 1 -1", "below zero"), (" ".join(["-1"] * 36), "below zero")],
+    [
+        ("1 2 3", "3 numbers after a pose"),
+        ("1 1 1 1 1 -1", "below zero"),
+        (" ".join(["-1"] * 36), "below zero"),
+        ("1 1 1 1 1 1e7", "beyond all bounds"),
+    ],
 )
 def test_what_is_no_deviation_is_refused(tmp_path: Path, numbers: str, said: str) -> None:
     with pytest.raises(SensorError, match=said):
@@ -190,7 +195,8 @@ def test_a_topic_sends_lines_or_json(tmp_path: Path, caplog: pytest.LogCaptureFi
         pose = {"time": begin_s + 0.1, "position": [4, 5, 6], "orientation": [0, 0, 0, 1]}
         for message in (
             {**pose, "covariance": [1, 2]}, {**pose, "position": None}, {**pose, "time": [1]}, [1],
-            {**pose, "position": [1, 2, float("nan")]}, {**pose, "covariance": COVARIANCE.ravel().tolist()},
+            {**pose, "position": [1, 2, float("nan")]}, {**pose, "position": [1, 2, 10**400]},
+            {**pose, "position": [1, 2, -1e300]}, {**pose, "covariance": COVARIANCE.ravel().tolist()},
         ):  # fmt: skip
             publisher.send_multipart([b"/odometry/", json.dumps(message).encode()])
         publisher.send_multipart([b"/odometry/", json.dumps({**pose, "time": (begin_s * 10 + 2) * 10**8}).encode()])
@@ -202,5 +208,5 @@ def test_a_topic_sends_lines_or_json(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert rows.times_ns.tolist() == [begin_s * 10**9 + n * 10**8 for n in range(3)]
     assert variances_of(rows.values[1, 7:]) == (pytest.approx(0.0501), pytest.approx(0.0021))
     assert variances_of(rows.values[2, 7:]) is None
-    assert refused == 5
+    assert refused == 7
     assert '"covariance" is no list of 36 numbers' in caplog.text

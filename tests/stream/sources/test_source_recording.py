@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from spark3r_stream.recording.records import Decisions, DroppedFrames, FrameTime
 from spark3r_stream.recording.reprocess import RecordedRun
 from spark3r_stream.recording.writer import Recorder
 from spark3r_stream.sources import ReconnectOptions, SourceKind, SourceOptions, open_source
+from spark3r_stream.sources import recording as recording_source
 from spark3r_stream.sources.open import is_recording
 from spark3r_stream.sources.recording import RecordingSource
 from tests.helpers_media import moving_images, write_video
@@ -221,6 +223,17 @@ def test_what_cannot_be_repeated_is_refused_with_the_place(tmp_path: Path) -> No
         recorder.decisions(windows[0])
     with pytest.raises(RecordingError, match="does not say how it was made"):
         RecordedRun.load(path)
+
+
+def test_a_recorded_name_of_a_world_does_not_say_how_much_is_rendered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording_source, "MAX_PIXELS", 3000)
+    settings = {"settings": json.dumps({"source": "synthetic:room?frames=3&size=64x48"})}
+    with Recorder(tmp_path / "a.mcap", settings, SystemClock()) as recorder:
+        recorder.decisions(Decisions(0, tuple(FrameTime(one, 0, one, one, one) for one in range(3))))
+    with pytest.raises(RecordingError, match="its pictures are 64x48; at most 3000 pixels"):
+        RecordingSource(RecordedRun.load(tmp_path / "a.mcap"))
 
 
 def test_which_uris_are_recordings() -> None:

@@ -1,0 +1,1 @@
+"""Lists of the guards that `tools/mutate_guards.py` removes."""
