@@ -13,6 +13,7 @@ import socket
 import stat
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,15 @@ def ask(name: str, request: Request) -> Any:
     return answer["answer"]
 
 
+@dataclass(frozen=True)
+class _Waiting:
+    """gave_up: who asked was told that nobody had time, and does not wait any more."""
+
+    request: Request
+    reply: queue.Queue[dict[str, Any]] = field(default_factory=lambda: queue.Queue(1))
+    gave_up: threading.Event = field(default_factory=threading.Event)
+
+
 class Desk:
     """Requests come in through a thread and wait until `serve` takes them, in the thread that looks after the fleet."""
 
@@ -86,7 +96,7 @@ class Desk:
         finally:
             os.umask(before)
         self._socket.listen(4)
-        self._waiting: queue.Queue[tuple[Request, queue.Queue[dict[str, Any]]]] = queue.Queue(8)
+        self._waiting: queue.Queue[_Waiting] = queue.Queue(8)
         self._thread = threading.Thread(target=self._accept, name="spark3r-desk", daemon=True)
         self._thread.start()
 
@@ -94,11 +104,13 @@ class Desk:
         """Answer what waits. What `answer` raises of our own errors is told to who asked."""
         with contextlib.suppress(queue.Empty):
             while True:
-                request, reply = self._waiting.get_nowait()
+                waiting = self._waiting.get_nowait()
+                if waiting.gave_up.is_set():
+                    continue
                 try:
-                    reply.put({"answer": answer(request)})
+                    waiting.reply.put({"answer": answer(waiting.request)})
                 except (Spark3rError, OSError) as error:
-                    reply.put({"error": str(error)})
+                    waiting.reply.put({"error": str(error)})
 
     def close(self) -> None:
         with contextlib.suppress(OSError):  # closing alone does not wake a thread that waits in accept
@@ -123,11 +135,12 @@ class Desk:
             request = None
         if not isinstance(request, dict):
             return {"error": "expected one line of JSON, an object"}
-        reply: queue.Queue[dict[str, Any]] = queue.Queue(1)
+        waiting = _Waiting(request)
         try:
-            self._waiting.put((request, reply), timeout=_REQUEST_S)
-            return reply.get(timeout=_ANSWER_S)
+            self._waiting.put(waiting, timeout=_REQUEST_S)
+            return waiting.reply.get(timeout=_ANSWER_S)
         except (queue.Full, queue.Empty):
+            waiting.gave_up.set()
             return {"error": "the fleet is too busy to answer"}
 
 

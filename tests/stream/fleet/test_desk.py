@@ -98,3 +98,18 @@ def test_the_command_asks_the_only_one(
     ):  # fmt: skip
         assert spark3r(monkeypatch, "fleet", *arguments) == 1
         assert words in capfd.readouterr().err
+
+
+def test_what_was_refused_as_too_busy_is_not_done_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "run").mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    monkeypatch.setattr(desk_module, "_ANSWER_S", 0.2)
+    busy, done = Desk("site"), []
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(desk_path("site")))
+        sock.settimeout(10)
+        sock.sendall(b'{"what": "remove", "camera": "roof"}\n')
+        assert b"too busy" in sock.recv(1000)
+    busy.serve(done.append)
+    assert done == []
+    busy.close()
