@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 
 import pytest
 from hypothesis import given
@@ -50,6 +51,7 @@ def test_an_error_with_escapes_is_one_line(monkeypatch: pytest.MonkeyPatch, capf
     def fail(**_: object) -> int:
         raise StreamError("no \x1b[2Jcodec\nspark3r: done")
 
+    monkeypatch.setattr(sys, "argv", ["spark3r", "doctor"])
     monkeypatch.setattr(command_line.app, "cli", fail)
     with pytest.raises(SystemExit):
         command_line.main()

@@ -169,7 +169,7 @@ def test_a_recording_cut_at_its_end_gives_what_comes_before(tmp_path: Path) -> N
         again = read_all(RecordingSource(run))
         assert_same_frames(again, frames[: len(again)])
         seen.add(len(again))
-    assert {3, 36} <= seen
+    assert max(seen) == 36 > min(seen), "whole, and less: how often the writer flushes is a matter of load"
     assert all("holds no decisions" in text for text in empty)
 
 
