@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -22,6 +23,9 @@ log = logging.getLogger(__name__)
 KEPT_NS = 30 * 10**9  # of a topic
 MAX_MESSAGE_BYTES = 64 << 10
 WAITING_MESSAGES = 100_000  # in ZeroMQ's queue, while a frame is processed
+SILENT_S = (
+    5.0  # after which the address is connected to again: ZeroMQ does not, once a peer has sent too long a message
+)
 MOST_AT_ONCE = 20_000  # taken for one frame: a flood must not hold up the pictures
 _ENDPOINT = re.compile(r"^(tcp|ipc)://")
 
@@ -100,6 +104,7 @@ class TopicFeed:
         self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
         self._socket.setsockopt(zmq.RCVHWM, WAITING_MESSAGES)
         self._socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
+        self._heard_s, self._is_silent = time.monotonic(), False
         try:
             self._socket.connect(endpoint)
         except zmq.ZMQError as error:
@@ -117,6 +122,7 @@ class TopicFeed:
             except zmq.Again:
                 break
             found += self._parsed(parts)
+        self._listen_again_if_silent(bool(found))
         if found:
             width = self._columns + self._optional
             new = sorted_rows(found, width)
@@ -132,6 +138,17 @@ class TopicFeed:
     def close(self) -> None:
         self._socket.close()
         self._context.term()
+
+    def _listen_again_if_silent(self, has_heard: bool) -> None:
+        now_s = time.monotonic()
+        if has_heard:
+            self._heard_s, self._is_silent = now_s, False
+        elif now_s - self._heard_s > SILENT_S:
+            if not self._is_silent:
+                log.warning("%s says nothing any more; connecting again", cleaned(self._endpoint))
+            self._heard_s, self._is_silent = now_s, True
+            self._socket.disconnect(self._endpoint)
+            self._socket.connect(self._endpoint)
 
     def _parsed(self, parts: list[bytes]) -> list[tuple[int, list[float]]]:
         found = []

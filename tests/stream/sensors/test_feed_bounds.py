@@ -52,6 +52,22 @@ def test_a_message_that_is_too_long_is_not_taken_in(sockets: tuple[TopicFeed, An
     assert publisher.recv() == b"\x00/gyro/", "who sent it is hung up on"
 
 
+def test_after_one_that_was_too_long_the_feed_listens_again(
+    sockets: tuple[TopicFeed, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed, publisher = sockets
+    monkeypatch.setattr(feed_module, "SILENT_S", 0.2)
+    publisher.send_multipart([b"/gyro/", b"1,1" + b" " * MAX_MESSAGE_BYTES])
+    deadline, said = time.monotonic() + WAIT_S, []
+    while said[-2:] != [b"\x00/gyro/", b"\x01/gyro/"]:
+        feed.rows()
+        assert time.monotonic() < deadline, f"it did not come back: {said}"
+        if publisher.poll(5):
+            said.append(publisher.recv())
+    publisher.send_multipart([b"/gyro/", b"2,1"])
+    assert count_after(feed, 0) == 1
+
+
 def test_one_frame_takes_so_many_messages_and_leaves_the_rest(
     sockets: tuple[TopicFeed, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
