@@ -23,9 +23,7 @@ log = logging.getLogger(__name__)
 KEPT_NS = 30 * 10**9  # of a topic
 MAX_MESSAGE_BYTES = 64 << 10
 WAITING_MESSAGES = 100_000  # in ZeroMQ's queue, while a frame is processed
-SILENT_S = (
-    5.0  # after which the address is connected to again: ZeroMQ does not, once a peer has sent too long a message
-)
+SILENT_S = 5.0  # then the address is connected to again: ZeroMQ does not, once a peer has sent too long a message
 MOST_AT_ONCE = 20_000  # taken for one frame: a flood must not hold up the pictures
 _ENDPOINT = re.compile(r"^(tcp|ipc)://")
 
