@@ -95,7 +95,7 @@ def linearise(points: KeyPoints, level: Level, pose: Array, light: Array, shared
         jacobian[:, -2] = along_ray - (du * inwards[:, 0] + dv * inwards[:, 1] + third * inwards[:, 2])
     residual = sampled[:, 0] - (np.float32(light[0]) * points.intensity + np.float32(light[1]))
     jacobian[:, -1] = residual
-    variance = np.float32(INTENSITY_SIGMA**2) + np.square(by_log_depth * np.float32(points.depth_sigma))
+    variance = np.float32(INTENSITY_SIGMA**2) + np.square(by_log_depth * points.depth_sigma)
     error = np.abs(residual) / np.sqrt(variance)
     weight = np.float32(HUBER) / np.maximum(error, np.float32(HUBER)) / variance * visible
     jacobian *= np.sqrt(weight)[:, None]
