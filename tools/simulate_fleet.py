@@ -191,7 +191,7 @@ class StubHost:
 
     def __init__(self, seed: int, pictures: list[Features], map_s: float) -> None:
         order = np.random.default_rng(seed).permutation(128)  # what was described is nowhere described like this again
-        self._features = [replace(one, descriptors=np.ascontiguousarray(one.descriptors[:, order])) for one in pictures]
+        self._features = [replace(one, histograms=np.ascontiguousarray(one.histograms[:, order])) for one in pictures]
         self._map_s = map_s
         self.world = KeyframeMap(focal=300.0, focal_std=0.01, picture_hw=HW)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from spark3r_core.features.rootsift import Features
 from spark3r_core.places.appearance import LEAST_DESCRIPTORS, MOST_DESCRIPTORS, learned_words, summary_of
 
 Floats = NDArray[np.float32]
@@ -30,17 +31,18 @@ class PlaceIndex:
     def nbytes(self) -> int:
         return sum(summary.nbytes for summary in self.summaries.values())
 
-    def with_picture(self, frame_id: int, descriptors: Mapping[int, Floats]) -> PlaceIndex:
-        """The index with one more. descriptors: (N, 128) of every picture in it, the new one included."""
-        count = len(descriptors)
+    def with_picture(self, frame_id: int, features: Mapping[int, Features]) -> PlaceIndex:
+        """The index with one more. features: of every picture in it, the new one included."""
+        count = len(features)
         if self.words is not None and count < GROWTH * self.learned_from:
-            summary = summary_of(descriptors[frame_id], self.words)
+            summary = summary_of(features[frame_id].descriptors, self.words)
             return replace(self, summaries={**self.summaries, frame_id: summary})
-        all_of_them = np.concatenate([descriptors[one] for one in sorted(descriptors)])
+        descriptors = {one: features[one].descriptors for one in sorted(features)}
+        all_of_them = np.concatenate(list(descriptors.values()))
         if len(all_of_them) < LEAST_DESCRIPTORS:
             return self
         words = learned_words(all_of_them[:: -(-len(all_of_them) // MOST_DESCRIPTORS)])
-        return PlaceIndex(words, {one: summary_of(descriptors[one], words) for one in sorted(descriptors)}, count)
+        return PlaceIndex(words, {one: summary_of(own, words) for one, own in descriptors.items()}, count)
 
     def without(self, frame_id: int) -> PlaceIndex:
         """The index without a picture; its words stay."""

@@ -139,9 +139,9 @@ def united(first: KeyframeMap, second: KeyframeMap) -> KeyframeMap:
     surer = min(first, second, key=lambda one: one.focal_std)
     keyframes = {**first.keyframes, **second.keyframes}
     ids = sorted(keyframes)
-    descriptors = {one: keyframes[one].features.descriptors for one in ids}
+    features = {one: keyframes[one].features for one in ids}
     places = Places(
-        PlaceIndex().with_picture(ids[-1], descriptors),
+        PlaceIndex().with_picture(ids[-1], features),
         (*first.places.recognised, *second.places.recognised),
         first.places.looked | second.places.looked,
         first.places.closed + second.places.closed,

@@ -52,16 +52,16 @@ class Closed(NamedTuple):
 
 def remembered(world: KeyframeMap, frame_id: int) -> None:
     """Make a keyframe of this draft known to place recognition."""
-    descriptors = {one: keyframe.features.descriptors for one, keyframe in world.keyframes.items()}
-    world.places = replace(world.places, index=world.places.index.with_picture(frame_id, descriptors))
+    features = {one: keyframe.features for one, keyframe in world.keyframes.items()}
+    world.places = replace(world.places, index=world.places.index.with_picture(frame_id, features))
 
 
 def opened(world: KeyframeMap, *, is_fixed: bool) -> KeyframeMap:
     """A map that was saved, to go on in: all of its keyframes known to place recognition, which a file does not keep.
     is_fixed: they stay where they are."""
-    descriptors = {one: keyframe.features.descriptors for one, keyframe in world.keyframes.items()}
-    places = Places(PlaceIndex().with_picture(max(descriptors), descriptors))
-    return replace(world.draft(), places=places, fixed=frozenset(descriptors) if is_fixed else frozenset())
+    features = {one: keyframe.features for one, keyframe in world.keyframes.items()}
+    places = Places(PlaceIndex().with_picture(max(features), features))
+    return replace(world.draft(), places=places, fixed=frozenset(features) if is_fixed else frozenset())
 
 
 def close_loops(world: KeyframeMap, frame_id: int, picture_hw: tuple[int, int], *, focal_is_known: bool) -> Closed:

@@ -13,15 +13,14 @@ from typing import Any
 import numpy as np
 
 MAGIC = "spark3r_map"  # the one key of the file's metadata; its value is the header
-MAJOR, MINOR = 1, 1
+MAJOR, MINOR = 2, 0
 MAX_BYTES = 512 << 20  # of a file
 MAX_HEADER_BYTES = 64 << 10
-MAX_FEATURES = 2_000_000  # in all; their descriptors take four times as much in memory as in the file
+MAX_FEATURES = 2_000_000  # in all
 MAX_FEATURES_EACH = 16384
 MAX_SIDE, MAX_PIXELS = 16384, 50_000_000  # of a picture
 MAX_DEPTH_SIDE = 4096
-DESCRIPTOR = 128
-DESCRIPTOR_UNIT = 512  # a descriptor's 1.0; what is above 255/512 is cut off, which RootSIFT hardly ever reaches
+HISTOGRAM = 128
 
 COUNTS: dict[str, int] = {
     "keyframes": 16384,
@@ -73,7 +72,7 @@ TENSORS: dict[str, Tensor] = {
     "confidence": Tensor("F16", ("depth_values",)),
     "feature.place": Tensor("F32", ("features", 2)),
     "feature.size": Tensor("F32", ("features",)),
-    "feature.descriptor": Tensor("U8", ("features", DESCRIPTOR)),
+    "feature.histogram": Tensor("U8", ("features", HISTOGRAM)),
     "feature.depth": Tensor("F32", ("features",)),
     "picture": Tensor("U8", ("picture_bytes",)),
     "sighting": Tensor("I32", ("sightings", 3)),

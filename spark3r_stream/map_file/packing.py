@@ -1,9 +1,7 @@
-"""A map as the arrays of its file. What is rounded: depth and confidence, descriptors, the depth at features.
+"""A map as the arrays of its file. What is rounded: depth and confidence, the depth at features.
 
 Depth is kept as float16 of a unit, a power of two near the keyframe's median: its relative step of 0.05 % is far below
 any network's error, and its range of 2^±14 around the median is wider than any picture's. Confidence is in (0, 1).
-Descriptors are kept as uint8 of 1/512: an error of 0.006 of a length of 1, where the nearest other feature is 0.3 away
-(docs/map_file.md has what that does to matches).
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spark3r_core.stream.keyframe_map import Array, Keyframe, KeyframeMap
-from spark3r_stream.map_file.layout import DESCRIPTOR_UNIT, DTYPES, TENSORS
+from spark3r_stream.map_file.layout import DTYPES, TENSORS
 
 Arrays = dict[str, NDArray[Any]]
 _MOST = float(np.finfo(np.float16).max)
@@ -45,7 +43,7 @@ def packed(world: KeyframeMap) -> tuple[Arrays, dict[str, int]]:
         "confidence": _joined([keyframe.confidence.ravel() for keyframe in keyframes]),
         "feature.place": _joined([keyframe.features.places for keyframe in keyframes]),
         "feature.size": _joined([keyframe.features.sizes for keyframe in keyframes]),
-        "feature.descriptor": _joined([packed_descriptors(keyframe.features.descriptors) for keyframe in keyframes]),
+        "feature.histogram": _joined([keyframe.features.histograms for keyframe in keyframes]),
         "feature.depth": _joined([_known(keyframe) for keyframe in keyframes]),
         "picture": np.frombuffer(b"".join(keyframe.picture for keyframe in keyframes), np.uint8),
         "sighting": _sightings(world, slots),
@@ -86,17 +84,6 @@ def packed_depth(depth: NDArray[np.float32], unit: float) -> NDArray[np.float16]
 
 def unpacked_depth(values: NDArray[np.float16], unit: float) -> NDArray[np.float32]:
     return values.astype(np.float32) * np.float32(unit)
-
-
-def packed_descriptors(descriptors: NDArray[np.float32]) -> NDArray[np.uint8]:
-    return np.clip(np.rint(descriptors * DESCRIPTOR_UNIT), 0, 255).astype(np.uint8)
-
-
-def unpacked_descriptors(values: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Of unit length again."""
-    descriptors = values.astype(np.float32)
-    length = np.linalg.norm(descriptors, axis=1, keepdims=True)
-    return np.asarray(descriptors / np.maximum(length, 1e-6), np.float32)
 
 
 def _known(keyframe: Keyframe) -> Array:

@@ -18,7 +18,7 @@ from spark3r_stream.errors import MapFileError
 from spark3r_stream.map_file.checks import check_picture, check_values
 from spark3r_stream.map_file.header import Header
 from spark3r_stream.map_file.layout import MAX_BYTES
-from spark3r_stream.map_file.packing import Arrays, unpacked_depth, unpacked_descriptors
+from spark3r_stream.map_file.packing import Arrays, unpacked_depth
 from spark3r_stream.map_file.saved_map import SavedMap
 from spark3r_stream.map_file.tensors import read_tensors
 
@@ -66,7 +66,7 @@ def unpacked(header: Header, arrays: Arrays) -> KeyframeMap:
             row("keyframe.picture_from_depth"),
             Features(
                 np.array(arrays["feature.place"][rows], np.float32),
-                unpacked_descriptors(arrays["feature.descriptor"][rows]),
+                np.array(arrays["feature.histogram"][rows], np.uint8),
                 np.array(arrays["feature.size"][rows], np.float32),
             ),
             np.array(arrays["feature.depth"][rows], np.float64),

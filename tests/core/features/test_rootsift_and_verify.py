@@ -66,9 +66,9 @@ def test_pictures_of_different_places_are_not_verified() -> None:
 def test_descriptors_are_unit_vectors_and_bytes_are_repeatable() -> None:
     first, again = orbit.features(0), extract(orbit.picture(0))
     np.testing.assert_allclose(np.linalg.norm(first.descriptors, axis=1), 1, atol=1e-5)
-    for a, b in ((first.places, again.places), (first.descriptors, again.descriptors), (first.sizes, again.sizes)):
+    for a, b in ((first.places, again.places), (first.histograms, again.histograms), (first.sizes, again.sizes)):
         assert a.tobytes() == b.tobytes()
-    assert first.nbytes == first.places.nbytes + first.descriptors.nbytes + first.sizes.nbytes
+    assert first.nbytes == first.places.nbytes + first.histograms.nbytes + first.sizes.nbytes
 
 
 def test_places_are_pixels_of_the_whole_picture() -> None:
@@ -165,5 +165,5 @@ def test_points_that_are_no_numbers_do_not_end_in_a_pose_that_is_none(value: flo
 
 
 def test_features_are_plain_arrays() -> None:
-    empty = Features(np.zeros((0, 2), np.float32), np.zeros((0, 128), np.float32), np.zeros(0, np.float32))
+    empty = Features(np.zeros((0, 2), np.float32), np.zeros((0, 128), np.uint8), np.zeros(0, np.float32))
     assert len(empty) == empty.nbytes == 0

@@ -71,10 +71,10 @@ def test_a_picture_without_depth_is_placed_by_one_view() -> None:
 
 def indexed(count: int) -> PlaceIndex:
     """Pictures all round the room."""
-    index, descriptors = PlaceIndex(), {}
+    index, features = PlaceIndex(), {}
     for number in range(count):
-        descriptors[number] = seen(ROOM, pose(number * 2 * np.pi / count), seed=number).features.descriptors
-        index = index.with_picture(number, descriptors)
+        features[number] = seen(ROOM, pose(number * 2 * np.pi / count), seed=number).features
+        index = index.with_picture(number, features)
     return index
 
 

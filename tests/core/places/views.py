@@ -64,5 +64,6 @@ def seen(
     described = np.abs(room.descriptors[inside] + noise)
     described /= np.linalg.norm(described, axis=1, keepdims=True)
     bend = np.exp(depth_error * np.sin(places[:, 0] / 150 + rng.uniform(0, 6)) * np.cos(places[:, 1] / 200))
-    features = Features(places.astype(np.float32), described.astype(np.float32), np.full(len(inside), 5, np.float32))
+    histograms = np.rint(255 * np.square(described) / np.square(described).max(1, keepdims=True, initial=1e-12))
+    features = Features(places.astype(np.float32), histograms.astype(np.uint8), np.full(len(inside), 5, np.float32))
     return View(features, at[inside, 2] / unit * bend, CAMERA, HW)

@@ -29,7 +29,7 @@ def room() -> tuple[KeyframeMap, dict[int, np.ndarray]]:
     """Five keyframes with true poses, each in a unit of its own, depth blurred and tilted; and their true depth."""
     sequence = SyntheticSequence(100_021, 41, "handheld", HW, world_kind="room")
     world, truth = KeyframeMap(given_camera=sequence.intrinsics), {}
-    nothing = Features(np.zeros((0, 2), np.float32), np.zeros((0, 128), np.float32), np.zeros(0, np.float32))
+    nothing = Features(np.zeros((0, 2), np.float32), np.zeros((0, 128), np.uint8), np.zeros(0, np.float32))
     for index in FRAMES:
         image, depth, pose, _ = sequence.frame(index)
         tilt = np.exp(np.linspace(-0.15, 0.15, HW[1]))

@@ -55,7 +55,7 @@ def world_of(mapper: Mapper) -> dict:
                 np.asarray(part).tobytes()
                 for part in (
                     one.world_from_camera, one.scale, one.depth, one.confidence, one.depth_intrinsics,
-                    one.features.places, one.features.descriptors, one.feature_depth,
+                    one.features.places, one.features.histograms, one.feature_depth,
                 )
             ]
             for k, one in world.keyframes.items()

@@ -96,7 +96,7 @@ def put(*at: Any, value: Any) -> Callable[[Any], None]:
         (good()[:-1], "cut short|longer or shorter"),
         (good() + b"x", "longer or shorter"),
         (struct.pack("<Q", 2**63) + good()[8:], "cut short or damaged"),
-        (with_header(put("version", value="2.0")), "version 2.0, this program reads 1.x"),
+        (with_header(put("version", value="1.1")), "version 1.1, this program reads 2.x"),
         (with_header(put("version", value=[1, 0])), "version is"),
         (with_header(put("counts", "features", value=10**12)), "the number of features is 1000000000000"),
         (with_header(put("counts", "features", value=-1)), "the number of features is -1"),
@@ -170,7 +170,7 @@ def test_a_tensor_too_few_or_too_many() -> None:
     assert "tensor pair is missing" in refusal(joined({k: v for k, v in entries.items() if k != "pair"}, header, body))
     more = {**entries, "extra\x1b[31m": {"dtype": "U8", "shape": [1], "data_offsets": [len(body), len(body) + 1]}}
     assert "extra\\x1b" in refusal(joined(more, header, body + b"x"))
-    newer = {**header, "version": "1.7", "colour": "blue"}
+    newer = {**header, "version": "2.7", "colour": "blue"}
     assert parsed_map(joined(more, newer, body + b"x")).world.order == [0, 8], "a later minor version may have more"
 
 
@@ -194,7 +194,7 @@ def test_sizes_are_looked_at_before_anything_is_made_of_them() -> None:
     entries, header, body = parts(good())
     counts = header["counts"]
     counts["features"], counts["depth_values"] = 2_000_000, 100_000_000
-    entries["feature.descriptor"]["shape"] = [2_000_000, 128]
+    entries["feature.histogram"]["shape"] = [2_000_000, 128]
     data = joined(entries, header, body)
     tracemalloc.start()
     refusal(data)

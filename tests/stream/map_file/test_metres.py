@@ -50,12 +50,12 @@ def test_a_file_without_them_and_one_that_lies(tmp_path: Path) -> None:
     _, counts = packed(world)
     fields = json.loads(header_json(world, replace(FACTS, metres=(METRES,)), counts))
     assert checked_header(json.dumps(fields)).facts.metres[0].source == "tag 36h11:3"
-    assert checked_header(json.dumps({**fields, "version": "1.0", "metres": None})).facts.metres == ()
+    assert checked_header(json.dumps({**fields, "version": "2.0", "metres": None})).facts.metres == ()
     del fields["version"]
     older = {name: value for name, value in fields.items() if name != "metres"}
-    assert checked_header(json.dumps({**older, "version": "1.0"})).facts.metres == ()
+    assert checked_header(json.dumps({**older, "version": "2.0"})).facts.metres == ()
     for name, value in (("scale", -1.0), ("quat_xyzw", [1, 1, 0, 0]), ("std", "x"), ("z_up", 1), ("translation", [0])):
-        wrong = {**fields, "version": "1.1", "metres": {**fields["metres"], name: value}}
+        wrong = {**fields, "version": "2.0", "metres": {**fields["metres"], name: value}}
         with pytest.raises(ValueError, match=f"of its metres {name}"):
             checked_header(json.dumps(wrong))
     with pytest.raises(MapFileError):
