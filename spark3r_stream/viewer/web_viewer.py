@@ -16,7 +16,7 @@ from spark3r_stream.viewer.panel import SILENT_S, Shown, panel_html, picture_lab
 from spark3r_stream.viewer.scene_geometry import Viewpoint, behind, eased, overview, scene_bounds
 from spark3r_stream.viewer.web_page import DEFAULT_POINTS, WebPage
 
-MAX_CLOUDS = 1000  # nodes of the page: a browser draws each by itself
+MAX_CLOUDS = 256  # nodes of the page: a browser draws each by itself, and keeps what each was before as well
 MAX_POSES = 4000  # of the path, which is sent whole when it grows
 _TICK_S = 1 / 15  # of the camera; messages are taken in the time between
 _MAP_S = 0.3  # points and path
