@@ -97,20 +97,21 @@ def tracked_depth(
     it would become another shape.
     """
     key = world.keyframes[frame_id]
+    own = TrackedDepth(key.depth, None)
     if world.focal_std > FOCAL_SETTLED:
-        return TrackedDepth(key.depth, None)
+        return own
     surface = matched_surface(world, frame_id, picture_hw, device, coarse=True)
     if surface is None:
-        return TrackedDepth(key.depth, None)
+        return own
     coarse_from_picture = resize_map(picture_hw[::-1], surface.depth.shape[::-1])
     own_from_coarse = np.asarray(np.linalg.inv(coarse_from_picture @ key.picture_from_depth), np.float64)
     sure = resampled(np.maximum(surface.sure, surface.matched), own_from_coarse, key.depth.shape) > SURE
     if sure.mean() < LEAST_SURE:
-        return TrackedDepth(key.depth, None)
+        return own
     log_ratio = np.log(resampled(surface.depth, own_from_coarse, key.depth.shape) / key.depth)
     log_ratio -= np.median(log_ratio[sure])
     if not float(np.std(log_ratio)) < MOST_RESHAPED:
-        return TrackedDepth(key.depth, None)
+        return own
     return TrackedDepth(np.asarray(key.depth * np.exp(log_ratio), np.float32), sure)
 
 

@@ -57,15 +57,16 @@ def write_exr(model: ExportModel, folder: ExportFolder) -> None:
 
     header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
     frames = []
-    for keyframe in model.keyframes:
-        depth = _in_the_map(keyframe)
-        known = np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(0))
-        channels = {"Z": known, "confidence": keyframe.confidence.astype(np.float32)}
-        name = f"depth/{keyframe.frame_id:06d}.exr"
-        with tempfile.TemporaryDirectory() as beside:  # the library writes to a path, and follows links there
-            OpenEXR.File(header, channels).write(str(Path(beside) / "one.exr"))
-            folder.write(name, (Path(beside) / "one.exr").read_bytes())
-        frames.append(_facts(keyframe) | {"depth": name})
+    with tempfile.TemporaryDirectory() as beside:  # the library writes to a path, and follows links there
+        written = Path(beside) / "one.exr"
+        for keyframe in model.keyframes:
+            depth = _in_the_map(keyframe)
+            known = np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(0))
+            channels = {"Z": known, "confidence": keyframe.confidence.astype(np.float32)}
+            name = f"depth/{keyframe.frame_id:06d}.exr"
+            OpenEXR.File(header, channels).write(str(written))
+            folder.write(name, written.read_bytes())
+            frames.append(_facts(keyframe) | {"depth": name})
     folder.write("depth.json", json.dumps({"lengths_in": "units of the map", "frames": frames}, indent=1) + "\n")
 
 

@@ -143,7 +143,7 @@ class TopicFeed:
             self._heard_s, self._is_silent = now_s, False
         elif now_s - self._heard_s > SILENT_S:
             if not self._is_silent:
-                log.warning("%s says nothing any more; connecting again", cleaned(self._endpoint))
+                log.warning("%s says nothing; connecting again", cleaned(self._endpoint))
             self._heard_s, self._is_silent = now_s, True
             self._socket.disconnect(self._endpoint)
             self._socket.connect(self._endpoint)
