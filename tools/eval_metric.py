@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -51,7 +52,8 @@ SOURCES = {  # by what their evidence is called
     "tag": r"tag", "height": r"camera height", "baseline": r" m from [0-9.]+ s", "distance": r" m from \d+:",
     "sensor": r"depth images",
 }  # fmt: skip
-LEAST_APART = 0.5  # metres between the two points of a distance
+LEAST_APART_DEPTHS = 0.5  # between the two points of a distance, of how far the further one is away
+CORNERS, SMOOTH = 300, 8  # of a picture, and pixels around one on a surface that is smooth
 AROUND = 8  # keyframes nearest to where the tag is seen
 
 
@@ -73,19 +75,27 @@ class RenderedSensor:
 
 
 def named_distance(sequence: SyntheticSequence, index: int) -> tuple[NamedPoint, NamedPoint, float]:
-    """Two pixels of a picture, as a user might take them: apart, and each on something that is smooth around it."""
-    depth, (height, width) = sequence.frame(index)[1].astype(np.float64), PICTURE_HW
-    rng = np.random.default_rng(sequence.seed)
-    while True:
-        x, y = rng.integers([8, 8], [width - 8, height - 8], (2, 2)).T
-        around = [depth[v - 4 : v + 5, u - 4 : u + 5] for u, v in zip(x, y, strict=True)]
-        if not all(np.isfinite(one).all() and np.ptp(one) < 0.03 * one.mean() for one in around):
-            continue
-        rays = np.linalg.solve(sequence.intrinsics, np.stack([x + 0.5, y + 0.5, [1.0, 1.0]])).T
+    """Two pixels of a picture, as docs/metres.md asks a user to take them: apart, by at least `LEAST_APART_DEPTHS` of
+    how far they are away, each on a corner of what is painted on something smooth."""
+    image, depth, _, camera = sequence.frame(index)
+    depth = depth.astype(np.float64)
+    grey, rng = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.random.default_rng(sequence.seed)
+    corners = cv2.goodFeaturesToTrack(grey, CORNERS, 0.05, 10).reshape(-1, 2)
+    smooth = [
+        (x, y) for x, y in corners.round().astype(int)
+        if SMOOTH <= x < PICTURE_HW[1] - SMOOTH and SMOOTH <= y < PICTURE_HW[0] - SMOOTH
+        and np.isfinite(around := depth[y - SMOOTH : y + SMOOTH + 1, x - SMOOTH : x + SMOOTH + 1]).all()
+        and np.ptp(around) < 0.06 * around.mean()
+    ]  # fmt: skip
+    pairs = [(a, b) for i, a in enumerate(smooth) for b in smooth[:i]]
+    for which in rng.permutation(len(pairs)):
+        x, y = np.array(pairs[which]).T
+        rays = np.linalg.solve(camera, np.stack([x + 0.5, y + 0.5, [1.0, 1.0]])).T
         metres = float(np.linalg.norm(np.diff(rays * depth[y, x][:, None], axis=0)))
-        if metres >= LEAST_APART:
+        if metres >= LEAST_APART_DEPTHS * depth[y, x].max():
             first, second = (NamedPoint(index, float(u), float(v)) for u, v in zip(x, y, strict=True))
             return first, second, metres
+    raise SystemExit(f"frame {index} of world {sequence.seed} shows no two points for a distance")
 
 
 def tagged_images(world: str, frames: int) -> tuple[SyntheticSequence, list[NDArray[np.uint8]], range]:

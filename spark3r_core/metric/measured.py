@@ -25,6 +25,7 @@ from spark3r_core.metric.tag_fit import TagFit
 from spark3r_core.metric.tags import TagSighting
 
 Array = NDArray[np.float64]
+LEAST_TRUST = 0.5  # in depth of several views, for a tag to be that far away
 MOST_LEAN_STD = 0.1  # radians: up is not known worse than this
 
 # The tag's own axes as those of a robot's map: z up, and x along the paper's right edge or out of the wall.
@@ -70,10 +71,12 @@ class MetricMap:
         """What is known of a keyframe, see `Bends`."""
         return self._bends.get(keyframe_id)
 
-    def saw_tag(self, sighting: TagSighting, keyframe_id: int, depth: TagDepth | None) -> None:
+    def saw_tag(
+        self, sighting: TagSighting, keyframe_id: int, depth: TagDepth | None, picture_wh: tuple[int, int]
+    ) -> None:
         """See `TagEvidence.add`."""
         if self._tags is not None:
-            self._tags.add(sighting, keyframe_id, depth)
+            self._tags.add(sighting, keyframe_id, depth, picture_wh)
 
     def wants_view(self, tags: Sequence[TagSighting], keyframe_id: int, distance: float) -> bool:
         """See `TagEvidence.wants_view`."""
@@ -132,6 +135,8 @@ class MetricMap:
         if self._floor is not None:
             low = low_points(depth, trust, intrinsics, of_several_views=of_several_views)
             self._floor.add(keyframe_id, low)
+        if self._tags is not None and of_several_views:
+            self._tags.saw_depth(keyframe_id, np.where(trust >= LEAST_TRUST, depth, np.float32(np.nan)))
 
     def take_in(self, other: MetricMap) -> None:
         """The evidence of a map that this one was joined with."""

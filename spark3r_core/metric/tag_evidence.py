@@ -7,8 +7,9 @@ a camera moves while it passes a tag. So frames that show a tag are wanted as ke
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,26 +24,32 @@ Array = NDArray[np.float64]
 MOST_TAGS = 32  # ids; more are false ones, or a wall of tags of which 32 say enough
 MOST_KEYFRAMES = 24  # with sightings of a tag
 DEPTH_STD = 0.15  # of the logarithm of a keyframe's depth at one place, as the network has it,
-BENT_DEPTH_STD = 0.1  # and where it goes through the points around
+BENT_DEPTH_STD = 0.1  # and where it goes through the points around,
+READ_DEPTH_STD = 0.02  # and where it was read off several views
+LEAST_READ = 12  # pixels of a tag whose depth several views agree on, and
+LEAST_READ_SHARE = 0.3  # of all that it covers
+PLANE_ROUNDS, PLANE_REACH = 3, 3.0  # of its fit, and medians of what pixels are off by, beyond which one is no part
 WELL_KNOWN = 0.005  # standard deviation of the scale by a tag, from which on no more keyframes are wanted for it
 APART = 0.03  # of the median depth, from a keyframe that sees a tag to the next that is wanted for it
 
 
 @dataclass(frozen=True)
 class TagDepth:
-    """z of a tag's centre in the unit of a keyframe, by the keyframe's own depth, and where it is seen there, as
-    fractions of width and height."""
+    """z of a tag's centre in the unit of a keyframe, and where it is seen there, as fractions of width and height.
+    of_several_views: read off them; else it is the keyframe's own depth."""
 
     z: float
     fraction: tuple[float, float]
+    of_several_views: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """corners: (4, 2) pixels."""
+    """corners: (4, 2) pixels. picture_wh: size of the picture they are of."""
 
     corners: Array
     depth: TagDepth | None
+    picture_wh: tuple[int, int]
 
 
 class TagEvidence:
@@ -53,16 +60,24 @@ class TagEvidence:
         self._seen: dict[int, dict[int, _Seen]] = {}  # by tag and keyframe
         self._stds: dict[int, float] = {}  # of the scale by each tag, when it was last asked for
 
-    def add(self, sighting: TagSighting, keyframe_id: int, depth: TagDepth | None) -> None:
-        """By a keyframe."""
+    def add(self, sighting: TagSighting, keyframe_id: int, depth: TagDepth | None, picture_wh: tuple[int, int]) -> None:
+        """By a keyframe, whose picture has this size."""
         if sighting.tag_id not in self._seen and len(self._seen) >= MOST_TAGS:
             return
         by_keyframe = self._seen.setdefault(sighting.tag_id, {})
-        by_keyframe[keyframe_id] = _Seen(sighting.corners, depth)
+        by_keyframe[keyframe_id] = _Seen(sighting.corners, depth, picture_wh)
         while len(by_keyframe) > MOST_KEYFRAMES:
             ids = sorted(by_keyframe)
             closest = min(range(1, len(ids) - 1), key=lambda i: ids[i + 1] - ids[i - 1])
             del by_keyframe[ids[closest]]
+
+    def saw_depth(self, keyframe_id: int, depth: NDArray[np.float32]) -> None:
+        """Depth of a keyframe as several views have it, (h, w) in its unit, not finite where they do not agree."""
+        for by_keyframe in self._seen.values():
+            if keyframe_id in by_keyframe:
+                seen = by_keyframe[keyframe_id]
+                read = depth_at(seen.corners / seen.picture_wh, depth)
+                by_keyframe[keyframe_id] = seen if read is None else replace(seen, depth=read)
 
     def wants_view(self, tags: Sequence[TagSighting], keyframe_id: int, distance: float) -> bool:
         """Whether a frame that shows these tags would say more of one, as a keyframe. keyframe_id: on which it was
@@ -77,7 +92,7 @@ class TagEvidence:
         """What was seen in a map that this one was joined with; within the same limits."""
         for tag_id, by_keyframe in other._seen.items():
             for keyframe_id, one in by_keyframe.items():
-                self.add(TagSighting(tag_id, one.corners), keyframe_id, one.depth)
+                self.add(TagSighting(tag_id, one.corners), keyframe_id, one.depth, one.picture_wh)
 
     def fits(self, map_from_key: Mapping[int, Sim3], camera: Array, bends: Bends) -> dict[int, TagFit]:
         """By tag id, those that the sightings agree on. map_from_key: of keyframes by id; camera: (3, 3) of the picture
@@ -105,10 +120,46 @@ class TagEvidence:
             lies = map_from_key.get(keyframe_id)
             if lies is None:
                 continue
-            depth = None
-            if one.depth is not None:
+            depth, std = None, DEPTH_STD
+            if one.depth is not None and one.depth.of_several_views:
+                depth, std = one.depth.z * lies.scale, READ_DEPTH_STD
+            elif one.depth is not None:
                 bend = float(log_factors(bends, keyframe_id, [one.depth.fraction])[0])
                 depth = one.depth.z * float(np.exp(bend)) * lies.scale
-            std = BENT_DEPTH_STD if keyframe_id in bends else DEPTH_STD
+                std = BENT_DEPTH_STD if keyframe_id in bends else DEPTH_STD
             views.append(TagView(one.corners, camera, lies.apply_to_poses(np.eye(4)), depth, std))
         return views
+
+
+def depth_at(corners: Array, depth: NDArray[np.float32]) -> TagDepth | None:
+    """z of a tag's centre by what of it is known in a depth map (h, w); None where that is too little.
+
+    corners: (4, 2), as fractions of width and height. The tag is a plane, whose inverse depth changes evenly over the
+    picture; its centre is where its diagonals cross.
+    """
+    height, width = depth.shape
+    covered = np.zeros(depth.shape, np.uint8)
+    cv2.fillConvexPoly(covered, np.rint(corners * [width, height] - 0.5).astype(np.int32), 1)
+    rows, columns = np.nonzero(covered)
+    z = depth[rows, columns]
+    known = np.isfinite(z) & (z > 0)
+    if known.sum() < max(LEAST_READ, LEAST_READ_SHARE * len(z)):
+        return None
+    places = np.stack([(columns + 0.5) / width, (rows + 0.5) / height, np.ones(len(z))], 1)[known]
+    inverse = 1 / z[known].astype(np.float64)
+    plane = np.array([0.0, 0.0, np.median(inverse)])
+    for _ in range(PLANE_ROUNDS):
+        off = np.abs(places @ plane - inverse)
+        near = off <= max(PLANE_REACH * float(np.median(off)), 1e-9)
+        plane = np.linalg.lstsq(places[near], inverse[near], rcond=None)[0]
+    u, v = crossing(corners)
+    at_centre = float(plane @ [u, v, 1])
+    return TagDepth(1 / at_centre, (u, v), of_several_views=True) if at_centre > 0 else None
+
+
+def crossing(corners: Array) -> tuple[float, float]:
+    """Where the diagonals of four corners (4, 2) in order cross."""
+    homogeneous = np.column_stack([corners, np.ones(4)])
+    first, second = (np.cross(homogeneous[i], homogeneous[i + 2]) for i in (0, 1))
+    x, y, w = np.cross(first, second)
+    return float(x / w), float(y / w)

@@ -221,7 +221,7 @@ class MapGauge:
             z = float(sampled(keyframe.depth, centre, depth_from_picture)[0])
             u, v = centre[0] / picture.shape[1::-1]
             depth = TagDepth(z, (float(u), float(v))) if np.isfinite(z) and z > 0 else None
-            self._metric.saw_tag(tag, keyframe.frame_id, depth)
+            self._metric.saw_tag(tag, keyframe.frame_id, depth, (picture.shape[1], picture.shape[0]))
 
     def measure(self, submaps: Mapping[int, Submap], camera: Array, *, at_end: bool = False) -> str:
         """Ask all evidence, with keyframes where they lie now. Why every submap lies elsewhere from now on; empty where

@@ -134,7 +134,7 @@ def test_sightings_follow_their_keyframe_and_are_bounded() -> None:
         shift[0, 3] = 0.4 * np.sin(keyframe)
         (view,) = views_of(lies, shift[None], 0.0, 0.0, 0)
         poses.append(shift)
-        evidence.add(TagSighting(3, view.corners), keyframe, None)
+        evidence.add(TagSighting(3, view.corners), keyframe, None, (320, 240))
     places = {i: Sim3.from_matrix(pose) for i, pose in enumerate(poses)}
     grown = {i: Sim3(2.0) @ place for i, place in places.items()}
     small, large = (evidence.fits(lie, CAMERA.matrix, {})[3] for lie in (places, grown))
@@ -151,7 +151,7 @@ def test_the_depth_at_a_tag_is_that_of_the_points_around_it_once_they_are_known(
     lies = Sim3(1.0, np.diag([1.0, -1, -1]), np.array([0.4, 0.0, 2.0]))
     (view,) = views_of(lies, np.eye(4)[None], 0.0, 0.0, 0)
     evidence = TagEvidence(SPEC)
-    evidence.add(TagSighting(3, view.corners), 7, TagDepth(2.0 * 1.2, (0.75, 0.5)))
+    evidence.add(TagSighting(3, view.corners), 7, TagDepth(2.0 * 1.2, (0.75, 0.5)), (320, 240))
     nodes = np.zeros((5, 6))
     nodes[:, 3:] = -np.log(1.2)
     keyframes = {7: Sim3()}
@@ -160,9 +160,31 @@ def test_the_depth_at_a_tag_is_that_of_the_points_around_it_once_they_are_known(
     assert bent.map_from_tag.scale == pytest.approx(1.0, rel=0.01)
     assert own.log_std == pytest.approx(0.15, rel=0.1)
     assert bent.log_std < 0.8 * own.log_std
-    evidence.add(TagSighting(3, view.corners), 8, TagDepth(2.0, (0.75, 0.5)))
+    evidence.add(TagSighting(3, view.corners), 8, TagDepth(2.0, (0.75, 0.5)), (320, 240))
     both = evidence.fits({7: Sim3(), 8: Sim3()}, CAMERA.matrix, {7: nodes, 8: 0 * nodes})[3]
     assert both.log_std == pytest.approx(bent.log_std, rel=0.02), "keyframes that follow each other are wrong alike"
+
+
+def test_depth_that_several_views_read_at_a_tag_is_better_known_than_the_keyframes_own() -> None:
+    """A leaning tag: its centre's depth is neither the mean nor the median of what it covers."""
+    turn = exp_so3(np.array([0.0, 0.7, 0.0]))
+    lies = Sim3(1.0, turn @ np.diag([1.0, -1, -1]), np.array([0.2, 0.0, 2.0]))
+    (view,) = views_of(lies, np.eye(4)[None], 0.0, 0.0, 0)
+    evidence = TagEvidence(SPEC)
+    evidence.add(TagSighting(3, view.corners), 7, TagDepth(2.0 * 1.3, (0.6, 0.5)), (320, 240))
+    v, u = np.mgrid[0:240, 0:320]
+    rays = np.stack([u + 0.5, v + 0.5, np.ones(u.shape)], -1) @ np.linalg.inv(CAMERA.matrix).T
+    normal = turn[:, 2]
+    plane = np.asarray((normal @ lies.translation) / (rays @ normal), np.float32)
+    own = evidence.fits({7: Sim3()}, CAMERA.matrix, {})[3]
+    evidence.saw_depth(8, plane)
+    evidence.saw_depth(7, np.full_like(plane, np.nan))
+    assert evidence.fits({7: Sim3()}, CAMERA.matrix, {})[3].log_std == own.log_std, "nothing is known there"
+    evidence.saw_depth(7, plane)
+    read = evidence.fits({7: Sim3()}, CAMERA.matrix, {7: np.full((5, 6), 0.3)})[3]
+    assert own.map_from_tag.scale > 1.15, "its perspective says something as well"
+    assert read.map_from_tag.scale == pytest.approx(1.0, rel=0.01)
+    assert read.log_std < 0.3 * own.log_std
 
 
 def test_a_keyframe_is_wanted_for_a_new_view_of_a_tag_until_it_is_known() -> None:
@@ -176,7 +198,7 @@ def test_a_keyframe_is_wanted_for_a_new_view_of_a_tag_until_it_is_known() -> Non
         (view,) = views_of(lies, pose[None], 0.0, 0.0, 0)
         tag = TagSighting(3, view.corners)
         assert evidence.wants_view([tag], keyframe - 1, 0.1)
-        evidence.add(tag, keyframe, None)
+        evidence.add(tag, keyframe, None, (320, 240))
         assert not evidence.wants_view([tag], keyframe, 0.01), "from the same place"
         assert evidence.wants_view([tag], keyframe, 0.1)
         assert evidence.wants_view([tag], 99, 0.01), "the keyframe it was tracked on does not see it"
@@ -196,7 +218,7 @@ def test_what_two_maps_saw_is_known_of_the_one_that_they_became() -> None:
         poses[keyframe] = Sim3.from_matrix(pose)
         (view,) = views_of(lies, pose[None], 0.0, 0.0, 0)
         for evidence in (both, first if keyframe < 3 else second):
-            evidence.add(TagSighting(3, view.corners), keyframe, None)
+            evidence.add(TagSighting(3, view.corners), keyframe, None, (320, 240))
     first.take_in(second)
     together, expected = (one.fits(poses, CAMERA.matrix, {})[3] for one in (first, both))
     assert together.log_std == pytest.approx(expected.log_std)
