@@ -64,12 +64,15 @@ class TagFit:
 def fit_tag(spec: TagSpec, views: Sequence[TagView]) -> TagFit | None:
     """None where the views do not say, or contradict each other."""
     found = [_fitted(spec.corners_m, views, begin) for begin in _beginnings(spec.corners_m, views)]
-    usable = [fit for fit in found if fit is not None]
-    return min(usable, key=lambda fit: fit.pixel_std, default=None)
+    usable = [one for one in found if one is not None]
+    return min(usable, key=lambda one: one[0])[1] if usable else None
 
 
-def _fitted(corners_m: Array, views: Sequence[TagView], begin: Sim3) -> TagFit | None:
+def _fitted(corners_m: Array, views: Sequence[TagView], begin: Sim3) -> tuple[float, TagFit] | None:
+    """And before it by how much its corners are off, in pixels, however little that is: of two poses that look nearly
+    the same it decides."""
     log_scale, rotation, translation = np.log(begin.scale), begin.rotation, begin.translation
+    residuals = np.zeros(0)
     pixel_std, normal, said_by_corners = LEAST_PIXEL_STD, np.eye(7), np.zeros((7, 7))
     damping = 1e-6
     cost = np.inf
@@ -104,7 +107,9 @@ def _fitted(corners_m: Array, views: Sequence[TagView], begin: Sim3) -> TagFit |
     log_std = float(np.sqrt(max(covariance[6, 6], 0)))
     turn_std = float(np.sqrt(max(np.trace(covariance[:3, :3]), 0)))
     found = Sim3(float(np.exp(log_scale)), nearest_rotation(rotation), translation)
-    return TagFit(found, log_std, pixel_std, turn_std, len(views)) if np.isfinite(log_std) else None
+    if not np.isfinite(log_std):
+        return None
+    return float(np.abs(residuals).mean()), TagFit(found, log_std, pixel_std, turn_std, len(views))
 
 
 def _beginnings(corners_m: Array, views: Sequence[TagView]) -> list[Sim3]:

@@ -167,7 +167,7 @@ def test_the_depth_at_a_tag_is_that_of_the_points_around_it_once_they_are_known(
 
 def test_depth_that_several_views_read_at_a_tag_is_better_known_than_the_keyframes_own() -> None:
     """A leaning tag: its centre's depth is neither the mean nor the median of what it covers."""
-    turn = exp_so3(np.array([0.0, 0.7, 0.0]))
+    turn = exp_so3(np.array([0.2, 0.7, 0.1]))
     lies = Sim3(1.0, turn @ np.diag([1.0, -1, -1]), np.array([0.2, 0.0, 2.0]))
     (view,) = views_of(lies, np.eye(4)[None], 0.0, 0.0, 0)
     evidence = TagEvidence(SPEC)
