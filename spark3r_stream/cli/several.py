@@ -19,7 +19,7 @@ from spark3r_stream.engine.sinks import JsonSink
 from spark3r_stream.engine.steady import keep_freed_memory, long_lived_objects
 from spark3r_stream.frame import Frame
 from spark3r_stream.running.cameras import cameras_of
-from spark3r_stream.running.run import OpenRun
+from spark3r_stream.running.open_run import OpenRun
 from spark3r_stream.running.several import CameraRun, Several, opened_several
 from spark3r_stream.viewer.launch import launch_viewer
 

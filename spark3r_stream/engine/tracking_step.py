@@ -13,8 +13,9 @@ from spark3r_core.metric.sensor_depth import DepthRatio, SensorDepth
 from spark3r_core.metric.tags import TagSighting
 from spark3r_core.photometric.assumed import NETWORK_FOCAL_SIGMA
 from spark3r_core.photometric.levels import Level
-from spark3r_core.stream.camera_sizes import CameraSizes
+from spark3r_core.stream.camera_sizes import CameraSizes, intrinsics_of
 from spark3r_core.stream.estimates import WindowResult
+from spark3r_core.stream.map_update import MapUpdate
 from spark3r_core.stream.motion_hint import MotionHint
 from spark3r_core.stream.reference import Reference
 from spark3r_core.stream.tracked_frame import TrackedFrame
@@ -72,6 +73,25 @@ class Prepared:
     def intrinsics(self) -> NDArray[np.float64] | None:
         """(3, 3) of the picture, where the user gave the camera."""
         return None if self.view is None else self.view.matrix
+
+
+@dataclass(frozen=True)
+class PictureFacts:
+    """What all pictures of a map have in common. view: of them, where the user gave the camera."""
+
+    sizes: CameraSizes
+    view: CameraView | None
+
+    def camera(self, update: MapUpdate) -> NDArray[np.float64]:
+        """(3, 3) of the pictures, as known now."""
+        return intrinsics_of(update.focal, self.sizes.picture_hw) if self.view is None else self.view.matrix
+
+    def learned_camera(self, update: MapUpdate) -> CameraView | None:
+        """What was learned of the camera; nothing where the user gave it."""
+        if self.view is not None:
+            return None
+        height, width = self.sizes.picture_hw
+        return CameraView(self.camera(update), width, height, focal_std=focal_std(update.focal_std))
 
 
 @dataclass(frozen=True)

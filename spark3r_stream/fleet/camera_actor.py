@@ -37,7 +37,7 @@ from spark3r_stream.running.among import Among, Placements
 from spark3r_stream.running.build import is_file, map_options_of, memory_of
 from spark3r_stream.running.cameras import Camera
 from spark3r_stream.running.heartbeat import status_of
-from spark3r_stream.running.run import OpenRun
+from spark3r_stream.running.open_run import OpenRun
 from spark3r_stream.running.several import CameraRun
 from spark3r_stream.sources.redact import redact_uri
 from spark3r_stream.stats import LatencyHistogram

@@ -10,6 +10,7 @@ import math
 import re
 import types
 import typing
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -93,8 +94,9 @@ def read_plan(path: Path) -> FleetPlan:
         """Of two equal keys YAML would silently take the last."""
 
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-            keys = [key.value for key, _ in node.value]
-            twice = next((key for key in keys if keys.count(key) > 1), None)
+            # A list or a table as a key cannot be hashed; the constructor refuses it, twice or not.
+            counts = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+            twice = next((key for key, count in counts.items() if count > 1), None)
             if twice is not None:
                 raise ConfigError(f"{path}: {twice!r} stands twice (line {node.start_mark.line + 1} on)")
             return super().construct_mapping(node, deep)

@@ -9,25 +9,15 @@ import contextlib
 import logging
 import threading
 import uuid
-from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from spark3r_core.user_paths import expand_home
-from spark3r_stream.clock import Clock, SystemClock
+from spark3r_stream.clock import SystemClock
 from spark3r_stream.config import RunConfig
 from spark3r_stream.engine.files_sink import FilesSink
-from spark3r_stream.engine.loop import (
-    AnyReconstructor,
-    EngineConfig,
-    EngineStep,
-    Sink,
-    Window,
-    finish_steps,
-    stream_steps,
-    window_steps,
-)
-from spark3r_stream.engine.placed import PlacedSink
+from spark3r_stream.engine.loop import AnyReconstructor, EngineConfig, Sink
 from spark3r_stream.engine.run_stats import RunStats
 from spark3r_stream.engine.scheduler import WindowPlan, plan_window
 from spark3r_stream.engine.sinks import ComparisonSink, DecisionsSink, MessageSink, WireSink
@@ -38,13 +28,13 @@ from spark3r_stream.outputs.mesh_files import require_mesh
 from spark3r_stream.outputs.result_writer import ResultWriter
 from spark3r_stream.packets import PacketHook
 from spark3r_stream.recording.comparison import Comparison
-from spark3r_stream.recording.records import Decisions
 from spark3r_stream.recording.reprocess import RecordedRun
 from spark3r_stream.recording.writer import Recorder
 from spark3r_stream.running.among import Among
 from spark3r_stream.running.build import build_reconstructor, is_file
 from spark3r_stream.running.heartbeat import Publishes, heartbeat, status_of
 from spark3r_stream.running.maps import map_saver, opened_map
+from spark3r_stream.running.open_run import OpenRun
 from spark3r_stream.running.opening import (
     ground_truth,
     open_metrics,
@@ -79,70 +69,6 @@ log = logging.getLogger(__name__)
 # Frames that may wait for the tracker: as many as come while the first keyframe is mapped, before anything is tracked.
 # More would be a lag that a machine which is too slow never makes good.
 TRACKED_QUEUE = 10
-
-
-@dataclass
-class OpenRun:
-    """The parts of a run that is open. sinks: more may be added before the first step.
-
-    config: as it is run, so of a recorded run with that run's settings. decided: the windows of a recorded run.
-    stop: set, it ends the run after the frame that is being processed, with everything that comes at an end.
-    """
-
-    config: RunConfig
-    source: Source
-    reconstructor: AnyReconstructor
-    stats: RunStats
-    clock: Clock
-    engine: EngineConfig
-    stop: threading.Event
-    sinks: list[Sink] = field(default_factory=list)
-    publisher: Publishes | None = None
-    recorder: Recorder | None = None
-    comparison: Comparison | None = None
-    decided: Sequence[Decisions] | None = None
-    failures: list[StreamError] = field(default_factory=list)  # of threads that died; the run ends as failed
-    placed: PlacedSink | None = None  # with several cameras
-
-    def steps(self) -> Generator[EngineStep, None, None]:
-        """The whole run; see `stream_steps`."""
-        try:
-            yield from stream_steps(
-                self.source,
-                self.reconstructor,
-                self.sinks,
-                self.engine,
-                self.stats,
-                self.clock,
-                self.stop,
-                self.decided,
-            )
-        finally:
-            self.stats.finish()
-
-    def window(self, window: Window) -> Iterator[EngineStep]:
-        """One window that the caller has cut himself; see `window_steps`."""
-        window.taken_ns = self.clock.monotonic_ns()
-        yield from window_steps(
-            window, self.reconstructor, self.sinks, self.stats, self.clock, self.source.info.is_live
-        )
-
-    def finish(self) -> Iterator[EngineStep]:
-        """After the caller's last window; see `finish_steps`."""
-        yield from finish_steps(self.reconstructor, self.sinks, self.stats, self.engine.adjusts_all)
-        self.stats.finish()
-
-    def add_map(self, sink: Sink) -> None:
-        """Another sink, that wants to know where all frames lie in the end."""
-        self.sinks.append(sink)
-        if isinstance(self.reconstructor, TrackingReconstructor):
-            self.reconstructor.retracks = True
-
-    @property
-    def keeps(self) -> bool:
-        """Whether anything is written or sent beside what the caller gets."""
-        config = self.config
-        return bool(self.publisher or self.recorder or config.out or config.map or self.comparison)
 
 
 @contextlib.contextmanager

@@ -27,9 +27,10 @@ from spark3r_stream.running.build import build_shared_mapper
 from spark3r_stream.running.cameras import Camera
 from spark3r_stream.running.heartbeat import status_of
 from spark3r_stream.running.maps_together import joins_of, save_together
+from spark3r_stream.running.open_run import OpenRun
 from spark3r_stream.running.opening import open_metrics, open_publisher
 from spark3r_stream.running.rig import rig_of
-from spark3r_stream.running.run import OpenRun, opened_run
+from spark3r_stream.running.run import opened_run
 from spark3r_stream.wire.envelope import Sealer
 from spark3r_stream.wire.messages import SessionState, Status
 

@@ -70,7 +70,7 @@ class Run:
         for index in BEFORE:
             self.show(orbit.picture(index))
             listen(len(self.results) - 1)
-        while self.engine._tracker.reference is not None:
+        while self.engine._tracking.tracker.reference is not None:
             assert len(self.results) < MOST_LOST, "the map is never given up"
             self.show(orbit.elsewhere())
             listen(len(self.results) - 1)

@@ -65,6 +65,7 @@ def test_a_file_with_everything(tmp_path: Path) -> None:
         ("  gate: rtsp://gate.local/stream", "  gate:", "cameras: gate has no source"),
         ("  gate: rtsp://gate.local/stream", "  the gate: x", "'the gate' is no name of a camera"),
         ("  gate: rtsp://gate.local/stream", "  yard: x", "'yard' stands twice"),
+        ("  gate: rtsp://gate.local/stream", "  ? [gate]\n  : x", "is no YAML: .* unhashable key"),
         ("    place: yard-pc", "    place: 192.168.1.1", "expected the name of a resource"),
         ("    cpus: 1\n", "    cpus: -1\n", "cameras: yard: cpus is -1; expected 0 to 64"),
         ("    cpus: 1\n", "    cpus: .nan\n", "expected 0 to 64"),
