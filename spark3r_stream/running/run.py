@@ -115,6 +115,11 @@ def opened_run(
             log.error("%s", error)
             stop.set()  # nobody sees this run any more: whoever supervises it starts another
 
+        def why_it_was_stopped(kind: type[BaseException] | None, *_: object) -> None:
+            if failures and kind is not None and not issubclass(kind, Exception):
+                raise failures[0] from None  # it asked for the stop while something was being opened
+
+        closing.push(why_it_was_stopped)
         sensor, depth_images = open_sensor(config), open_depth_images(config)
         gps = open_positions(config, is_recorded=run is not None)
         for one in (sensor, depth_images, gps):
