@@ -92,7 +92,12 @@ class MapGauge:
         self._number = self._begun
         self._metric, self.scale, self._was_level = MetricMap(self.options), None, self.z_up
         if all_from_camera is not None:
-            self.all_from_part = replace(Sim3.from_matrix(all_from_camera), scale=self.all_from_part.scale)
+            self.place_part(all_from_camera)
+        self._placed = self.all_from_part
+
+    def place_part(self, all_from_camera: Array) -> None:
+        """The map that has just begun does so at this camera (4, 4)."""
+        self.all_from_part = replace(Sim3.from_matrix(all_from_camera), scale=self.all_from_part.scale)
         self._placed = self.all_from_part
 
     def go_on_with(self, metres: Metres) -> None:

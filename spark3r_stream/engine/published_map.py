@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from spark3r_core.geometry import se3
 from spark3r_core.stream.dense_depth import LEAST_CONFIDENCE, DenseDepth
 from spark3r_core.stream.map_update import KeyframeRequest, MapUpdate
 from spark3r_core.stream.tracked_frame import TrackedFrame
@@ -95,6 +96,12 @@ class PublishedMap:
         self._given_up.add(self.submaps, self._gauge)
         self._gauge.begin_part(last_good, self.submaps)
         self.submaps = {}
+
+    def place_part(self, all_from_camera: np.ndarray, step: np.ndarray) -> None:
+        """The map that has just begun does so at a camera (4, 4) and a step (4, 4) from there, in the map's unit."""
+        step = step.copy()
+        step[:3, 3] *= self._gauge.all_from_part.scale
+        self._gauge.place_part(se3.compose(all_from_camera, step))
 
     def camera_in_all(self, tracked: TrackedFrame) -> np.ndarray:
         """(4, 4) in the map of all."""

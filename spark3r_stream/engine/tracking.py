@@ -16,10 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from spark3r_core.errors import Spark3rError
+from spark3r_core.geometry import se3
 from spark3r_core.geometry.camera import Intrinsics
 from spark3r_core.metric.options import MetricOptions
 from spark3r_core.metric.sensor_depth import DepthRatio
 from spark3r_core.models.facts import ModelFacts
+from spark3r_core.stream.motion_hint import MotionHint
 from spark3r_stream.engine.among_positions import AmongPositions
 from spark3r_stream.engine.depth_ratios import DepthRatios
 from spark3r_stream.engine.final_tracking import FinalTracking
@@ -104,6 +106,8 @@ class TrackingReconstructor:
         self._epoch: int | None = None
         self._odom_from_camera = np.eye(4)  # of the newest tracked frame: odometry goes on when a new map begins
         self._last_good: np.ndarray | None = None  # newest confirmed camera in the map of all, (4, 4)
+        self._last_hint: MotionHint | None = None  # of the newest tracked frame, and of that camera
+        self._last_good_hint: MotionHint | None = None
         if reopening is not None:
             assert reopening.world is not None, "another run has begun with it"
             host.open(reopening.world, reopening.is_read_only)
@@ -254,13 +258,13 @@ class TrackingReconstructor:
         tracked = newest.tracked
         if self.sensor is not None:
             self.sensor.tracked(frame, tracked.odom_from_camera if tracked.aligned else None)
-        self._odom_from_camera = tracked.odom_from_camera
+        self._odom_from_camera, self._last_hint = tracked.odom_from_camera, frame.hint
         if self.retracks:
             self._final.tracked(tracked, time_s(frame), prepared.grey)
         state, health = self._tracking.judge(newest), self._tracking.health
         output = self._outputs.of(newest, state, health.reason, self._keyframes.window)
         if health.is_confirmed:
-            self._last_good = self._map.camera_in_all(tracked)
+            self._last_good, self._last_good_hint = self._map.camera_in_all(tracked), frame.hint
             self._gauge.saw_frame(time_s(frame), tracked)
             step.depth_ratio = frame.depth_ratio or self._depth_ratio(newest)
             self._gauge.saw_depth_image(step.depth_ratio)
@@ -296,7 +300,12 @@ class TrackingReconstructor:
     def _begin_map(self, frame: Frame, prepared: Prepared, step: Step) -> StepOutput:
         """The first frame of a map is mapped before anything is published."""
         assert self._pictures is not None
-        reference = self._keyframes.begin(frame, prepared, self._pictures, self._odom_from_camera, step)
+        since = _moved_since(self._last_hint, frame.hint)
+        odom = self._odom_from_camera if since is None else se3.compose(self._odom_from_camera, since)
+        since_good = _moved_since(self._last_good_hint, frame.hint)
+        if self._last_good is not None and since_good is not None:
+            self._map.place_part(self._last_good, since_good)
+        reference = self._keyframes.begin(frame, prepared, self._pictures, odom, step)
         if isinstance(reference, NotMapped):
             return step.result(failed_output(frame, self.submap, reference.why), {reference.cause: 1})
         first, state = self._tracking.begin(frame, prepared, reference)
@@ -306,7 +315,8 @@ class TrackingReconstructor:
         return step.result(self._outputs.of(first, state, why, self._keyframes.window, mapped=True))
 
     def _begin_part(self, reason: str) -> None:
-        """Give the map up and begin another, placed at the last confirmed camera; its scale is a guess."""
+        """Give the map up and begin another, placed at the last confirmed camera or where another sensor says that it
+        has gone since; its scale is a guess."""
         log.warning("a new map begins: %s", reason)
         self._thread.begin()
         self._map.begin_part(self._last_good)
@@ -319,3 +329,8 @@ class TrackingReconstructor:
         return MapTracking(
             closes_loops=self._host.options.closes_loops, may_give_up=not is_read_only, is_searching=is_searching
         )
+
+
+def _moved_since(before: MotionHint | None, now: MotionHint | None) -> np.ndarray | None:
+    """(4, 4) camera_before_from_now, by a sensor that is sure of it; None without one."""
+    return before.to(now) if before is not None and now is not None and now.is_sure else None

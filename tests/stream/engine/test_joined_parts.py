@@ -5,15 +5,19 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from spark3r_core.geometry import se3
+from spark3r_core.geometry.rotation import exp_so3
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.stream.camera_sizes import CameraSizes
 from spark3r_core.stream.map_update import MapOptions
+from spark3r_core.stream.motion_hint import MotionHint
 from spark3r_stream.engine.local_mapper import LocalMapper
 from spark3r_stream.engine.sinks import WireSink
 from spark3r_stream.engine.tracking import TrackingReconstructor
@@ -50,11 +54,12 @@ class Run:
         self.results: list[FrameResult] = []
         self.corrections: list[list[MapCorrection]] = []
         self.submap_of: dict[int, int] = {}  # by the keyframe's frame id
+        self.before: dict[int, Sim3] = {}  # where submaps were before the camera was lost
         self.encoded: list[str] = []
 
-    def show(self, picture: np.ndarray) -> None:
+    def show(self, picture: np.ndarray, hint: MotionHint | None = None) -> None:
         frame_id = len(self.results)
-        frame = Frame(picture, frame_id, 0, round(1e8 * frame_id), round(1e8 * frame_id), "test")
+        frame = Frame(picture, frame_id, 0, round(1e8 * frame_id), round(1e8 * frame_id), "test", hint=hint)
         step = self.engine.process([frame])
         for sink in self.sinks:
             sink.window([frame], step)
@@ -207,3 +212,37 @@ def test_a_lost_camera_is_found_in_a_map_that_was_given_up() -> None:
     assert run.engine._map.submaps[last.keyframe_id].number > second
     found = run.engine._map.submaps[last.keyframe_id].map_from_submap.apply_to_poses(last.world_from_camera)
     assert orbit.error(found, orbit.pose(8))[1] < 0.05
+
+
+@pytest.mark.parametrize("listens", [True, False])
+def test_a_new_map_begins_turned_as_far_as_a_gyroscope_says(listens: bool) -> None:
+    """The lens is covered while the camera turns away. Odometry goes on with that turn, too."""
+    run = Run([], MapOptions(closes_loops=False))
+
+    def show(picture: np.ndarray, index: int, turn_deg: float = 0.0) -> None:
+        way = orbit.pose(index) @ se3.make_pose(exp_so3(np.array([0.0, np.deg2rad(turn_deg), 0.0])), np.zeros(3))
+        hint = MotionHint.of(1, way, has_position=False, is_sure=True)
+        run.show(picture, hint if listens else None)
+
+    for index in BEFORE:
+        show(orbit.picture(index), index)
+    run.before = {one: submap.map_from_submap for one, submap in run.engine._map.submaps.items()}
+    for turn in itertools.count(1):
+        if run.engine._tracking.tracker.reference is None:
+            break
+        assert turn < MOST_LOST, "the map is never given up"
+        show(DARK, BEFORE[-1], 3.0 * turn)
+    last, began = len(BEFORE) - 1, len(run.results)
+    index = AFTER[14]
+    show(orbit.picture(index), index)
+    run.engine.close()
+    assert run.results[began].submap == run.submap_of[began] != run.results[last].submap
+    as_pose = partial(se3.make_pose, translation=np.zeros(3))
+    true = se3.relative_angle(orbit.pose(BEFORE[-1]), orbit.pose(index))
+    assert np.degrees(true) > 10
+    placed = run.engine._map.submaps[run.results[began].keyframe_id].map_from_submap.rotation
+    before = run.before[run.results[last].keyframe_id].apply_to_poses(run.results[last].world_from_camera)
+    odometry = [run.results[one].odom_from_camera for one in (last, began)]
+    for first, second in ((before[:3, :3], placed), (odometry[0][:3, :3], odometry[1][:3, :3])):
+        turned = np.degrees(float(se3.relative_angle(as_pose(first), as_pose(second))) - float(true))
+        assert (abs(turned) < 2) == listens
