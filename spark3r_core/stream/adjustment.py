@@ -17,6 +17,7 @@ from spark3r_core.geometry import se3
 from spark3r_core.photometric import depth_grid
 from spark3r_core.photometric.assumed import NETWORK_FOCAL_SIGMA
 from spark3r_core.stream.camera_sizes import focal_of
+from spark3r_core.stream.depth_trust import expected_error, trust
 from spark3r_core.stream.keyframe_map import Keyframe, KeyframeMap
 from spark3r_core.stream.units import log_units
 from spark3r_core.stream.way_agreement import ways_agree
@@ -254,15 +255,21 @@ def enough(track: Index, keyframe: Index, per_keyframe: int) -> NDArray[np.bool_
 
 
 def bent(keyframe: Keyframe, log_ratio: Array, fractions: Array) -> tuple[Keyframe, Array | None]:
-    """A keyframe whose dense depth goes through its sparse points: a smooth correction, and its share in the scale. And
-    how well they know each node of `depth_grid` (NODES, NODES); None where they are too few, and nothing is bent."""
+    """A keyframe whose dense depth goes through its sparse points: a smooth correction, and its share in the scale; its
+    confidence is less the further they are. And how well they know each node of `depth_grid` (NODES, NODES); None
+    where they are too few, and nothing is bent."""
     if len(log_ratio) < LEAST_BEND_POINTS:
         return keyframe, None
     log_scale, nodes, counts = depth_grid.fit(log_ratio, fractions)
     factors = depth_grid.factors(nodes, *keyframe.depth.shape) * np.float32(math.exp(log_scale))
     u, v = np.clip(keyframe.features.places / _size(keyframe), 0, 1).astype(np.float64).T
     at_features = np.exp(depth_grid.weights_numpy(u, v).astype(np.float64) @ nodes + log_scale)
-    after = replace(keyframe, depth=keyframe.depth * factors, feature_depth=keyframe.feature_depth * at_features)
+    after = replace(
+        keyframe,
+        depth=keyframe.depth * factors,
+        confidence=keyframe.confidence * trust(expected_error(fractions, keyframe.depth.shape)),
+        feature_depth=keyframe.feature_depth * at_features,
+    )
     return after, POINT_PRECISION * counts
 
 
