@@ -56,7 +56,8 @@ class MapUpdate:
     map_bytes: of the map. dropped: keyframes that left it to keep its budget; what was published of them stays.
     refined: depth of keyframes from several views, by frame id, in their own cameras and units; of the last adjustment.
     loops: pairs of keyframes (earlier, later) that were found to show one place. found_by: the keyframe by which a lost
-    frame was recognised. agrees: whether adjustment left the keyframe about where it was put; None where it cannot say.
+    frame was recognised. agrees: whether adjustment left the keyframe about where it was put; None where it cannot say
+    and features do not contradict tracking either.
     part: first keyframe of the map that all of this is said of, None where nothing was mapped. It is another than
     before where the map was joined to one that was given up, or a lost frame was recognised in that.
     moved_beside: where keyframes of maps that were given up lie from now on, each in its own; of the last adjustment.

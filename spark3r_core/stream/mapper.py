@@ -199,7 +199,8 @@ class Mapper:
                 if world.focal_std <= FOCAL_TRUSTED:
                     node_information = _sum(node_information, by_points)
             log.debug("keyframe %d: %s", request.frame_id, found.verdict.summary())
-        agrees = self._agrees(request, put, world) if adjusted else None
+        # Where features contradict tracking, adjustment has to say which of them is right.
+        agrees = self._agrees(request, put, world) if adjusted else None if mended is None else False
         loops: tuple[tuple[int, int], ...] = ()
         if self._closes_loops:
             remembered(world, request.frame_id)

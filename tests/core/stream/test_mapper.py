@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -124,6 +126,24 @@ def test_an_update_says_whether_adjustment_left_the_keyframe_where_it_was_tracke
     moved.keyframes[24] = moved.keyframes[24].moved(half, 1.0)
     assert mapper._agrees(asked, mapper.world, mapper.world)
     assert not mapper._agrees(asked, mapper.world, moved)
+
+
+@pytest.mark.parametrize(("shift", "agrees"), [(0.0, None), (0.6, False)])
+def test_where_features_contradict_tracking_and_nothing_decides_it_is_not_believed(
+    shift: float, agrees: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mapper = new_mapper()
+    for one in (request(mapper, 0, None), request(mapper, 8, 0)):
+        mapper.map(one)
+    refused = SimpleNamespace(accepted=False, summary=lambda: "not adjusted")
+    monkeypatch.setattr(
+        "spark3r_core.stream.mapper.adjust",
+        lambda world, *_, **__: SimpleNamespace(map=world, verdict=refused, log_depth={}),
+    )
+    update = mapper.map(request(mapper, 16, 8, shift=shift))
+    assert update.reference is not None
+    assert update.reference.mended == (shift > 0)
+    assert update.agrees is agrees
 
 
 def test_the_tracker_is_given_the_keyframe_at_its_size(four: tuple[Mapper, list[MapUpdate]]) -> None:
