@@ -37,6 +37,8 @@ UNKNOWN_FOCAL_TRUST = 0.001  # of tracked edges while the focal length that they
 PAID = 0.9  # of the held-out error: an adjustment that bends a tracked way, and does not bring it below, trusts them
 MOST_TURNED = 12  # keyframes of a map that is adjusted from other turns, too, while its focal length is not known
 TURNED_STEPS = 30  # from there it is further
+OTHER_FOCALS = (0.8, 1.25)  # networks are up to 40 percent off
+LARGE_ERROR, LEAST_REFOCUSED = 0.6, 3  # pixels of 640; keyframes
 RIGHTER = 0.75  # of the held-out error, below which what it ends in is believed
 LEAST_BEND_POINTS = 30
 
@@ -118,10 +120,12 @@ def adjust(
     verdict = adjust_guarded(cameras, seen, numbers, factors, picture_hw[1], *bounds)
     turned = False
     if learns_focal and len(held) == 1 and chosen[0] in held and len(chosen) <= MOST_TURNED:
-        start = turned_start(cameras, seen)
-        other = adjust_guarded(start, seen, numbers, factors, picture_hw[1], max(iterations, TURNED_STEPS), *bounds[1:])
-        if _is_righter(other, verdict):
-            verdict, turned = other, True
+        for wider in focals_to_try(verdict, len(chosen), picture_hw[1]):
+            start = turned_start(replace(cameras, focal=wider * cameras.focal), seen)
+            steps = max(iterations, TURNED_STEPS)
+            other = adjust_guarded(start, seen, numbers, factors, picture_hw[1], steps, *bounds[1:])
+            if _is_righter(other, verdict):
+                verdict, turned = other, True
     if learns_focal and _ran_away(verdict, prior):
         learns_focal = False
         cameras = replace(cameras, focal=prior, focal_sigma=0.0)
@@ -149,6 +153,13 @@ def adjust(
         scale = resized * float(np.exp(found.cameras.log_scale[slot_] + other_units[slot_]))
         after.keyframes[frame_id] = world.keyframes[frame_id].moved(pose, scale)
     return Adjustment(after, verdict, log_depth)
+
+
+def focals_to_try(plain: Verdict, keyframes: int, width: int) -> tuple[float, ...]:
+    """Times the focal length: with which a young map of so many keyframes is adjusted from other turns. Also with
+    others than its own where the unseen error is large, as it is in the valley of a wrong one. width: of the picture."""
+    agrees = plain.accepted and plain.after < LARGE_ERROR * width / 640
+    return (1.0,) if agrees or keyframes < LEAST_REFOCUSED else (1.0, *OTHER_FOCALS)
 
 
 def _is_righter(turned: Verdict, plain: Verdict) -> bool:

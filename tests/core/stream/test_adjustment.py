@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -13,7 +14,7 @@ from spark3r_core.bundle.problem import Cameras
 from spark3r_core.features.rootsift import Features, extract, match
 from spark3r_core.geometry import se3
 from spark3r_core.photometric import depth_grid
-from spark3r_core.stream import joined_tracks
+from spark3r_core.stream import adjustment, joined_tracks
 from spark3r_core.stream.adjustment import (
     DEPENDENT,
     HELD,
@@ -26,6 +27,7 @@ from spark3r_core.stream.adjustment import (
     adjust,
     bent,
     enough,
+    focals_to_try,
     local_set,
 )
 from spark3r_core.stream.joined_tracks import COVISIBLE, LATEST, join_tracks, neighbours
@@ -254,3 +256,34 @@ def test_a_way_that_is_bent_must_be_paid_for(distance: float, after: float, bend
     assert _bends(verdict, cameras(0.2), world, {0: 0, 8: 1}) is bends
     assert not _bends(replace(verdict, accepted=False), cameras(0.2), world, {0: 0, 8: 1})
     assert not _bends(verdict, cameras(0.2), replace(world, edges=[]), {0: 0, 8: 1}), "nothing was tracked"
+
+
+def test_other_focal_lengths_are_tried_where_a_young_map_does_not_agree_with_itself() -> None:
+    def verdict(after: float, accepted: bool = True) -> Verdict:
+        return Verdict(None, accepted, 1.0, after)
+
+    assert focals_to_try(verdict(0.2), 5, 320) == (1.0,)
+    assert focals_to_try(verdict(0.4), 5, 640) == (1.0,), "pixels of a picture of 640"
+    assert focals_to_try(verdict(0.4), 5, 320) == (1.0, 0.8, 1.25)
+    assert focals_to_try(verdict(0.2, accepted=False), 5, 320) == (1.0, 0.8, 1.25)
+    assert focals_to_try(verdict(math.nan), 5, 320) == (1.0, 0.8, 1.25)
+    assert focals_to_try(verdict(0.4), 2, 320) == (1.0,), "two keyframes have a valley each"
+
+
+def test_a_valley_of_another_focal_length_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Adjustment, from other turns as well, ends in the wrong place; from a focal length beside, in the right one."""
+    world = world_of((0, 8, 16, 24))
+    world.focal, world.network_focals = 1.25 * orbit.INTRINSICS[0, 0], [1.25 * orbit.INTRINSICS[0, 0]]
+    world.focal_std = math.inf
+    whole, asked = adjustment.adjust_guarded, []
+
+    def guarded(cameras: Cameras, *arguments: object) -> Verdict:
+        asked.append(cameras.focal / world.focal)
+        found = whole(cameras, *arguments)
+        return found if asked[-1] < 0.9 else replace(found, after=2.0)
+
+    monkeypatch.setattr(adjustment, "adjust_guarded", guarded)
+    found = adjust(world, [0, 8, 16, 24], {0}, orbit.HW, focal_is_known=False)
+    assert asked[1:4] == pytest.approx([1.0, 0.8, 1.25])
+    assert found.verdict.accepted
+    assert found.map.focal / orbit.INTRINSICS[0, 0] == pytest.approx(1.0, abs=0.12)
