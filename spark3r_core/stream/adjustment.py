@@ -157,7 +157,7 @@ def adjust(
 
 def focals_to_try(plain: Verdict, keyframes: int, width: int) -> tuple[float, ...]:
     """Times the focal length: with which a young map of so many keyframes is adjusted from other turns. Also with
-    others than its own where the unseen error is large, as it is in the valley of a wrong one. width: of the picture."""
+    others than its own where the unseen error is large, as in the valley of a wrong one. width: of the picture."""
     agrees = plain.accepted and plain.after < LARGE_ERROR * width / 640
     return (1.0,) if agrees or keyframes < LEAST_REFOCUSED else (1.0, *OTHER_FOCALS)
 
