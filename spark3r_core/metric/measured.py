@@ -25,7 +25,6 @@ from spark3r_core.metric.tag_fit import TagFit
 from spark3r_core.metric.tags import TagSighting
 
 Array = NDArray[np.float64]
-LEAST_TRUST = 0.5  # in depth of several views, for a tag to be that far away
 MOST_LEAN_STD = 0.1  # radians: up is not known worse than this
 
 # The tag's own axes as those of a robot's map: z up, and x along the paper's right edge or out of the wall.
@@ -77,6 +76,11 @@ class MetricMap:
         """See `TagEvidence.add`."""
         if self._tags is not None:
             self._tags.add(sighting, keyframe_id, depth, picture_wh)
+
+    def read_tags(self, keyframe_id: int, depth: NDArray[np.float32]) -> None:
+        """See `TagEvidence.read`."""
+        if self._tags is not None:
+            self._tags.read(keyframe_id, depth)
 
     def wants_view(self, tags: Sequence[TagSighting], keyframe_id: int, distance: float) -> bool:
         """See `TagEvidence.wants_view`."""
@@ -135,8 +139,6 @@ class MetricMap:
         if self._floor is not None:
             low = low_points(depth, trust, intrinsics, of_several_views=of_several_views)
             self._floor.add(keyframe_id, low)
-        if self._tags is not None and of_several_views:
-            self._tags.saw_depth(keyframe_id, np.where(trust >= LEAST_TRUST, depth, np.float32(np.nan)))
 
     def take_in(self, other: MetricMap) -> None:
         """The evidence of a map that this one was joined with."""

@@ -35,21 +35,22 @@ APART = 0.03  # of the median depth, from a keyframe that sees a tag to the next
 
 @dataclass(frozen=True)
 class TagDepth:
-    """z of a tag's centre in the unit of a keyframe, and where it is seen there, as fractions of width and height.
-    of_several_views: read off them; else it is the keyframe's own depth."""
+    """z of a tag's centre in the unit of a keyframe, by the keyframe's own depth, and where it is seen there, as
+    fractions of width and height."""
 
     z: float
     fraction: tuple[float, float]
-    of_several_views: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """corners: (4, 2) pixels. picture_wh: size of the picture they are of."""
+    """corners: (4, 2) pixels. picture_wh: size of the picture they are of. read_z: of the tag's centre as several views
+    have it, in the keyframe's unit."""
 
     corners: Array
     depth: TagDepth | None
     picture_wh: tuple[int, int]
+    read_z: float | None = None
 
 
 class TagEvidence:
@@ -62,22 +63,25 @@ class TagEvidence:
 
     def add(self, sighting: TagSighting, keyframe_id: int, depth: TagDepth | None, picture_wh: tuple[int, int]) -> None:
         """By a keyframe, whose picture has this size."""
-        if sighting.tag_id not in self._seen and len(self._seen) >= MOST_TAGS:
+        self._add(sighting.tag_id, keyframe_id, _Seen(sighting.corners, depth, picture_wh))
+
+    def _add(self, tag_id: int, keyframe_id: int, seen: _Seen) -> None:
+        if tag_id not in self._seen and len(self._seen) >= MOST_TAGS:
             return
-        by_keyframe = self._seen.setdefault(sighting.tag_id, {})
-        by_keyframe[keyframe_id] = _Seen(sighting.corners, depth, picture_wh)
+        by_keyframe = self._seen.setdefault(tag_id, {})
+        by_keyframe[keyframe_id] = seen
         while len(by_keyframe) > MOST_KEYFRAMES:
             ids = sorted(by_keyframe)
             closest = min(range(1, len(ids) - 1), key=lambda i: ids[i + 1] - ids[i - 1])
             del by_keyframe[ids[closest]]
 
-    def saw_depth(self, keyframe_id: int, depth: NDArray[np.float32]) -> None:
+    def read(self, keyframe_id: int, depth: NDArray[np.float32]) -> None:
         """Depth of a keyframe as several views have it, (h, w) in its unit, not finite where they do not agree."""
         for by_keyframe in self._seen.values():
             if keyframe_id in by_keyframe:
                 seen = by_keyframe[keyframe_id]
-                read = depth_at(seen.corners / seen.picture_wh, depth)
-                by_keyframe[keyframe_id] = seen if read is None else replace(seen, depth=read)
+                z = centre_depth(seen.corners / seen.picture_wh, depth)
+                by_keyframe[keyframe_id] = seen if z is None else replace(seen, read_z=z)
 
     def wants_view(self, tags: Sequence[TagSighting], keyframe_id: int, distance: float) -> bool:
         """Whether a frame that shows these tags would say more of one, as a keyframe. keyframe_id: on which it was
@@ -92,7 +96,7 @@ class TagEvidence:
         """What was seen in a map that this one was joined with; within the same limits."""
         for tag_id, by_keyframe in other._seen.items():
             for keyframe_id, one in by_keyframe.items():
-                self.add(TagSighting(tag_id, one.corners), keyframe_id, one.depth, one.picture_wh)
+                self._add(tag_id, keyframe_id, one)
 
     def fits(self, map_from_key: Mapping[int, Sim3], camera: Array, bends: Bends) -> dict[int, TagFit]:
         """By tag id, those that the sightings agree on. map_from_key: of keyframes by id; camera: (3, 3) of the picture
@@ -121,8 +125,8 @@ class TagEvidence:
             if lies is None:
                 continue
             depth, std = None, DEPTH_STD
-            if one.depth is not None and one.depth.of_several_views:
-                depth, std = one.depth.z * lies.scale, READ_DEPTH_STD
+            if one.read_z is not None:
+                depth, std = one.read_z * lies.scale, READ_DEPTH_STD
             elif one.depth is not None:
                 bend = float(log_factors(bends, keyframe_id, [one.depth.fraction])[0])
                 depth = one.depth.z * float(np.exp(bend)) * lies.scale
@@ -131,7 +135,7 @@ class TagEvidence:
         return views
 
 
-def depth_at(corners: Array, depth: NDArray[np.float32]) -> TagDepth | None:
+def centre_depth(corners: Array, depth: NDArray[np.float32]) -> float | None:
     """z of a tag's centre by what of it is known in a depth map (h, w); None where that is too little.
 
     corners: (4, 2), as fractions of width and height. The tag is a plane, whose inverse depth changes evenly over the
@@ -152,14 +156,13 @@ def depth_at(corners: Array, depth: NDArray[np.float32]) -> TagDepth | None:
         off = np.abs(places @ plane - inverse)
         near = off <= max(PLANE_REACH * float(np.median(off)), 1e-9)
         plane = np.linalg.lstsq(places[near], inverse[near], rcond=None)[0]
-    u, v = crossing(corners)
-    at_centre = float(plane @ [u, v, 1])
-    return TagDepth(1 / at_centre, (u, v), of_several_views=True) if at_centre > 0 else None
+    at_centre = float(plane @ crossing(corners))
+    return 1 / at_centre if at_centre > 0 else None
 
 
-def crossing(corners: Array) -> tuple[float, float]:
-    """Where the diagonals of four corners (4, 2) in order cross."""
+def crossing(corners: Array) -> Array:
+    """(3,) where the diagonals of four corners (4, 2) in order cross: x, y and 1."""
     homogeneous = np.column_stack([corners, np.ones(4)])
     first, second = (np.cross(homogeneous[i], homogeneous[i + 2]) for i in (0, 1))
-    x, y, w = np.cross(first, second)
-    return float(x / w), float(y / w)
+    place = np.cross(first, second)
+    return np.asarray(place / place[2], np.float64)

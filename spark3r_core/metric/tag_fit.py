@@ -51,12 +51,13 @@ class TagView:
 
 @dataclass(frozen=True, eq=False)
 class TagFit:
-    """map_from_tag: its scale is units of the map per metre. log_std: of that scale's logarithm. pixel_std: of the
-    corners. turn_std: of its orientation, radians. views: how many were used."""
+    """map_from_tag: its scale is units of the map per metre. log_std: of that scale's logarithm. pixel_error: mean of
+    the corners', however small: of two poses that look nearly the same it decides. turn_std: of its orientation,
+    radians. views: how many were used."""
 
     map_from_tag: Sim3
     log_std: float
-    pixel_std: float
+    pixel_error: float
     turn_std: float
     views: int
 
@@ -64,13 +65,11 @@ class TagFit:
 def fit_tag(spec: TagSpec, views: Sequence[TagView]) -> TagFit | None:
     """None where the views do not say, or contradict each other."""
     found = [_fitted(spec.corners_m, views, begin) for begin in _beginnings(spec.corners_m, views)]
-    usable = [one for one in found if one is not None]
-    return min(usable, key=lambda one: one[0])[1] if usable else None
+    usable = [fit for fit in found if fit is not None]
+    return min(usable, key=lambda fit: fit.pixel_error, default=None)
 
 
-def _fitted(corners_m: Array, views: Sequence[TagView], begin: Sim3) -> tuple[float, TagFit] | None:
-    """And before it by how much its corners are off, in pixels, however little that is: of two poses that look nearly
-    the same it decides."""
+def _fitted(corners_m: Array, views: Sequence[TagView], begin: Sim3) -> TagFit | None:
     log_scale, rotation, translation = np.log(begin.scale), begin.rotation, begin.translation
     residuals = np.zeros(0)
     pixel_std, normal, said_by_corners = LEAST_PIXEL_STD, np.eye(7), np.zeros((7, 7))
@@ -107,9 +106,8 @@ def _fitted(corners_m: Array, views: Sequence[TagView], begin: Sim3) -> tuple[fl
     log_std = float(np.sqrt(max(covariance[6, 6], 0)))
     turn_std = float(np.sqrt(max(np.trace(covariance[:3, :3]), 0)))
     found = Sim3(float(np.exp(log_scale)), nearest_rotation(rotation), translation)
-    if not np.isfinite(log_std):
-        return None
-    return float(np.abs(residuals).mean()), TagFit(found, log_std, pixel_std, turn_std, len(views))
+    pixel_error = float(np.abs(residuals).mean())
+    return TagFit(found, log_std, pixel_error, turn_std, len(views)) if np.isfinite(log_std) else None
 
 
 def _beginnings(corners_m: Array, views: Sequence[TagView]) -> list[Sim3]:

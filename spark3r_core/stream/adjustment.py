@@ -120,9 +120,9 @@ def adjust(
     verdict = adjust_guarded(cameras, seen, numbers, factors, picture_hw[1], *bounds)
     turned = False
     if learns_focal and len(held) == 1 and chosen[0] in held and len(chosen) <= MOST_TURNED:
+        steps = max(iterations, TURNED_STEPS)
         for wider in focals_to_try(verdict, len(chosen), picture_hw[1]):
             start = turned_start(replace(cameras, focal=wider * cameras.focal), seen)
-            steps = max(iterations, TURNED_STEPS)
             other = adjust_guarded(start, seen, numbers, factors, picture_hw[1], steps, *bounds[1:])
             if _is_righter(other, verdict):
                 verdict, turned = other, True

@@ -200,7 +200,9 @@ class Mapper:
                     node_information = _sum(node_information, by_points)
             log.debug("keyframe %d: %s", request.frame_id, found.verdict.summary())
         # Where features contradict tracking, adjustment has to say which of them is right.
-        agrees = self._agrees(request, put, world) if adjusted else None if mended is None else False
+        agrees = None if mended is None else False
+        if adjusted:
+            agrees = self._agrees(request, put, world)
         loops: tuple[tuple[int, int], ...] = ()
         if self._closes_loops:
             remembered(world, request.frame_id)

@@ -91,9 +91,9 @@ class MapGauge:
         self._begun += 1
         self._number = self._begun
         self._metric, self.scale, self._was_level = MetricMap(self.options), None, self.z_up
+        self._placed = self.all_from_part
         if all_from_camera is not None:
             self.place_part(all_from_camera)
-        self._placed = self.all_from_part
 
     def place_part(self, all_from_camera: Array) -> None:
         """The map that has just begun does so at this camera (4, 4)."""
@@ -194,9 +194,10 @@ class MapGauge:
     def refined(self, frame_id: int, dense: DenseDepth) -> None:
         """The depth of a keyframe once several views have said what it is."""
         self._metric.saw_depth(frame_id, dense.depth, dense.confidence, dense.intrinsics, of_several_views=True)
+        sure = np.where(dense.confidence >= LEAST_CONFIDENCE, dense.depth, np.float32(np.nan))
+        self._metric.read_tags(frame_id, sure)
         if frame_id in self._pictures:
             picture, size = self._pictures[frame_id]
-            sure = np.where(dense.confidence >= LEAST_CONFIDENCE, dense.depth, np.float32(np.nan))
             self._metric.saw_picture(picture, size, frame_id, sure, dense.intrinsics, of_several_views=True)
 
     def wants_time(self, time_s: float) -> bool:
@@ -213,8 +214,8 @@ class MapGauge:
 
     def mapped(self, keyframe: Keyframe, picture: NDArray[np.uint8], number: int, time_s: float) -> None:
         """A keyframe with its picture, which has this number."""
+        size = picture.shape[1], picture.shape[0]
         if self._metric.wants_picture(number):
-            size = picture.shape[1], picture.shape[0]
             self._pictures[keyframe.frame_id] = number, size
             named = (number, size, keyframe.frame_id, keyframe.depth, keyframe.depth_intrinsics)
             self._metric.saw_picture(*named, of_several_views=False)
@@ -224,9 +225,9 @@ class MapGauge:
             centre = tag.corners.mean(0, keepdims=True).astype(np.float32)
             depth_from_picture = np.asarray(np.linalg.inv(keyframe.picture_from_depth), np.float64)
             z = float(sampled(keyframe.depth, centre, depth_from_picture)[0])
-            u, v = centre[0] / picture.shape[1::-1]
+            u, v = centre[0] / size
             depth = TagDepth(z, (float(u), float(v))) if np.isfinite(z) and z > 0 else None
-            self._metric.saw_tag(tag, keyframe.frame_id, depth, (picture.shape[1], picture.shape[0]))
+            self._metric.saw_tag(tag, keyframe.frame_id, depth, size)
 
     def measure(self, submaps: Mapping[int, Submap], camera: Array, *, at_end: bool = False) -> str:
         """Ask all evidence, with keyframes where they lie now. Why every submap lies elsewhere from now on; empty where

@@ -177,10 +177,10 @@ def test_depth_that_several_views_read_at_a_tag_is_better_known_than_the_keyfram
     normal = turn[:, 2]
     plane = np.asarray((normal @ lies.translation) / (rays @ normal), np.float32)
     own = evidence.fits({7: Sim3()}, CAMERA.matrix, {})[3]
-    evidence.saw_depth(8, plane)
-    evidence.saw_depth(7, np.full_like(plane, np.nan))
+    evidence.read(8, plane)
+    evidence.read(7, np.full_like(plane, np.nan))
     assert evidence.fits({7: Sim3()}, CAMERA.matrix, {})[3].log_std == own.log_std, "nothing is known there"
-    evidence.saw_depth(7, plane)
+    evidence.read(7, plane)
     read = evidence.fits({7: Sim3()}, CAMERA.matrix, {7: np.full((5, 6), 0.3)})[3]
     assert own.map_from_tag.scale > 1.15, "its perspective says something as well"
     assert read.map_from_tag.scale == pytest.approx(1.0, rel=0.01)
