@@ -88,13 +88,18 @@ def until(true: Callable[[], Any]) -> Any:
     return found
 
 
+def shown_once(topic: DepthTopic, newest: Frame) -> SensorDepth:
+    """What is found for `newest`, which is shown once: a time that comes twice is a clock that was set."""
+    return topic.of(newest, (16, 12)) or until(lambda: topic._ready).popleft()
+
+
 def test_an_image_belongs_to_the_nearest_frame_also_if_it_comes_late_or_early(sensor: Sensor) -> None:
     topic = DepthTopic(sensor.endpoint)
     sensor.wait_heard()
     for index in range(6):
         assert topic.of(frame(index), (16, 12)) is None
     sensor.socket.send_multipart(message((START_NS + 2.4 * FRAME_NS) / 1e9, millimetres(2000)))
-    found = until(lambda: topic.of(frame(6), (16, 12)))
+    found = shown_once(topic, frame(6))
     assert found.frame_id == 2
     np.testing.assert_array_equal(found.depth_m, np.full((12, 16), 2.0, np.float32))
     assert found.depth_m.dtype == np.float32
@@ -225,7 +230,7 @@ def test_hostile_messages_are_counted_and_good_ones_are_still_used(
     for bad in (GOOD[:2], [GOOD[0], *[b"x"] * 1000], changed(scale=-1), other_shape, broken):
         sensor.socket.send_multipart(bad)
     sensor.socket.send_multipart(message(at, millimetres(3000)))
-    found = until(lambda: topic.of(frame(10), (16, 12)))
+    found = shown_once(topic, frame(10))
     assert (found.frame_id, found.depth_m[0, 0]) == (3, 3.0)
     topic.close()
     assert (topic.used, topic.refused) == (1, 5)
