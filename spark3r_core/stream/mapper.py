@@ -199,10 +199,10 @@ class Mapper:
                 if world.focal_std <= FOCAL_TRUSTED:
                     node_information = _sum(node_information, by_points)
             log.debug("keyframe %d: %s", request.frame_id, found.verdict.summary())
-        # Where features contradict tracking, adjustment has to say which of them is right.
-        agrees = None if mended is None else False
+        # Where features contradict tracking, adjustment has to say which of them is right, if no other sensor does.
+        agrees = None if mended is None or measured is not None else False
         if adjusted:
-            agrees = self._agrees(request, put, world)
+            agrees = self._agrees(request, put, world, turn_is_measured=measured is not None)
         loops: tuple[tuple[int, int], ...] = ()
         if self._closes_loops:
             remembered(world, request.frame_id)
@@ -242,11 +242,14 @@ class Mapper:
         return replace(self.world, keyframes=keyframes)
 
     @staticmethod
-    def _agrees(request: KeyframeRequest, put: KeyframeMap, adjusted: KeyframeMap) -> bool:
+    def _agrees(
+        request: KeyframeRequest, put: KeyframeMap, adjusted: KeyframeMap, *, turn_is_measured: bool = False
+    ) -> bool:
         assert request.tracked is not None
         before, first, new = request.tracked.keyframe_id, put.keyframes, adjusted.keyframes
         tracked, mapped = (way_between(world[before], world[request.frame_id]) for world in (first, new))
-        return ways_agree(tracked, mapped, float(np.median(first[before].depth)))
+        depth = float(np.median(first[before].depth))
+        return ways_agree(tracked, mapped, depth, turn_is_measured=turn_is_measured)
 
     def finish(
         self, refine_all: bool = True, known: KnownPlaces | None = None, stays: KeyframeMap | None = None

@@ -26,10 +26,14 @@ def way_between(first: Keyframe, second: Keyframe) -> Array:
     return way
 
 
-def ways_agree(tracked: Array, mapped: Array, median_depth: float) -> bool:
-    """Two ways (4, 4) from a keyframe to the next, as tracked and as mapped. median_depth: of the first one."""
-    lengths = (float(np.linalg.norm(way[:3, 3])) for way in (tracked, mapped))
-    longer = max(lengths)
+def ways_agree(tracked: Array, mapped: Array, median_depth: float, *, turn_is_measured: bool = False) -> bool:
+    """Two ways (4, 4) from a keyframe to the next, as tracked and as mapped. median_depth: of the first one.
+
+    turn_is_measured: by another sensor. Then adjustment knows a turn on the spot from a step aside, and one that it
+    finds is believed, whatever tracking took it for while the focal length was a guess.
+    """
+    before, after = (float(np.linalg.norm(way[:3, 3])) for way in (tracked, mapped))
+    longer = max(before, after)
     off = float(np.linalg.norm(tracked[:3, 3] - mapped[:3, 3]))
-    is_short = longer < LEAST_DEPTHS * median_depth
+    is_short = (after if turn_is_measured else longer) < LEAST_DEPTHS * median_depth
     return (is_short or off <= MOST_SHARE * longer) and float(se3.relative_angle(tracked, mapped)) <= MOST_TURN

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -128,9 +129,11 @@ def test_an_update_says_whether_adjustment_left_the_keyframe_where_it_was_tracke
     assert not mapper._agrees(asked, mapper.world, moved)
 
 
-@pytest.mark.parametrize(("shift", "agrees"), [(0.0, None), (0.6, False)])
+@pytest.mark.parametrize(
+    ("shift", "turn_is_measured", "agrees"), [(0.0, False, None), (0.6, False, False), (0.6, True, None)]
+)
 def test_where_features_contradict_tracking_and_nothing_decides_it_is_not_believed(
-    shift: float, agrees: bool | None, monkeypatch: pytest.MonkeyPatch
+    shift: float, turn_is_measured: bool, agrees: bool | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mapper = new_mapper()
     for one in (request(mapper, 0, None), request(mapper, 8, 0)):
@@ -140,7 +143,10 @@ def test_where_features_contradict_tracking_and_nothing_decides_it_is_not_believ
         "spark3r_core.stream.mapper.adjust",
         lambda world, *_, **__: SimpleNamespace(map=world, verdict=refused, log_depth={}),
     )
-    update = mapper.map(request(mapper, 16, 8, shift=shift))
+    asked = request(mapper, 16, 8, shift=shift)
+    if turn_is_measured:
+        asked = replace(asked, tracked=replace(asked.tracked, hinted_key_from_camera=asked.tracked.key_from_camera))
+    update = mapper.map(asked)
     assert update.reference is not None
     assert update.reference.mended == (shift > 0)
     assert update.agrees is agrees

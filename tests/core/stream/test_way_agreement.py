@@ -33,6 +33,19 @@ def test_ways_agree_in_share_and_turn(tracked: np.ndarray, mapped: np.ndarray, a
     assert ways_agree(tracked, mapped, 2.0) is agree
 
 
+@pytest.mark.parametrize(
+    ("tracked", "mapped", "agree"),
+    [
+        (way(0.2), way(0.03), True),  # tracking took a part of the turn for a way, which adjustment does not
+        (way(0.03), way(0.2), False),
+        (way(0.2), way(0.03, 6), False),
+    ],
+)
+def test_a_measured_turn_on_the_spot_is_believed(tracked: np.ndarray, mapped: np.ndarray, agree: bool) -> None:
+    assert ways_agree(tracked, mapped, 2.0, turn_is_measured=True) is agree
+    assert not ways_agree(tracked, mapped, 2.0)
+
+
 def test_a_way_is_given_in_the_unit_of_its_first_keyframe() -> None:
     first, second = keyframe(0), keyframe(4)
     expected = np.linalg.inv(first.world_from_camera) @ second.world_from_camera
