@@ -258,6 +258,7 @@ class Tracker:
             by_features,
             key.confirmed,
             self.broke_at < key.frame_id,
+            self.broke_at == frame_id,
             hint,
             *_way(key.hint, hint),
             key.focal_std,

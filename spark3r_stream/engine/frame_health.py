@@ -2,8 +2,9 @@
 
 TRACKING: the pixels confirm the pose on a keyframe that was itself confirmed, in a map whose adjustment leaves
 keyframes about where they were tracked, with a focal length known well enough for how far the camera has turned.
-LOW_CONFIDENCE: a guess, or a pose on a map that has yet to prove itself; after a doubt, also the first confirmed one
-whose pixels agree so-so: a camera that was carried away finds what looks alike.
+LOW_CONFIDENCE: a guess, or a pose on a map that has yet to prove itself; after a doubt, or where a picture is unlike
+the one before, also the first confirmed one whose pixels agree so-so: a camera that was carried away finds what looks
+alike.
 LOST: so many guesses in a row that the pose means nothing.
 """
 
@@ -12,13 +13,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from spark3r_core.stream.tracked_frame import TrackedFrame
-from spark3r_core.stream.tracker import SURE_INLIERS
 from spark3r_stream.wire.messages import TrackingState
 
 LOST_FRAMES = 10  # guesses in a row
 AFTER_INTERRUPTION = "after an interruption, this camera has yet to prove that it is where the map says"
 AGREEING_KEYFRAMES = 2  # in a row, after which a map is believed again whose adjustment had moved one far
 MOST_OFF = 0.2  # of the distance from the keyframe, by which a frame that is TRACKING may be off
+CLEAR_INLIERS = 0.9  # of a frame after a doubt, which is believed at once then, and not from the next one on
 LEAST_DISTANCE = 0.05  # in the keyframe's median depths: a camera that stands is held against this
 SETTLING_FRAMES = 3  # confirmed frames in a row after which a new map, or one after an interruption, is believed
 
@@ -72,7 +73,8 @@ class FrameHealth:
             self._settling_reason = "the frame before was not confirmed"
             self.reason = tracked.doubt
             return TrackingState.LOST if self._lost >= LOST_FRAMES else TrackingState.LOW_CONFIDENCE
-        so_so = self._lost > 0 and tracked.inliers < SURE_INLIERS
+        is_clear = tracked.inliers >= CLEAR_INLIERS
+        so_so = self._lost > 0 and not is_clear
         self._lost = 0
         if not tracked.on_confirmed:
             self.reason = "features do not confirm where its keyframe lies"
@@ -85,6 +87,9 @@ class FrameHealth:
             if self._settling > 0 or tracked.guessed_by_features or so_so:
                 self.reason = self._settling_reason
                 return TrackingState.LOW_CONFIDENCE
+        elif tracked.broken and not is_clear:
+            self.reason = "the picture is not like the one before, and pixels agree so-so"
+            return TrackingState.LOW_CONFIDENCE
         self.reason = ""
         return TrackingState.TRACKING
 

@@ -121,6 +121,12 @@ def test_a_loss_that_was_not(turning: MapStream) -> None:
     assert found["wrong"] == pytest.approx(10 / 27, abs=1e-3)
 
 
+def test_a_camera_is_found_again_in_the_map_it_was_in(turning: MapStream) -> None:
+    run = _run(turning, 60)
+    run.collected._tracked_on = {0: None, 1: None, 2: None}  # a map that was given up before
+    assert after_loss(run, turning, [])["found_again_after"] == 18
+
+
 def test_what_is_asked_for_is_counted() -> None:
     on = {"ate_of_path": 0.02, "keyframes_ate_of_path": 0.004, "wrong_tracking": 0.0}
     row = {"revisits": 4, "revisits_found": 3, "false_loops": [], "false_tracked_pairs": 1, "on": on}

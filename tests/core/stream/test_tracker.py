@@ -336,6 +336,14 @@ def test_a_hint_counts_as_much_as_its_sensor_says(std: float | None) -> None:
     assert off > 1.5 if std in (None, 0.0005) else off < 0.4
 
 
+def test_a_picture_unlike_the_one_before_breaks_what_was_followed() -> None:
+    tracker = begun()
+    shown = [orbit.picture(1), orbit.picture(2), orbit.elsewhere(), orbit.picture(3), orbit.picture(4)]
+    found = [follow(tracker, index + 1, image) for index, image in enumerate(shown)]
+    assert [one.broken for one in found] == [True, False, True, True, False], "nothing is before the first"
+    assert [one.aligned for one in found] == [True, True, False, True, True]
+
+
 def test_an_expected_pose_is_held_as_tightly_as_it_is_known() -> None:
     pose = se3.exp([0.1, 0, 0, 0, 0.02, 0])
     free = _expecting(pose, None, None)

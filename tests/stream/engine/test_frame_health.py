@@ -16,7 +16,7 @@ GOOD, DOUBTED, LOST = TrackingState.TRACKING, TrackingState.LOW_CONFIDENCE, Trac
 
 def frame(kind: str) -> TrackedFrame:
     """g: good, s: good, but pixels agree so-so, f: good by a guess from features, u: good on a keyframe that features
-    do not confirm, b: not aligned."""
+    do not confirm, b: not aligned, j: good, but unlike the picture before, c: the same so-so."""
     aligned, doubt = kind != "b", "" if kind != "b" else "only 40% of the pixels agree with the keyframe"
     return TrackedFrame(
         1,
@@ -24,7 +24,7 @@ def frame(kind: str) -> TrackedFrame:
         np.eye(4),
         np.eye(4),
         aligned,
-        0.76 if kind == "s" else 0.9,
+        0.86 if kind in "sc" else 0.9,
         0.9,
         0.9,
         0.0,
@@ -34,6 +34,7 @@ def frame(kind: str) -> TrackedFrame:
         doubt,
         kind == "f",
         kind != "u",
+        broken=kind in "cj",
     )
 
 
@@ -58,6 +59,9 @@ def states(kinds: str, health: FrameHealth | None = None) -> str:
         ("gggbsg", "LLTLLT"),  # the first after doubt, and it might be another place: not yet
         ("gggbss", "LLTLLT"),
         ("ggsss", "LLTTT"),
+        ("gggcg", "LLTLT"),  # somewhere else that looks much alike: the next one has to confirm it
+        ("gggjc", "LLTTL"),  # a leap that pixels confirm
+        ("gcg", "LLT"),
         ("gbggg", "LLLTT"),
         ("bggg", "LLLT"),
     ],
