@@ -11,8 +11,8 @@ from spark3r_core.stream.session import StreamSession
 class DenseSession(StreamSession):
     """The same session over the memory by concatenation."""
 
-    def _lay_out(self, encoded: Encoded) -> KVMemory:
-        paged = super()._lay_out(encoded)
+    def lay_out(self, encoded: Encoded) -> KVMemory:
+        paged = super().lay_out(encoded)
         dense = DenseMemory(paged.layers, [budget.pages for budget in paged.budgets])
         dense.budgets, dense.used_bytes, dense.limit_bytes = paged.budgets, 0, 0  # type: ignore[attr-defined]
         return dense  # type: ignore[return-value]
