@@ -40,8 +40,6 @@ from spark3r_core.stream.window import Chain
 from spark3r_core.stream.window_images import window_images
 from spark3r_core.stream.window_pass import run_window
 
-__all__ = ["FrameEstimate", "MemoryConfig", "StreamSession", "WindowResult"]
-
 
 class StreamSession:
     """A stream of frames of one size through one model and one memory.

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from spark3r_core.attention.plan import BlockCausal
 from spark3r_core.errors import ImageError, MemoryBudgetError
+from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.da3 import DA3, DA3Config
 from spark3r_core.models.interface import Decoded, Encoded, Prediction
-from spark3r_core.stream.session import MemoryConfig, StreamSession
+from spark3r_core.stream.session import StreamSession
 from tests.core.models.reference_fixture import TOLERANCE, ReferenceFixture, error
 from tests.core.stream.dense_session import dense_session
 

@@ -14,13 +14,15 @@ from torch import Tensor
 from spark3r_core.attention.plan import AttentionPlan, Dense
 from spark3r_core.attention.streaming import Filling
 from spark3r_core.errors import ImageError
+from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.memory.kv_memory import KVMemory
 from spark3r_core.models.da3 import DA3
 from spark3r_core.models.interface import Backbone, Decoded, Encoded, Prediction
 from spark3r_core.models.pi3 import Pi3
+from spark3r_core.stream.estimates import WindowResult
 from spark3r_core.stream.kept_frames import KeptFrames
 from spark3r_core.stream.refiner import PhotometricRefiner
-from spark3r_core.stream.session import MemoryConfig, StreamSession, WindowResult
+from spark3r_core.stream.session import StreamSession
 from tests.core.models.released import tiny
 from tests.core.photometric.scene import Room, path, video
 

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from spark3r_core.attention.plan import Dense
 from spark3r_core.errors import SettingsError
-from spark3r_core.memory.config import Fill
+from spark3r_core.memory.config import Fill, MemoryConfig
 from spark3r_core.models.interface import Backbone, CrossLayer, Decoded, Encoded, Prediction
-from spark3r_core.stream.session import FrameEstimate, MemoryConfig, StreamSession
+from spark3r_core.stream.estimates import FrameEstimate
+from spark3r_core.stream.session import StreamSession
 from tests.core.models.reference_fixture import TOLERANCE, error
 from tests.core.models.released import tiny
 from tests.core.stream.dense_session import dense_session

@@ -11,11 +11,13 @@ from torch import Tensor
 
 from spark3r_core.errors import MemoryBudgetError
 from spark3r_core.memory.budget import INSENSITIVE_SHARE, MIN_PAGES
+from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.memory.kv_memory import page_dtype
 from spark3r_core.models.interface import Backbone
 from spark3r_core.models.layers import set_compute_dtype
 from spark3r_core.offline.reconstruct import reconstruct
-from spark3r_core.stream.session import FrameEstimate, MemoryConfig, StreamSession
+from spark3r_core.stream.estimates import FrameEstimate
+from spark3r_core.stream.session import StreamSession
 from spark3r_core.tokens import Reduction
 from spark3r_core.tokens.sensitivity import sensitive_layers
 from tests.core.models.reference_fixture import error

@@ -13,10 +13,10 @@ import torch
 from spark3r_core.errors import GeometryError
 from spark3r_core.geometry.camera import Intrinsics
 from spark3r_core.geometry.sim3 import Sim3
+from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.da3 import DA3
 from spark3r_core.models.interface import Decoded
 from spark3r_core.stream import window_pass
-from spark3r_core.stream.session import MemoryConfig
 from spark3r_stream.clock import SystemClock
 from spark3r_stream.engine.loop import EngineConfig, stream_steps
 from spark3r_stream.engine.reconstructor import Reconstructor
