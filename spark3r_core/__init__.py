@@ -11,9 +11,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from spark3r_core.memory.config import MemoryConfig
     from spark3r_core.models.registry import load_model
     from spark3r_core.offline.reconstruct import Reconstruction, reconstruct
-    from spark3r_core.stream.session import FrameEstimate, MemoryConfig, StreamSession, WindowResult
+    from spark3r_core.stream.estimates import FrameEstimate, WindowResult
+    from spark3r_core.stream.session import StreamSession
     from spark3r_core.tokens.schedule import Reduction
 
 _HOME = {
@@ -22,9 +24,9 @@ _HOME = {
     "Reconstruction": "spark3r_core.offline.reconstruct",
     "Reduction": "spark3r_core.tokens.schedule",
     "StreamSession": "spark3r_core.stream.session",
-    "MemoryConfig": "spark3r_core.stream.session",
-    "FrameEstimate": "spark3r_core.stream.session",
-    "WindowResult": "spark3r_core.stream.session",
+    "MemoryConfig": "spark3r_core.memory.config",
+    "FrameEstimate": "spark3r_core.stream.estimates",
+    "WindowResult": "spark3r_core.stream.estimates",
 }
 
 __all__ = [

@@ -30,11 +30,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from spark3r_core.attention.plan import AttentionPlan
 from spark3r_core.attention.reduced import Reduced
 from spark3r_core.errors import Spark3rError
+from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.interface import Backbone, Encoded
 from spark3r_core.models.registry import MODELS
 from spark3r_core.offline.probe import SensitivityTable, probe_sensitivity
 from spark3r_core.offline.reconstruct import encode_in_chunks, reconstruct_encoded
-from spark3r_core.stream.session import MemoryConfig, StreamSession
+from spark3r_core.stream.session import StreamSession
 from spark3r_core.synthetic.seeds import VALIDATION
 from spark3r_core.tokens import Reduction
 from tools.bench_reduction import describe_machine

@@ -28,9 +28,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from spark3r_core.errors import Spark3rError
 from spark3r_core.memory.budget import SENSITIVE_PAGES
+from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.interface import Backbone
 from spark3r_core.models.registry import MODELS, load_model
-from spark3r_core.stream.session import MemoryConfig, StreamSession
+from spark3r_core.stream.session import StreamSession
 from spark3r_core.timing import PeakMemory, Stopwatch
 from spark3r_stream.clock import SystemClock
 from spark3r_stream.config import parse_bytes

@@ -32,6 +32,7 @@ from spark3r_core.memory.kv_memory import KVMemory
 from spark3r_core.models.interface import Backbone, Encoded
 from spark3r_core.offline.reconstruct import chunked
 from spark3r_core.stream.kept_frames import KeptFrames
+from spark3r_core.stream.window import anchors_and_newest
 from spark3r_core.tokens.schedule import Reduction
 
 
@@ -46,6 +47,14 @@ class Consolidated:
     frames: tuple[int, ...]
     world_from_camera: np.ndarray | None
     used_bytes: int
+
+    def shift(self, kept: KeptFrames, anchor: int, newest: int) -> tuple[float, float] | None:
+        """How far the pass moved the anchor and the `newest` last of the kept frames, which are the pass's: what later
+        windows will disagree by (degrees, median depths); None for a model without a gauge."""
+        if self.world_from_camera is None:
+            return None
+        frames = anchors_and_newest(kept, {anchor}, newest)
+        return kept.shift(frames, self.world_from_camera[[self.frames.index(frame) for frame in frames]])
 
 
 def consolidate(

@@ -86,12 +86,6 @@ class KeptFrames:
             depth=kept.depth * np.float32(depth_scale),
         )
 
-    def anchor_and_newest(self, anchors: Collection[int], newest: int) -> list[int]:
-        """Kept anchors first (the first of them carries the reference tokens), then the `newest` last others."""
-        frames = sorted(self._frames)
-        others = [frame for frame in frames if frame not in anchors]
-        return [frame for frame in frames if frame in anchors] + others[max(0, len(others) - newest) :]
-
     def shift(self, frames: Sequence[int], world_from_camera: np.ndarray) -> tuple[float, float] | None:
         """Largest change (degrees, median depths) of `frames` against the published map; None if none is known.
 

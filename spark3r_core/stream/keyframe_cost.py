@@ -22,10 +22,12 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from spark3r_core.attention.plan import Dense
 from spark3r_core.memory.budget import MIN_PAGES
+from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.interface import Encoded
 from spark3r_core.models.layers import trunk_linears
 from spark3r_core.models.registry import BUNDLED, load_model, model_spec
-from spark3r_core.stream.session import MemoryConfig, StreamSession
+from spark3r_core.stream.memory_layout import lay_out
+from spark3r_core.stream.session import StreamSession
 
 WINDOW = 3  # frames that the mapper's network sees at once: the keyframe, the anchor and the newest
 
@@ -70,8 +72,7 @@ def keyframe_cost(name: str, dtype: torch.dtype, pages: int | None = None) -> Ke
             encoded = model.encode(torch.zeros(1, 1, 3, height, width))
             decoded = model.decode(Encoded.cat([encoded] * WINDOW), Dense())
             model.predict(decoded)
-        session = StreamSession(model, MemoryConfig(max_new_frames=1, max_pages=pages), refine=False, tied=True)
-        memory = session.lay_out(encoded)
+        memory = lay_out(model, MemoryConfig(max_new_frames=1, max_pages=pages), encoded)
         reading = sum(
             4
             * WINDOW

@@ -27,7 +27,7 @@ from spark3r_core.stream.camera_sizes import focal_of, resampled, sampled
 from spark3r_core.stream.dense import DenseMapping, TrackedDepth, dense_depths, small_picture, tracked_depth
 from spark3r_core.stream.dense_depth import DenseDepth
 from spark3r_core.stream.depth_bends import depth_bends
-from spark3r_core.stream.estimates import FrameEstimate
+from spark3r_core.stream.estimates import FrameEstimate, WindowResult
 from spark3r_core.stream.feature_guess import FeaturePoints
 from spark3r_core.stream.hinted import by_hint, hinted_edge
 from spark3r_core.stream.joined_tracks import join_tracks, neighbours
@@ -40,7 +40,7 @@ from spark3r_core.stream.map_update import KeyframeRequest, MapOptions, MapUpdat
 from spark3r_core.stream.reference import Reference
 from spark3r_core.stream.relocalisation import LEAST_FEATURES, NotRecognised, confirm_place, placed_in_map
 from spark3r_core.stream.resection import resected
-from spark3r_core.stream.session import StreamSession, WindowResult
+from spark3r_core.stream.session import StreamSession
 from spark3r_core.stream.tied_depth import seen_from, tied_depth
 from spark3r_core.stream.tracked_frame import TrackedFrame
 from spark3r_core.stream.way_agreement import way_between, ways_agree

@@ -16,8 +16,9 @@ from spark3r_core.bundle.problem import Cameras, Observations
 from spark3r_core.bundle.triangulate import triangulate
 from spark3r_core.features.verify import PNP_PIXELS, camera_from_points, reprojection_errors
 from spark3r_core.geometry import se3
-from spark3r_core.stream.adjustment import LEAST_SHARED, sightings_of
+from spark3r_core.stream.adjustment import LEAST_SHARED
 from spark3r_core.stream.keyframe_map import KeyframeMap
+from spark3r_core.stream.map_problem import sightings_of
 
 Array = NDArray[np.float64]
 

@@ -9,8 +9,8 @@ from spark3r_core.bundle.triangulate import reprojection, triangulate
 from spark3r_core.calibration.from_motion import MotionCalibration, calibrate_from_motion
 from spark3r_core.errors import GeometryError
 from spark3r_core.geometry import se3
-from spark3r_core.stream.adjustment import enough
 from spark3r_core.stream.keyframe_map import KeyframeMap
+from spark3r_core.stream.map_problem import enough
 
 SIGHTINGS = 300  # of each keyframe, in the longest tracks
 MOST_KEYFRAMES = 60

@@ -13,9 +13,9 @@ from spark3r_core.bundle.residuals import PIXEL_SIGMA
 from spark3r_core.bundle.solve import OUTLIER
 from spark3r_core.bundle.triangulate import reprojection, triangulate
 from spark3r_core.geometry import se3
-from spark3r_core.stream.adjustment import sightings_of
 from spark3r_core.stream.camera_sizes import focal_of
 from spark3r_core.stream.keyframe_map import Array, KeyframeMap
+from spark3r_core.stream.map_problem import sightings_of
 
 Index = NDArray[np.int64]
 

@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 from spark3r_core.bundle.guard import Verdict
 from spark3r_core.metric.gps import KnownPlaces
-from spark3r_core.stream.adjustment import SIGHTINGS, Adjustment, adjust
+from spark3r_core.stream.adjustment import Adjustment, adjust
 from spark3r_core.stream.joined_tracks import join_tracks
 from spark3r_core.stream.keyframe_map import KeyframeMap
 from spark3r_core.stream.known_places import bent_to_known
 from spark3r_core.stream.loops import close_all_loops
+from spark3r_core.stream.map_problem import SIGHTINGS
 from spark3r_core.stream.resection import mend
 
 log = logging.getLogger(__name__)

@@ -16,10 +16,12 @@ import numpy as np
 from spark3r_core.errors import Spark3rError
 from spark3r_core.geometry.camera import Intrinsics
 from spark3r_core.geometry.sim3 import Sim3
+from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.facts import ModelFacts
 from spark3r_core.models.interface import Backbone
 from spark3r_core.models.preprocess import StreamResize
-from spark3r_core.stream.session import FrameEstimate, MemoryConfig, StreamSession, WindowResult
+from spark3r_core.stream.estimates import FrameEstimate, WindowResult
+from spark3r_core.stream.session import StreamSession
 from spark3r_stream.engine.frame_cloud import CloudConfig, cloud_of
 from spark3r_stream.engine.health import HealthConfig, HealthMonitor
 from spark3r_stream.engine.picture import jpeg_of

@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from spark3r_core.attention.plan import Dense
+from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.bundled import build_bundled
 from spark3r_core.models.da3 import DA3
 from spark3r_core.models.interface import Encoded, Prediction
-from spark3r_core.stream.session import FrameEstimate, MemoryConfig, StreamSession
+from spark3r_core.stream.estimates import FrameEstimate
+from spark3r_core.stream.session import StreamSession
 from tests.tools.tiny_training import TINY, sliding, tiny_trainer
 from tools.training import checkpoint
 from tools.training.curriculum import ASPECTS, PAIRS_FRAMES, plan_step

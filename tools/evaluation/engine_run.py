@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.interface import Backbone
-from spark3r_core.stream.session import MemoryConfig
 from spark3r_stream.engine.reconstructor import Reconstructor
 from spark3r_stream.engine.scheduler import plan_window
 from spark3r_stream.engine.split_window import split_window

@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from spark3r_core.bundle.guard import Verdict
-from spark3r_core.bundle.problem import Cameras
 from spark3r_core.features.rootsift import Features, extract, match
 from spark3r_core.geometry import se3
 from spark3r_core.photometric import depth_grid
-from spark3r_core.stream import adjustment, joined_tracks
-from spark3r_core.stream.adjustment import (
-    DEPENDENT,
-    HELD,
-    LEAST_BEND_POINTS,
-    LOCAL,
-    PAID,
-    _bends,
-    _ran_away,
-    _told,
-    adjust,
-    bent,
-    enough,
-    focals_to_try,
-    local_set,
-)
+from spark3r_core.stream import joined_tracks
+from spark3r_core.stream.adjustment import HELD, LEAST_BEND_POINTS, LOCAL, _told, adjust, bent, local_set
+from spark3r_core.stream.guessed_focal import DEPENDENT
 from spark3r_core.stream.joined_tracks import COVISIBLE, LATEST, join_tracks, neighbours
-from spark3r_core.stream.keyframe_map import KeyframeMap, TrackedEdge
+from spark3r_core.stream.keyframe_map import KeyframeMap
+from spark3r_core.stream.map_problem import enough
 from tests.core.stream import orbit
 from tests.core.stream.test_camera_sizes_and_map import keyframe
 
@@ -205,16 +189,6 @@ def test_matches_that_contradict_each_other_adjust_nothing() -> None:
     assert found.map is world
 
 
-@pytest.mark.parametrize(
-    ("ratio", "std", "ran_away"), [(1.2, 0.3, False), (2.0, 0.3, True), (0.5, 0.3, True), (2.0, 0.03, False)]
-)
-def test_a_focal_length_far_from_the_networks_needs_parallax(ratio: float, std: float, ran_away: bool) -> None:
-    cameras = SimpleNamespace(focal=200.0 * ratio)
-    verdict = Verdict(SimpleNamespace(cameras=cameras, focal_std=std / DEPENDENT), True, 1.0, 0.5)
-    assert _ran_away(verdict, 200.0) is ran_away
-    assert not _ran_away(Verdict(None, False, 1.0, 1.0, "too few tracks"), 200.0)
-
-
 @pytest.mark.parametrize("factor", [0.8, 1.25])
 def test_a_wrong_focal_length_comes_nearer(factor: float) -> None:
     indices = (0, 8, 16, 24, 32, 40)
@@ -236,54 +210,3 @@ def test_a_focal_length_that_is_only_refined_is_known_no_worse_and_not_by_its_ow
     assert abs(np.log(found.map.focal / FOCAL)) < 2 * found.map.focal_std
     assert _told(0.02, 0.02) == np.inf, "where the equations know no more than the prior, sightings said nothing"
     assert _told(0.012, 0.02) == pytest.approx(DEPENDENT * 0.015), "1/0.012^2 = 1/0.02^2 + 1/0.015^2"
-
-
-def cameras(distance: float) -> Cameras:
-    """Two, the second so far to the right of the first."""
-    poses = np.stack([np.eye(4), se3.exp([-distance, 0, 0, 0, 0, 0])])
-    return Cameras(poses, np.zeros(2), np.array([True, False]), FOCAL, FOCAL, 0.0, np.zeros(2))
-
-
-@pytest.mark.parametrize(
-    ("distance", "after", "bends"),
-    [(0.2, 1.0, False), (0.06, 1.0, True), (0.06, 0.99 * PAID, False), (0.5, 1.0, True)],
-)
-def test_a_way_that_is_bent_must_be_paid_for(distance: float, after: float, bends: bool) -> None:
-    """Tracked as 0.2, and adjusted to another distance, with another error where it was 1."""
-    world = world_of((0, 8))
-    world.edges.append(TrackedEdge(0, 8, se3.exp([-0.2, 0, 0, 0, 0, 0]), np.eye(6)))
-    verdict = Verdict(SimpleNamespace(cameras=cameras(distance)), True, 1.0, after)
-    assert _bends(verdict, cameras(0.2), world, {0: 0, 8: 1}) is bends
-    assert not _bends(replace(verdict, accepted=False), cameras(0.2), world, {0: 0, 8: 1})
-    assert not _bends(verdict, cameras(0.2), replace(world, edges=[]), {0: 0, 8: 1}), "nothing was tracked"
-
-
-def test_other_focal_lengths_are_tried_where_a_young_map_does_not_agree_with_itself() -> None:
-    def verdict(after: float, accepted: bool = True) -> Verdict:
-        return Verdict(None, accepted, 1.0, after)
-
-    assert focals_to_try(verdict(0.2), 5, 320) == (1.0,)
-    assert focals_to_try(verdict(0.4), 5, 640) == (1.0,), "pixels of a picture of 640"
-    assert focals_to_try(verdict(0.4), 5, 320) == (1.0, 0.8, 1.25)
-    assert focals_to_try(verdict(0.2, accepted=False), 5, 320) == (1.0, 0.8, 1.25)
-    assert focals_to_try(verdict(math.nan), 5, 320) == (1.0, 0.8, 1.25)
-    assert focals_to_try(verdict(0.4), 2, 320) == (1.0,), "two keyframes have a valley each"
-
-
-def test_a_valley_of_another_focal_length_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Adjustment, from other turns as well, ends in the wrong place; from a focal length beside, in the right one."""
-    world = world_of((0, 8, 16, 24))
-    world.focal, world.network_focals = 1.25 * orbit.INTRINSICS[0, 0], [1.25 * orbit.INTRINSICS[0, 0]]
-    world.focal_std = math.inf
-    whole, asked = adjustment.adjust_guarded, []
-
-    def guarded(cameras: Cameras, *arguments: object) -> Verdict:
-        asked.append(cameras.focal / world.focal)
-        found = whole(cameras, *arguments)
-        return found if asked[-1] < 0.9 else replace(found, after=2.0)
-
-    monkeypatch.setattr(adjustment, "adjust_guarded", guarded)
-    found = adjust(world, [0, 8, 16, 24], {0}, orbit.HW, focal_is_known=False)
-    assert asked[1:4] == pytest.approx([1.0, 0.8, 1.25])
-    assert found.verdict.accepted
-    assert found.map.focal / orbit.INTRINSICS[0, 0] == pytest.approx(1.0, abs=0.12)

@@ -8,9 +8,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from spark3r_core.errors import CheckpointError
+from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.registry import load_model
 from spark3r_core.stream.keyframe_cost import UNCOUNTED, WINDOW, _HighWater, keyframe_cost, operations_per_second
-from spark3r_core.stream.session import MemoryConfig, StreamSession
+from spark3r_core.stream.session import StreamSession
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -79,10 +79,8 @@ def memory_of(mapper: Mapper) -> dict:
         for layer in range(len(memory.layers))
         for frame in memory.frames(layer)
     }
-    kept = {
-        frame: (session._kept[frame].world_from_camera.tobytes(), session._kept[frame].depth.tobytes())
-        for frame in session.kept
-    }
+    frames = {frame: session._remembered.kept[frame] for frame in session.kept}
+    kept = {frame: (one.world_from_camera.tobytes(), one.depth.tobytes()) for frame, one in frames.items()}
     return {"pages": pages, "kept": kept, "remembered": session.remembered}
 
 

@@ -6,9 +6,11 @@ import torch
 from torch import Tensor
 
 from spark3r_core.errors import SettingsError
+from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.da3 import DA3, DA3Config
 from spark3r_core.models.interface import Decoded, Encoded
-from spark3r_core.stream.session import FrameEstimate, MemoryConfig, StreamSession
+from spark3r_core.stream.estimates import FrameEstimate
+from spark3r_core.stream.session import StreamSession
 
 SIZES = DA3Config(32, 5, 2, 1, (1, 2, 3, 4), 8, (8, 8, 8, 8), img_size=56, with_rays=False, with_cam_enc=False)
 

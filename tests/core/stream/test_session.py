@@ -9,11 +9,12 @@ from torch import Tensor
 
 from spark3r_core.attention.plan import BlockCausal
 from spark3r_core.errors import ImageError, MemoryBudgetError
+from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.da3 import DA3, DA3Config
 from spark3r_core.models.interface import Decoded, Encoded, Prediction
-from spark3r_core.stream.session import MemoryConfig, StreamSession
+from spark3r_core.stream.session import StreamSession
 from tests.core.models.reference_fixture import TOLERANCE, ReferenceFixture, error
-from tests.core.stream.dense_session import DenseSession
+from tests.core.stream.dense_session import dense_session
 
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406])[:, None, None], torch.tensor([0.229, 0.224, 0.225])[:, None, None]
 
@@ -81,7 +82,7 @@ def test_longer_windows_without_loss_equal_a_block_causal_mask(model: DA3, windo
 
 @pytest.mark.parametrize("config", [MemoryConfig(max_pages=6), MemoryConfig(max_pages=9, support_recent=2)])
 def test_support_frames_and_eviction_equal_the_dense_memory(model: DA3, config: MemoryConfig) -> None:
-    paged, dense = StreamSession(model, config), DenseSession(model, config)
+    paged, dense = StreamSession(model, config), dense_session(model, config, (42, 56))
     for step in range(12):
         frames = noise(1 + step % 4, seed=step)
         got, want = paged.step(frames), dense.step(frames)

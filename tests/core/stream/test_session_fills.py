@@ -13,12 +13,13 @@ from torch import Tensor
 
 from spark3r_core.attention.plan import Dense
 from spark3r_core.errors import SettingsError
-from spark3r_core.memory.config import Fill
+from spark3r_core.memory.config import Fill, MemoryConfig
 from spark3r_core.models.interface import Backbone, CrossLayer, Decoded, Encoded, Prediction
-from spark3r_core.stream.session import FrameEstimate, MemoryConfig, StreamSession
+from spark3r_core.stream.estimates import FrameEstimate
+from spark3r_core.stream.session import StreamSession
 from tests.core.models.reference_fixture import TOLERANCE, error
 from tests.core.models.released import tiny
-from tests.core.stream.dense_session import DenseSession
+from tests.core.stream.dense_session import dense_session
 
 FILLS: list[Fill] = ["support", "causal", "consolidate"]
 EVERY_WAY = [(fill, eviction) for fill in FILLS for eviction in ("time", "views")]
@@ -70,7 +71,7 @@ def test_bytes_stay_flat_within_the_limit(fill: Fill, eviction: str) -> None:
     for window in images.split(1):
         result = session.step(window)
         assert session.memory is not None
-        held = session.memory.limit_bytes + session._kept.nbytes
+        held = session.memory.limit_bytes + session._remembered.kept.nbytes
         assert result.memory_used_bytes <= result.memory_limit_bytes == budget
         assert held <= budget
         assert all(frame.valid for frame in result.frames)
@@ -152,7 +153,7 @@ def test_every_way_equals_the_memory_by_concatenation(family: str, name: str, fi
         with pytest.raises(SettingsError, match="Pi3 has no gauge of its own"):
             StreamSession(model, config)
         return
-    paged, dense = StreamSession(model, config), DenseSession(model, config)
+    paged, dense = StreamSession(model, config), dense_session(model, config, tuple(windows[0].shape[-2:]))
     for got, want in zip(estimates(paged, windows), estimates(dense, windows), strict=True):
         assert_close(got, want.depth, want.world_from_camera, 1e-3)
     assert paged.memory is not None

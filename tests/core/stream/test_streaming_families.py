@@ -11,16 +11,18 @@ from torch import Tensor
 
 from spark3r_core.errors import MemoryBudgetError
 from spark3r_core.memory.budget import INSENSITIVE_SHARE, MIN_PAGES
+from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.memory.kv_memory import page_dtype
 from spark3r_core.models.interface import Backbone
 from spark3r_core.models.layers import set_compute_dtype
 from spark3r_core.offline.reconstruct import reconstruct
-from spark3r_core.stream.session import FrameEstimate, MemoryConfig, StreamSession
+from spark3r_core.stream.estimates import FrameEstimate
+from spark3r_core.stream.session import StreamSession
 from spark3r_core.tokens import Reduction
 from spark3r_core.tokens.sensitivity import sensitive_layers
 from tests.core.models.reference_fixture import error
 from tests.core.models.released import DA3_SIZES, FAMILIES, tiny
-from tests.core.stream.dense_session import DenseSession
+from tests.core.stream.dense_session import dense_session
 
 PAGES = 6
 WINDOWS = (1, 4, 2, 3)  # new frames per window, over and over
@@ -110,7 +112,7 @@ def test_eviction_and_support_frames_equal_the_memory_by_concatenation(family: s
     model, images = copy.copy(tiny(family)[0]), noise(family, 30)
     model.name = name
     config = MemoryConfig(**{**vars(CONFIG), "max_pages": 9})
-    paged, dense = StreamSession(model, config), DenseSession(model, config)
+    paged, dense = StreamSession(model, config), dense_session(model, config, image_hw(family))
     for got, want in zip(stream(paged, images), stream(dense, images), strict=True):
         assert error(torch.tensor(got.depth), torch.tensor(want.depth)) < 1e-3
         assert error(torch.tensor(got.world_from_camera), torch.tensor(want.world_from_camera)) < 1e-3

@@ -7,9 +7,10 @@ import torch
 from spark3r_core.errors import GeometryError
 from spark3r_core.geometry.se3 import exp
 from spark3r_core.geometry.sim3 import Sim3
+from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.interface import Decoded, Prediction
 from spark3r_core.models.pi3 import Pi3
-from spark3r_core.stream.session import MemoryConfig, StreamSession
+from spark3r_core.stream.session import StreamSession
 from spark3r_core.stream.tie import align_window, thin_depth
 from tests.core.models.released import tiny
 

@@ -13,10 +13,10 @@ import torch
 from spark3r_core.errors import GeometryError
 from spark3r_core.geometry.camera import Intrinsics
 from spark3r_core.geometry.sim3 import Sim3
+from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.models.da3 import DA3
 from spark3r_core.models.interface import Decoded
-from spark3r_core.stream import session
-from spark3r_core.stream.session import MemoryConfig
+from spark3r_core.stream import window_pass
 from spark3r_stream.clock import SystemClock
 from spark3r_stream.engine.loop import EngineConfig, stream_steps
 from spark3r_stream.engine.reconstructor import Reconstructor
@@ -308,7 +308,7 @@ def test_a_new_submap_begins_where_the_last_good_camera_was(family: str) -> None
 
 
 def test_a_window_that_cannot_be_aligned_has_a_cause_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    align = session.align_window
+    align = window_pass.align_window
     windows = iter(range(9))
 
     def failing_once(*args: Any) -> Sim3:
@@ -316,7 +316,7 @@ def test_a_window_that_cannot_be_aligned_has_a_cause_of_its_own(monkeypatch: pyt
             raise GeometryError("cameras on one spot (injected)")
         return align(*args)
 
-    monkeypatch.setattr(session, "align_window", failing_once)
+    monkeypatch.setattr(window_pass, "align_window", failing_once)
     model = tiny("pi3")[0]
     reconstructor = Reconstructor(model, MemoryConfig(), long_side=42)
     sink, stats = run(ScriptedSource([frame(i) for i in range(6)]), reconstructor, WindowPlan(2, 2))
