@@ -153,10 +153,11 @@ class ResultWriter:
         told = stats.get("unit")  # of the end, which may come after the last frame
         if told:
             self._unit, self._z_up = LengthUnit[told["length"].upper()], told["z_up"]
-        if self._map.has_keyframes:
-            write_trajectory(self.out_dir / "trajectory.txt", self._map.path(), self._lengths)
+        trajectory = self._map.path()
+        if self._map.has_keyframes:  # else it is what was written as it came
+            write_trajectory(self.out_dir / "trajectory.txt", trajectory, self._lengths)
         self._checkpoint()
-        cloud, trajectory = self._map.cloud(), self._map.seen_path()
+        cloud = self._map.cloud()
         length = float(np.linalg.norm(np.diff(trajectory.centres, axis=0), axis=1).sum())
         unit = _UNITS[self._unit]
         facts = f"{self.num_frames} frames  ·  {len(cloud.points):,} points  ·  path of {length:.3g} {unit}"
