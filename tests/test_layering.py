@@ -28,7 +28,7 @@ CORE_MAY_IMPORT = {
 # The rooms of the stream package, in the order of the data; each may import what stands here, and the core.
 LEAVES = {
     "frame", "clock", "stats", "errors", "config", "packets", "files", "plain_text", "extras", "rules", "threads",
-    "camera_name",
+    "camera_name", "thinned",
 }  # fmt: skip
 STREAM_MAY_IMPORT: dict[str, set[str]] = {
     "wire": {"errors", "proto"},

@@ -17,6 +17,7 @@ from spark3r_stream.clock import SystemClock
 from spark3r_stream.config import ConfigError, RunConfig, option_name
 from spark3r_stream.engine.frame_cloud import CloudConfig, cloud_of
 from spark3r_stream.engine.reconstructor import Reconstructor
+from spark3r_stream.engine.results import result_of
 from spark3r_stream.errors import EndOfStream
 from spark3r_stream.files import write_whole
 from spark3r_stream.frame import Frame
@@ -55,13 +56,11 @@ def refuse_ignored(command: str, config: RunConfig, ignored: Sequence[str]) -> N
 class KeptFrame:
     """What is needed of a frame until all are reconstructed; its own image, which may be large, is let go.
 
+    result: says so far only which frame it is. source_hw: of the frame as it came. thumbnail: of it, for preview.png.
     image: (h, w, 3) uint8 at network size. pixel_map, camera: as `Reconstructor.prepare` gives them.
-    source_hw: of the frame as it came. thumbnail: of it, for preview.png.
     """
 
-    frame_id: int
-    source_id: str
-    captured_ns: int
+    result: FrameResult
     source_hw: tuple[int, int]
     thumbnail: np.ndarray
     image: np.ndarray
@@ -104,9 +103,7 @@ def _kept(frame: Frame, mapper: Reconstructor) -> KeptFrame:
     ((_, image, pixel_map, camera),) = prepared
     height, width = frame.image.shape[:2]
     small = thumbnail(frame.image)
-    return KeptFrame(
-        frame.frame_id, frame.source_id, frame.captured_ns, (height, width), small, image, pixel_map, camera
-    )
+    return KeptFrame(result_of(frame, submap=0), (height, width), small, image, pixel_map, camera)
 
 
 def reconstruct_command(config: RunConfig, reduction: str, out: Path) -> int:
@@ -144,13 +141,8 @@ def reconstruct_command(config: RunConfig, reduction: str, out: Path) -> int:
             CloudConfig(), frame.image, result.depth[i], confidence, depth_k, result.world_from_camera[i]
         )
         output = FrameOutput(
-            FrameResult(
-                frame_id=frame.frame_id,
-                source_id=frame.source_id,
-                epoch=0,
-                submap=0,
-                captured_ns=frame.captured_ns,
-                published_ns=0,
+            replace(
+                frame.result,
                 world_from_camera=result.world_from_camera[i],
                 camera=CameraView(source_k, frame.source_hw[1], frame.source_hw[0]),
                 depth_camera=CameraView(depth_k, width, height),

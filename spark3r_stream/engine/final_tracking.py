@@ -18,7 +18,7 @@ from spark3r_core.stream.retracking import KnownKeyframe, retracked
 from spark3r_core.stream.tracked_frame import TrackedFrame
 from spark3r_stream.engine.map_parts import Submaps
 from spark3r_stream.engine.submap import Submap
-from spark3r_stream.map.thinning import Thinned
+from spark3r_stream.thinned import Thinned
 from spark3r_stream.wire.messages import PathCorrection
 
 Array = NDArray[np.float64]

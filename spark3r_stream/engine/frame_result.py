@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from spark3r_core.metric.steady_odometry import SteadyOdometry
@@ -9,8 +11,9 @@ from spark3r_core.stream.estimates import WindowResult
 from spark3r_stream.engine.frame_preparation import FramePreparation
 from spark3r_stream.engine.map_gauge import MapGauge
 from spark3r_stream.engine.published_map import PublishedMap
+from spark3r_stream.engine.results import result_of
 from spark3r_stream.engine.tracking_step import Tracked, covariance_of
-from spark3r_stream.wire.messages import FrameOutput, FrameResult, TrackingState
+from spark3r_stream.wire.messages import FrameOutput, TrackingState
 
 
 class FrameOutputs:
@@ -28,14 +31,8 @@ class FrameOutputs:
         frame, tracked = newest.frame, newest.tracked
         submap = self._published.submaps[tracked.keyframe_id]
         odometry = self._odometry.published(tracked.odom_from_camera, self._gauge.metres_per_unit(submap))
-        result = FrameResult(
-            frame_id=frame.frame_id,
-            source_id=frame.source_id,
-            epoch=frame.epoch,
-            submap=submap.number,
-            captured_ns=frame.captured_ns,
-            published_ns=0,
-            pts_ns=frame.pts_ns,
+        result = replace(
+            result_of(frame, submap.number),
             revision=submap.revision,
             world_from_camera=submap.pose(tracked.key_from_camera),
             camera=self._preparation.source_camera(frame, tracked, newest.prepared.sizes, newest.reference),

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -25,12 +24,12 @@ from spark3r_core.stream.session import StreamSession
 from spark3r_stream.engine.frame_cloud import CloudConfig, cloud_of
 from spark3r_stream.engine.health import HealthConfig, HealthMonitor
 from spark3r_stream.engine.picture import jpeg_of
-from spark3r_stream.engine.results import StepOutput, failed_output, first_line
+from spark3r_stream.engine.results import StepOutput, failed, failed_output, first_line, result_of
 from spark3r_stream.engine.split_window import MAX_ASPECT_CHANGE
 from spark3r_stream.engine.undistort import Undistorter
 from spark3r_stream.frame import Frame
 from spark3r_stream.stats import DropCause
-from spark3r_stream.wire.messages import CameraView, FrameOutput, FrameResult, MapCorrection, TrackingState
+from spark3r_stream.wire.messages import CameraView, FrameOutput, MapCorrection, TrackingState
 
 log = logging.getLogger(__name__)
 
@@ -109,8 +108,8 @@ class Reconstructor:
 
         prepared, failures = self.prepare(frames)
         if not prepared:
-            failed = [failed_output(frame, self.submap, why) for frame, why in failures]
-            return StepOutput(failed, {}, {}, None, corrections, {DropCause.UNDISTORT_ERROR: len(failures)})
+            outputs = [failed_output(frame, self.submap, why) for frame, why in failures]
+            return StepOutput(outputs, {}, {}, None, corrections, {DropCause.UNDISTORT_ERROR: len(failures)})
         assert self._resize is not None
         batch = np.stack([image for _, image, _, _ in prepared])
         try:
@@ -210,16 +209,16 @@ class Reconstructor:
         window: WindowResult,
         state: TrackingState,
     ) -> FrameOutput:
-        common: dict[str, Any] = {
-            "window_new": len(window.frames),
-            "window_size": len(window.frames) + len(window.support),
-            "model_ms": (window.step_ns - window.refine_ns) / 1e6,
-            "memory_bytes": window.memory_used_bytes,
-            "memory_limit_bytes": window.memory_limit_bytes,
-        }
+        result = replace(
+            result_of(frame, self.submap),
+            window_new=len(window.frames),
+            window_size=len(window.frames) + len(window.support),
+            model_ms=(window.step_ns - window.refine_ns) / 1e6,
+            memory_bytes=window.memory_used_bytes,
+            memory_limit_bytes=window.memory_limit_bytes,
+        )
         if not estimate.valid:
-            failed = failed_output(frame, self.submap, estimate.failure or "no estimate")
-            return replace(failed, result=replace(failed.result, **common))
+            return failed(result, estimate.failure or "no estimate")
         height, width = estimate.depth.shape
         source_h, source_w = frame.image.shape[:2]
         jpeg = frame.prepared
@@ -235,21 +234,14 @@ class Reconstructor:
                 self.cloud, image, estimate.depth, estimate.confidence, depth_k, estimate.world_from_camera
             )
         return FrameOutput(
-            result=FrameResult(
-                frame_id=frame.frame_id,
-                source_id=frame.source_id,
-                epoch=frame.epoch,
-                submap=self.submap,
-                captured_ns=frame.captured_ns,
-                published_ns=0,
-                pts_ns=frame.pts_ns,
+            result=replace(
+                result,
                 world_from_camera=estimate.world_from_camera,
                 camera=camera,
                 depth_camera=CameraView(depth_k, width, height, camera.rectified),
                 state=state,
                 state_reason=self._health.reason,
                 confidence=float(estimate.confidence.mean()),
-                **common,
             ),
             depth=estimate.depth,
             points=points,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -101,22 +101,28 @@ class StepOutput:
     retracked: list[PathCorrection] = field(default_factory=list)
 
 
-def failed_output(frame: Frame, submap: int, reason: str) -> FrameOutput:
-    """A frame without a result, and why."""
-    return FrameOutput(
-        FrameResult(
-            frame_id=frame.frame_id,
-            source_id=frame.source_id,
-            epoch=frame.epoch,
-            submap=submap,
-            captured_ns=frame.captured_ns,
-            published_ns=0,
-            pts_ns=frame.pts_ns,
-            state=TrackingState.LOST,
-            valid=False,
-            failure_reason=reason,
-        )
+def result_of(frame: Frame, submap: int) -> FrameResult:
+    """What every result says of its frame: which it is and when it was; the loop says when it was published. What was
+    found out about it is filled in with `replace`."""
+    return FrameResult(
+        frame_id=frame.frame_id,
+        source_id=frame.source_id,
+        epoch=frame.epoch,
+        submap=submap,
+        captured_ns=frame.captured_ns,
+        published_ns=0,
+        pts_ns=frame.pts_ns,
     )
+
+
+def failed(result: FrameResult, reason: str) -> FrameOutput:
+    """The output of a frame without a pose, and why it has none."""
+    return FrameOutput(replace(result, state=TrackingState.LOST, valid=False, failure_reason=reason))
+
+
+def failed_output(frame: Frame, submap: int, reason: str) -> FrameOutput:
+    """The same, of a frame of which nothing more is known."""
+    return failed(result_of(frame, submap), reason)
 
 
 def first_line(error: BaseException) -> str:

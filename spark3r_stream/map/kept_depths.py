@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_stream.map.surface import PosedDepth, usable_depth
-from spark3r_stream.map.thinning import most_crowded
+from spark3r_stream.thinned import most_crowded
 from spark3r_stream.wire.messages import KeyframeOutput
 
 LEAST_KEPT = 3

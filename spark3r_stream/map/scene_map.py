@@ -15,9 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 from spark3r_core.geometry import se3
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_stream.map.cloud import PointCloud
-from spark3r_stream.map.thinning import Thinned, most_crowded
 from spark3r_stream.map.trajectory import Trajectory
 from spark3r_stream.map.voxel import VoxelCloud
+from spark3r_stream.thinned import Thinned, most_crowded
 from spark3r_stream.wire.decode import submap_number
 from spark3r_stream.wire.messages import (
     CameraView,

@@ -33,7 +33,6 @@ class BuiltMap:
             return
         self._path.add(result.submap, time_ns, result.world_from_camera, result.frame_id)
         self._scene.apply_correction(result.submap, output.map_from_submap, result.revision)
-        self._scene.add_pose(result.world_from_camera, time_ns, result.submap)
         if output.points is not None and output.colours is not None and output.point_confidence is not None:
             keep = self._threshold.keep(output.point_confidence)
             columns = (output.points, output.colours, output.point_confidence)
@@ -68,10 +67,6 @@ class BuiltMap:
     def cloud(self) -> PointCloud:
         """All points, in the map's frame."""
         return self._scene.cloud()
-
-    def seen_path(self) -> Trajectory:
-        """Where the frames lie by their submaps, thinned when there are very many."""
-        return self._scene.trajectory()
 
     def path(self) -> Trajectory:
         """Every frame as the map has it by now, relaxed between keyframes where there are any."""

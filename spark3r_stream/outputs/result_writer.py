@@ -21,7 +21,6 @@ from spark3r_stream.errors import OutputError
 from spark3r_stream.files import open_new, write_whole
 from spark3r_stream.map.kept_depths import KeptDepths
 from spark3r_stream.map.surface import fused
-from spark3r_stream.map.thinning import Thinned
 from spark3r_stream.map.trajectory import Trajectory, TrajectoryWriter, write_trajectory
 from spark3r_stream.outputs.built_map import BuiltMap
 from spark3r_stream.outputs.intrinsics_json import write_intrinsics
@@ -29,6 +28,7 @@ from spark3r_stream.outputs.mesh_files import FIELD_BYTES, MESH_NAMES, mesh_file
 from spark3r_stream.outputs.ply import write_ply
 from spark3r_stream.outputs.preview import Snapshot, render_preview, write_preview
 from spark3r_stream.outputs.stats_json import write_stats
+from spark3r_stream.thinned import Thinned
 from spark3r_stream.wire.messages import CameraView, FrameOutput, KeyframeOutput, LengthUnit, MapCorrection
 
 log = logging.getLogger(__name__)
@@ -153,10 +153,11 @@ class ResultWriter:
         told = stats.get("unit")  # of the end, which may come after the last frame
         if told:
             self._unit, self._z_up = LengthUnit[told["length"].upper()], told["z_up"]
-        if self._map.has_keyframes:
-            write_trajectory(self.out_dir / "trajectory.txt", self._map.path(), self._lengths)
+        trajectory = self._map.path()
+        if self._map.has_keyframes:  # else it is what was written as it came
+            write_trajectory(self.out_dir / "trajectory.txt", trajectory, self._lengths)
         self._checkpoint()
-        cloud, trajectory = self._map.cloud(), self._map.seen_path()
+        cloud = self._map.cloud()
         length = float(np.linalg.norm(np.diff(trajectory.centres, axis=0), axis=1).sum())
         unit = _UNITS[self._unit]
         facts = f"{self.num_frames} frames  ·  {len(cloud.points):,} points  ·  path of {length:.3g} {unit}"

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from spark3r_core.errors import GeometryError
 from spark3r_stream.errors import WireError
 from spark3r_stream.proto import wire_pb2
+from spark3r_stream.thinned import Thinned
 from spark3r_stream.wire import envelope as wire
 from spark3r_stream.wire.bulk_field import check_fields
 from spark3r_stream.wire.decode import correction_from_proto, decode, decode_payload, pose_from_proto, submap_number
@@ -83,9 +84,7 @@ class SnapshotKeeper:
 
     def clear(self) -> None:
         """Begin a new session."""
-        self._poses: list[TrajectoryPose] = []
-        self._pose_stride = 1
-        self._poses_seen = 0
+        self._poses: Thinned[TrajectoryPose] = Thinned(self._max_poses)
         self._corrections: dict[int, MapCorrection] = {}
         self._clouds: dict[int, list[Cloud]] = {}
         self._points = 0
@@ -109,14 +108,7 @@ class SnapshotKeeper:
             while len(self._corrections) > MAX_SUBMAPS:
                 del self._corrections[min(self._corrections)]
         elif isinstance(content, PathCorrections):
-            again = {one.frame_id: one.submap_from_camera for one in content.frames}
-            camera = message.envelope.camera
-            self._poses = [
-                replace(pose, world_from_camera=again[pose.frame_id])
-                if pose.camera == camera and pose.frame_id in again
-                else pose
-                for pose in self._poses
-            ]
+            self._correct_path(content, message.envelope.camera)
 
     def reply(self, request: bytes, session_id: uuid.UUID, positions: Mapping[str, int]) -> bytes:
         """The answer to a request from anyone; a malformed one gets an answer that says so."""
@@ -144,7 +136,7 @@ class SnapshotKeeper:
                 world_from_camera=pose_to_proto(pose.world_from_camera),
                 camera=pose.camera,
             )
-            for pose in self._poses
+            for pose in self._poses.items()
         )
         reply.corrections.extend(correction_to_proto(correction) for correction in self._corrections.values())
         limit = min(asked.max_points or self._max_points, self._max_points)
@@ -160,14 +152,16 @@ class SnapshotKeeper:
         return reply.SerializeToString()
 
     def _add_pose(self, result: FrameResult, world_from_camera: NDArray[np.float64], camera: str) -> None:
-        if self._poses_seen % self._pose_stride == 0:
-            self._poses.append(
-                TrajectoryPose(result.frame_id, result.captured_ns, result.submap, world_from_camera, camera)
-            )
-        self._poses_seen += 1
-        if len(self._poses) > self._max_poses:
-            del self._poses[1::2]
-            self._pose_stride *= 2
+        self._poses.add(TrajectoryPose(result.frame_id, result.captured_ns, result.submap, world_from_camera, camera))
+
+    def _correct_path(self, content: PathCorrections, camera: str) -> None:
+        corrected = {one.frame_id: one.submap_from_camera for one in content.frames}
+
+        def where_it_lies(pose: TrajectoryPose) -> TrajectoryPose:
+            lies = corrected.get(pose.frame_id) if pose.camera == camera else None
+            return pose if lies is None else replace(pose, world_from_camera=lies)
+
+        self._poses.change(where_it_lies)
 
     def _add_cloud(self, submap: int, cloud: Cloud) -> None:
         self._points_seen += len(cloud.points)

@@ -7,7 +7,7 @@ from tools.guards.guard import Guard
 MCAP = "spark3r_stream/recording/mcap_file.py"
 CHUNK_GUARDS = "tests/stream/recording/test_chunk_guard.py"
 REDACT = "spark3r_stream/sources/redact.py"
-SOURCE_PARTS = "tests/stream/sources/test_source_parts.py"
+REDACT_TESTS = "tests/stream/sources/test_redact.py"
 OFFLINE = "spark3r_stream/cli/offline.py"
 COMPARISON = "spark3r_stream/recording/comparison.py"
 COMPARISON_TESTS = "tests/stream/recording/test_comparison.py"
@@ -56,9 +56,9 @@ GUARDS = [
         "if False:",
         SCENE_TESTS,
     ),
-    Guard(REDACT, 'is_rtmp = authority[:4].lower() == "rtmp"', "is_rtmp = False", SOURCE_PARTS),
-    Guard(REDACT, "piece, _reads_like_a_name(piece)", "piece, True", SOURCE_PARTS),
-    Guard(REDACT, "if digits > _DIGITS or ", "if ", SOURCE_PARTS),
+    Guard(REDACT, 'is_rtmp = authority[:4].lower() == "rtmp"', "is_rtmp = False", REDACT_TESTS),
+    Guard(REDACT, "piece, _reads_like_a_name(piece)", "piece, True", REDACT_TESTS),
+    Guard(REDACT, "if digits > _DIGITS or ", "if ", REDACT_TESTS),
     Guard(OFFLINE, "check_table(save)", "pass", "tests/stream/cli/test_cli_offline.py -k probe"),
     Guard(
         OFFLINE,

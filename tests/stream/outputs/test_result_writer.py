@@ -3,20 +3,25 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from spark3r_core.geometry import Sim3, read_camera, se3
 from spark3r_core.geometry.pointmap import points_from_depth
 from spark3r_stream.errors import OutputError
+from spark3r_stream.map.cloud import PointCloud
 from spark3r_stream.map.trajectory import Trajectory, read_trajectory
+from spark3r_stream.outputs import result_writer
 from spark3r_stream.outputs.ply import read_ply
+from spark3r_stream.outputs.preview import render_preview
 from spark3r_stream.outputs.result_writer import ResultWriter
 from spark3r_stream.wire.messages import CameraView, FrameOutput, FrameResult, MapCorrection
 from tests.helpers_wire import make_keyframe
-from tests.stream.viewer.scenes import BLUE, RED, keyframe
+from tests.stream.viewer.scenes import BLUE, RED, keyframe, tracked
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(0, 256, (60, 80, 3)).astype(np.uint8)
@@ -177,6 +182,32 @@ def test_a_refined_keyframe_takes_the_place_of_the_first(tmp_path: Path) -> None
     assert points.min() > first.points.min() + 4
     with np.load(tmp_path / "depth" / f"{first.frame_id:06d}.npz") as saved:
         np.testing.assert_allclose(saved["depth"], better.depth, rtol=1e-3)
+
+
+def test_the_picture_shows_the_path_of_the_final_map(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of trajectory.txt: relaxed between keyframes that moved, through frames that were tracked once more."""
+    shown: list[Trajectory] = []
+
+    def rendered(cloud: PointCloud, trajectory: Trajectory, *others: Any) -> NDArray[np.uint8]:
+        shown.append(trajectory)
+        return render_preview(cloud, trajectory, *others)
+
+    monkeypatch.setattr(result_writer, "render_preview", rendered)
+    writer = ResultWriter(tmp_path)
+    adopted = {0: keyframe(0, RED), 13: replace(keyframe(1, RED), tracked_submap=0)}  # the later one is frame 10
+    for frame_id in range(20):
+        if frame_id in adopted:
+            writer.add_keyframe(adopted[frame_id])
+        writer.add(tracked(frame_id, int(frame_id >= 13), captured_ns=33_333_333 * frame_id), IMAGE)
+    turned = se3.exp([0, 0, 0, 0, 0.05, 0])[:3, :3]
+    writer.correct(MapCorrection(1, 2, Sim3(1.5, turned, np.array([0.7, 0.1, 0.0]))))
+    writer.retrack(16, se3.exp([0.1, 0.3, 0, 0, 0, 0]))
+    published = read_trajectory(tmp_path / "trajectory.txt").centres
+    writer.close({})
+    final = read_trajectory(tmp_path / "trajectory.txt")
+    moved = np.linalg.norm(final.centres - published, axis=1)
+    assert (moved[5:] > 0.01).all(), "the map never moved: this tests nothing"
+    np.testing.assert_allclose(shown[0].world_from_camera, final.world_from_camera, atol=1e-8)
 
 
 @pytest.mark.mesh

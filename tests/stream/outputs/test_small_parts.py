@@ -1,4 +1,4 @@
-"""Thinning, the adaptive threshold, JSON and the splatting renderer."""
+"""The adaptive threshold, JSON and the splatting renderer."""
 
 from __future__ import annotations
 
@@ -7,32 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from spark3r_core.geometry.camera_files import read_camera
 from spark3r_stream.errors import OutputError
-from spark3r_stream.map.thinning import Thinned
 from spark3r_stream.outputs.confidence import AdaptiveThreshold
 from spark3r_stream.outputs.intrinsics_json import write_intrinsics
 from spark3r_stream.outputs.json_files import write_json
 from spark3r_stream.outputs.splat import colour_depth, splat
 from spark3r_stream.wire.messages import CameraView
-
-
-@given(st.integers(2, 20), st.integers(0, 300))
-def test_thinning_keeps_an_even_bounded_sample(limit: int, count: int) -> None:
-    kept: Thinned[int] = Thinned(limit)
-    for item in range(count):
-        expected = kept.wants_next()
-        before = set(kept.items())
-        kept.add(item)
-        assert expected or set(kept.items()) == before
-    items = kept.items()
-    assert items == list(range(0, count, kept.stride))
-    assert len(items) <= limit
-    assert count <= limit or len(items) >= limit // 2
-    assert kept.last == (count - 1 if count else None)
 
 
 def test_threshold_rejects_its_share_of_a_steady_stream() -> None:
