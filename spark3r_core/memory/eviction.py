@@ -32,6 +32,12 @@ class ViewDistances:
         self._unit[row] = unit
         self._distance[row] = self._distance[:, row] = 1 - self._unit @ unit
 
+    def copy(self) -> ViewDistances:
+        """With what is entered now."""
+        same = ViewDistances()
+        same.frames, same._unit, same._distance = list(self.frames), self._unit.copy(), self._distance.copy()
+        return same
+
     def keep(self, frames: Collection[int]) -> None:
         """Forget all others."""
         rows = [row for row, frame in enumerate(self.frames) if frame in frames]
@@ -65,6 +71,12 @@ class Evictor:
             for pages, layers in groups.items()
         }
         self._views = {pages: ViewDistances() for pages in groups} if config.eviction == "views" else {}
+
+    def copy(self) -> Evictor:
+        """For the same memory, with what was observed until now."""
+        same = Evictor(self.config, self._memory)
+        same._views = {pages: views.copy() for pages, views in self._views.items()}
+        return same
 
     def choose_around(self, anchors: Collection[int]) -> ChooseVictim:
         """`choose` with these frames pinned."""

@@ -66,6 +66,7 @@ class Remembered:
     @contextmanager
     def opened(self, window: Window) -> Iterator[None]:
         """Open a window in the memory, for `take` to close. Whatever is raised before it is closed, it is forgotten."""
+        evictor = self._evictor.copy()
         try:
             if window.begins_link:  # a layer that cannot hold all of it goes without the newest
                 self.memory.begin_swap(window.frames, lambda _layer, frames: frames[-1])
@@ -74,6 +75,7 @@ class Remembered:
             yield
         except BaseException:
             self.memory.rollback()
+            self._evictor = evictor
             raise
 
     def take(

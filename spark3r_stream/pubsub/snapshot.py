@@ -89,6 +89,7 @@ class SnapshotKeeper:
         self._clouds: dict[int, list[Cloud]] = {}
         self._points = 0
         self._points_seen = 0
+        self._newest_points: dict[int, int] = {}  # of the newest cloud of a submap, as it was published
         self._point_stride = 1
 
     def add(self, message: Message) -> None:
@@ -171,6 +172,8 @@ class SnapshotKeeper:
         clouds = self._clouds.setdefault(submap, [])
         if clouds and clouds[-1].captured_ns == cloud.captured_ns:  # the same keyframe with better depth
             self._points -= len(clouds.pop().points)
+            self._points_seen -= self._newest_points[submap]
+        self._newest_points[submap] = len(cloud.points)
         clouds.append(kept)
         if len(clouds) >= _JOIN_CLOUDS:
             clouds[:] = [_merged(clouds)]

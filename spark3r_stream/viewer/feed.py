@@ -93,7 +93,9 @@ class SceneFeed:
             self._begin(snapshot.session_id)
         self.scene.clear()
         for pose in snapshot.trajectory:
-            self.scene.add_pose(pose.world_from_camera, pose.captured_ns, pose.submap, camera=pose.camera)
+            self.scene.add_pose(
+                pose.world_from_camera, pose.captured_ns, pose.submap, camera=pose.camera, frame_id=pose.frame_id
+            )
         self.scene.add(MapCorrections(tuple(snapshot.corrections.values())))
         # In parts, because the scene takes its finest detail from the extent of the first cloud it gets: that of some
         # frames, as in a stream, not of all of them. Where there are many submaps, each holds a frame or few.

@@ -53,7 +53,9 @@ def snapshot(session: StreamSession) -> dict[str, Any]:
     layers = [] if memory is None else range(len(memory.layers))
     pages = {(i, f): torch.stack(memory.page(i, f)) for i in layers for f in memory.frames(i)}  # type: ignore[union-attr]
     remembered = session._remembered
+    views = {} if remembered is None else remembered._evictor._views
     return {
+        "views": {pages: (tuple(one.frames), one._distance.tobytes()) for pages, one in views.items()},
         "pages": {key: page.numpy().tobytes() for key, page in pages.items()},
         "kept": {f: remembered.kept[f].world_from_camera.tobytes() for f in session.kept},  # type: ignore[union-attr]
         "since_consolidation": 0 if remembered is None else remembered._since_consolidation,
@@ -133,11 +135,14 @@ def test_what_refinement_found_in_a_window_that_failed_later_is_forgotten(monkey
     ("method", "when"),
     [("begin", "before"), ("begin", "after"), ("write", "before"), ("write", "after"), ("commit", "before")],
 )
-def test_a_fault_of_the_memory_is_one_window_long(monkeypatch: pytest.MonkeyPatch, method: str, when: str) -> None:
+@pytest.mark.parametrize("eviction", ["time", "views"])
+def test_a_fault_of_the_memory_is_one_window_long(
+    monkeypatch: pytest.MonkeyPatch, method: str, when: str, eviction: str
+) -> None:
     """Insensitive layers hold a third, so two tables of pages have to stay in step."""
     model = copy.copy(tiny("vggt")[0])
     model.name = "vggt-1b"
-    config = MemoryConfig(max_pages=7, max_new_frames=2)
+    config = MemoryConfig(max_pages=7, max_new_frames=2, eviction=eviction)
     session, untouched = StreamSession(model, config), StreamSession(model, config)
     for seed in range(3):
         assert_same(*(one.step(noise(2, seed, "vggt")) for one in (session, untouched)))

@@ -111,6 +111,17 @@ def test_joining_a_running_stream_loses_and_repeats_nothing(publisher: Publisher
         thread.join()
 
 
+def test_what_better_depth_has_replaced_was_not_left_out() -> None:
+    keeper = SnapshotKeeper()
+    for points in (40, 30, 30):  # one keyframe three times
+        for batch in frames(make_sealer(), range(1), points=points):
+            for message in batch:
+                keeper.add(message)
+    snapshot = ask(keeper)
+    assert len(snapshot.clouds[3].points) == 30
+    assert snapshot.points_left_out == 0
+
+
 def test_bounds_hold_and_what_is_left_is_spread_evenly() -> None:
     keeper = SnapshotKeeper(max_points=1000, max_poses=40)
     for batch in frames(make_sealer(), range(150), points=40):

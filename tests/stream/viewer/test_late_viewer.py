@@ -10,18 +10,19 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
+from spark3r_core.geometry import se3
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_stream.map.scene_map import SceneMap
 from spark3r_stream.pubsub.publisher import Publisher
 from spark3r_stream.pubsub.snapshot import SnapshotKeeper
 from spark3r_stream.pubsub.subscriber import Subscriber
 from spark3r_stream.viewer.feed import SceneFeed
-from spark3r_stream.wire.encode import encode_map_corrections
-from spark3r_stream.wire.envelope import CLOUD, FRAME, MAP_CORRECTION, Sealer
-from spark3r_stream.wire.messages import MapCorrection
+from spark3r_stream.wire.encode import encode_map_corrections, encode_path_corrections
+from spark3r_stream.wire.envelope import CLOUD, FRAME, MAP_CORRECTION, PATH_CORRECTION, Sealer
+from spark3r_stream.wire.messages import MapCorrection, PathCorrection
 from tests.helpers_wire import SESSION, frames, make_output, make_sealer
 
-TOPICS = [FRAME, CLOUD, MAP_CORRECTION]
+TOPICS = [FRAME, CLOUD, MAP_CORRECTION, PATH_CORRECTION]
 WAIT_S = 10.0
 
 
@@ -68,6 +69,21 @@ def test_a_late_viewer_shows_each_frame_once() -> None:
             while feed.take(0.05, wait_s=0.2):
                 pass
             assert 0.8 * len(live) < len(feed.scene) <= 8 * 200, "as fine as if it had been there from the start"
+
+
+def test_frames_from_before_it_joined_are_corrected() -> None:
+    """By the path of the final map, which comes at the end of a run."""
+    sealer = make_sealer()
+    with Publisher("tcp://127.0.0.1:*", SESSION, snapshot=SnapshotKeeper()) as publisher:
+        send(publisher, sealer, 0, 5)
+        assert publisher.wait_sent(WAIT_S)
+        with viewing(publisher.endpoint) as (feed, take_until):
+            take_until(5)
+            moved = se3.make_pose(np.eye(3), np.array([7.0, 8.0, 9.0]))
+            publisher.send(sealer.seal(encode_path_corrections([PathCorrection(2, 3, moved)], 0)))
+            send(publisher, sealer, 5, 6)
+            take_until(6)
+            np.testing.assert_array_equal(feed.scene.trajectory().centres[2], [7.0, 8.0, 9.0])
 
 
 def test_a_viewer_that_lost_its_connection_gets_what_it_missed() -> None:
