@@ -16,33 +16,26 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from spark3r_core.features.rootsift import extract
-from spark3r_core.geometry import se3
 from spark3r_core.geometry.sim3 import Sim3
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.metric.gps import KnownPlaces
 from spark3r_core.models.interface import Backbone
-from spark3r_core.stream.adjustment import LEAST_SHARED, adjust, bent, local_set
-from spark3r_core.stream.camera_sizes import focal_of, resampled, sampled
-from spark3r_core.stream.dense import DenseMapping, TrackedDepth, dense_depths, small_picture, tracked_depth
+from spark3r_core.stream.adjustment import adjust, bent, local_set
+from spark3r_core.stream.camera_sizes import resampled
+from spark3r_core.stream.dense import DenseMapping, TrackedDepth, dense_depths, tracked_depth
 from spark3r_core.stream.dense_depth import DenseDepth
 from spark3r_core.stream.depth_bends import depth_bends
 from spark3r_core.stream.estimates import FrameEstimate, WindowResult
 from spark3r_core.stream.feature_guess import FeaturePoints
-from spark3r_core.stream.hinted import by_hint, hinted_edge
-from spark3r_core.stream.joined_tracks import join_tracks, neighbours
 from spark3r_core.stream.joining import Met, Other, meet
-from spark3r_core.stream.kept_picture import encoded
-from spark3r_core.stream.keyframe_map import Keyframe, KeyframeMap, TrackedEdge
+from spark3r_core.stream.keyframe_map import KeyframeMap
 from spark3r_core.stream.loops import close_loops, remembered
 from spark3r_core.stream.map_budget import thinned_together, to_drop, without
 from spark3r_core.stream.map_update import KeyframeRequest, MapOptions, MapUpdate
+from spark3r_core.stream.placing import place
 from spark3r_core.stream.reference import Reference
-from spark3r_core.stream.relocalisation import LEAST_FEATURES, NotRecognised, confirm_place, placed_in_map
-from spark3r_core.stream.resection import resected
+from spark3r_core.stream.relocalisation import NotRecognised, placed_in_map
 from spark3r_core.stream.session import StreamSession
-from spark3r_core.stream.tied_depth import seen_from, tied_depth
-from spark3r_core.stream.tracked_frame import TrackedFrame
 from spark3r_core.stream.way_agreement import way_between, ways_agree
 from spark3r_core.stream.whole_map import adjust_whole
 
@@ -55,8 +48,6 @@ LEAST_TO_ADJUST = 3  # keyframes of a map that are adjusted together at the end 
 FINAL_MEETINGS = 160  # pairs of keyframes of this map and of those given up that are verified at the end of a file
 
 FOCAL_TRUSTED = 0.1  # standard deviation up to which triangulated points say how deep a keyframe is
-EXPECTED_OVERLAP = 0.5  # of a keyframe with that it was tracked on, from which on features of both must match
-DENIED = "its features are not those of the place where tracking says it is"
 
 
 class _Mapped(NamedTuple):
@@ -144,49 +135,12 @@ class Mapper:
 
     def _mapped(self, request: KeyframeRequest, estimate: FrameEstimate, network_from_picture: Array) -> _Mapped:
         """The map with the keyframe in it, and what is told of that; changes nothing that is kept."""
-        world = self.world.draft()
-        world.picture_hw = request.sizes.picture_hw
-        picture_from_network = np.asarray(np.linalg.inv(network_from_picture), np.float64)
-        known = request.intrinsics is not None
-        if request.intrinsics is not None:
-            world.given_camera = request.intrinsics
-            world.focal, world.focal_std = focal_of(request.intrinsics), 0.0
-        else:
-            by_network = focal_of(picture_from_network @ estimate.intrinsics)
-            world.network_focals.append(by_network)
-            world.focal = world.focal or by_network
-        camera = world.camera_of(request.sizes.picture_hw)
-        features = extract(request.picture)
-        pose, scale = self._placed(world, request)
-        keyframe = Keyframe(
-            request.frame_id, request.time_s, pose, scale, estimate.depth, estimate.confidence,
-            network_from_picture @ camera, picture_from_network, features, np.full(len(features.places), np.nan),
-            encoded(request.picture), small_picture(request.picture) if self._dense is not None else None,
+        world, known = self.world.draft(), request.intrinsics is not None
+        placed = place(
+            world, request, estimate, network_from_picture, adjusts=self.options.adjusts,
+            closes_loops=self._closes_loops, keeps_picture=self._dense is not None,
         )  # fmt: skip
-        world.keyframes[request.frame_id] = keyframe
-        points, mended, confirmed = request.points, None, True
-        if self.options.adjusts and request.tracked is not None:
-            others = neighbours(world, request.frame_id, request.tracked.keyframe_id)
-            followed_on = request.tracked.keyframe_id if request.tracked.unbroken else None
-            join_tracks(world, request.frame_id, others, request.sizes.picture_hw, followed_on)
-            resection = resected(world, request.frame_id, others, request.sizes.picture_hw)
-            resection = by_hint(resection, world, request.tracked, request.frame_id)
-            mended, confirmed = resection.world_from_camera, resection.confirmed
-            if not confirmed and not request.lost and self._closes_loops and _is_denied(world, request.tracked):
-                raise NotRecognised(DENIED)
-            if mended is not None and points is not None:
-                log.debug("keyframe %d was tracked to a wrong place", request.frame_id)
-                points = seen_from(mended, pose, scale, points)
-        depth, node_information = tied_depth(points, estimate.depth, network_from_picture @ camera)
-        keyframe = replace(keyframe, depth=depth, feature_depth=sampled(depth, features.places, network_from_picture))
-        world.keyframes[request.frame_id] = keyframe if mended is None else keyframe.moved(mended, scale)
-        if request.lost:
-            confirm_place(world, request.frame_id, others, request.sizes.picture_hw)
-        if request.tracked is not None and mended is None:
-            world.edges.append(_edge(request.tracked, request.frame_id))
-        measured = None if request.tracked is None else hinted_edge(request.tracked, request.frame_id)
-        if measured is not None:
-            world.measured.append(measured)
+        node_information = placed.node_information
         put, adjusted = world, False
         if self.options.adjusts and request.tracked is not None:
             chosen, held = local_set(world, request.frame_id)
@@ -200,9 +154,9 @@ class Mapper:
                     node_information = _sum(node_information, by_points)
             log.debug("keyframe %d: %s", request.frame_id, found.verdict.summary())
         # Where features contradict tracking, adjustment has to say which of them is right, if no other sensor does.
-        agrees = None if mended is None or measured is not None else False
+        agrees = False if placed.is_mended and not placed.turn_is_measured else None
         if adjusted:
-            agrees = self._agrees(request, put, world, turn_is_measured=measured is not None)
+            agrees = self._agrees(request, put, world, turn_is_measured=placed.turn_is_measured)
         loops: tuple[tuple[int, int], ...] = ()
         if self._closes_loops:
             remembered(world, request.frame_id)
@@ -218,7 +172,7 @@ class Mapper:
         dropped = [*self._thinned_away, *dropped]
         update = replace(update, map_bytes=world.nbytes + bytes_of_others, dropped=tuple(dropped))
         if update.reference is not None:
-            update.reference.confirmed, update.reference.mended = confirmed, mended is not None
+            update.reference.confirmed, update.reference.mended = placed.is_confirmed, placed.is_mended
         found_by = request.tracked.keyframe_id if request.lost and request.tracked is not None else None
         bends = depth_bends(world, moved) if request.wants_bends else {}
         update = replace(update, loops=loops + met, found_by=found_by, part=world.order[0], agrees=agrees, bends=bends)
@@ -293,15 +247,6 @@ class Mapper:
         log.debug("a map that was given up: %s", found.verdict.summary())
         return replace(other, world=found.map)
 
-    def _placed(self, world: KeyframeMap, request: KeyframeRequest) -> tuple[Array, float]:
-        """Pose (4, 4) and scale of the new keyframe, by the one it was tracked on."""
-        if request.tracked is None:
-            return np.eye(4), 1.0
-        before = world.keyframes[request.tracked.keyframe_id]
-        relative = request.tracked.key_from_camera.copy()
-        relative[:3, 3] *= before.scale
-        return se3.require_se3(se3.compose(before.world_from_camera, relative)), before.scale
-
     def _update(
         self,
         request: KeyframeRequest,
@@ -360,25 +305,9 @@ class Mapper:
         )
 
 
-def _is_denied(world: KeyframeMap, tracked: TrackedFrame) -> bool:
-    """Whether a new keyframe has so much in common with the one it was tracked on that their features must match, and
-    they do not. Where they do it is the place, and only the pose or the depth is wrong. A camera that was followed all
-    the way from there is there, whatever features say."""
-    if tracked.unbroken:
-        return False
-    both = (world.keyframes[one].features for one in (tracked.keyframe_id, tracked.frame_id))
-    must_match = tracked.overlap >= EXPECTED_OVERLAP and min(map(len, both)) >= LEAST_FEATURES
-    return must_match and world.tracks.shared(tracked.frame_id).get(tracked.keyframe_id, 0) < LEAST_SHARED
-
-
 def _sum(first: Array | None, second: Array | None) -> Array | None:
     return second if first is None else first if second is None else first + second
 
 
 def _ratio(after: NDArray[np.float32], before: NDArray[np.float32]) -> float:
     return float(np.median(after / np.maximum(before, 1e-9)))
-
-
-def _edge(tracked: TrackedFrame, frame_id: int) -> TrackedEdge:
-    information = np.asarray(np.linalg.inv(tracked.covariance + 1e-12 * np.eye(6)), np.float64)
-    return TrackedEdge(tracked.keyframe_id, frame_id, se3.invert(tracked.key_from_camera), information)

@@ -12,6 +12,7 @@ from spark3r_core.geometry import se3
 from spark3r_core.memory.config import MemoryConfig
 from spark3r_core.photometric.levels import grey_levels
 from spark3r_core.stream import mapper as mapper_module
+from spark3r_core.stream import placing
 from spark3r_core.stream.camera_sizes import CameraSizes
 from spark3r_core.stream.map_update import KeyframeRequest, MapOptions, MapUpdate
 from spark3r_core.stream.mapper import Mapper
@@ -282,7 +283,7 @@ def test_a_fault_leaves_map_and_memory_as_they_were(
         elif name.startswith("_"):
             patch.setattr(mapper, name, broken)
         else:
-            patch.setattr(mapper_module, name, broken)
+            patch.setattr(mapper_module if hasattr(mapper_module, name) else placing, name, broken)
         with pytest.raises(RuntimeError, match="a fault in"):
             mapper.map(failing)
     assert world_of(mapper) == world
