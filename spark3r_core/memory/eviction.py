@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from copy import copy, deepcopy
 
 import numpy as np
 import torch
@@ -31,12 +32,6 @@ class ViewDistances:
         row = self.frames.index(frame)
         self._unit[row] = unit
         self._distance[row] = self._distance[:, row] = 1 - self._unit @ unit
-
-    def copy(self) -> ViewDistances:
-        """With what is entered now."""
-        same = ViewDistances()
-        same.frames, same._unit, same._distance = list(self.frames), self._unit.copy(), self._distance.copy()
-        return same
 
     def keep(self, frames: Collection[int]) -> None:
         """Forget all others."""
@@ -74,8 +69,8 @@ class Evictor:
 
     def copy(self) -> Evictor:
         """For the same memory, with what was observed until now."""
-        same = Evictor(self.config, self._memory)
-        same._views = {pages: views.copy() for pages, views in self._views.items()}
+        same = copy(self)
+        same._views = deepcopy(self._views)
         return same
 
     def choose_around(self, anchors: Collection[int]) -> ChooseVictim:

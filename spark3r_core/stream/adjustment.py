@@ -104,10 +104,10 @@ def adjust(
     )
     units = np.exp(other_units)
     trial = Trial(seen, numbers, picture_hw[1], iterations, settled, most_error)
-    if focal_is_known or world.focal_std <= FOCAL_KNOWN:
-        verdict = trial.from_start(cameras, factors_of(world, slots, units, 1.0))
+    if learns_focal:
+        verdict, learns_focal = adjust_guessed(trial, cameras, world, slots, units)
     else:
-        verdict, learns_focal = adjust_guessed(trial, cameras, world, slots, units, learns_focal=learns_focal)
+        verdict = trial.from_start(cameras, factors_of(world, slots, units, 1.0))
     if not verdict.accepted or verdict.adjusted is None:
         return Adjustment(world, verdict, {})
     found = verdict.adjusted

@@ -59,29 +59,28 @@ class Trial:
 
 
 def adjust_guessed(
-    trial: Trial, cameras: Cameras, world: KeyframeMap, slots: Mapping[int, int], units: Array, *, learns_focal: bool
+    trial: Trial, cameras: Cameras, world: KeyframeMap, slots: Mapping[int, int], units: Array
 ) -> tuple[Verdict, bool]:
     """Adjust with tracked edges nearly left out, in all ways that the map gives reason to try.
 
     Args:
         cameras: as tracking and earlier adjustments left them, with the focal length's prior.
         slots, units: of the keyframes, as in `factors_of`.
-        learns_focal: whether all that is known of the focal length is what the network said.
 
     Returns:
         The verdict on the end that is believed, and whether the focal length was learnt on the way.
     """
     factors = factors_of(world, slots, units, TRACKED_SHARE)
     plain = trial.from_start(cameras, factors)
-    verdict = _from_other_turns(trial, cameras, factors, plain) if learns_focal and _may_turn(cameras) else plain
+    verdict = _from_other_turns(trial, cameras, factors, plain) if _may_turn(cameras) else plain
     turned = verdict is not plain
-    if learns_focal and ran_away(verdict, cameras.focal_prior):
-        learns_focal = False
+    learnt = not ran_away(verdict, cameras.focal_prior)
+    if not learnt:
         cameras = replace(cameras, focal=cameras.focal_prior, focal_sigma=0.0)
         verdict = trial.from_start(cameras, factors)
     if not turned and bends(verdict, cameras, world, slots):
         verdict = trial.from_start(cameras, factors_of(world, slots, units, 1.0))
-    return verdict, learns_focal
+    return verdict, learnt
 
 
 def focals_to_try(plain: Verdict, keyframes: int, width: int) -> tuple[float, ...]:

@@ -24,9 +24,9 @@ class TrackedFrame:
     camera: (3, 3) at the tracker's size. doubt: why it is not aligned; empty if it is. on_confirmed: whether
     its keyframe is. unbroken: whether each frame since its keyframe was aligned, with pixels that agreed about as they
     did for the frame before, and is like it: nobody has carried the camera away. broken: whether that ends with this
-    frame. hint: what another sensor said of it;
-    hinted_key_from_camera: (4, 4) by that sensor, if it is sure, None where it does not say, or only loosely; without a
-    translation if it knows turns only. hinted_stds: of it, where the sensor says that. focal_std: of its keyframe.
+    frame. hint: what another sensor said of it; hinted_key_from_camera: (4, 4) by that sensor, if it is sure, None
+    where it does not say, or only loosely; without a translation if it knows turns only. hinted_stds: of it, where the
+    sensor says that. focal_std: of its keyframe.
     """
 
     frame_id: int

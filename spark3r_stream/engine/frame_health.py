@@ -19,7 +19,7 @@ LOST_FRAMES = 10  # guesses in a row
 AFTER_INTERRUPTION = "after an interruption, this camera has yet to prove that it is where the map says"
 AGREEING_KEYFRAMES = 2  # in a row, after which a map is believed again whose adjustment had moved one far
 MOST_OFF = 0.2  # of the distance from the keyframe, by which a frame that is TRACKING may be off
-CLEAR_INLIERS = 0.9  # of a frame after a doubt, which is believed at once then, and not from the next one on
+CLEAR_INLIERS = 0.9  # with fewer, a frame after a doubt waits for the next one to confirm it
 LEAST_DISTANCE = 0.05  # in the keyframe's median depths: a camera that stands is held against this
 SETTLING_FRAMES = 3  # confirmed frames in a row after which a new map, or one after an interruption, is believed
 

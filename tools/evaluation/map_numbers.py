@@ -105,17 +105,16 @@ def after_loss(run: TrackedRun, stream: MapStream, loops: Pairs) -> dict[str, An
     run may have given one up and begun another. As frames from there: met_after, the first that truly shows half of
     what a keyframe before shows; found_again_after, the first that is TRACKING in an old map; told_after, the first
     that is not TRACKING or lies in a new one; joined_after, the later keyframe of the first loop between two maps.
-    wrong: share of the frames that are TRACKING in an old map on a keyframe
-    with which they truly share less than a twentieth: the camera is not where the map says. How far it is off there is
-    the business of ATE."""
+    wrong: share of the frames that are TRACKING in an old map on a keyframe with which they truly share less than a
+    twentieth: the camera is not where the map says. How far it is off there is the business of ATE."""
     began, collected = stream.began, run.collected
     assert began is not None
     parts = collected.part_of
     submap_of = {one.frame_id: one.submap for one in collected.results if one.valid}
-    good = [one for one in collected.results if one.valid and one.state is TrackingState.TRACKING]
     old = {parts[one.submap] for one in collected.results if one.valid and one.frame_id < began}
     later = [one for one in collected.results if one.frame_id >= began]
-    there = [one for one in good if one.frame_id >= began and parts[one.submap] in old]
+    tracking = [one for one in later if one.valid and one.state is TrackingState.TRACKING]
+    there = [one for one in tracking if parts[one.submap] in old]
     again = [one.frame_id for one in there]
     told = [one.frame_id for one in later if one.frame_id not in again]
     across = [b for a, b in loops if {a, b} <= submap_of.keys() and parts[submap_of[a]] != parts[submap_of[b]]]

@@ -30,8 +30,8 @@ from spark3r_stream.wire import envelope as wire
 from spark3r_stream.wire.decode import decode_payload
 from spark3r_stream.wire.messages import Cloud
 from tests.helpers_wire import SESSION, frames, make_sealer
+from tests.stream.pubsub.receiving import WAIT_S
 
-WAIT_S = 10.0
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(16) + bytes(32)
 READY = b"\x04\x19\x05READY\x0bSocket-Type\x00\x00\x00\x03SUB"
 

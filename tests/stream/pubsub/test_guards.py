@@ -19,8 +19,7 @@ from spark3r_stream.pubsub.subscriber import Subscriber
 from spark3r_stream.pubsub.subscriptions import Subscriptions
 from spark3r_stream.wire import envelope as wire
 from tests.helpers_wire import SESSION
-
-WAIT_S = 10.0
+from tests.stream.pubsub.receiving import WAIT_S
 
 
 @pytest.fixture

@@ -24,10 +24,9 @@ from spark3r_stream.pubsub.publisher import Publisher
 from spark3r_stream.pubsub.snapshot import SnapshotKeeper
 from spark3r_stream.pubsub.subscriber import Subscriber
 from tests.helpers_wire import SESSION, every_kind, frames, make_sealer
+from tests.stream.pubsub.receiving import ANY_PORT, WAIT_S
 
 ROOT = Path(__file__).parents[3]
-ANY_PORT = "tcp://127.0.0.1:*"
-WAIT_S = 10.0
 SOON_S = 0.3  # silence that long after everyone else has the message is taken for refusal
 
 

@@ -37,9 +37,7 @@ from tests.helpers_wire import (
     make_sealer,
     raw_context,
 )
-
-ANY_PORT = "tcp://127.0.0.1:*"
-WAIT_S = 10.0
+from tests.stream.pubsub.receiving import ANY_PORT, WAIT_S
 
 
 def request(major: int = wire.SCHEMA_MAJOR, **fields: object) -> bytes:
